@@ -1,0 +1,1 @@
+"""Train a small recurrent language model on your own text and complete text with it."""

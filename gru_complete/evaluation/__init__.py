@@ -1,0 +1,1 @@
+"""What `eval` measures and how it says it."""

@@ -1,0 +1,1 @@
+"""The recurrent cells and the language model, in PyTorch."""

@@ -1,0 +1,1 @@
+"""Everything that `complete` needs, in numpy: never imports torch."""

@@ -1,0 +1,1 @@
+"""From bytes to token ids: corpus, tokenizer, shards on disk, and the sample world."""

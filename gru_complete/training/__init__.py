@@ -1,0 +1,1 @@
+"""Training: the plan for the minutes, the loop, the schedule and the checkpoints."""
