@@ -1,0 +1,204 @@
+"""Settings: the defaults below, beaten by a YAML file, beaten by ``--set section.key=value``.
+
+Every key is explained where it is defined. ``None`` means "chosen by ``training/plan.py`` from the corpus and the
+minutes". The merged config is frozen; what the plan made of it is saved in the run directory.
+"""
+
+import difflib
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gru_complete.errors import ConfigError
+
+MAX_CONFIG_BYTES = 64 * 1024
+
+Cell = Literal["rnn", "gru-simple", "gru", "gru-reset-after", "lstm"]
+
+
+class Section(BaseModel):
+    """A part of the config: unknown keys are refused, values never change, infinities are no numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Which text is read and how it is split."""
+
+    extensions: tuple[str, ...] = Field(
+        default=(".txt", ".md", ".rst", ".tex", ".org", ".eml", ".mbox", ".log", ".csv", ".tsv", ".json", ".jsonl",
+                 ".html", ".xml", ".yaml", ".toml", ".ini", ".py", ".js", ".ts", ".c", ".h", ".cpp", ".java", ".go",
+                 ".rs", ".rb", ".sh", ".sql"),
+        description="file name endings that are read from a directory",
+    )  # fmt: skip
+    held_out: float = Field(default=0.10, ge=0, le=0.5, description="share kept for `eval`; chooses nothing; 0: none")
+    max_held_out_bytes: int = Field(default=1_000_000, gt=0, description="the held-out part is no larger than this")
+    tuning: float = Field(default=0.03, gt=0, le=0.5, description="share that chooses checkpoint and stop")
+    max_tuning_bytes: int = Field(default=300_000, gt=0, description="the tuning part is no larger than this")
+
+
+class TokenizerConfig(Section):
+    """How text is cut into tokens."""
+
+    vocab_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_000,
+        description="pieces, not counting the 256 single bytes; fewer if the text is small",
+    )
+    sample_bytes: int = Field(
+        default=8_000_000, ge=10_000, description="the most text that the tokenizer is trained on"
+    )
+
+
+class ModelConfig(Section):
+    """The recurrent network."""
+
+    cell: Cell = Field(default="gru", description="the recurrent cell; `gru` resets before the product")
+    embedding_size: int | None = Field(default=None, ge=1, le=8192, description="E, width of a token's vector")
+    hidden_size: int | None = Field(default=None, ge=1, le=8192, description="H, width of the recurrent state")
+    num_layers: int = Field(default=1, ge=1, le=16, description="cells on top of each other, residual from the second")
+    dropout: float | None = Field(default=None, ge=0, lt=1, description="share of activations dropped in training")
+    update_bias: float = Field(default=-1.0, ge=-20, le=20, description="start of the update gate's bias; < 0 keeps")
+    chrono_length: int | None = Field(
+        default=None, ge=3, le=100_000, description="T_max of the chrono initialisation, instead of update_bias"
+    )
+
+
+class TrainingConfig(Section):
+    """How the network is trained."""
+
+    minutes: float = Field(default=5.0, gt=0, le=100_000, description="time for the whole command")
+    steps: int | None = Field(default=None, ge=1, le=100_000_000, description="optimizer updates, instead of minutes")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="start of every random choice")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes a GPU where there is one")
+    threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; automatic: one per core")
+    batch_size: int | None = Field(default=None, ge=1, le=65_536, description="B, rows read in parallel")
+    seq_len: int = Field(default=64, ge=1, le=65_536, description="T, tokens per chunk of truncated back-propagation")
+    learning_rate: float = Field(default=4e-3, gt=0, description="peak of the one-cycle schedule")
+    warmup: float = Field(default=0.05, ge=0, le=0.9, description="share of the steps in which the rate rises")
+    weight_decay: float = Field(default=0.1, ge=0, description="AdamW decay, on matrices only")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="longer gradients are scaled down to this")
+    evaluations: int = Field(default=20, ge=1, le=10_000, description="looks at the tuning part, each with a save")
+    patience: int = Field(default=8, ge=1, description="looks without a better tuning loss until training stops early")
+
+
+class Config(Section):
+    """All settings of one training run."""
+
+    data: DataConfig = Field(default_factory=DataConfig)
+    tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader without aliases (they can blow up) and without silent duplicate keys."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases are not supported", mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: dict[str, int] = {}
+        for key_node, _ in node.value:
+            key, line = str(key_node.value), key_node.start_mark.line + 1
+            if key in seen:
+                problem = f"key '{key}' stands twice, in lines {seen[key]} and {line}"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen[key] = line
+        return super().construct_mapping(node, deep=deep)
+
+
+# YAML 1.1 reads 010 as the octal 8; left as text, pydantic makes it the ten that was meant.
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not (first == "0" and tag.endswith(":int"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
+    """Merge defaults, a YAML file and ``section.key=value`` overrides.
+
+    Args:
+        path: a YAML file, or None for the defaults.
+        overrides: what ``--set`` gave, the later beating the earlier.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or holds unknown keys or bad values (all are listed).
+    """
+    raw = {} if path is None else _read_yaml(path)
+    config = validate(raw, source=str(path))
+    pairs = [_parse_override(text) for text in overrides]
+    if not pairs:
+        return config
+    merged: dict[str, dict[str, Any]] = {name: dict(section) for name, section in raw.items() if section}
+    for section, key, value in pairs:
+        merged.setdefault(section, {})[key] = value
+    return validate(merged, source="--set")
+
+
+def validate(raw: object, *, source: str) -> Config:
+    """Check every value before any work starts, and report all problems together."""
+    if isinstance(raw, Mapping):
+        raw = {name: {} if section is None else section for name, section in raw.items()}  # `model:` alone is empty
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        problems = [f"  {_explain(e['loc'], e['type'], e['msg'])}" for e in error.errors()]
+        raise ConfigError("\n".join([f"{source}: these settings cannot be used:", *problems])) from None
+
+
+def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    place = ".".join(map(str, location)) or "top level"
+    if kind != "extra_forbidden":
+        return f"{place}: {message[0].lower()}{message[1:]}"
+    known: Iterable[str] = Config.model_fields
+    if len(location) > 1:
+        known = type(getattr(Config(), str(location[0]))).model_fields
+    nearest = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"{place}: unknown key" + (f"; did you mean '{nearest[0]}'?" if nearest else f"; known: {', '.join(known)}")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read config {str(path)!r}: {error.strerror}") from None
+    if len(data) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes: not a config")
+    raw = _parse_yaml(data, source=str(path))
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} is not a usable config: sections such as 'model:' are expected at the top level")
+    return raw
+
+
+def _parse_yaml(data: bytes | str, *, source: str) -> Any:
+    try:
+        return yaml.load(data, Loader=_StrictLoader)  # a SafeLoader, made stricter
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
+        raise ConfigError(f"{source} is not valid YAML:{place} {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else "not text that YAML allows"
+        raise ConfigError(f"{source} is not valid YAML: {reason}") from None
+
+
+def _parse_override(text: str) -> tuple[str, str, Any]:
+    place, equals, value = text.partition("=")
+    section, dot, key = place.strip().partition(".")
+    if not (equals and dot and section and key):
+        raise ConfigError(
+            f"--set {text!r} is not of the form section.key=value", hint="e.g. --set model.hidden_size=256"
+        )
+    return section, key, _parse_yaml(value, source=f"--set {place}")

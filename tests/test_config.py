@@ -1,0 +1,100 @@
+import pytest
+
+from gru_complete.config import MAX_CONFIG_BYTES, Config, load_config
+from gru_complete.errors import ConfigError
+
+
+def write(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_without_a_file_the_defaults_hold():
+    assert load_config() == Config()
+
+
+def test_set_beats_the_file_and_the_file_beats_the_defaults(tmp_path):
+    path = write(tmp_path, "model:\n  hidden_size: 100\n  embedding_size: 50\n")
+    config = load_config(path, ["model.hidden_size=200", "model.hidden_size=300"])
+    assert (config.model.hidden_size, config.model.embedding_size, config.model.num_layers) == (300, 50, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("1e-3", 0.001), ("1.0e-3", 0.001), ("0.001", 0.001), ("'0.001'", 0.001), ("1", 1.0)]
+)
+def test_numbers_may_be_written_as_people_write_them(tmp_path, text, rate):
+    assert load_config(write(tmp_path, f"training:\n  learning_rate: {text}\n")).training.learning_rate == rate
+
+
+def test_a_leading_zero_does_not_make_a_number_octal(tmp_path):
+    assert load_config(write(tmp_path, "training:\n  seed: 010\n")).training.seed == 10
+
+
+def test_an_empty_file_and_an_empty_section_mean_the_defaults(tmp_path):
+    assert load_config(write(tmp_path, "")) == Config()
+    assert load_config(write(tmp_path, "model:\n")) == Config()
+
+
+def test_all_problems_are_listed_with_the_nearest_name(tmp_path):
+    path = write(tmp_path, "model:\n  hiden_size: 3\n  num_layers: 0\nmodle: {}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    message = str(caught.value)
+    assert "model.hiden_size: unknown key; did you mean 'hidden_size'?" in message
+    assert "model.num_layers: input should be greater than or equal to 1" in message
+    assert "modle: unknown key; did you mean 'model'?" in message
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-1", "0", "[1]", "{a: 1}", "no", "2020-01-01"])
+def test_a_value_that_is_no_rate_is_refused(tmp_path, value):
+    with pytest.raises(ConfigError, match=r"training\.learning_rate"):
+        load_config(write(tmp_path, f"training:\n  learning_rate: {value}\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("model:\n  cell: gru\n  cell: rnn\n", "key 'cell' stands twice, in lines 2 and 3"),
+        ("a: &a [1]\nb: *a\n", "aliases are not supported"),
+        ("model: !!python/object/apply:os.system [id]\n", "could not determine a constructor"),
+        ("- a\n", "sections such as 'model:' are expected"),
+        ("just words", "sections such as 'model:' are expected"),
+        ("model:\n\tcell: gru\n", "line 2, column 1"),
+        ("model: {cell: gru", "line 1"),
+        ("a: 1\n---\nb: 2\n", "but found another document"),
+        ("[" * 20_000, "nested too deeply"),
+        ("{a: " * 10_000, "nested too deeply"),
+        (b"model: \x00", "not text that YAML allows"),
+        (b"model: \xff\xfe\xff", "not text that YAML allows"),
+        ("#" * (MAX_CONFIG_BYTES + 1), "not a config"),
+    ],
+)
+def test_a_file_that_is_no_config_gets_one_clear_line(tmp_path, text, part):
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, text))
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read config .*No such file"):
+        load_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("text", ["hidden_size=3", "model.hidden_size", "=3", ".a=1", "model.=1"])
+def test_an_override_has_a_section_a_key_and_a_value(text):
+    with pytest.raises(ConfigError, match=r"section\.key=value"):
+        load_config(None, [text])
+
+
+def test_an_override_is_checked_like_the_file():
+    with pytest.raises(ConfigError, match="did you mean 'hidden_size'"):
+        load_config(None, ["model.hiden_size=3"])
+    with pytest.raises(ConfigError, match=r"--set model\.cell is not valid YAML"):
+        load_config(None, ["model.cell=[1"])
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        Config().model.num_layers = 2
