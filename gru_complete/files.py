@@ -1,0 +1,576 @@
+"""Durable writes, directory swaps, locks and strict reading: the only module that writes to disk.
+
+A save is visible either not at all or whole, whenever the process is killed or the power goes. A file is written under
+a temporary name beside its target, synced to the disk, renamed, and the rename is synced. A failed sync is never
+repeated: the kernel may have dropped the data and then say that all is well (fsyncgate, PostgreSQL 2018).
+
+Names beside a target NAME: ``.tmp-NAME-xxxxxxxx`` is rubbish unless its writer still runs; ``.old-NAME`` is the
+directory that a swap moved aside, and is what NAME means as long as NAME does not exist.
+"""
+
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from gru_complete.errors import BusyError, EnvironmentFailure, ModelError
+
+_SPACE_HINT = "free some space, or let GRU_COMPLETE_HOME name a directory on another disk"
+_BUFFER_BYTES = 1 << 20
+_ALWAYS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_CREATE = os.O_WRONLY | os.O_CREAT | _ALWAYS
+# A link is not followed, and opening a FIFO that nobody writes to does not wait.
+_READ_STRANGER = os.O_RDONLY | _ALWAYS | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+# Windows only: a virus scanner holds new files open for a moment, and a rename then fails.
+_REPLACE_DELAYS_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()
+
+
+class OsCalls:
+    """The system calls that change the disk, in one place so that a test can make each of them fail."""
+
+    open = staticmethod(os.open)
+    write = staticmethod(os.write)
+    fsync = staticmethod(os.fsync)
+    close = staticmethod(os.close)
+    replace = staticmethod(os.replace)
+    mkdir = staticmethod(os.mkdir)
+    unlink = staticmethod(os.unlink)
+    rmdir = staticmethod(os.rmdir)
+
+
+os_calls = OsCalls()
+
+
+# files
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file durably and atomically: readers see the old content or all of the new.
+
+    Raises:
+        EnvironmentFailure: the disk or a permission said no; the old file is as it was.
+    """
+    with open_stream(path) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def open_stream(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing in pieces; it appears under its name, durably, when the block ends without an error.
+
+    Raises:
+        EnvironmentFailure: the disk or a permission said no, at any write or at the end; the old file is as it was.
+    """
+    with _readable_errors("write", path):
+        target = _real_target(path, stat.S_ISREG, "a regular file")
+        temporary = _temporary_beside(target)
+        descriptor = os_calls.open(temporary, _CREATE | os.O_EXCL, 0o666)
+    try:
+        raw = _RawFile(descriptor, path)
+        with io.BufferedWriter(raw, _BUFFER_BYTES) as stream:
+            try:
+                yield stream
+            except BaseException:
+                raw.discard = True
+                raise
+        with _readable_errors("write", path):
+            _replace(temporary, target)
+            _sync_directory(target.parent)
+    except BaseException:
+        with suppress(OSError):
+            os_calls.unlink(temporary)
+        raise
+
+
+class _RawFile(io.FileIO):
+    """The unbuffered end of a stream: whole writes, then sync and close, all through ``os_calls``."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "wb", closefd=False)
+        self.descriptor = descriptor
+        self.path = path
+        self.discard = False  # after an error: what the buffer still holds goes nowhere
+
+    def write(self, data: Any, /) -> int:
+        if not self.discard:
+            self.discard = True
+            with _readable_errors("write", self.path):
+                _write_all(self.descriptor, data)
+            self.discard = False
+        return memoryview(data).nbytes
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        super().close()
+        with _readable_errors("write", self.path):
+            try:
+                if not self.discard:
+                    os_calls.fsync(self.descriptor)
+            finally:
+                os_calls.close(self.descriptor)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line to a log in one write; not synced, since no log is worth waiting for.
+
+    Raises:
+        EnvironmentFailure: the disk or a permission said no.
+    """
+    with _readable_errors("write", path):
+        descriptor = os_calls.open(path, _CREATE | os.O_APPEND, 0o666)
+        try:
+            _write_all(descriptor, (line.rstrip("\n") + "\n").encode("utf-8"))
+        finally:
+            os_calls.close(descriptor)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file; one that is not there is as good as removed.
+
+    Raises:
+        EnvironmentFailure: the file is still there.
+    """
+    with _readable_errors("remove", path), suppress(FileNotFoundError):
+        os_calls.unlink(path)
+
+
+# directories
+
+
+def make_directory(path: Path) -> None:
+    """Create a directory and its parents, durably; one that exists is left as it is.
+
+    Raises:
+        EnvironmentFailure: the disk or a permission said no, or a file is in the way.
+    """
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_directory(path.parent)
+    with _readable_errors("create", path):
+        with suppress(FileExistsError):
+            os_calls.mkdir(path)
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "a file is in the way")
+        _sync_directory(path.parent)
+
+
+@contextmanager
+def new_directory(target: Path) -> Iterator[Path]:
+    """Fill a temporary directory beside ``target``; it gets the target's name, durably, when the block ends well.
+
+    Yields:
+        The temporary directory; write the manifest into it last.
+
+    Raises:
+        EnvironmentFailure: the disk or a permission said no, or ``target`` exists; nothing new is visible then.
+    """
+    with _filled_beside(target) as temporary:
+        yield temporary
+        with _readable_errors("write", target):
+            _sync_tree(temporary)
+            if os.path.lexists(target):  # rename() would silently take the place of an empty directory
+                raise FileExistsError(errno.EEXIST, "it exists already")
+            _replace(temporary, target)
+            _sync_directory(target.parent)
+
+
+@contextmanager
+def replace_directory(target: Path) -> Iterator[Path]:
+    """As ``new_directory``, but an existing target is swapped for the new one and then deleted.
+
+    Two renames are not one: a kill between them leaves the old directory under ``.old-NAME``, where
+    ``visible_directory`` finds it until ``recover_directory`` puts it back. The caller holds the lock that guards it.
+    """
+    with _readable_errors("write", target):
+        target = _real_target(target, stat.S_ISDIR, "a directory")
+    recover_directory(target)
+    aside = _aside(target)
+    with _filled_beside(target) as temporary:
+        yield temporary
+        with _readable_errors("write", target):
+            _sync_tree(temporary)
+            try:
+                if os.path.lexists(target):
+                    _replace(target, aside)
+                _replace(temporary, target)
+            except OSError:
+                with suppress(OSError):
+                    _undo_swap(target)
+                raise
+            _sync_directory(target.parent)
+    if os.path.lexists(aside):
+        with suppress(OSError):  # the new directory is safe; recover_directory will try again
+            _rename_and_remove(aside, target)
+
+
+def visible_directory(target: Path) -> Path:
+    """Where a reader finds ``target``: there, or moved aside by a swap that is under way or was cut by a kill."""
+    real = Path(os.path.realpath(target))
+    return _aside(real) if not os.path.lexists(real) and _aside(real).is_dir() else target
+
+
+def recover_directory(target: Path) -> None:
+    """Finish or undo the swap of ``target`` that a kill has cut, and sweep its temporaries; for the holder of its lock.
+
+    Raises:
+        EnvironmentFailure: the old directory could not be put back or cleared away.
+    """
+    target = Path(os.path.realpath(target))
+    with _readable_errors("recover", target):
+        _undo_swap(target)
+        if os.path.lexists(_aside(target)):
+            _rename_and_remove(_aside(target), target)
+    _sweep(target.parent, re.compile(rf"\.tmp-{re.escape(target.name)}-[0-9a-f]{{8}}"))
+
+
+def remove_directory(path: Path) -> None:
+    """Delete a directory; a kill on the way leaves only rubbish under a temporary name.
+
+    Raises:
+        EnvironmentFailure: there is no such directory, or it could not be deleted.
+    """
+    recover_directory(path)
+    with _readable_errors("remove", path):
+        if path.is_symlink() or not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "not a directory")
+        _rename_and_remove(path, path)
+
+
+def sweep_temporaries(directory: Path) -> None:
+    """Remove what crashes have left in a directory; only for the holder of its lock: a live writer's files go too."""
+    _sweep(directory, re.compile(r"\.tmp-.*", re.DOTALL))
+
+
+def check_writable(directory: Path, *, needed_bytes: int) -> None:
+    """Find out before the work starts whether ``directory`` takes files and has room.
+
+    Raises:
+        EnvironmentFailure: it does not, or has not.
+    """
+    probe = directory / f".tmp-probe-{os.urandom(4).hex()}"
+    write_file(probe, b"probe")
+    remove_file(probe)
+    with _readable_errors("look at", directory):
+        free_bytes = shutil.disk_usage(directory).free
+    if free_bytes < needed_bytes:
+        message = f"not enough disk space: needs {needed_bytes / 1e6:,.0f} MB, {free_bytes / 1e6:,.0f} MB free"
+        raise EnvironmentFailure(f"{message} on {shown(directory)}", hint=_SPACE_HINT)
+
+
+# reading
+
+
+def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
+    """Read a file that may come from a stranger: once, whole, and only if it is an ordinary file of bounded size.
+
+    Raises:
+        ModelError: it is missing, a link, a FIFO, a device, a directory, too large or unreadable.
+    """
+    name = shown(path)
+    try:
+        _check_regular(os.lstat(path), name)  # before open(), which may wait for, or rewind, what is no file
+        descriptor = os.open(path, _READ_STRANGER)
+        try:
+            _check_regular(os.fstat(descriptor), name)
+            pieces: list[bytes] = []
+            missing = max_bytes + 1
+            while missing and (piece := os.read(descriptor, min(missing, os.fstat(descriptor).st_size + 1))):
+                pieces.append(piece)
+                missing -= len(piece)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        raise ModelError(f"{name} is missing") from None
+    except OSError as error:
+        raise ModelError(f"{name} cannot be read: {_reason(error)}") from error
+    except ValueError:  # a NUL in the path
+        raise ModelError(f"{name} is not a file name") from None
+    if not missing:
+        raise ModelError(f"{name} is larger than {max_bytes} bytes")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _check_regular(status: os.stat_result, name: str) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise ModelError(f"{name} is a symbolic link; only regular files are read")
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError(f"{name} is not a regular file")
+
+
+def sha256_hex(data: bytes) -> str:
+    """The SHA-256 of some bytes as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def strict_json(data: bytes, *, name: str) -> dict[str, Any]:
+    """Parse a JSON object and refuse what parsers disagree about: duplicate keys, NaN, infinities, anything but UTF-8.
+
+    Raises:
+        ModelError: ``name`` and what is wrong with it.
+    """
+    try:
+        value = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_unique_pairs,
+            parse_float=_finite_float,
+            parse_constant=_finite_float,
+        )
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{shown(name)} is not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{shown(name)} is not JSON: {error.msg}, line {error.lineno} column {error.colno}") from None
+    except RecursionError:
+        raise ModelError(f"{shown(name)} is nested too deeply") from None
+    except ValueError as error:
+        raise ModelError(f"{shown(name)} is not usable JSON: {shown(str(error))[:200]}") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{shown(name)} is not a JSON object")
+    return value
+
+
+def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"the key {key[:60]!r} stands twice")
+        result[key] = value
+    return result
+
+
+def _finite_float(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is not a finite number")
+    return number
+
+
+def shown(name: str | Path) -> str:
+    r"""A name as it may stand in a message: control characters, escapes and bidi marks as ``\x1b``."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(name))
+
+
+# lock
+
+
+class DirectoryLock:
+    """Exclusive use of a directory for one process, by a lock on its file ``lock``, which is never deleted.
+
+    The kernel frees the lock when its holder dies, however it dies, so there are no stale locks. A child made by a bare
+    ``fork`` shares it. Network file systems may not honour it between machines.
+
+    Raises:
+        BusyError: another process holds the lock; the message names its process id.
+        EnvironmentFailure: the lock file cannot be opened, or this file system has no locks.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> "DirectoryLock":
+        """Take the lock or raise at once."""
+        with _readable_errors("lock", self.path):
+            descriptor = os_calls.open(self.path / "lock", os.O_RDWR | os.O_CREAT | _ALWAYS, 0o666)
+            try:
+                if not _try_lock(descriptor):
+                    raise self._busy(os.read(descriptor, 200))
+                os.ftruncate(descriptor, 0)
+                holder = {"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+                _write_all(descriptor, json.dumps(holder).encode("utf-8"))
+            except BaseException:
+                os_calls.close(descriptor)
+                raise
+        self._descriptor = descriptor
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Free the lock."""
+        if self._descriptor is not None:
+            os_calls.close(self._descriptor)
+            self._descriptor = None
+
+    def _busy(self, content: bytes) -> BusyError:
+        who = "another process"
+        with suppress(ModelError, KeyError, TypeError, ValueError):
+            holder = strict_json(content, name="lock")
+            who = f"process {int(holder['pid'])} since {shown(str(holder['since']))[:40]}"
+        return BusyError(f"{shown(self.path)} is in use by {who}", hint="wait for it to end, or use another -m NAME")
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> bool:
+        # The lock of Windows also bars readers, so it lies far behind the content.
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EDEADLK):
+                raise
+            return False
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+# helpers
+
+
+@contextmanager
+def _readable_errors(verb: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        message = f"cannot {verb} {shown(path)}: {_reason(error)}"
+        raise EnvironmentFailure(message, hint=_SPACE_HINT if full else None) from error
+    except ValueError as error:
+        if "null" not in str(error):
+            raise
+        raise EnvironmentFailure(f"cannot {verb} {shown(path)}: not a file name") from None
+
+
+def _reason(error: OSError) -> str:
+    """The system's words, to stand after a colon: "no space left on device"."""
+    text = error.strerror or str(error)
+    return shown(text[:1].lower() + text[1:])
+
+
+def _temporary_beside(target: Path) -> Path:
+    return target.parent / f".tmp-{target.name}-{os.urandom(4).hex()}"
+
+
+def _aside(target: Path) -> Path:
+    return target.parent / f".old-{target.name}"
+
+
+def _real_target(path: Path, is_kind: Any, kind: str) -> Path:
+    """Follow links, so that a linked target is replaced where it lies; refuse to replace, say, /dev/null."""
+    with suppress(FileNotFoundError):
+        if not is_kind(os.stat(path).st_mode):
+            raise OSError(errno.EINVAL, f"it is not {kind}")
+    return Path(os.path.realpath(path))
+
+
+def _write_all(descriptor: int, data: Any) -> None:
+    view = memoryview(data).cast("B")
+    while view:
+        try:
+            written = os_calls.write(descriptor, view)
+        except InterruptedError:
+            continue
+        if written <= 0:
+            raise OSError(errno.EIO, "nothing was written")
+        view = view[written:]
+
+
+def _replace(source: Path, target: Path) -> None:
+    for delay_seconds in _REPLACE_DELAYS_SECONDS:
+        try:
+            return os_calls.replace(source, target)
+        except PermissionError:
+            time.sleep(delay_seconds)
+    return os_calls.replace(source, target)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make renames in a directory durable, where the system can: Windows and some network file systems cannot."""
+    try:
+        descriptor = os_calls.open(directory, os.O_RDONLY | _ALWAYS)
+        try:
+            os_calls.fsync(descriptor)
+        finally:
+            os_calls.close(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EACCES):
+            raise
+
+
+def _sync_tree(directory: Path) -> None:
+    for entry in _entries(directory):
+        if entry.is_dir(follow_symlinks=False):
+            _sync_tree(Path(entry.path))
+        else:
+            descriptor = os_calls.open(entry.path, os.O_RDWR | _ALWAYS)  # Windows syncs only writers
+            try:
+                os_calls.fsync(descriptor)
+            finally:
+                os_calls.close(descriptor)
+    _sync_directory(directory)
+
+
+@contextmanager
+def _filled_beside(target: Path) -> Iterator[Path]:
+    """A temporary directory that is gone when the block ends, unless it was renamed."""
+    temporary = _temporary_beside(target)
+    with _readable_errors("write", target):
+        os_calls.mkdir(temporary)
+    try:
+        yield temporary
+    except BaseException:
+        with suppress(OSError):
+            _remove_tree(temporary)
+        raise
+
+
+def _undo_swap(target: Path) -> None:
+    if not os.path.lexists(target) and os.path.lexists(_aside(target)):
+        _replace(_aside(target), target)
+        _sync_directory(target.parent)
+
+
+def _rename_and_remove(path: Path, target: Path) -> None:
+    """Delete ``path`` under a temporary name of ``target``: half a directory is never seen under a good name."""
+    rubbish = _temporary_beside(target)
+    _replace(path, rubbish)
+    _sync_directory(rubbish.parent)
+    _remove_tree(rubbish)
+
+
+def _remove_tree(directory: Path) -> None:
+    for entry in _entries(directory):
+        if entry.is_dir(follow_symlinks=False):
+            _remove_tree(Path(entry.path))
+        else:
+            os_calls.unlink(entry.path)
+    os_calls.rmdir(directory)
+
+
+def _entries(directory: Path) -> list["os.DirEntry[str]"]:
+    with os.scandir(directory) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _sweep(directory: Path, pattern: "re.Pattern[str]") -> None:
+    with suppress(OSError):  # rubbish that stays is no reason to stop
+        for entry in _entries(directory):
+            if pattern.fullmatch(entry.name):
+                with suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        _remove_tree(Path(entry.path))
+                    else:
+                        os_calls.unlink(entry.path)
