@@ -9,12 +9,12 @@ directory that a swap moved aside, and is what NAME means as long as NAME does n
 """
 
 import errno
+import glob
 import hashlib
 import io
 import json
 import math
 import os
-import re
 import shutil
 import stat
 import sys
@@ -50,9 +50,6 @@ class OsCalls:
 
 
 os_calls = OsCalls()
-
-
-# files
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -123,11 +120,7 @@ class _RawFile(io.FileIO):
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line to a log in one write; not synced, since no log is worth waiting for.
-
-    Raises:
-        EnvironmentFailure: the disk or a permission said no.
-    """
+    """Append one line to a log in one write; not synced, since no log is worth waiting for."""
     with _readable_errors("write", path):
         descriptor = os_calls.open(path, _CREATE | os.O_APPEND, 0o666)
         try:
@@ -137,16 +130,9 @@ def append_line(path: Path, line: str) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file; one that is not there is as good as removed.
-
-    Raises:
-        EnvironmentFailure: the file is still there.
-    """
+    """Remove a file; one that is not there is as good as removed."""
     with _readable_errors("remove", path), suppress(FileNotFoundError):
         os_calls.unlink(path)
-
-
-# directories
 
 
 def make_directory(path: Path) -> None:
@@ -177,14 +163,8 @@ def new_directory(target: Path) -> Iterator[Path]:
     Raises:
         EnvironmentFailure: the disk or a permission said no, or ``target`` exists; nothing new is visible then.
     """
-    with _filled_beside(target) as temporary:
+    with _filled_directory(target, may_exist=False) as temporary:
         yield temporary
-        with _readable_errors("write", target):
-            _sync_tree(temporary)
-            if os.path.lexists(target):  # rename() would silently take the place of an empty directory
-                raise FileExistsError(errno.EEXIST, "it exists already")
-            _replace(temporary, target)
-            _sync_directory(target.parent)
 
 
 @contextmanager
@@ -197,23 +177,34 @@ def replace_directory(target: Path) -> Iterator[Path]:
     with _readable_errors("write", target):
         target = _real_target(target, stat.S_ISDIR, "a directory")
     recover_directory(target)
-    aside = _aside(target)
-    with _filled_beside(target) as temporary:
+    with _filled_directory(target, may_exist=True) as temporary:
+        yield temporary
+    if os.path.lexists(_aside(target)):
+        with suppress(OSError):  # the new directory is safe; recover_directory will try again
+            _rename_and_remove(_aside(target), target)
+
+
+@contextmanager
+def _filled_directory(target: Path, *, may_exist: bool) -> Iterator[Path]:
+    temporary = _temporary_beside(target)
+    with _readable_errors("write", target):
+        os_calls.mkdir(temporary)
+    try:
         yield temporary
         with _readable_errors("write", target):
             _sync_tree(temporary)
-            try:
-                if os.path.lexists(target):
-                    _replace(target, aside)
-                _replace(temporary, target)
-            except OSError:
-                with suppress(OSError):
-                    _undo_swap(target)
-                raise
+            if os.path.lexists(target):
+                if not may_exist:  # rename() would silently take the place of an empty directory
+                    raise FileExistsError(errno.EEXIST, "it exists already")
+                _replace(target, _aside(target))
+            _replace(temporary, target)
             _sync_directory(target.parent)
-    if os.path.lexists(aside):
-        with suppress(OSError):  # the new directory is safe; recover_directory will try again
-            _rename_and_remove(aside, target)
+    except BaseException:
+        with suppress(OSError):
+            _undo_swap(target)
+        with suppress(OSError):
+            _remove_tree(temporary)
+        raise
 
 
 def visible_directory(target: Path) -> Path:
@@ -233,7 +224,7 @@ def recover_directory(target: Path) -> None:
         _undo_swap(target)
         if os.path.lexists(_aside(target)):
             _rename_and_remove(_aside(target), target)
-    _sweep(target.parent, re.compile(rf"\.tmp-{re.escape(target.name)}-[0-9a-f]{{8}}"))
+    _sweep(target.parent, f".tmp-{glob.escape(target.name)}-{'[0-9a-f]' * 8}")
 
 
 def remove_directory(path: Path) -> None:
@@ -251,7 +242,7 @@ def remove_directory(path: Path) -> None:
 
 def sweep_temporaries(directory: Path) -> None:
     """Remove what crashes have left in a directory; only for the holder of its lock: a live writer's files go too."""
-    _sweep(directory, re.compile(r"\.tmp-.*", re.DOTALL))
+    _sweep(directory, ".tmp-*")
 
 
 def check_writable(directory: Path, *, needed_bytes: int) -> None:
@@ -268,9 +259,6 @@ def check_writable(directory: Path, *, needed_bytes: int) -> None:
     if free_bytes < needed_bytes:
         message = f"not enough disk space: needs {needed_bytes / 1e6:,.0f} MB, {free_bytes / 1e6:,.0f} MB free"
         raise EnvironmentFailure(f"{message} on {shown(directory)}", hint=_SPACE_HINT)
-
-
-# reading
 
 
 def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
@@ -296,18 +284,15 @@ def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
         raise ModelError(f"{name} is missing") from None
     except OSError as error:
         raise ModelError(f"{name} cannot be read: {_reason(error)}") from error
-    except ValueError:  # a NUL in the path
-        raise ModelError(f"{name} is not a file name") from None
     if not missing:
         raise ModelError(f"{name} is larger than {max_bytes} bytes")
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _check_regular(status: os.stat_result, name: str) -> None:
-    if stat.S_ISLNK(status.st_mode):
-        raise ModelError(f"{name} is a symbolic link; only regular files are read")
     if not stat.S_ISREG(status.st_mode):
-        raise ModelError(f"{name} is not a regular file")
+        kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a regular file"
+        raise ModelError(f"{name} is {kind}; only regular files are read")
 
 
 def sha256_hex(data: bytes) -> str:
@@ -322,19 +307,9 @@ def strict_json(data: bytes, *, name: str) -> dict[str, Any]:
         ModelError: ``name`` and what is wrong with it.
     """
     try:
-        value = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_unique_pairs,
-            parse_float=_finite_float,
-            parse_constant=_finite_float,
-        )
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{shown(name)} is not UTF-8 at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise ModelError(f"{shown(name)} is not JSON: {error.msg}, line {error.lineno} column {error.colno}") from None
-    except RecursionError:
-        raise ModelError(f"{shown(name)} is nested too deeply") from None
-    except ValueError as error:
+        text = data.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_unique_pairs, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{shown(name)} is not usable JSON: {shown(str(error))[:200]}") from None
     if not isinstance(value, dict):
         raise ModelError(f"{shown(name)} is not a JSON object")
@@ -350,7 +325,7 @@ def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _finite_float(digits: str) -> float:
+def _finite(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
         raise ValueError(f"{digits[:20]} is not a finite number")
@@ -360,9 +335,6 @@ def _finite_float(digits: str) -> float:
 def shown(name: str | Path) -> str:
     r"""A name as it may stand in a message: control characters, escapes and bidi marks as ``\x1b``."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(name))
-
-
-# lock
 
 
 class DirectoryLock:
@@ -378,66 +350,54 @@ class DirectoryLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._descriptor: int | None = None
+        self._descriptor = -1
 
     def __enter__(self) -> "DirectoryLock":
         """Take the lock or raise at once."""
         with _readable_errors("lock", self.path):
-            descriptor = os_calls.open(self.path / "lock", os.O_RDWR | os.O_CREAT | _ALWAYS, 0o666)
+            self._descriptor = os_calls.open(self.path / "lock", os.O_RDWR | os.O_CREAT | _ALWAYS, 0o666)
             try:
-                if not _try_lock(descriptor):
-                    raise self._busy(os.read(descriptor, 200))
-                os.ftruncate(descriptor, 0)
+                if not _try_lock(self._descriptor):
+                    raise BusyError(f"{shown(self.path)} is in use by {self._holder()}", hint="wait for it to end")
+                os.ftruncate(self._descriptor, 0)
                 holder = {"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-                _write_all(descriptor, json.dumps(holder).encode("utf-8"))
+                _write_all(self._descriptor, json.dumps(holder).encode("utf-8"))
             except BaseException:
-                os_calls.close(descriptor)
+                os_calls.close(self._descriptor)
                 raise
-        self._descriptor = descriptor
         return self
 
     def __exit__(self, *_: object) -> None:
         """Free the lock."""
-        if self._descriptor is not None:
-            os_calls.close(self._descriptor)
-            self._descriptor = None
+        os_calls.close(self._descriptor)
 
-    def _busy(self, content: bytes) -> BusyError:
-        who = "another process"
-        with suppress(ModelError, KeyError, TypeError, ValueError):
-            holder = strict_json(content, name="lock")
-            who = f"process {int(holder['pid'])} since {shown(str(holder['since']))[:40]}"
-        return BusyError(f"{shown(self.path)} is in use by {who}", hint="wait for it to end, or use another -m NAME")
+    def _holder(self) -> str:
+        with suppress(ModelError, KeyError, TypeError, ValueError):  # the file may be new and still empty
+            holder = strict_json(os.read(self._descriptor, 200), name="lock")
+            return f"process {int(holder['pid'])} since {shown(str(holder['since']))[:40]}"
+        return "another process"
 
 
-if sys.platform == "win32":
-    import msvcrt
+def _try_lock(descriptor: int) -> bool:
+    if sys.platform == "win32":
+        import msvcrt
 
-    def _try_lock(descriptor: int) -> bool:
-        # The lock of Windows also bars readers, so it lies far behind the content.
-        os.lseek(descriptor, 1 << 30, os.SEEK_SET)
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # far behind the content, since this kind of lock also bars readers
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EDEADLK):
-                raise
+        except PermissionError:
             return False
         finally:
             os.lseek(descriptor, 0, os.SEEK_SET)
         return True
 
-else:
     import fcntl
 
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-
-# helpers
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager
@@ -448,10 +408,6 @@ def _readable_errors(verb: str, path: Path) -> Iterator[None]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         message = f"cannot {verb} {shown(path)}: {_reason(error)}"
         raise EnvironmentFailure(message, hint=_SPACE_HINT if full else None) from error
-    except ValueError as error:
-        if "null" not in str(error):
-            raise
-        raise EnvironmentFailure(f"cannot {verb} {shown(path)}: not a file name") from None
 
 
 def _reason(error: OSError) -> str:
@@ -479,10 +435,7 @@ def _real_target(path: Path, is_kind: Any, kind: str) -> Path:
 def _write_all(descriptor: int, data: Any) -> None:
     view = memoryview(data).cast("B")
     while view:
-        try:
-            written = os_calls.write(descriptor, view)
-        except InterruptedError:
-            continue
+        written = os_calls.write(descriptor, view)  # tried again by Python itself when a signal interrupts it
         if written <= 0:
             raise OSError(errno.EIO, "nothing was written")
         view = view[written:]
@@ -497,44 +450,30 @@ def _replace(source: Path, target: Path) -> None:
     return os_calls.replace(source, target)
 
 
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os_calls.open(path, flags | _ALWAYS)
+    try:
+        os_calls.fsync(descriptor)
+    finally:
+        os_calls.close(descriptor)
+
+
 def _sync_directory(directory: Path) -> None:
     """Make renames in a directory durable, where the system can: Windows and some network file systems cannot."""
     try:
-        descriptor = os_calls.open(directory, os.O_RDONLY | _ALWAYS)
-        try:
-            os_calls.fsync(descriptor)
-        finally:
-            os_calls.close(descriptor)
+        _sync(directory, os.O_RDONLY)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EACCES):
             raise
 
 
 def _sync_tree(directory: Path) -> None:
-    for entry in _entries(directory):
-        if entry.is_dir(follow_symlinks=False):
-            _sync_tree(Path(entry.path))
+    for path in sorted(directory.iterdir()):
+        if path.is_dir():
+            _sync_tree(path)
         else:
-            descriptor = os_calls.open(entry.path, os.O_RDWR | _ALWAYS)  # Windows syncs only writers
-            try:
-                os_calls.fsync(descriptor)
-            finally:
-                os_calls.close(descriptor)
+            _sync(path, os.O_RDWR)  # Windows syncs only what is open for writing
     _sync_directory(directory)
-
-
-@contextmanager
-def _filled_beside(target: Path) -> Iterator[Path]:
-    """A temporary directory that is gone when the block ends, unless it was renamed."""
-    temporary = _temporary_beside(target)
-    with _readable_errors("write", target):
-        os_calls.mkdir(temporary)
-    try:
-        yield temporary
-    except BaseException:
-        with suppress(OSError):
-            _remove_tree(temporary)
-        raise
 
 
 def _undo_swap(target: Path) -> None:
@@ -551,26 +490,16 @@ def _rename_and_remove(path: Path, target: Path) -> None:
     _remove_tree(rubbish)
 
 
-def _remove_tree(directory: Path) -> None:
-    for entry in _entries(directory):
-        if entry.is_dir(follow_symlinks=False):
-            _remove_tree(Path(entry.path))
-        else:
-            os_calls.unlink(entry.path)
-    os_calls.rmdir(directory)
+def _remove_tree(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        os_calls.unlink(path)
+        return
+    for child in sorted(path.iterdir()):
+        _remove_tree(child)
+    os_calls.rmdir(path)
 
 
-def _entries(directory: Path) -> list["os.DirEntry[str]"]:
-    with os.scandir(directory) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
-
-
-def _sweep(directory: Path, pattern: "re.Pattern[str]") -> None:
-    with suppress(OSError):  # rubbish that stays is no reason to stop
-        for entry in _entries(directory):
-            if pattern.fullmatch(entry.name):
-                with suppress(OSError):
-                    if entry.is_dir(follow_symlinks=False):
-                        _remove_tree(Path(entry.path))
-                    else:
-                        os_calls.unlink(entry.path)
+def _sweep(directory: Path, pattern: str) -> None:
+    for path in sorted(directory.glob(pattern)):
+        with suppress(OSError):  # rubbish that stays is no reason to stop
+            _remove_tree(path)
