@@ -1,0 +1,207 @@
+"""One step of the model in numpy: a token and a state in, the next state and scores out.
+
+The equations are those of ``nn/cells.py``, for one row and without gradients. Shapes: E embedding_size, H hidden_size,
+G gates of the cell, L num_layers, S state rows (2 for ``lstm``, else 1), V vocab_size.
+
+A step is bound by reading the weights from memory, so it reads as few as it can: what the embedding of a token adds to
+the first layer's gates never changes and is computed once per token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from gru_complete.model_dir import Architecture
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+
+class Layer(NamedTuple):
+    """The weights of one cell, gates stacked by rows in the order of the lectures' table."""
+
+    weight_x: FloatArray  # (G * H, I)
+    weight_h: FloatArray  # (G * H, H)
+    bias: FloatArray  # (G * H,)
+    bias_hidden: FloatArray | None  # (H,), only gru-reset-after
+
+
+class Stepper:
+    """Runs the language model token by token.
+
+    State is a value: ``step`` leaves the state it is given as it was, so one state can be continued in several ways.
+
+    Args:
+        arch: cell and sizes.
+        weights: the model's arrays, named and shaped as ``arch.tensor_shapes()`` says.
+        dtype: the type to compute in, float32 or (to compare with a reference) float64.
+    """
+
+    def __init__(
+        self, arch: Architecture, weights: Mapping[str, npt.NDArray[Any]], dtype: npt.DTypeLike = np.float32
+    ) -> None:
+        arrays = {name: np.ascontiguousarray(array, dtype=dtype) for name, array in weights.items()}
+        self.embedding = arrays["embedding"]
+        self.output_bias = arrays["output_bias"]
+        self.projection = arrays.get("projection")
+        self.layers = [_layer(arrays, f"cells.{index}.") for index in range(arch.num_layers)]
+        self.cell = CELLS[arch.cell]
+        self.state_shape = (arch.num_layers, 2 if arch.cell == "lstm" else 1, arch.hidden_size)
+        self._input_products: dict[int, FloatArray] = {}
+
+    def initial_state(self) -> FloatArray:
+        """Return the state before a document: zeros, ``(L, S, H)``."""
+        return np.zeros(self.state_shape, dtype=self.embedding.dtype)
+
+    def step(self, token: int, state: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Read one token.
+
+        Args:
+            token: its id.
+            state: where the text before it ended, ``(L, S, H)``; not changed.
+
+        Returns:
+            What ``logits`` needs, ``(E,)``, and the state after the token, ``(L, S, H)``.
+        """
+        hidden, state = self._advance(token, state)
+        return self._project(hidden), state
+
+    def read(self, tokens: Iterable[int], state: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Read tokens one after another; what ``step`` returns for the last of them.
+
+        Raises:
+            ValueError: there are no tokens.
+        """
+        hidden = None
+        for token in tokens:
+            hidden, state = self._advance(token, state)
+        if hidden is None:
+            raise ValueError("there are no tokens to read")
+        return self._project(hidden), state
+
+    def logits(self, hidden: FloatArray) -> FloatArray:
+        """Score what may follow: unnormalised log probabilities ``(V,)``."""
+        scores: FloatArray = np.dot(self.embedding, hidden)
+        scores += self.output_bias
+        return scores
+
+    def _advance(self, token: int, state: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the last layer's output before the projection, ``(H,)``, and the new state."""
+        next_state = np.empty_like(state)
+        self.cell(self._first_inputs(token), self.layers[0], state[0], next_state[0])
+        hidden: FloatArray = next_state[0, 0]
+        for index, layer in enumerate(self.layers[1:], start=1):
+            inputs = np.dot(layer.weight_x, hidden)
+            inputs += layer.bias
+            self.cell(inputs, layer, state[index], next_state[index])
+            hidden = hidden + next_state[index, 0]
+        return hidden, next_state
+
+    def _first_inputs(self, token: int) -> FloatArray:
+        """Return W_x x + b of the first layer, ``(G * H,)``, computed when a token is first met."""
+        inputs = self._input_products.get(token)
+        if inputs is None:
+            layer = self.layers[0]
+            inputs = self._input_products[token] = np.dot(layer.weight_x, self.embedding[token]) + layer.bias
+        return inputs
+
+    def _project(self, hidden: FloatArray) -> FloatArray:
+        return hidden if self.projection is None else np.dot(self.projection, hidden)
+
+
+def _layer(arrays: Mapping[str, FloatArray], prefix: str) -> Layer:
+    return Layer(
+        arrays[prefix + "weight_x"],
+        arrays[prefix + "weight_h"],
+        arrays[prefix + "bias"],
+        arrays.get(prefix + "bias_hidden"),
+    )
+
+
+# The cells. Each takes the input products W_x x + b (G * H,), the layer, the state (S, H), and fills the next state.
+
+
+def _rnn(inputs: FloatArray, layer: Layer, state: FloatArray, next_state: FloatArray) -> None:
+    """Fill h' = tanh(W [h, x] + b)."""
+    products = np.dot(layer.weight_h, state[0])
+    products += inputs
+    np.tanh(products, out=next_state[0])
+
+
+def _gru_simple(inputs: FloatArray, layer: Layer, state: FloatArray, next_state: FloatArray) -> None:
+    """Fill h' where u = sigma(...); c = tanh(W_c [h, x] + b_c); h' = u * c + (1 - u) * h."""
+    hidden = state[0]
+    size = hidden.shape[0]
+    products = np.dot(layer.weight_h, hidden)
+    products += inputs
+    _interpolate(hidden, _sigmoid(products[:size]), products[size:], next_state[0])
+
+
+def _gru(inputs: FloatArray, layer: Layer, state: FloatArray, next_state: FloatArray) -> None:
+    """Fill h' where u, r = sigma(...); c = tanh(W_c [r * h, x] + b_c); h' = u * c + (1 - u) * h."""
+    hidden = state[0]
+    gate_rows = 2 * hidden.shape[0]
+    gates = np.dot(layer.weight_h[:gate_rows], hidden)
+    gates += inputs[:gate_rows]
+    update, reset = _sigmoid(gates).reshape(2, -1)
+    reset *= hidden
+    candidate = np.dot(layer.weight_h[gate_rows:], reset)
+    candidate += inputs[gate_rows:]
+    _interpolate(hidden, update, candidate, next_state[0])
+
+
+def _gru_reset_after(inputs: FloatArray, layer: Layer, state: FloatArray, next_state: FloatArray) -> None:
+    """Fill h' as ``gru``, but with c = tanh(W_cx x + b_cx + r * (W_ch h + b_ch))."""
+    hidden = state[0]
+    gate_rows = 2 * hidden.shape[0]
+    products = np.dot(layer.weight_h, hidden)
+    products[:gate_rows] += inputs[:gate_rows]
+    update, reset = _sigmoid(products[:gate_rows]).reshape(2, -1)
+    candidate = products[gate_rows:]
+    candidate += layer.bias_hidden
+    candidate *= reset
+    candidate += inputs[gate_rows:]
+    _interpolate(hidden, update, candidate, next_state[0])
+
+
+def _lstm(inputs: FloatArray, layer: Layer, state: FloatArray, next_state: FloatArray) -> None:
+    """Fill h' and cell' where i, f, o = sigma(...); g = tanh(...); cell' = f * cell + i * g; h' = o * tanh(cell')."""
+    hidden, memory = state
+    gate_rows = 3 * hidden.shape[0]
+    products = np.dot(layer.weight_h, hidden)
+    products += inputs
+    enter, forget, output = _sigmoid(products[:gate_rows]).reshape(3, -1)
+    candidate = np.tanh(products[gate_rows:])
+    np.multiply(forget, memory, out=next_state[1])
+    next_state[1] += enter * candidate
+    np.multiply(output, np.tanh(next_state[1]), out=next_state[0])
+
+
+CELLS: dict[str, Callable[[FloatArray, Layer, FloatArray, FloatArray], None]] = {
+    "rnn": _rnn,
+    "gru-simple": _gru_simple,
+    "gru": _gru,
+    "gru-reset-after": _gru_reset_after,
+    "lstm": _lstm,
+}
+
+
+def _interpolate(hidden: FloatArray, update: FloatArray, candidate: FloatArray, next_hidden: FloatArray) -> None:
+    """Fill u * c + (1 - u) * h as h + u * (c - h), where c is the tanh of ``candidate`` (overwritten)."""
+    np.tanh(candidate, out=candidate)
+    candidate -= hidden
+    candidate *= update
+    np.add(hidden, candidate, out=next_hidden)
+
+
+def _sigmoid(values: FloatArray) -> FloatArray:
+    """The logistic function, in place: by tanh, which cannot overflow as exp can."""
+    values *= 0.5
+    np.tanh(values, out=values)
+    values *= 0.5
+    values += 0.5
+    return values
