@@ -345,7 +345,6 @@ class DirectoryLock:
 
     Raises:
         BusyError: another process holds the lock; the message names its process id.
-        EnvironmentFailure: the lock file cannot be opened, or this file system has no locks.
     """
 
     def __init__(self, path: Path) -> None:

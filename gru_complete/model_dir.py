@@ -1,0 +1,499 @@
+"""The finished model as a directory: written whole, and safe to load from a stranger.
+
+A directory holds ``manifest.json`` (written last: the commit record), ``weights.safetensors`` and ``tokenizer.model``;
+a checkpoint adds what it needs to go on. Nothing in it is code, a path or a template. Loading reads the bytes of a few
+fixed names once, checks size and SHA-256 of those bytes and parses those bytes: nothing can change in between.
+
+Shapes: V vocab_size, E embedding_size, H hidden_size, G gates of the cell, I inputs of a cell (E for the first, or H).
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gru_complete import files
+from gru_complete.errors import EnvironmentFailure, ModelError, UsageError
+from gru_complete.files import shown
+from gru_complete.parsing import brief, json_object, parse_safetensors, whole_number
+
+if TYPE_CHECKING:
+    from gru_complete.text.tokenizer import Tokenizer
+
+GATES = {"rnn": 1, "gru-simple": 2, "gru": 3, "gru-reset-after": 3, "lstm": 4}
+CELLS = tuple(GATES)
+STATE_ROWS = {cell: 2 if cell == "lstm" else 1 for cell in CELLS}
+
+FORMAT = "gru-complete"
+VERSION = 1
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+TOKENIZER = "tokenizer.model"
+EXTRA_FILES = ("ngrams.safetensors", "optimizer.safetensors", "loop.json")
+
+_MAX_BYTES = {
+    MANIFEST: 64_000,
+    WEIGHTS: 1 << 30,
+    TOKENIZER: 1 << 24,
+    "ngrams.safetensors": 1 << 30,
+    "optimizer.safetensors": 1 << 31,
+    "loop.json": 1 << 20,
+}
+_MAX_SIZES = {"vocab_size": 70_000, "embedding_size": 8192, "hidden_size": 8192, "num_layers": 16}
+_MAX_PARAMETERS = 200_000_000
+_TOKENIZER_FLAGS = {"kind": "sentencepiece", "document_end": 0, "first_piece": 257}
+_READ_ATTEMPTS = 10
+_TRAIN_HINT = "train one with: gru-complete train CORPUS"
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The sizes that fix every tensor of a model."""
+
+    cell: str
+    vocab_size: int
+    embedding_size: int
+    hidden_size: int
+    num_layers: int
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The name and shape of every weight; the rows of a cell's weights are its gates in the order of the table."""
+        gate_rows = GATES[self.cell] * self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {"embedding": (self.vocab_size, self.embedding_size)}
+        for layer in range(self.num_layers):
+            input_size = self.hidden_size if layer else self.embedding_size
+            shapes[f"cells.{layer}.weight_x"] = (gate_rows, input_size)
+            shapes[f"cells.{layer}.weight_h"] = (gate_rows, self.hidden_size)
+            shapes[f"cells.{layer}.bias"] = (gate_rows,)
+            if self.cell == "gru-reset-after":
+                shapes[f"cells.{layer}.bias_hidden"] = (self.hidden_size,)
+        if self.embedding_size != self.hidden_size:
+            shapes["projection"] = (self.embedding_size, self.hidden_size)
+        shapes["output_bias"] = (self.vocab_size,)
+        return shapes
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the weights hold; the output weights are the embedding and count once."""
+        return sum(math.prod(shape) for shape in self.tensor_shapes().values())
+
+    @classmethod
+    def from_json(cls, value: object) -> "Architecture":
+        """Read what a manifest says, and refuse sizes that only a mistake or an attack would ask for.
+
+        Raises:
+            ModelError: a key is missing, unknown, of the wrong type or out of range.
+        """
+        sizes = json_object(value, "arch", required=["cell", *_MAX_SIZES])
+        if sizes["cell"] not in CELLS:
+            raise ModelError(f"arch.cell is {brief(sizes['cell'])}, not one of {', '.join(CELLS)}")
+        for name, largest in _MAX_SIZES.items():
+            whole_number(sizes[name], f"arch.{name}", smallest=1, largest=largest)
+        arch = cls(**sizes)
+        if arch.num_parameters > _MAX_PARAMETERS:
+            raise ModelError(f"arch asks for {arch.num_parameters} parameters; the most is {_MAX_PARAMETERS}")
+        return arch
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What the manifest says of a file."""
+
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``manifest.json`` says; plain numbers and short strings, never text or paths.
+
+    ``tokenizer`` holds the tokenizer's flags and the corpus' abbreviations, ``metrics`` what was measured, ``training``
+    facts such as steps and seconds.
+    """
+
+    arch: Architecture
+    tokenizer: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    training: Mapping[str, Any]
+    files: Mapping[str, FileRecord]
+    tool_version: str
+    format: str = FORMAT
+    version: int = VERSION
+
+    @property
+    def abbreviations(self) -> tuple[str, ...]:
+        """Short words that the corpus follows with a period inside sentences."""
+        return tuple(self.tokenizer["abbreviations"])
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as it stands in the file."""
+        return {
+            "format": self.format,
+            "version": self.version,
+            "tool_version": self.tool_version,
+            "arch": asdict(self.arch),
+            "tokenizer": dict(self.tokenizer),
+            "metrics": dict(self.metrics),
+            "training": dict(self.training),
+            "files": {name: {"bytes": entry.num_bytes, "sha256": entry.sha256} for name, entry in self.files.items()},
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Manifest":
+        """Check everything a manifest says; keys that begin with ``x-`` are for others and are left alone.
+
+        Raises:
+            ModelError: it is of another or a newer format, or something in it is not as it must be.
+        """
+        if value.get("format") != FORMAT:
+            raise ModelError(f"format is {brief(value.get('format'))}, not {FORMAT!r}")
+        version = whole_number(value.get("version"), "version", smallest=1)
+        if version > VERSION:
+            message = f"format {version} was made by a newer gru-complete; this one reads format {VERSION}"
+            raise ModelError(message, hint="upgrade with: pip install --upgrade gru-complete")
+        required = ["format", "version", "tool_version", "arch", "tokenizer", "metrics", "training", "files"]
+        known = json_object(
+            {key: value[key] for key in value if not key.startswith("x-")}, "manifest", required=required
+        )
+        _check_facts(known["tool_version"], "tool_version")
+        _check_tokenizer_flags(known["tokenizer"])
+        for part in ("metrics", "training"):
+            _check_facts(json_object(known[part], part), part)
+        return cls(
+            arch=Architecture.from_json(known["arch"]),
+            tokenizer=known["tokenizer"],
+            metrics=known["metrics"],
+            training=known["training"],
+            files=_file_records(known["files"]),
+            tool_version=str(known["tool_version"]),
+        )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model; ``fingerprint`` is the SHA-256 of its manifest, which names every other byte of it."""
+
+    path: Path
+    manifest: Manifest
+    weights: Weights = field(repr=False)
+    tokenizer: "Tokenizer" = field(repr=False)
+    fingerprint: str
+
+
+def save_files(
+    directory: Path,
+    *,
+    arch: Architecture,
+    weights: Weights,
+    tokenizer: "Tokenizer",
+    metrics: Mapping[str, Any],
+    training: Mapping[str, Any],
+    abbreviations: Sequence[str],
+    extra_files: Mapping[str, bytes] | None = None,
+) -> None:
+    """Write a model into an existing directory, the manifest last: one from ``files.new_directory`` or the like.
+
+    Args:
+        directory: where to write; seen by nobody until it gets its name.
+        arch: the sizes.
+        weights: as ``arch.tensor_shapes()`` names them.
+        tokenizer: the tokenizer of these weights.
+        metrics: what was measured; numbers and short strings, which may stand in nested mappings.
+        training: facts about the training, likewise.
+        abbreviations: short words that the corpus follows with a period inside sentences.
+        extra_files: what a checkpoint needs besides; names of ``EXTRA_FILES``.
+
+    Raises:
+        ModelError: these things do not make a model that ``load_model`` would take; weights that are not finite.
+        EnvironmentFailure: the disk or a permission said no.
+    """
+    from safetensors.numpy import save  # here, so that reading a model does not wait for it
+
+    _check_weights(weights, arch, name=WEIGHTS)
+    _check_vocab(tokenizer, arch)
+    contents = {WEIGHTS: save({name: np.ascontiguousarray(array) for name, array in weights.items()})}
+    contents[TOKENIZER] = tokenizer.model_bytes
+    contents.update(extra_files or {})
+    manifest = Manifest(
+        arch=arch,
+        tokenizer={**_TOKENIZER_FLAGS, "abbreviations": list(abbreviations)},
+        metrics=metrics,
+        training=training,
+        files={name: FileRecord(len(data), files.sha256_hex(data)) for name, data in contents.items()},
+        tool_version=_tool_version(),
+    )
+    manifest_bytes = json.dumps(manifest.to_json(), ensure_ascii=False, indent=2).encode("utf-8")
+    Manifest.from_json(files.strict_json(manifest_bytes, name=MANIFEST))
+    if len(manifest_bytes) > _MAX_BYTES[MANIFEST]:
+        raise ModelError(f"the manifest would take {len(manifest_bytes)} bytes; the most is {_MAX_BYTES[MANIFEST]}")
+    for name, data in contents.items():
+        files.write_file(directory / name, data)
+    files.write_file(directory / MANIFEST, manifest_bytes)
+
+
+def load_model(path: Path) -> Model:
+    """Load a model and trust nothing in it; a model that is replaced meanwhile gives the old one or the new one.
+
+    Raises:
+        ModelError: it is missing, damaged, made by a newer version, or not a model.
+    """
+    for _ in range(_READ_ATTEMPTS):
+        seen = _identity(path)
+        try:
+            return _load_once(path)
+        except ModelError:
+            if _identity(path) == seen:
+                raise
+    return _load_once(path)
+
+
+def _load_once(path: Path) -> Model:
+    from gru_complete.text.tokenizer import Tokenizer  # here, so that nn need not wait for sentencepiece
+
+    directory = files.visible_directory(path)
+    manifest, fingerprint = _load_manifest(directory)
+    weights = parse_safetensors(_read_listed(directory, manifest, WEIGHTS), name=shown(directory / WEIGHTS))
+    _check_weights(weights, manifest.arch, name=shown(directory / WEIGHTS))
+    try:
+        tokenizer = Tokenizer(_read_listed(directory, manifest, TOKENIZER))
+    except ModelError as error:
+        raise ModelError(f"{shown(directory / TOKENIZER)}: {error}", hint=error.hint) from error
+    _check_vocab(tokenizer, manifest.arch)
+    return Model(path, manifest, weights, tokenizer, fingerprint)
+
+
+def read_extra_file(path: Path, name: str) -> bytes:
+    """The checked bytes of one of ``EXTRA_FILES``.
+
+    Raises:
+        ModelError: the model has no such file, or it is damaged.
+    """
+    directory = files.visible_directory(path)
+    manifest, _ = _load_manifest(directory)
+    if name not in EXTRA_FILES or name not in manifest.files:
+        raise ModelError(f"{shown(path)} has no {shown(name)}")
+    return _read_listed(directory, manifest, name)
+
+
+def models_home() -> Path:
+    """The directory that holds the models known by name.
+
+    Raises:
+        EnvironmentFailure: no home directory is known.
+    """
+    home = os.environ.get("GRU_COMPLETE_HOME")
+    if not home:
+        from platformdirs import user_data_dir  # here, since it is slow to import and rarely needed
+
+        home = user_data_dir("gru-complete", appauthor=False)
+        if not os.path.isabs(home):
+            message = "no home directory is known to keep models in"
+            raise EnvironmentFailure(message, hint="let GRU_COMPLETE_HOME name a directory")
+    return Path(home) / "models"
+
+
+def resolve_model_path(name_or_path: str) -> Path:
+    """Where a model is or will be: a path if there is a separator in it, else a name under ``models_home()``.
+
+    Raises:
+        UsageError: the name could not be told from a hidden file, an option, a run directory or a path.
+    """
+    if "/" in name_or_path or os.sep in name_or_path:
+        return Path(name_or_path)
+    usable = re.fullmatch(r"\w[\w .+()-]*", name_or_path) and len(os.fsencode(name_or_path)) <= 100
+    if not usable or name_or_path.endswith((" ", ".", ".run")) or name_or_path == "last":
+        message = f"{brief(name_or_path)} cannot be the name of a model"
+        raise UsageError(message, hint="use letters, digits, '-' and '_'; a path contains a '/'")
+    return models_home() / name_or_path
+
+
+def find_model(option: str | None) -> Path:
+    """The model that a command is to use: the option's, else ``$GRU_COMPLETE_MODEL``'s, else the one trained last.
+
+    Raises:
+        ModelError: there is no such model.
+        UsageError: the name is none.
+    """
+    name = option if option is not None else os.environ.get("GRU_COMPLETE_MODEL") or None
+    if name is None:
+        name = _last_trained()
+        if name is None:
+            raise ModelError("no model has been trained yet", hint=_TRAIN_HINT)
+    path = resolve_model_path(name)
+    if not _has_manifest(path):
+        if path.is_dir():
+            _load_manifest(path)  # which says what is wrong
+        raise ModelError(f"no model named '{shown(name)}'", hint=f"{_TRAIN_HINT} -m {shown(name)}")
+    return path
+
+
+def remember_last(path: Path) -> None:
+    """Note which model was trained last, for commands without ``-m``.
+
+    Raises:
+        EnvironmentFailure: the disk or a permission said no.
+    """
+    home = models_home()
+    name = path.name if path.parent == home else os.path.abspath(path)
+    files.make_directory(home)
+    files.write_file(home / "last", os.fsencode(name))
+
+
+def _last_trained() -> str | None:
+    path = models_home() / "last"
+    return os.fsdecode(files.read_regular_file(path, max_bytes=10_000)) if path.exists() else None
+
+
+def list_models() -> list[Path]:
+    """The finished models under ``models_home()``, sorted by name."""
+    home = models_home()
+    if not home.is_dir():
+        return []
+    return [path for path in sorted(home.iterdir()) if not path.name.startswith(".") and _has_manifest(path)]
+
+
+def run_dir_of(model_path: Path) -> Path:
+    """The run directory beside a model: plan, token shards, checkpoints."""
+    return model_path.with_name(f"{model_path.name}.run")
+
+
+def remove_model(path: Path, *, run_only: bool) -> None:
+    """Delete a model and its run directory, or the run directory only, which holds the corpus as tokens.
+
+    Raises:
+        ModelError: there is no model or run directory at this path; nothing else is ever deleted.
+        BusyError: a training is under way there.
+        EnvironmentFailure: the disk or a permission said no.
+    """
+    run_dir = run_dir_of(path)
+    if not run_only:
+        manifest = files.strict_json(_read_manifest(files.visible_directory(path)), name=shown(path / MANIFEST))
+        if manifest.get("format") != FORMAT:
+            raise ModelError(f"{shown(path)} is not a gru-complete model")
+    if (run_dir / "lock").is_file():
+        with files.DirectoryLock(run_dir):
+            pass  # Windows cannot delete a directory whose lock is held
+        files.remove_directory(run_dir)
+    elif run_only:
+        raise ModelError(f"{shown(run_dir)} is not a run directory")
+    if not run_only:
+        files.remove_directory(path)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What changes when a model is replaced."""
+    try:
+        status = os.stat(files.visible_directory(path) / MANIFEST)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _has_manifest(path: Path) -> bool:
+    return os.path.lexists(files.visible_directory(path) / MANIFEST)
+
+
+def _read_manifest(directory: Path) -> bytes:
+    if not os.path.lexists(directory / MANIFEST):
+        message = f"{shown(directory)} is not a gru-complete model (no {MANIFEST})"
+        raise ModelError(message, hint="did training finish? The same gru-complete train command goes on")
+    return files.read_regular_file(directory / MANIFEST, max_bytes=_MAX_BYTES[MANIFEST])
+
+
+def _load_manifest(directory: Path) -> tuple[Manifest, str]:
+    data = _read_manifest(directory)
+    name = shown(directory / MANIFEST)
+    value = files.strict_json(data, name=name)
+    try:
+        return Manifest.from_json(value), files.sha256_hex(data)
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}", hint=error.hint) from None
+
+
+def _read_listed(directory: Path, manifest: Manifest, name: str) -> bytes:
+    entry = manifest.files[name]
+    data = files.read_regular_file(directory / name, max_bytes=entry.num_bytes)
+    if len(data) != entry.num_bytes:
+        raise ModelError(f"{shown(directory / name)} is cut off: {len(data)} of {entry.num_bytes} bytes")
+    if files.sha256_hex(data) != entry.sha256:
+        raise ModelError(f"{shown(directory / name)} is damaged (sha256 mismatch)", hint="copy the model again")
+    return data
+
+
+def _check_weights(weights: Weights, arch: Architecture, *, name: str) -> None:
+    """Compare names, shapes and dtypes with what ``arch`` implies, and refuse numbers that are not finite."""
+    shapes = arch.tensor_shapes()
+    problems = [f"{key} is missing" for key in shapes if key not in weights]
+    for key, array in weights.items():
+        if key not in shapes:
+            problems.append(f"{brief(key)} is not expected")
+        elif array.shape != shapes[key]:
+            problems.append(f"{key} has the shape {array.shape}, expected {shapes[key]}")
+        elif array.dtype != np.float32:
+            problems.append(f"{key} is {array.dtype}, expected float32")
+        elif not np.isfinite(array).all():
+            problems.append(f"{key} contains NaN or infinity")
+    if problems:
+        more = [f"and {len(problems) - 20} more"] if len(problems) > 20 else []
+        raise ModelError(f"{name} does not fit its manifest: {'; '.join([*problems[:20], *more])}")
+
+
+def _check_vocab(tokenizer: "Tokenizer", arch: Architecture) -> None:
+    if tokenizer.vocab_size != arch.vocab_size:
+        raise ModelError(f"tokenizer has {tokenizer.vocab_size} pieces, weights expect {arch.vocab_size}")
+
+
+def _check_tokenizer_flags(value: object) -> None:
+    flags = json_object(value, "tokenizer", required=[*_TOKENIZER_FLAGS, "abbreviations"])
+    for key, expected in _TOKENIZER_FLAGS.items():
+        if type(flags[key]) is not type(expected) or flags[key] != expected:
+            raise ModelError(f"tokenizer.{key} is {brief(flags[key])}, not {expected!r}")
+    words = flags["abbreviations"]
+    if not isinstance(words, list) or len(words) > 200:
+        raise ModelError("tokenizer.abbreviations is not a list of at most 200 words")
+    for word in words:
+        if not isinstance(word, str) or not 1 <= len(word) <= 8 or not word.isprintable():
+            raise ModelError(f"tokenizer.abbreviations has {brief(word)}, not a word of at most 8 characters")
+
+
+def _file_records(value: object) -> dict[str, FileRecord]:
+    listed = json_object(value, "files", required=[WEIGHTS, TOKENIZER], optional=EXTRA_FILES)
+    records = {}
+    for name, entry in listed.items():
+        entry = json_object(entry, f"files.{name}", required=["bytes", "sha256"])
+        num_bytes = whole_number(entry["bytes"], f"files.{name}.bytes", smallest=0, largest=_MAX_BYTES[name])
+        if not isinstance(entry["sha256"], str) or not re.fullmatch("[0-9a-f]{64}", entry["sha256"]):
+            raise ModelError(f"files.{name}.sha256 is not 64 hexadecimal digits")
+        records[name] = FileRecord(num_bytes, entry["sha256"])
+    return records
+
+
+def _check_facts(value: object, where: str, *, depth: int = 3) -> None:
+    """Let numbers, short strings and shallow mappings of them pass."""
+    if isinstance(value, dict) and depth > 0 and len(value) <= 200:
+        for key, item in value.items():
+            _check_facts(key, f"a key of {where}")
+            _check_facts(item, f"{where}.{shown(key)}", depth=depth - 1)
+    elif isinstance(value, str):
+        if len(value) > 100 or not value.isprintable():
+            raise ModelError(f"{where[:200]} is not a short printable string")
+    elif not (value is None or isinstance(value, bool | int | float)):
+        raise ModelError(f"{where[:200]} is {brief(value)}, not a number, a short string or a small mapping of them")
+
+
+def _tool_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # here, since it is slow to import
+
+    try:
+        return version("gru-complete")
+    except PackageNotFoundError:
+        return "unknown"
