@@ -1,0 +1,213 @@
+"""Where a completion ends: at the end of a word, line, sentence or paragraph, or before a stop string.
+
+Both work on text, not on tokens, and character by character, so the end does not depend on how tokens cut the text.
+Often an end is certain only after what follows it; until then ``TextCutter`` holds back no more than it must.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+UNTIL = ("word", "line", "sentence", "paragraph", "none")
+
+TERMINATORS = frozenset(".!?…")  # end a sentence when white space follows
+CJK_TERMINATORS = frozenset("。！？｡")  # end it whatever follows
+CLOSERS = frozenset("\"')]}”’“‘»«›‹」』）】〉》")  # belong to the sentence they follow; “ and « close in German
+
+CONTEXT_CHARACTERS = 32  # of the prompt; more than any abbreviation is long
+
+
+class Boundary(Protocol):
+    """Decides, character by character, whether the text is past its end."""
+
+    @property
+    def held(self) -> int:
+        """How many of the latest characters turn out to be past the end if the next one is."""
+
+    def is_past_end(self, character: str) -> bool:
+        """Take the next character of the text; True if it and the ``held`` ones before it are past the end."""
+
+
+class NoBoundary:
+    """The text goes on."""
+
+    held = 0
+
+    def is_past_end(self, character: str) -> bool:
+        """Return False: there is no end."""
+        return False
+
+
+class LineEnd:
+    """The line ends before the newline."""
+
+    held = 0
+
+    def is_past_end(self, character: str) -> bool:
+        """Say whether this is the newline."""
+        return character == "\n"
+
+
+class WordEnd:
+    """The word ends before white space that follows a letter, a digit or an underscore; white space may come first."""
+
+    held = 0
+
+    def __init__(self) -> None:
+        self._in_word = False
+
+    def is_past_end(self, character: str) -> bool:
+        """Say whether this is white space after the word."""
+        if character.isspace():
+            return self._in_word
+        self._in_word = self._in_word or character.isalnum() or character == "_"
+        return False
+
+
+class ParagraphEnd:
+    """The paragraph ends before the newline of a blank line; blank lines at the very start are passed over."""
+
+    def __init__(self) -> None:
+        self.held = 0  # a newline and blanks after it
+        self._started = False
+
+    def is_past_end(self, character: str) -> bool:
+        """Say whether this newline makes a blank line."""
+        if character == "\n":
+            if self.held:
+                return True
+            self.held = 1 if self._started else 0
+        elif not character.isspace():
+            self.held = 0
+            self._started = True
+        elif self.held:
+            self.held += 1
+        return False
+
+
+class SentenceEnd:
+    """The sentence ends after . ! ? … and closing marks when white space follows, or at a blank line.
+
+    A period after a single letter ("J. Smith") or an abbreviation ("Mr. Smith") does not end it. The marks of Chinese
+    and Japanese need no white space. Only marks within the completion count: after a prompt that ends with a sentence
+    comes the next one.
+
+    Args:
+        before: the end of the prompt, where an abbreviation may begin.
+        abbreviations: words that a period follows inside sentences, as the corpus writes them, without the period.
+    """
+
+    def __init__(self, before: str, abbreviations: Iterable[str]) -> None:
+        self._abbreviations = frozenset(abbreviations)
+        self._paragraph = ParagraphEnd()
+        self._word = ""  # the letters before the marks, or before the next character
+        self._marks = ""  # the terminators just read, maybe with closing marks between and after them
+        for character in before:
+            self._read_letter(character)
+
+    @property
+    def held(self) -> int:
+        """How many characters would be past the end if a blank line ends the sentence."""
+        return self._paragraph.held
+
+    def is_past_end(self, character: str) -> bool:
+        """Say whether the sentence ended before this character."""
+        if self._paragraph.is_past_end(character):
+            return True
+        if character in TERMINATORS or character in CJK_TERMINATORS:
+            self._marks += character
+        elif not self._marks:
+            self._read_letter(character)
+        elif character not in CLOSERS:
+            if self._ends_before(character):
+                return True
+            self._marks = self._word = ""
+            self._read_letter(character)
+        return False
+
+    def _ends_before(self, character: str) -> bool:
+        """Say whether the marks end the sentence when this character follows them."""
+        if not CJK_TERMINATORS.isdisjoint(self._marks):
+            return True
+        if not character.isspace():
+            return False
+        return self._marks != "." or not (len(self._word) == 1 or self._word in self._abbreviations)
+
+    def _read_letter(self, character: str) -> None:
+        self._word = (self._word + character)[-CONTEXT_CHARACTERS:] if character.isalpha() else ""
+
+
+def boundary(until: str, *, before: str, abbreviations: Iterable[str]) -> Boundary:
+    """Return the rule for ``until``, one of ``UNTIL``, for text that follows ``before``."""
+    if until == "sentence":
+        return SentenceEnd(before[-CONTEXT_CHARACTERS:], abbreviations)
+    rules: dict[str, type[Boundary]] = {
+        "word": WordEnd,
+        "line": LineEnd,
+        "paragraph": ParagraphEnd,
+        "none": NoBoundary,
+    }
+    return rules[until]()
+
+
+class TextCutter:
+    """Lets text through up to its end.
+
+    An ``until`` end is looked for first, and stop strings in what it leaves. Of several stop strings the one that is
+    complete first counts.
+
+    Args:
+        until: where the text ends.
+        stops: strings before which it ends as well; none is empty.
+
+    Attributes:
+        reason: "until" or "stop" once the end was found; then no more text may be fed.
+    """
+
+    def __init__(self, until: Boundary, stops: Sequence[str]) -> None:
+        self.reason: str | None = None
+        self._until = until
+        self._stops = stops
+        self._before_until = ""  # may turn out to be past the end
+        self._before_stop = ""  # may be the beginning of a stop string
+
+    def feed(self, text: str) -> str:
+        """Take more text; return what is now certain to belong to the completion."""
+        start = len(self._before_until)
+        text = self._before_until + text
+        for index in range(start, len(text)):
+            held = self._until.held
+            if self._until.is_past_end(text[index]):
+                certain = self._cut_at_stop(text[: index - held])
+                if self.reason is None:
+                    self.reason = "until"
+                    certain += self._before_stop
+                return certain
+        end = len(text) - self._until.held
+        self._before_until = text[end:]
+        return self._cut_at_stop(text[:end])
+
+    def finish(self) -> str:
+        """Return what was held back, when no end was found and no more text comes."""
+        text = self._cut_at_stop(self._before_until)
+        return text if self.reason else text + self._before_stop
+
+    def _cut_at_stop(self, text: str) -> str:
+        """Return the text before the first stop string, without what may be the beginning of one."""
+        if not self._stops:
+            return text
+        text = self._before_stop + text
+        found = [(start + len(stop), start) for stop in self._stops if (start := text.find(stop)) >= 0]
+        if found:
+            self.reason = "stop"
+            return text[: min(found)[1]]
+        end = len(text) - max(_overlap(text, stop) for stop in self._stops)
+        self._before_stop = text[end:]
+        return text[:end]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Return the length of the longest end of the text that is a beginning of the stop string, not all of it."""
+    longest = min(len(stop) - 1, len(text))
+    return next((length for length in range(longest, 0, -1) if text.endswith(stop[:length])), 0)

@@ -1,0 +1,78 @@
+"""Which tokens may come next so that the output is text: valid UTF-8 without control characters.
+
+A token is a byte string: either whole characters, or (byte fallback) a single byte of a character that has no token of
+its own. A byte opens a character, and until that character is complete only bytes that continue it may follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+CONTROL_CHARACTERS = bytes(byte for byte in range(0x20) if byte not in b"\t\n") + b"\x7f"
+
+# The second byte of a character narrows for some first bytes (RFC 3629, section 4: no overlong forms, no surrogates,
+# nothing above U+10FFFF). After C2 the bytes 80..9F would make the control characters U+0080..U+009F.
+_SECOND_BYTES = {0xC2: (0xA0, 0xBF), 0xE0: (0xA0, 0xBF), 0xED: (0x80, 0x9F), 0xF0: (0x90, 0xBF), 0xF4: (0x80, 0x8F)}
+_FIRST_BYTES = range(0xC2, 0xF5)
+_ANY_CONTINUATION = (0x80, 0xBF)
+
+
+def is_complete(pending: bytes) -> bool:
+    """Say whether bytes that ``CharacterMasks`` let through, at least one, end with a whole character."""
+    first = pending[0]
+    return first < 0x80 or len(pending) >= _length(first)
+
+
+class CharacterMasks:
+    """The tokens allowed after each beginning of a character, as arrays to add to the logits.
+
+    Args:
+        pieces: the bytes of each token; b"" for the document end.
+        dtype: the type of the logits.
+    """
+
+    def __init__(self, pieces: Sequence[bytes], dtype: npt.DTypeLike = np.float32) -> None:
+        self._vocab_size = len(pieces)
+        self._dtype = dtype
+        self._byte_tokens = {
+            piece[0]: token for token, piece in enumerate(pieces) if len(piece) == 1 and piece[0] >= 0x80
+        }
+        whole = np.array([_is_text(piece) for piece in pieces], dtype=bool)
+        for byte in _FIRST_BYTES:
+            if byte in self._byte_tokens:
+                whole[self._byte_tokens[byte]] = True
+        self._between_characters = np.where(whole, 0, -np.inf).astype(dtype)
+        self._inside: dict[tuple[int, int], FloatArray] = {}
+
+    def after(self, pending: bytes) -> FloatArray:
+        """Return the mask after the bytes of an unfinished character: 0 for what may follow, -inf for the rest."""
+        if not pending:
+            return self._between_characters
+        low_high = _SECOND_BYTES.get(pending[0], _ANY_CONTINUATION) if len(pending) == 1 else _ANY_CONTINUATION
+        if low_high not in self._inside:
+            mask = np.full(self._vocab_size, -np.inf, dtype=self._dtype)
+            for byte in range(low_high[0], low_high[1] + 1):
+                if byte in self._byte_tokens:
+                    mask[self._byte_tokens[byte]] = 0
+            self._inside[low_high] = mask
+        return self._inside[low_high]
+
+
+def _length(first: int) -> int:
+    """Return how many bytes a character with this first byte has."""
+    return 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+
+
+def _is_text(piece: bytes) -> bool:
+    """Say whether a piece is whole characters, none of them a control character (tab and newline are allowed)."""
+    try:
+        text = piece.decode()
+    except UnicodeDecodeError:
+        return False
+    return piece.translate(None, CONTROL_CHARACTERS) == piece and not any("\x80" <= char <= "\x9f" for char in text)

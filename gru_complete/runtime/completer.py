@@ -1,0 +1,240 @@
+"""Text in, more text out: reads the prompt, draws tokens, and lets through what is certain to be the completion.
+
+Completions are exact functions of model, prompt, options and seed: one random number is used per token drawn.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from gru_complete.errors import UsageError
+from gru_complete.model_dir import load_model
+from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS, UNTIL, TextCutter, boundary
+from gru_complete.runtime.characters import CharacterMasks, is_complete
+from gru_complete.runtime.sampling import SamplingOptions, candidates, check_range, draw, log_probability
+from gru_complete.runtime.stepper import FloatArray, Stepper
+from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
+
+PENALTY_TOKENS = 64  # how far back the repetition penalty looks: llama.cpp's default
+READ_BYTES = 1 << 16  # of the prompt at a time
+
+
+@dataclass(frozen=True)
+class CompletionOptions:
+    """What to write; every value is checked when the options are made.
+
+    Args:
+        max_tokens: the most tokens to draw.
+        until: where to end, one of ``boundaries.UNTIL``.
+        stop: strings before which to end, UTF-8.
+        sampling: how tokens are drawn.
+        seed: of the random numbers.
+
+    Raises:
+        UsageError: a value is outside its range.
+    """
+
+    max_tokens: int = 100
+    until: str = "sentence"
+    stop: Sequence[bytes] = ()
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        check_range("max-tokens", self.max_tokens, 1, 1_000_000)
+        check_range("seed", self.seed, 0, 2**64 - 1)
+        if self.until not in UNTIL:
+            raise UsageError(f"until must be one of {', '.join(UNTIL)}, not {self.until}")
+        for stop in self.stop:
+            _stop_text(stop)
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A finished completion.
+
+    Args:
+        prompt: the text continued.
+        text: the completion, UTF-8.
+        tokens: how many were drawn, with a document end and those past the end of the text.
+        logprob: the sum of their natural log probabilities at temperature 1, nothing filtered.
+        stop_reason: "until", "stop", "max_tokens" or "document_end".
+        seed: of the random numbers.
+    """
+
+    prompt: bytes
+    text: bytes
+    tokens: int
+    logprob: float
+    stop_reason: str
+    seed: int
+
+
+class Context(NamedTuple):
+    """A text that was read, ready to be continued any number of times."""
+
+    hidden: FloatArray  # (E,), scores the next token
+    state: FloatArray  # (L, S, H)
+    recent: tuple[int, ...]  # its last tokens, at most PENALTY_TOKENS
+    tail: str  # its last characters, at most CONTEXT_CHARACTERS
+
+
+class CompletionStream:
+    """The pieces of one completion, as they become certain.
+
+    Iterating draws the tokens. Every piece is whole UTF-8 characters; joined they are ``result.text``.
+
+    Attributes:
+        result: the finished completion; None until the last piece was taken.
+    """
+
+    def __init__(self, completer: Completer, prompt: bytes, context: Context, options: CompletionOptions) -> None:
+        self.result: Completion | None = None
+        self._completer = completer
+        self._prompt = prompt
+        self._context = context
+        self._options = options
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Draw the completion, from its start each time."""
+        completer, options = self._completer, self._options
+        hidden, state, recent, tail = self._context
+        uniform = random.Random(options.seed).random
+        cutter = completer.cutter(tail, options)
+        text: list[bytes] = []
+        pending = b""  # the first bytes of an unfinished character
+        num_tokens = 0
+        logprob = 0.0
+        reason = "max_tokens"
+        for num_tokens in range(1, options.max_tokens + 1):
+            token, token_logprob = completer.next_token(hidden, recent, pending, options.sampling, uniform())
+            logprob += token_logprob
+            if token == DOCUMENT_END:
+                reason = "document_end"
+                break
+            pending += completer.tokenizer.pieces[token]
+            if is_complete(pending):
+                certain = cutter.feed(pending.decode()).encode()
+                pending = b""
+                if certain:
+                    text.append(certain)
+                    yield certain
+                if cutter.reason:
+                    break
+            recent = (*recent[1 - PENALTY_TOKENS :], token)
+            if num_tokens < options.max_tokens:
+                hidden, state = completer.stepper.step(token, state)
+        if not cutter.reason and (rest := cutter.finish().encode()):
+            text.append(rest)
+            yield rest
+        reason = cutter.reason or reason
+        self.result = Completion(self._prompt, b"".join(text), num_tokens, logprob, reason, options.seed)
+
+
+class Completer:
+    """Continues text with one model.
+
+    Args:
+        stepper: the model, one step at a time.
+        tokenizer: its tokenizer.
+        abbreviations: words that a period follows inside its corpus's sentences, without the period.
+    """
+
+    def __init__(self, stepper: Stepper, tokenizer: Tokenizer, *, abbreviations: Iterable[str] = ()) -> None:
+        self.stepper = stepper
+        self.tokenizer = tokenizer
+        self._abbreviations = frozenset(abbreviations)
+        self._masks = CharacterMasks(tokenizer.pieces)
+
+    @classmethod
+    def load(cls, path: Path) -> Completer:
+        """Load a finished model.
+
+        Raises:
+            ModelError: the directory is no model or a damaged one.
+        """
+        model = load_model(path)
+        abbreviations = model.manifest.tokenizer.get("abbreviations", ())
+        return cls(Stepper(model.manifest.arch, model.weights), model.tokenizer, abbreviations=abbreviations)
+
+    def read(self, prompt: bytes) -> Context:
+        """Read a prompt, in blocks; the document's start is read before it, so it may be empty."""
+        hidden, state = self.stepper.step(DOCUMENT_END, self.stepper.initial_state())
+        recent: list[int] = []
+        blocks = (prompt[start : start + READ_BYTES] for start in range(0, len(prompt), READ_BYTES))
+        for encoded in self.tokenizer.encode_blocks(blocks):
+            tokens = encoded.tolist()
+            if tokens:
+                hidden, state = self.stepper.read(tokens, state)
+                recent = (recent + tokens)[-PENALTY_TOKENS:]
+        tail = prompt[-4 * CONTEXT_CHARACTERS :].decode(errors="replace")[-CONTEXT_CHARACTERS:]
+        return Context(hidden, state, tuple(recent), tail)
+
+    def stream(self, prompt: bytes, options: CompletionOptions) -> CompletionStream:
+        """Continue a prompt piece by piece."""
+        return CompletionStream(self, prompt, self.read(prompt), options)
+
+    def complete(self, prompt: bytes, options: CompletionOptions) -> Completion:
+        """Continue a prompt."""
+        return next(self.complete_many(prompt, options, 1))
+
+    def complete_many(self, prompt: bytes, options: CompletionOptions, n: int) -> Iterator[Completion]:
+        """Continue a prompt n times, with the seeds ``options.seed``, ``options.seed + 1``, ...; it is read once.
+
+        Raises:
+            UsageError: n is out of range (when the first completion is asked for).
+        """
+        check_range("n", n, 1, 10_000)
+        context = self.read(prompt)
+        for index in range(n):
+            seed = (options.seed + index) % 2**64
+            stream = CompletionStream(self, prompt, context, replace(options, seed=seed))
+            for _ in stream:
+                pass
+            assert stream.result is not None
+            yield stream.result
+
+    def next_token(
+        self, hidden: FloatArray, recent: Sequence[int], pending: bytes, sampling: SamplingOptions, uniform: float
+    ) -> tuple[int, float]:
+        """Draw the token that follows, with a random number from [0, 1).
+
+        Args:
+            hidden: where the text ended, ``(E,)``.
+            recent: its last tokens.
+            pending: the first bytes of a character it did not finish.
+            sampling: how to draw.
+            uniform: the random number.
+
+        Returns:
+            The token, and its natural log probability at temperature 1, nothing filtered.
+        """
+        logits = self.stepper.logits(hidden)
+        tokens, probabilities = candidates(logits, sampling, recent=recent, mask=self._masks.after(pending))
+        token = int(tokens[draw(probabilities, uniform)])
+        return token, log_probability(logits, token)
+
+    def cutter(self, before: str, options: CompletionOptions) -> TextCutter:
+        """Return what finds the end of a completion that follows the text ``before``."""
+        until = boundary(options.until, before=before, abbreviations=self._abbreviations)
+        return TextCutter(until, [_stop_text(stop) for stop in options.stop])
+
+
+def _stop_text(stop: bytes) -> str:
+    """Return a stop string as text.
+
+    Raises:
+        UsageError: it is empty or not UTF-8.
+    """
+    try:
+        text = stop.decode()
+    except UnicodeDecodeError:
+        raise UsageError("a stop string is not valid UTF-8") from None
+    if not text:
+        raise UsageError("a stop string must not be empty")
+    return text

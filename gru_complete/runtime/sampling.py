@@ -1,0 +1,157 @@
+"""Scores in, the next token out: penalties, truncation and temperature, then one draw.
+
+The filters run in llama.cpp's order: repetition penalty, top-k, top-p, min-p, and the temperature last. So what is left
+to draw from does not depend on the temperature: a high one mixes the sensible choices, it does not let in the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gru_complete.errors import ModelError, UsageError
+
+FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How the next token is drawn; every value is checked when the options are made.
+
+    Args:
+        temperature: divides the scores; 0 takes the likeliest token (greedy).
+        top_k: keep the k likeliest tokens; 0 keeps all.
+        top_p: keep the fewest likeliest tokens that together have this probability; 1 keeps all.
+        min_p: keep the tokens that are at least this many times as likely as the likeliest; 0 keeps all.
+        repetition_penalty: divides the positive scores of recent tokens and multiplies the negative ones; 1 is none.
+
+    Raises:
+        UsageError: a value is outside its range.
+    """
+
+    temperature: float = 0.7
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.05
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        check_range("temperature", self.temperature, 0, 100)
+        check_range("top-k", self.top_k, 0, 1_000_000)
+        check_range("top-p", self.top_p, 0, 1, open_below=True)
+        check_range("min-p", self.min_p, 0, 1)
+        check_range("repetition penalty", self.repetition_penalty, 0.01, 100)
+
+
+def check_range(name: str, value: float, low: float, high: float, *, open_below: bool = False) -> None:
+    """Refuse a value outside ``low``..``high`` (``open_below``: and ``low`` itself), or one that is no number.
+
+    Raises:
+        UsageError: names the value, the option and its range.
+    """
+    if low <= value <= high and not (open_below and value == low):
+        return
+    bounds = f"above {low} and at most {high}" if open_below else f"between {low} and {high}"
+    raise UsageError(f"{name} must be {bounds}, not {value}")
+
+
+def candidates(
+    logits: FloatArray, options: SamplingOptions, *, recent: Iterable[int] = (), mask: FloatArray | None = None
+) -> tuple[IntArray, FloatArray]:
+    """Decide which tokens may come next and how likely each is.
+
+    Args:
+        logits: unnormalised log probabilities, ``(V,)``.
+        options: the filters and the temperature.
+        recent: the latest tokens of the text, which ``repetition_penalty`` makes less likely.
+        mask: added to the logits, ``(V,)``: 0 where a token may come, -inf where it may not.
+
+    Returns:
+        The tokens left, ascending, ``(K,)``, and their probabilities in float64, ``(K,)``, with sum 1.
+
+    Raises:
+        ModelError: no token has a finite score.
+    """
+    scores = logits if mask is None else logits + mask
+    if options.repetition_penalty != 1:
+        scores = _penalised(scores, recent, options.repetition_penalty)
+    likeliest = int(scores.argmax())
+    peak = float(scores[likeliest])
+    if not math.isfinite(peak):
+        raise ModelError("the model's scores are not finite numbers", hint="train it again: its weights are damaged")
+    if options.temperature == 0:
+        return np.array([likeliest]), np.ones(1)
+    tokens = _truncated(scores, peak, options)
+    gaps = scores[tokens].astype(np.float64)
+    gaps -= peak
+    # Bounded so that no temperature, however small, overflows: exp(-800) is 0 anyway.
+    probabilities = np.exp(np.maximum(gaps, -800 * options.temperature) / options.temperature)
+    probabilities /= probabilities.sum()
+    return tokens, probabilities
+
+
+def distribution(
+    logits: FloatArray, options: SamplingOptions, *, recent: Iterable[int] = (), mask: FloatArray | None = None
+) -> FloatArray:
+    """Return the probability of every token, ``(V,)``, 0 for those filtered out; arguments as ``candidates``."""
+    tokens, probabilities = candidates(logits, options, recent=recent, mask=mask)
+    result = np.zeros(len(logits))
+    result[tokens] = probabilities
+    return result
+
+
+def draw(probabilities: FloatArray, uniform: float) -> int:
+    """Turn a random number in [0, 1) into an index by the inverse of the cumulative distribution."""
+    cumulative = probabilities.cumsum()
+    index = int(cumulative.searchsorted(uniform * cumulative[-1], side="right"))
+    return index if index < len(probabilities) else int(probabilities.nonzero()[0][-1])  # rounding reached the end
+
+
+def log_probability(logits: FloatArray, token: int) -> float:
+    """Return the natural log probability of a token at temperature 1, nothing filtered."""
+    shifted = logits - logits.max()
+    return float(shifted[token]) - math.log(float(np.exp(shifted).sum()))
+
+
+def _penalised(scores: FloatArray, recent: Iterable[int], penalty: float) -> FloatArray:
+    """Make recent tokens less likely, as CTRL (Keskar et al. 2019, arXiv:1909.05858) and llama.cpp do."""
+    tokens = np.array(sorted(set(recent)), dtype=np.intp)
+    values = scores[tokens]
+    scores = scores.copy()
+    scores[tokens] = np.where(values > 0, values / penalty, values * penalty)
+    return scores
+
+
+def _truncated(scores: FloatArray, peak: float, options: SamplingOptions) -> IntArray:
+    """Return the tokens that top-k, top-p and min-p leave, ascending."""
+    floor = peak + math.log(options.min_p) if options.min_p > 0 else -math.inf
+    if options.top_p == 1:  # then the order of the filters does not matter, and min-p is the quickest
+        tokens: IntArray = np.flatnonzero(scores >= floor) if options.min_p > 0 else np.flatnonzero(scores > -np.inf)
+        return _likeliest(tokens, scores, options.top_k)
+    tokens = _likeliest(np.flatnonzero(scores > -np.inf), scores, options.top_k)
+    tokens = _nucleus(tokens, scores, peak, options.top_p)
+    return tokens[scores[tokens] >= floor]
+
+
+def _likeliest(tokens: IntArray, scores: FloatArray, top_k: int) -> IntArray:
+    """Keep the ``top_k`` likeliest; of equals those with lower ids."""
+    if top_k == 0 or top_k >= len(tokens):
+        return tokens
+    order = np.argsort(-scores[tokens], kind="stable")
+    return np.sort(tokens[order[:top_k]])
+
+
+def _nucleus(tokens: IntArray, scores: FloatArray, peak: float, top_p: float) -> IntArray:
+    """Keep the fewest likeliest with probability ``top_p`` together (Holtzman et al. 2020, arXiv:1904.09751)."""
+    order = np.argsort(-scores[tokens], kind="stable")
+    weights = np.exp(scores[tokens[order]].astype(np.float64) - peak)
+    cumulative = weights.cumsum()
+    count = int(cumulative.searchsorted(top_p * cumulative[-1])) + 1
+    return np.sort(tokens[order[:count]])

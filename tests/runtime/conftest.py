@@ -1,0 +1,78 @@
+"""Stand-ins for a trained model: a tokenizer of bytes and chosen pieces, and models whose scores a test writes down."""
+
+import numpy as np
+import pytest
+
+
+class BytePieces:
+    """A tokenizer with the 256 byte pieces and a few more, the longest taken first."""
+
+    def __init__(self, *more: bytes):
+        self.pieces = [b"", *(bytes([byte]) for byte in range(256)), *more]
+        self.vocab_size = len(self.pieces)
+
+    def encode(self, text: bytes) -> list[int]:
+        tokens = []
+        while text:
+            piece = max((piece for piece in self.pieces if piece and text.startswith(piece)), key=len)
+            tokens.append(self.pieces.index(piece))
+            text = text[len(piece) :]
+        return tokens
+
+    def encode_blocks(self, blocks):
+        for block in blocks:
+            yield np.array(self.encode(block), dtype=np.uint16)
+
+
+class ScoredModel:
+    """A model whose scores are a function of the tokens read so far; the state is the number of tokens."""
+
+    def __init__(self, scores):
+        self.scores = scores
+        self.tokens_read = []
+
+    def initial_state(self):
+        return np.zeros(1)
+
+    def step(self, token, state):
+        self.tokens_read = [*self.tokens_read[: int(state[0])], token]
+        return self.tokens_read, state + 1
+
+    def read(self, tokens, state):
+        for token in tokens:
+            hidden, state = self.step(token, state)
+        return hidden, state
+
+    def logits(self, hidden):
+        return np.asarray(self.scores(hidden), dtype=np.float32)
+
+
+@pytest.fixture
+def byte_pieces():
+    return BytePieces
+
+
+@pytest.fixture
+def scored_model():
+    return ScoredModel
+
+
+@pytest.fixture
+def says():
+    """Make a completer whose model, after any prompt, all but certainly writes the given pieces and then ends."""
+    from gru_complete.runtime.completer import Completer
+
+    def make(*pieces: str, prompt: bytes = b"", abbreviations=()):
+        tokenizer = BytePieces(*{piece.encode() for piece in pieces if len(piece.encode()) > 1})
+        script = [tokenizer.pieces.index(piece.encode()) for piece in pieces]
+        already = 1 + len(tokenizer.encode(prompt))
+
+        def scores(tokens):
+            position = len(tokens) - already
+            logits = np.zeros(tokenizer.vocab_size)
+            logits[script[position] if position < len(script) else 0] = 50
+            return logits
+
+        return Completer(ScoredModel(scores), tokenizer, abbreviations=abbreviations)
+
+    return make

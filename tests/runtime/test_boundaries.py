@@ -1,0 +1,159 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gru_complete.runtime.boundaries import UNTIL, TextCutter, boundary
+
+ABBREVIATIONS = ("Mr", "Mrs", "etc")
+
+
+def cut(text, until="none", *, before="", stops=(), size=1):
+    """Feed a text in pieces of one size; return what was let through and why it ended."""
+    cutter = TextCutter(boundary(until, before=before, abbreviations=ABBREVIATIONS), stops)
+    through = []
+    for start in range(0, len(text), size):
+        through.append(cutter.feed(text[start : start + size]))
+        if cutter.reason:
+            return "".join(through), cutter.reason
+    through.append(cutter.finish())
+    return "".join(through), cutter.reason
+
+
+WORDS = [
+    ("", "son goes", "son"),
+    ("Mr Wat", "son goes", "son"),
+    ("Mr Watson", " goes home", " goes"),
+    ("Mr Watson", ", who goes", ", who"),
+    ("", " \n word\n", " \n word"),
+    ("", "don't stop", "don't"),
+    ("", "wo_ rd", "wo_"),
+    ("", "naïve 3", "naïve"),
+    ("", "--x y", "--x"),
+]
+
+
+@pytest.mark.parametrize(("before", "text", "expected"), WORDS)
+def test_a_word_ends_before_white_space_that_follows_it(before, text, expected):
+    assert cut(text, "word", before=before) == (expected, "until")
+
+
+def test_a_line_ends_before_its_newline_even_at_once():
+    assert cut("one\ntwo", "line") == ("one", "until")
+    assert cut("\ntwo", "line") == ("", "until")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("one\ntwo\n\nthree", "one\ntwo"),
+        ("one\n \t\ntwo", "one"),
+        ("\n\none\n\n", "\n\none"),
+        ("one\n  indented\n\n", "one\n  indented"),
+    ],
+)
+def test_a_paragraph_ends_at_a_blank_line(text, expected):
+    assert cut(text, "paragraph") == (expected, "until")
+
+
+SENTENCES = [
+    ("", "He goes. She", "He goes."),
+    ("", " He goes! She", " He goes!"),
+    ("", "Does he? She", "Does he?"),
+    ("", "Well… She", "Well…"),
+    ("", "Well... She", "Well..."),
+    ("", "What?! She", "What?!"),
+    ("", '"Go." She', '"Go."'),
+    ("", "“Go.” She", "“Go.”"),
+    ("", "„Geh.“ Sie", "„Geh.“"),
+    ("", "«Va.» Elle", "«Va.»"),
+    ("", "(He goes.) She", "(He goes.)"),
+    ("", "(He goes (etc.).) She", "(He goes (etc.).)"),
+    ("", "He goes.\nShe", "He goes."),
+    ("", "Mr. Watson and Mrs. Watson go. She", "Mr. Watson and Mrs. Watson go."),
+    ("", "J. Watson goes. She", "J. Watson goes."),
+    ("", "In the U.S. they go. She", "In the U.S. they go."),
+    ("", "At 3.50 it is. She", "At 3.50 it is."),
+    ("", "See example.com now. She", "See example.com now."),
+    ("", "Call Mr! She", "Call Mr!"),
+    ("", "It was 1984. She", "It was 1984."),
+    ("", "他走了。她", "他走了。"),
+    ("", "「走。」她", "「走。」"),
+    ("", "走吗？！她", "走吗？！"),
+    ("", "CHAPTER ONE\n\nHe", "CHAPTER ONE"),
+    ("", "CHAPTER ONE\n \nHe", "CHAPTER ONE"),
+    ("", "one\ntwo. She", "one\ntwo."),
+    ("He goes.", " She goes. He", " She goes."),
+    ("He goes.", "\n\nShe goes. He", "\n\nShe goes."),
+    ("He goes. ", "She goes. He", "She goes."),
+    ("He saw Mr", ". Watson. He", ". Watson."),
+    ("He saw Mr.", " Watson. He", " Watson."),
+    ("He saw J", ". Watson. He", ". Watson."),
+    ("In the U.S", ". they go. He", ". they go."),
+    ("He goes", ". She", "."),
+    ("He went etc", ".) They go. He", ".) They go."),
+    ('"Go.', '" He left. She', '" He left.'),
+]
+
+
+@pytest.mark.parametrize(("before", "text", "expected"), SENTENCES)
+def test_a_sentence_ends_after_its_marks_or_at_a_blank_line(before, text, expected):
+    assert cut(text, "sentence", before=before) == (expected, "until")
+
+
+@pytest.mark.parametrize("text", ["He goes", "He goes.", "He went to Mr. ", "J. ", "走", "走。", "one\n", "\n\n", ""])
+def test_a_text_without_a_certain_sentence_end_is_kept_whole(text):
+    assert cut(text, "sentence") == (text, None)
+
+
+def test_none_never_ends():
+    assert cut("One. Two.\n\n\nThree", "none") == ("One. Two.\n\n\nThree", None)
+
+
+def test_a_stop_string_ends_the_text_before_itself():
+    assert cut("one END two", stops=["END"]) == ("one ", "stop")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 20])
+def test_the_stop_string_that_is_complete_first_counts(size):
+    assert cut("xabcdx", stops=["abcd", "bc"], size=size) == ("xa", "stop")
+
+
+def test_the_beginning_of_a_stop_string_is_held_back_and_no_more():
+    cutter = TextCutter(boundary("none", before="", abbreviations=()), ["aab"])
+    assert [cutter.feed(character) for character in "xaaab"] == ["x", "", "", "a", ""]
+    assert cutter.reason == "stop"
+
+
+def test_what_was_held_back_comes_when_the_text_ends():
+    cutter = TextCutter(boundary("sentence", before="", abbreviations=()), ["\nEND"])
+    assert (cutter.feed("x\nEN"), cutter.finish(), cutter.reason) == ("x", "\nEN", None)
+
+
+def test_a_blank_line_is_held_back_until_the_next_character():
+    cutter = TextCutter(boundary("paragraph", before="", abbreviations=()), [])
+    assert [cutter.feed(character) for character in "x\n y"] == ["x", "", "", "\n y"]
+
+
+def test_sentence_marks_are_not_held_back():
+    cutter = TextCutter(boundary("sentence", before="", abbreviations=()), [])
+    assert [cutter.feed(character) for character in 'Go." He'[:5]] == list('Go."') + [""]
+    assert cutter.reason == "until"
+
+
+def test_a_stop_string_before_the_end_of_the_sentence_wins():
+    assert cut("He goes. She", "sentence", stops=["go"]) == ("He ", "stop")
+    assert cut("He goes. She", "sentence", stops=["She"]) == ("He goes.", "until")
+    assert cut("He goes. She", "sentence", stops=[". "]) == ("He goes.", "until")
+
+
+texts = st.text(alphabet='aJ.!?…。" \n\t)é走', max_size=30)
+
+
+@given(text=texts, before=texts, until=st.sampled_from(UNTIL), stops=st.lists(texts.filter(bool), max_size=3))
+def test_the_end_does_not_depend_on_how_the_text_is_cut(text, before, until, stops):
+    at_once = cut(text, until, before=before, stops=stops, size=100)
+    assert text.startswith(at_once[0])
+    assert at_once[1] is not None or at_once[0] == text
+    assert not any(stop in at_once[0] for stop in stops)
+    for size in (1, 2, 3):
+        assert cut(text, until, before=before, stops=stops, size=size) == at_once

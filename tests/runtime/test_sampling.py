@@ -1,0 +1,172 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gru_complete.errors import ModelError, UsageError
+from gru_complete.runtime.sampling import SamplingOptions, candidates, distribution, draw, log_probability
+
+EIGHTHS = np.log(np.array([1, 2, 4, 1], dtype=np.float32) / 8)  # probabilities 1/8, 1/4, 1/2, 1/8
+
+PLAIN = {"temperature": 1.0, "min_p": 0.0}
+
+
+def chances(logits=EIGHTHS, *, recent=(), mask=None, **options):
+    return distribution(logits, SamplingOptions(**{**PLAIN, **options}), recent=recent, mask=mask).round(6).tolist()
+
+
+def test_at_temperature_one_the_distribution_is_the_softmax():
+    assert chances() == [0.125, 0.25, 0.5, 0.125]
+
+
+def test_temperature_raises_each_probability_to_its_inverse():
+    # squares of 1, 2, 4, 1 eighths are 1, 4, 16, 1 sixty-fourths: they sum to 22
+    assert chances(temperature=0.5) == [round(x / 22, 6) for x in (1, 4, 16, 1)]
+
+
+def test_temperature_zero_takes_the_likeliest():
+    assert chances(temperature=0) == [0, 0, 1, 0]
+
+
+def test_temperature_zero_takes_the_lowest_of_equals():
+    assert chances(np.array([1.0, 2.0, 2.0]), temperature=0) == [0, 1, 0]
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-308, 1e-30, 1e-3])
+def test_a_tiny_temperature_is_greedy_and_does_not_overflow(temperature):
+    assert chances(temperature=temperature) == [0, 0, 1, 0]
+
+
+def test_a_high_temperature_levels_what_the_filters_left():
+    assert chances(temperature=100, top_k=2) == pytest.approx([0, 0.5, 0.5, 0], abs=0.01)
+
+
+def test_top_k_keeps_the_k_likeliest():
+    assert chances(top_k=2) == [0, round(1 / 3, 6), round(2 / 3, 6), 0]
+
+
+def test_top_k_keeps_the_lower_ids_of_equals():
+    assert chances(top_k=3) == [round(1 / 7, 6), round(2 / 7, 6), round(4 / 7, 6), 0]
+
+
+def test_top_k_above_the_vocabulary_keeps_all():
+    assert chances(top_k=1000) == chances()
+
+
+@pytest.mark.parametrize(("top_p", "kept"), [(0.001, 1), (0.49, 1), (0.51, 2), (0.74, 2), (0.76, 3), (0.9, 4), (1, 4)])
+def test_top_p_keeps_the_fewest_that_reach_it(top_p, kept):
+    assert np.count_nonzero(chances(top_p=top_p)) == kept
+
+
+def test_top_p_counts_after_top_k():
+    # top-k leaves 1/4 and 1/2, so the likeliest alone has 2/3 of what is left
+    assert chances(top_k=2, top_p=0.6) == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize(("min_p", "kept"), [(0, 4), (0.2, 4), (0.3, 2), (0.6, 1), (1, 1)])
+def test_min_p_keeps_what_is_at_least_that_many_times_the_likeliest(min_p, kept):
+    assert np.count_nonzero(chances(min_p=min_p)) == kept
+
+
+def test_min_p_counts_before_the_temperature():
+    assert np.count_nonzero(chances(min_p=0.2, temperature=0.01)) <= 4
+    assert np.count_nonzero(chances(min_p=0.3, temperature=100)) == 2
+
+
+def test_min_p_counts_after_top_p():
+    assert np.count_nonzero(chances(top_p=0.76, min_p=0.3)) == 2
+
+
+def test_a_masked_token_has_no_chance():
+    mask = np.array([0, 0, -np.inf, 0], dtype=np.float32)
+    assert chances(mask=mask) == [0.25, 0.5, 0, 0.25]
+    assert chances(mask=mask, top_p=0.5, temperature=2)[2] == 0
+    assert chances(mask=mask, temperature=0) == [0, 1, 0, 0]
+
+
+def test_repetition_penalty_divides_positive_scores_and_multiplies_negative_ones():
+    logits = np.array([2.0, -1.0, 1.0])
+    penalised = np.exp([2.0 / 2, -1.0 * 2, 1.0])
+    assert chances(logits, recent=[0, 1, 0], repetition_penalty=2.0) == (penalised / penalised.sum()).round(6).tolist()
+
+
+def test_repetition_penalty_leaves_the_given_scores_as_they_were():
+    logits = np.array([2.0, -1.0, 1.0])
+    chances(logits, recent=[0, 1], repetition_penalty=2.0)
+    assert logits.tolist() == [2.0, -1.0, 1.0]
+
+
+def test_repetition_penalty_without_recent_tokens_changes_nothing():
+    assert chances(repetition_penalty=2.0) == chances()
+
+
+@pytest.mark.parametrize(("uniform", "index"), [(0.0, 1), (0.24, 1), (0.26, 3), (0.99, 3), (1 - 2**-53, 3)])
+def test_draw_inverts_the_cumulative_distribution(uniform, index):
+    assert draw(np.array([0, 0.25, 0, 0.75, 0]), uniform) == index
+
+
+def test_draw_never_takes_what_has_no_chance_even_where_sums_round():
+    tenths = np.array([0.1] * 10 + [0.0])
+    assert draw(tenths, 1 - 2**-53) == 9
+    assert draw(tenths, 1.0) == 9
+
+
+def test_log_probability_is_that_of_the_plain_softmax():
+    assert log_probability(EIGHTHS + 3, 2) == pytest.approx(math.log(0.5), abs=1e-6)
+    assert log_probability(np.array([1000.0, 0.0]), 1) == -1000
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_scores_that_are_no_numbers_are_refused(bad):
+    with pytest.raises(ModelError, match="not finite"):
+        chances(np.array([0.0, bad, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("temperature", -0.1, "between 0 and 100"),
+        ("temperature", math.nan, "between 0 and 100"),
+        ("temperature", math.inf, "between 0 and 100"),
+        ("top_k", -1, "between 0 and 1000000"),
+        ("top_p", 0.0, "above 0 and at most 1"),
+        ("top_p", 1.1, "above 0 and at most 1"),
+        ("min_p", -0.1, "between 0 and 1"),
+        ("min_p", 1.5, "between 0 and 1"),
+        ("repetition_penalty", 0.0, "between 0.01 and 100"),
+        ("repetition_penalty", math.nan, "between 0.01 and 100"),
+    ],
+)
+def test_an_option_out_of_range_is_refused_with_the_range(option, value, said):
+    with pytest.raises(UsageError, match=f"must be {said}, not"):
+        SamplingOptions(**{option: value})
+
+
+def test_the_documented_defaults_hold():
+    assert SamplingOptions() == SamplingOptions(0.7, 0, 1.0, 0.05, 1.0)
+
+
+finite_scores = st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=20)
+
+
+@given(
+    scores=finite_scores,
+    options=st.builds(
+        SamplingOptions,
+        temperature=st.floats(0, 100),
+        top_k=st.integers(0, 25),
+        top_p=st.floats(0, 1, exclude_min=True),
+        min_p=st.floats(0, 1),
+        repetition_penalty=st.floats(0.01, 100),
+    ),
+    recent=st.lists(st.integers(0, 0), max_size=2),
+    uniform=st.floats(0, 1, exclude_max=True),
+)
+def test_every_allowed_option_gives_probabilities_and_a_token(scores, options, recent, uniform):
+    logits = np.array(scores, dtype=np.float32)
+    tokens, probabilities = candidates(logits, options, recent=recent)
+    assert probabilities.sum() == pytest.approx(1)
+    assert tokens.tolist() == sorted(set(tokens.tolist()))
+    assert probabilities[draw(probabilities, uniform)] > 0
