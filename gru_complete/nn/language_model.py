@@ -1,0 +1,141 @@
+"""Recurrent language model: token ids in, scores for the next token out.
+
+Shapes: B rows, T time steps, E embedding_size, H hidden_size, L num_layers, S state_rows, V vocab_size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gru_complete.model_dir import Architecture
+from gru_complete.nn.cells import CELL_CLASSES, RecurrentCell
+from gru_complete.nn.sequence import run_sequence
+from gru_complete.text.tokenizer import DOCUMENT_END
+
+
+class LanguageModel(nn.Module):
+    """Embedding, recurrent cells, projection back to E, output weights tied to the embedding.
+
+    From the second cell on, a cell's input is added to its output (residual connections, He et al. 2016). Tying
+    follows Press and Wolf 2017, arXiv:1608.05859. Dropout, in training mode only and from torch's global generator,
+    acts on the embedded tokens and on the last cell's output before the projection, never on the recurrent state
+    (Zaremba et al. 2014, arXiv:1409.2329).
+
+    The parameters' names are those of the model file.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        cell: str = "gru",
+        embedding_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        update_bias: float = -1.0,
+        chrono_length: int | None = None,
+    ) -> None:
+        """Draw fresh weights from torch's global generator.
+
+        Args:
+            vocab_size: V.
+            cell: a name of ``CELL_CLASSES``.
+            embedding_size: E.
+            hidden_size: H, of every cell.
+            num_layers: L.
+            dropout: the share of features set to zero in training.
+            update_bias: see ``RecurrentCell.reset_parameters``.
+            chrono_length: see ``RecurrentCell.reset_parameters``.
+        """
+        super().__init__()
+        self.architecture = Architecture(cell, vocab_size, embedding_size, hidden_size, num_layers)
+        self.dropout = dropout
+        self.embedding = nn.Parameter(torch.empty(vocab_size, embedding_size))
+        input_sizes = [embedding_size] + [hidden_size] * (num_layers - 1)
+        cells = [CELL_CLASSES[cell](input_size, hidden_size) for input_size in input_sizes]
+        for layer in cells:
+            layer.reset_parameters(update_bias, chrono_length)
+        self.cells = nn.ModuleList(cells)
+        projected = embedding_size != hidden_size
+        self.projection = nn.Parameter(torch.empty(embedding_size, hidden_size)) if projected else None
+        self.output_bias = nn.Parameter(torch.zeros(vocab_size))
+        # Rows of length about 1: as output weights they must not make a fresh model sure of anything.
+        nn.init.normal_(self.embedding, std=embedding_size**-0.5)
+        if self.projection is not None:
+            nn.init.xavier_uniform_(self.projection)
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        """The state before any text, all zeros: ``(L, S, B, H)``."""
+        state_rows = CELL_CLASSES[self.architecture.cell].state_rows
+        size = (self.architecture.num_layers, state_rows, batch_size, self.architecture.hidden_size)
+        return self.embedding.new_zeros(size)
+
+    def forward(self, tokens: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Read a chunk of text and score what follows each position.
+
+        Where a token is ``DOCUMENT_END`` the row's state is zeroed before it is read: a document starts there.
+
+        Args:
+            tokens: token ids, ``(B, T)``.
+            state: where the previous chunk ended, ``(L, S, B, H)``; zeros if omitted.
+
+        Returns:
+            Logits ``(B, T, V)``, where position t scores token t + 1, and the state after the last token. Gradients
+            flow through the state; whoever truncates them detaches it.
+        """
+        features, state = self.read(tokens, state)
+        return self.logits(features).transpose(0, 1), state
+
+    def loss(self, tokens: Tensor, targets: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean nats per token of ``targets``, the tokens one step later ``(B, T)``, and the state at the end."""
+        features, state = self.read(tokens, state)
+        logits = self.logits(features).flatten(0, 1)
+        return F.cross_entropy(logits, targets.t().reshape(-1)), state
+
+    def read(self, tokens: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``forward`` without the last product: what ``logits`` turns into scores, time-major ``(T, B, E)``."""
+        state = self.initial_state(len(tokens)) if state is None else state
+        starts = tokens == DOCUMENT_END
+        keep = (~starts).to(self.embedding.dtype) if bool(starts.any()) else None
+        features = F.dropout(F.embedding(tokens.t(), self.embedding), self.dropout, self.training)
+        ends = []
+        for layer, (cell, start) in enumerate(zip(self.cells, state.unbind(0), strict=True)):
+            assert isinstance(cell, RecurrentCell)
+            hidden, end = run_sequence(cell, features.transpose(0, 1), start, keep)
+            ends.append(end)
+            features = hidden.transpose(0, 1) if layer == 0 else features + hidden.transpose(0, 1)
+        features = F.dropout(features, self.dropout, self.training)
+        if self.projection is not None:
+            features = F.linear(features, self.projection)
+        return features, torch.stack(ends)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Unnormalised scores ``(..., V)`` of what ``read`` returned, ``(..., E)``."""
+        return F.linear(features, self.embedding, self.output_bias)
+
+
+def export_weights(model: LanguageModel) -> dict[str, np.ndarray]:
+    """Copy the weights into float32 arrays with the names of the model file."""
+    return {name: parameter.detach().float().cpu().numpy().copy() for name, parameter in model.named_parameters()}
+
+
+def load_weights(model: LanguageModel, weights: Mapping[str, np.ndarray]) -> None:
+    """Set the model's parameters from arrays with the names of the model file.
+
+    Raises:
+        ValueError: names or shapes are not those of the model.
+    """
+    expected = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    given = {name: array.shape for name, array in weights.items()}
+    if given != expected:
+        message = f"weights {given} do not fit the model's {expected}"
+        raise ValueError(message)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.tensor(weights[name]))

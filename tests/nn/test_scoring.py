@@ -1,0 +1,125 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from gru_complete.nn import scoring
+from gru_complete.nn.cells import CELL_CLASSES
+from gru_complete.nn.language_model import LanguageModel
+from gru_complete.nn.scoring import score_tokens, token_nats
+
+VOCAB_SIZE = 11
+
+
+def document(num_tokens, seed=0):
+    """A document of that many tokens between its two ends."""
+    inner = np.random.default_rng(seed).integers(1, VOCAB_SIZE, num_tokens)
+    return np.concatenate([[0], inner, [0]]).astype(np.uint16)
+
+
+DOCUMENTS = [document(length, seed) for seed, length in enumerate([5, 0, 40, 1, 17, 40, 3])]
+
+
+def reference_nats(model, tokens):
+    """The nats of one document, read at once in float64."""
+    precise = LanguageModel(VOCAB_SIZE, cell=model.architecture.cell, embedding_size=5, hidden_size=7, num_layers=2)
+    precise.load_state_dict(model.state_dict())
+    ids = torch.tensor(tokens.astype(np.int64))[None]
+    logits, _ = precise.double().eval()(ids[:, :-1])
+    return -logits.log_softmax(-1)[0].gather(-1, ids[0, 1:, None])[:, 0].detach().numpy()
+
+
+@pytest.mark.parametrize("cell", CELL_CLASSES)
+def test_the_nats_are_those_of_each_document_read_alone(cell):
+    model = LanguageModel(VOCAB_SIZE, cell=cell, embedding_size=5, hidden_size=7, num_layers=2)
+    expected = [reference_nats(model, tokens) for tokens in DOCUMENTS]
+    scores = score_tokens(model, DOCUMENTS, chunk_len=8, batch_size=3)
+    assert scores.num_tokens == sum(map(len, expected)) == sum(len(tokens) - 1 for tokens in DOCUMENTS)
+    assert scores.total_nats == pytest.approx(sum(nats.sum() for nats in expected), rel=1e-6)
+    for tokens, nats in zip(DOCUMENTS, expected, strict=True):
+        np.testing.assert_allclose(token_nats(model, tokens, chunk_len=8), nats, atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk_len", [1, 7, 64])
+@pytest.mark.parametrize("batch_size", [1, 2, 100])
+def test_the_way_of_reading_does_not_change_the_result(tiny_model, chunk_len, batch_size):
+    expected = score_tokens(tiny_model, DOCUMENTS)
+    scores = score_tokens(tiny_model, DOCUMENTS, chunk_len=chunk_len, batch_size=batch_size)
+    assert scores.total_nats == pytest.approx(expected.total_nats, rel=1e-6)
+    assert (scores.num_tokens, scores.top1, scores.top3, scores.top5) == (
+        expected.num_tokens,
+        expected.top1,
+        expected.top3,
+        expected.top5,
+    )
+
+
+def test_the_order_of_the_documents_does_not_change_the_result(tiny_model):
+    expected = score_tokens(tiny_model, DOCUMENTS)
+    assert score_tokens(tiny_model, DOCUMENTS[::-1]).total_nats == pytest.approx(expected.total_nats, rel=1e-6)
+
+
+def test_hits_count_the_targets_among_the_highest_scores(tiny_model):
+    hits = np.zeros(3, dtype=int)
+    for tokens in DOCUMENTS:
+        ids = torch.tensor(tokens.astype(np.int64))[None]
+        best = tiny_model(ids[:, :-1])[0][0].argsort(-1, descending=True)
+        for place, limit in enumerate((1, 3, 5)):
+            hits[place] += sum(ids[0, t + 1] in best[t, :limit] for t in range(len(tokens) - 1))
+    scores = score_tokens(tiny_model, DOCUMENTS)
+    assert [scores.top1, scores.top3, scores.top5] == hits.tolist()
+
+
+def test_a_model_that_knows_nothing_pays_the_logarithm_of_its_vocabulary(tiny_model):
+    with torch.no_grad():
+        tiny_model.embedding.zero_()
+    scores = score_tokens(tiny_model, [np.array([0, 1, 2, 3, 4, 5, 0])])
+    assert scores.total_nats == pytest.approx(6 * math.log(VOCAB_SIZE))
+    # All scores are equal, so the tokens stand in the order of their ids: only 0 is first, only 0, 1, 2 among three.
+    assert (scores.top1, scores.top3, scores.top5) == (1, 3, 5)
+
+
+def test_no_documents_cost_nothing(tiny_model):
+    assert score_tokens(tiny_model, []) == scoring.TokenScores(0.0, 0, 0, 0, 0)
+
+
+def test_few_logits_at_once_give_the_same_result(tiny_model, monkeypatch):
+    expected = score_tokens(tiny_model, DOCUMENTS)
+    monkeypatch.setattr(scoring, "LOGITS_AT_ONCE", 2 * VOCAB_SIZE)
+    assert score_tokens(tiny_model, DOCUMENTS).total_nats == pytest.approx(expected.total_nats, rel=1e-6)
+
+
+def test_dropout_is_off_and_the_mode_is_left_as_it_was():
+    model = LanguageModel(VOCAB_SIZE, embedding_size=5, hidden_size=7, dropout=0.9).train()
+    assert score_tokens(model, DOCUMENTS) == score_tokens(model, DOCUMENTS)
+    assert model.training
+    score_tokens(model.eval(), DOCUMENTS)
+    assert not model.training
+
+
+class ReadOnlyInChunks(np.ndarray):
+    """An array that objects to being converted in one piece, as a long memory-mapped document would."""
+
+    def __getitem__(self, index):
+        assert isinstance(index, slice)
+        part = np.asarray(self.view(np.ndarray)[index])
+        assert len(part) <= 9
+        return part
+
+    def __array__(self, *_arguments, **_options):
+        raise AssertionError("the whole document was converted")
+
+
+def test_a_long_document_is_never_converted_whole(tiny_model):
+    tokens = document(1000)
+    expected = score_tokens(tiny_model, [tokens])
+    scores = score_tokens(tiny_model, [tokens.view(ReadOnlyInChunks)], chunk_len=8)
+    assert scores.total_nats == pytest.approx(expected.total_nats, rel=1e-6)
+
+
+def test_a_memory_mapped_document_can_be_read(tiny_model, tmp_path):
+    tokens = document(100)
+    tokens.tofile(tmp_path / "tokens")
+    mapped = np.memmap(tmp_path / "tokens", dtype=np.uint16, mode="r")
+    assert score_tokens(tiny_model, [mapped]) == score_tokens(tiny_model, [tokens])
