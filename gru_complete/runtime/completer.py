@@ -159,8 +159,8 @@ class Completer:
             ModelError: the directory is no model or a damaged one.
         """
         model = load_model(path)
-        abbreviations = model.manifest.tokenizer.get("abbreviations", ())
-        return cls(Stepper(model.manifest.arch, model.weights), model.tokenizer, abbreviations=abbreviations)
+        stepper = Stepper(model.manifest.arch, model.weights)
+        return cls(stepper, model.tokenizer, abbreviations=model.manifest.abbreviations)
 
     def read(self, prompt: bytes) -> Context:
         """Read a prompt, in blocks; the document's start is read before it, so it may be empty."""

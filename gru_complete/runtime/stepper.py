@@ -10,19 +10,18 @@ the first layer's gates never changes and is computed once per token.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from gru_complete.model_dir import Architecture
+from gru_complete.model_dir import STATE_ROWS, Architecture
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
 class Layer(NamedTuple):
-    """The weights of one cell, gates stacked by rows in the order of the lectures' table."""
+    """The weights of one cell, gates stacked by rows in the order of the cells' equations."""
 
     weight_x: FloatArray  # (G * H, I)
     weight_h: FloatArray  # (G * H, H)
@@ -50,7 +49,7 @@ class Stepper:
         self.projection = arrays.get("projection")
         self.layers = [_layer(arrays, f"cells.{index}.") for index in range(arch.num_layers)]
         self.cell = CELLS[arch.cell]
-        self.state_shape = (arch.num_layers, 2 if arch.cell == "lstm" else 1, arch.hidden_size)
+        self.state_shape = (arch.num_layers, STATE_ROWS[arch.cell], arch.hidden_size)
         self._input_products: dict[int, FloatArray] = {}
 
     def initial_state(self) -> FloatArray:

@@ -47,17 +47,17 @@ class ScoredModel:
         return np.asarray(self.scores(hidden), dtype=np.float32)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def byte_pieces():
     return BytePieces
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scored_model():
     return ScoredModel
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def says():
     """Make a completer whose model, after any prompt, all but certainly writes the given pieces and then ends."""
     from gru_complete.runtime.completer import Completer

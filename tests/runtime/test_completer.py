@@ -1,0 +1,264 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gru_complete.errors import UsageError
+from gru_complete.runtime.boundaries import UNTIL
+from gru_complete.runtime.completer import Completer, CompletionOptions
+from gru_complete.runtime.sampling import SamplingOptions
+
+
+def ask(completer, prompt=b"", **options):
+    return completer.complete(prompt, CompletionOptions(**options))
+
+
+def test_a_completion_says_what_was_written_and_why_it_ended(says):
+    done = ask(says("He", " goes", ".", " She"), seed=7)
+    assert (done.prompt, done.text, done.tokens, done.stop_reason, done.seed) == (b"", b"He goes.", 4, "until", 7)
+
+
+def test_the_document_end_ends_the_completion(says):
+    done = ask(says("He", " goes"))
+    assert (done.text, done.tokens, done.stop_reason) == (b"He goes", 3, "document_end")
+
+
+def test_max_tokens_ends_the_completion(says):
+    done = ask(says("He", " goes", " on"), max_tokens=2)
+    assert (done.text, done.tokens, done.stop_reason) == (b"He goes", 2, "max_tokens")
+
+
+def test_max_tokens_reached_together_with_the_end_counts_as_the_end(says):
+    assert ask(says("He", ".", " She"), max_tokens=3).stop_reason == "until"
+
+
+def test_the_first_token_read_is_the_document_end(scored_model, byte_pieces):
+    read = []
+
+    def scores(tokens):
+        read.append(list(tokens))
+        return np.zeros(257)
+
+    ask(Completer(scored_model(scores), byte_pieces()), b"", max_tokens=1)
+    ask(Completer(scored_model(scores), byte_pieces()), b"ab", max_tokens=1)
+    assert read == [[0], [0, 1 + ord("a"), 1 + ord("b")]]
+
+
+def test_each_token_drawn_is_read_before_the_next(scored_model, byte_pieces):
+    count = 1 + ord("0")  # after n tokens the likeliest piece is the digit n
+    model = scored_model(lambda tokens: 50 * (np.arange(257) == count + len(tokens)))
+    assert ask(Completer(model, byte_pieces()), until="none", max_tokens=5).text == b"12345"
+
+
+def test_logprob_is_at_temperature_one_with_nothing_filtered(scored_model, byte_pieces):
+    scores = np.full(257, -math.inf)
+    scores[[1 + ord("a"), 1 + ord("b")]] = np.log([0.75, 0.25])
+    completer = Completer(scored_model(lambda tokens: scores), byte_pieces())
+    done = ask(completer, max_tokens=3, until="none", sampling=SamplingOptions(temperature=0))
+    assert (done.text, done.logprob) == (b"aaa", pytest.approx(3 * math.log(0.75)))
+
+
+def test_masked_tokens_still_count_in_logprob(scored_model, byte_pieces):
+    scores = np.full(257, -math.inf)
+    scores[[1 + ord("a"), 1 + 0x1B]] = np.log([0.25, 0.75])
+    completer = Completer(scored_model(lambda tokens: scores), byte_pieces())
+    done = ask(completer, max_tokens=1)
+    assert (done.text, done.logprob) == (b"a", pytest.approx(math.log(0.25)))
+
+
+def test_greedy_takes_the_likeliest_each_time(scored_model, byte_pieces):
+    # after "a" comes "b", after all else "a"; other letters are nearly as likely
+    def scores(tokens):
+        logits = np.ones(257)
+        logits[1 + ord("b" if tokens[-1] == 1 + ord("a") else "a")] = 1.01
+        return logits
+
+    completer = Completer(scored_model(scores), byte_pieces())
+    done = ask(completer, max_tokens=4, until="none", sampling=SamplingOptions(temperature=0))
+    assert done.text == b"abab"
+
+
+def letters(tokens):
+    logits = np.full(257, -50.0)
+    logits[1 + ord("a") : 1 + ord("z") + 1] = 0
+    return logits
+
+
+@pytest.fixture
+def random_letters(scored_model, byte_pieces):
+    return Completer(scored_model(letters), byte_pieces())
+
+
+def test_the_same_seed_gives_the_same_text_and_another_seed_another(random_letters):
+    texts = [ask(random_letters, seed=seed).text for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_one_random_number_is_used_per_token(random_letters):
+    long, short = (ask(random_letters, seed=3, max_tokens=n).text for n in (20, 5))
+    assert long.startswith(short)
+
+
+def test_many_completions_are_those_of_the_seeds_that_follow(random_letters):
+    many = list(random_letters.complete_many(b"x", CompletionOptions(seed=5), 3))
+    assert [done.seed for done in many] == [5, 6, 7]
+    assert many == [ask(random_letters, b"x", seed=seed) for seed in (5, 6, 7)]
+
+
+def test_many_completions_read_the_prompt_once(scored_model, byte_pieces):
+    class Counting(scored_model):
+        reads = 0
+
+        def read(self, tokens, state):
+            self.reads += 1
+            return super().read(tokens, state)
+
+    model = Counting(letters)
+    list(Completer(model, byte_pieces()).complete_many(b"x", CompletionOptions(), 5))
+    assert model.reads == 1
+
+
+def test_a_stream_can_be_drawn_again(random_letters):
+    stream = random_letters.stream(b"x", CompletionOptions())
+    assert list(stream) == list(stream)
+    assert stream.result is not None
+
+
+def test_repetition_penalty_sees_the_prompt_and_the_last_tokens(scored_model, byte_pieces):
+    def scores(tokens):  # a 2, b 1.5, c 1.2: halved when recent
+        logits = np.full(257, -50.0)
+        logits[[1 + ord("a"), 1 + ord("b"), 1 + ord("c")]] = 2, 1.5, 1.2
+        return logits
+
+    completer = Completer(scored_model(scores), byte_pieces())
+    sampling = SamplingOptions(temperature=0, repetition_penalty=2)
+    assert ask(completer, b"a", max_tokens=3, until="none", sampling=sampling).text == b"bca"
+    assert ask(completer, b"a" + 64 * b"c", max_tokens=1, until="none", sampling=sampling).text == b"a"
+
+
+def test_a_stop_string_is_found_across_tokens_and_not_printed(says):
+    completer = says("on", "e E", "N", "D two")
+    assert ask(completer, stop=[b"END"]).text == b"one "
+    assert ask(completer, stop=[b"END"]).stop_reason == "stop"
+
+
+def test_no_piece_gives_away_the_beginning_of_a_stop_string(says):
+    stream = says("a", "E", "N", "E", "N", "D").stream(b"", CompletionOptions(stop=[b"END"]))
+    assert list(stream) == [b"a", b"EN"]
+
+
+def test_what_looked_like_a_stop_string_comes_at_the_end(says):
+    done = ask(says("a", "E", "N"), stop=[b"END"])
+    assert (done.text, done.stop_reason) == (b"aEN", "document_end")
+
+
+def test_sentences_end_with_the_model_s_abbreviations(says):
+    pieces = ["Dr", ".", " Watson", ".", " He"]
+    assert ask(says(*pieces)).text == b"Dr."
+    assert ask(says(*pieces, abbreviations=["Dr"])).text == b"Dr. Watson."
+    assert ask(says(".", " Watson", ".", " He", prompt=b"I saw Dr", abbreviations=["Dr"]), b"I saw Dr").text == (
+        b". Watson."
+    )
+
+
+def test_a_prompt_may_be_any_bytes(says):
+    prompt = b"\xff\xe2\x82 \x00<s></s>"
+    done = ask(says("ok", prompt=prompt), prompt)
+    assert (done.prompt, done.text) == (prompt, b"ok")
+
+
+def test_a_character_in_byte_pieces_is_one_piece_of_the_stream(scored_model, byte_pieces):
+    tokenizer = byte_pieces()
+    script = [1 + byte for byte in "é走😀".encode()]
+    model = scored_model(lambda tokens: 50 * (np.arange(257) == [*script, 0][len(tokens) - 1]))
+    stream = Completer(model, tokenizer).stream(b"", CompletionOptions(until="none"))
+    assert list(stream) == ["é".encode(), "走".encode(), "😀".encode()]
+
+
+def test_a_character_that_max_tokens_cuts_is_dropped(scored_model, byte_pieces):
+    script = [1 + byte for byte in "a走".encode()]
+    model = scored_model(lambda tokens: 50 * (np.arange(257) == script[len(tokens) - 1]))
+    done = ask(Completer(model, byte_pieces()), until="none", max_tokens=3)
+    assert (done.text, done.tokens, done.stop_reason) == (b"a", 3, "max_tokens")
+
+
+PIECES = ("né".encode(), b". ", "。".encode(), b"\n\n", b"\x1b[31m", b"Mr", b"EN", b"D ", "\x9b".encode())
+
+
+def check_stream(completer, options):
+    """Every piece is text by itself, free of control characters; together they are the text."""
+    stream = completer.stream(b"", options)
+    pieces = list(stream)
+    for piece in pieces:
+        assert piece
+        text = piece.decode()
+        assert not any(ord(c) < 0x20 and c not in "\t\n" or 0x7F <= ord(c) < 0xA0 for c in text)
+    assert b"".join(pieces) == stream.result.text
+    assert not any(stop in stream.result.text for stop in options.stop)
+    return stream.result
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    until=st.sampled_from(UNTIL),
+    stop=st.lists(st.sampled_from(["END", "é.", "\n", "x"]), max_size=2),
+    max_tokens=st.integers(1, 40),
+    sharpness=st.sampled_from([0, 1, 30]),
+)
+def test_an_adversarial_model_cannot_break_the_text(
+    scored_model, byte_pieces, seed, until, stop, max_tokens, sharpness
+):
+    scores = np.random.default_rng(seed).normal(size=(7, 257 + len(PIECES))) * sharpness
+    scores[:, 0] -= 5  # few document ends
+    model = scored_model(lambda tokens: scores[sum(tokens) % 7])
+    options = CompletionOptions(
+        max_tokens, until, [s.encode() for s in stop], SamplingOptions(temperature=1, min_p=0), seed
+    )
+    check_stream(Completer(model, byte_pieces(*PIECES)), options)
+
+
+def test_ten_thousand_completions_of_random_bytes_are_text(scored_model, byte_pieces):
+    tokenizer = byte_pieces(*PIECES)
+    logits = np.zeros(tokenizer.vocab_size, dtype=np.float32)
+    logits[1 + 0x80 :] = 2  # mostly bytes of characters
+
+    class Forgetful(scored_model):
+        def step(self, token, state):
+            return [], state
+
+    completer = Completer(Forgetful(lambda tokens: logits), tokenizer)
+    options = CompletionOptions(max_tokens=8, until="none", sampling=SamplingOptions(temperature=1, min_p=0))
+    kinds = set()
+    for done in completer.complete_many(b"", options, 10_000):
+        kinds.update(len(character.encode()) for character in done.text.decode())
+    assert kinds == {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_tokens": 0}, "between 1 and 1000000"),
+        ({"max_tokens": -1}, "between 1 and 1000000"),
+        ({"max_tokens": 10**9}, "between 1 and 1000000"),
+        ({"seed": -1}, "between 0 and 18446744073709551615"),
+        ({"seed": 2**70}, "between 0 and 18446744073709551615"),
+        ({"until": "chapter"}, "word, line, sentence, paragraph, none"),
+        ({"stop": [b""]}, "not be empty"),
+        ({"stop": [b"\xff"]}, "not valid UTF-8"),
+    ],
+)
+def test_an_option_out_of_range_is_refused(options, said):
+    with pytest.raises(UsageError, match=said):
+        CompletionOptions(**options)
+
+
+def test_the_number_of_completions_has_a_range(random_letters):
+    with pytest.raises(UsageError, match="between 1 and 10000, not 0"):
+        list(random_letters.complete_many(b"", CompletionOptions(), 0))
+
+
+def test_the_largest_seed_is_followed_by_the_smallest(random_letters):
+    many = random_letters.complete_many(b"", CompletionOptions(seed=2**64 - 1), 2)
+    assert [done.seed for done in many] == [2**64 - 1, 0]
