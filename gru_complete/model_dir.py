@@ -129,11 +129,6 @@ class Manifest:
     format: str = FORMAT
     version: int = VERSION
 
-    @property
-    def abbreviations(self) -> tuple[str, ...]:
-        """Short words that the corpus follows with a period inside sentences."""
-        return tuple(self.tokenizer["abbreviations"])
-
     def to_json(self) -> dict[str, Any]:
         """The manifest as it stands in the file."""
         return {
