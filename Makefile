@@ -1,0 +1,62 @@
+# Every target makes what it needs, the virtual environment included.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := build/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all coverage lint format types check bench data clean
+
+help:  ## say what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP)  ## set up .venv with everything that work on the project needs
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,plots]'
+	touch $@
+
+demo: $(STAMP)  ## train on data/, complete "Mr Watson goes", evaluate
+	@mkdir -p $(DEMO)
+	$(BIN)/gru-complete train data/watson.txt -m $(DEMO)/watson -c configs/demo.yaml --replace
+	$(BIN)/gru-complete complete "Mr Watson goes" -m $(DEMO)/watson --echo
+	$(BIN)/gru-complete complete "Mrs Watson goes" -m $(DEMO)/watson --echo
+	$(BIN)/gru-complete eval -m $(DEMO)/watson --pairs data/watson-pairs.jsonl
+	@$(BIN)/python -m gru_complete.text.synthetic sample --num-bytes 100000 --seed 99 --output $(DEMO)/fresh.txt
+	@echo "The same on a fresh sample of the same world, for which the best possible figure is known:"
+	@$(BIN)/python -m gru_complete.text.synthetic bits $(DEMO)/fresh.txt
+	$(BIN)/gru-complete eval $(DEMO)/fresh.txt -m $(DEMO)/watson
+
+test: $(STAMP)  ## run the tests, without the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(STAMP)  ## run all tests
+	$(BIN)/python -m pytest
+
+coverage: $(STAMP)  ## run the tests and say which lines they reach
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=
+	$(BIN)/python -m coverage report --skip-covered --show-missing
+
+lint: $(STAMP)  ## ruff: style and likely mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)  ## let ruff set the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(STAMP)  ## mypy, strict
+	$(BIN)/mypy
+
+check: lint types test  ## all that CI runs
+
+bench: $(STAMP)  ## measure speeds on this machine
+	$(BIN)/python benchmarks/training_speed.py
+	$(BIN)/python benchmarks/cold_start.py
+
+clean:  ## remove what the targets above have made
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,93 @@
+"""The command line as a whole: the commands, the options all share, and the one place where errors become exits."""
+
+import os
+import sys
+import time
+import traceback
+from importlib.metadata import version as installed_version
+from typing import Annotated
+
+import typer
+
+from gru_complete.cli import complete, evaluate, models, train
+from gru_complete.cli.console import Console
+from gru_complete.errors import GruCompleteError
+
+PROGRAM = "gru-complete"
+BUG_EXIT_CODE = 70
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="Train your own autocomplete from your own text, and complete text with it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help needs no rich, which takes longer to import than the help to read
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+app.command("train")(train.train)
+app.command("complete")(complete.complete)
+app.command("eval")(evaluate.evaluate)
+app.add_typer(models.app, name="models")
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"{PROGRAM} {installed_version(PROGRAM)}")
+        raise typer.Exit
+
+
+@app.callback()
+def shared_options(
+    context: typer.Context,
+    color: Annotated[str, typer.Option(help="Colour codes: auto, always or never.", metavar="WHEN")] = "auto",
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; also by GRU_COMPLETE_DEBUG=1.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Train your own autocomplete from your own text, and complete text with it."""
+    if color not in ("auto", "always", "never"):
+        raise typer.BadParameter(f"{color!r} is none of auto, always, never", param_hint="--color")
+    context.obj = Console(color)
+    if debug:
+        os.environ["GRU_COMPLETE_DEBUG"] = "1"
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command line and return its exit code; errors become one line on stderr."""
+    console = Console()
+    try:
+        code = app(args=arguments, prog_name=PROGRAM, standalone_mode=False)
+    except GruCompleteError as error:
+        _show_traceback_if_wanted()
+        console.error(str(error), error.hint)
+        return error.exit_code
+    except typer.TyperException as error:
+        message = error.format_message()
+        console.error(message[:1].lower() + message[1:].rstrip("."), f"see {PROGRAM} --help, or --help after a command")
+        return error.exit_code
+    except typer.Abort:
+        return 1
+    except MemoryError:
+        _show_traceback_if_wanted()
+        console.error("out of memory")
+        return 5
+    except Exception as error:
+        _show_traceback_if_wanted()
+        console.error(
+            f"this should not have happened: {type(error).__name__}",
+            hint="please report it, with what GRU_COMPLETE_DEBUG=1 shows (read it first: it may hold file names)",
+        )
+        return BUG_EXIT_CODE
+    return code if isinstance(code, int) else 0
+
+
+def _show_traceback_if_wanted() -> None:
+    if os.environ.get("GRU_COMPLETE_DEBUG", "0") not in ("", "0"):
+        traceback.print_exc()
+
+
+def main() -> None:
+    """The console script."""
+    train.started = time.monotonic()
+    sys.exit(run())

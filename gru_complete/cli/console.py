@@ -1,0 +1,133 @@
+r"""What the person sees: results on stdout, everything else on stderr, and nothing coloured off a terminal.
+
+Model text goes out as bytes: exact in a pipe, with control characters shown as ``\x1b`` on a terminal. rich and tqdm
+are imported only where a table or a bar is drawn, so that `complete` starts at once.
+"""
+
+import errno
+import os
+import sys
+from typing import IO, Any
+
+import typer
+
+from gru_complete.errors import EnvironmentFailure
+
+BOLD_RED = "\x1b[1;31m"
+PLAIN = "\x1b[0m"
+
+
+class Console:
+    """The two streams with what was decided about them.
+
+    Args:
+        color: "auto", "always" or "never", as ``--color`` says; auto looks at the terminal, NO_COLOR and TERM.
+    """
+
+    def __init__(self, color: str = "auto") -> None:
+        self.color = color
+
+    def has_color(self, stream: IO[str] | None) -> bool:
+        """Whether colour codes may go to a stream."""
+        if self.color != "auto":
+            return self.color == "always"
+        return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    @property
+    def is_animated(self) -> bool:
+        """Whether stderr can show a moving progress bar."""
+        return is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+
+    def note(self, message: str) -> None:
+        """Say something on stderr."""
+        _write_error(message)
+
+    def error(self, message: str, hint: str | None = None) -> None:
+        """Say on stderr what went wrong, and what to do about it."""
+        label = f"{BOLD_RED}error:{PLAIN}" if self.has_color(sys.stderr) else "error:"
+        _write_error(f"{label} {message}")
+        if hint is not None:
+            _write_error(f"hint: {hint}")
+
+    def write(self, data: bytes) -> None:
+        """Write a piece of the result to stdout at once: exact in a pipe, made harmless on a terminal.
+
+        Raises:
+            EnvironmentFailure: stdout is closed, or its disk is full.
+            typer.Exit: with code 0, where the reader has gone (`| head -1`).
+        """
+        if sys.stdout is None:
+            raise EnvironmentFailure("standard output is closed")
+        try:
+            if is_terminal(sys.stdout):
+                sys.stdout.write(harmless(data.decode("utf-8", "backslashreplace"), sys.stdout.encoding))
+            else:
+                sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _abandon_stdout()
+            raise typer.Exit(0) from None
+        except OSError as error:
+            _abandon_stdout()
+            reason = "no space left on device" if error.errno == errno.ENOSPC else str(error.strerror).lower()
+            raise EnvironmentFailure(f"cannot write output: {reason}") from None
+
+    def print_table(self, table: Any) -> None:
+        """Draw a rich table on stdout."""
+        import io
+
+        from rich.console import Console as RichConsole
+
+        buffer = io.StringIO()
+        has_color = self.has_color(sys.stdout)
+        rich = RichConsole(
+            file=buffer,
+            force_terminal=has_color,
+            no_color=not has_color,
+            width=None if is_terminal(sys.stdout) else 100,
+        )
+        rich.print(table)
+        # Lines of a table end in spaces that nobody needs; the text in it is ours, never the model's.
+        self._write_own("\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n")
+
+    def _write_own(self, text: str) -> None:
+        if is_terminal(sys.stdout):
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        else:
+            self.write(text.encode())
+
+
+def is_terminal(stream: IO[str] | None) -> bool:
+    """Whether a person reads this stream."""
+    return stream is not None and stream.isatty()
+
+
+def harmless(text: str, encoding: str = "utf-8") -> str:
+    r"""Text that cannot steer a terminal: all but tab, newline and printable characters as ``\x1b``.
+
+    Args:
+        text: anything.
+        encoding: of the terminal; what it cannot show is escaped too.
+    """
+    shown = "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
+    return shown.encode(encoding or "utf-8", "backslashreplace").decode(encoding or "utf-8")
+
+
+def _write_error(message: str) -> None:
+    if sys.stderr is None:
+        return
+    try:
+        print(message, file=sys.stderr, flush=True)
+    except (OSError, UnicodeEncodeError):
+        return  # where nobody can be told, the exit code has to do
+
+
+def _abandon_stdout() -> None:
+    """Let Python's own flush at exit go nowhere, so that it does not complain about the broken stream."""
+    try:
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, sys.stdout.fileno())
+        os.close(descriptor)
+    except (OSError, ValueError):
+        return

@@ -1,0 +1,117 @@
+"""What `eval` says of a text: its cost under a model, in units that compare across models and tokenizers.
+
+The figures are static: the weights as trained, the state carried through each document from zero, nothing learnt on
+the way. The cost counts every token, document ends included; bytes and characters are those of the text alone.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gru_complete.errors import ModelError, UsageError
+from gru_complete.files import shown
+from gru_complete.model_dir import Model, run_dir_of
+from gru_complete.nn.language_model import LanguageModel, load_weights
+from gru_complete.nn.scoring import TokenScores, score_tokens
+from gru_complete.text.shards import ShardHeader, documents, read_shard
+
+TokenIds = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The static figures of one text.
+
+    Args:
+        scores: nats and hits, summed over all tokens.
+        num_bytes: of the text, UTF-8.
+        num_chars: code points of the text.
+        seconds: that scoring took.
+    """
+
+    scores: TokenScores
+    num_bytes: int
+    num_chars: int
+    seconds: float
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Total nats / (ln 2 x bytes): what a perfect coder would make of the text with this model."""
+        return self.scores.total_nats / math.log(2) / self.num_bytes
+
+    @property
+    def nats_per_char(self) -> float:
+        """Total nats / characters, the unit of the tiny Shakespeare figures."""
+        return self.scores.total_nats / self.num_chars
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats per token): comparable between models with the same tokenizer only."""
+        return math.exp(self.scores.total_nats / self.scores.num_tokens)
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures under the names that ``--json`` has had from the first version on."""
+        hits = {"top1": self.scores.top1, "top3": self.scores.top3, "top5": self.scores.top5}
+        return {
+            "bits_per_byte": self.bits_per_byte,
+            "nats_per_char": self.nats_per_char,
+            "perplexity": self.perplexity,
+            "num_bytes": self.num_bytes,
+            "num_chars": self.num_chars,
+            "num_tokens": self.scores.num_tokens,
+            "next_token": {name: count / self.scores.num_tokens for name, count in hits.items()},
+            "tokens_per_second": self.scores.num_tokens / self.seconds,
+        }
+
+
+def language_model_of(model: Model, device: torch.device) -> LanguageModel:
+    """The finished model as a PyTorch module."""
+    arch = model.manifest.arch
+    module = LanguageModel(
+        arch.vocab_size,
+        cell=arch.cell,
+        embedding_size=arch.embedding_size,
+        hidden_size=arch.hidden_size,
+        num_layers=arch.num_layers,
+    )
+    load_weights(module, model.weights)
+    return module.to(device)
+
+
+def evaluate(
+    module: LanguageModel, stream: TokenIds, header: ShardHeader, *, device: torch.device, chunk_len: int = 256
+) -> Report:
+    """Score a token stream, one document after the other.
+
+    Args:
+        module: the model.
+        stream: token ids, documents between document ends, ``(N,)``.
+        header: the sizes of the text.
+        device: where the model is.
+        chunk_len: tokens read at once; it changes time and memory, not the result.
+    """
+    start = time.monotonic()
+    scores = score_tokens(module, documents(stream), chunk_len=chunk_len, device=device)
+    return Report(scores, header.num_bytes, header.num_chars, time.monotonic() - start)
+
+
+def held_out_part(model: Model) -> tuple[TokenIds, ShardHeader]:
+    """The text that training kept apart, from the run directory.
+
+    Raises:
+        UsageError: there is none, so the user has to name a text.
+        ModelError: another tokenizer cut it.
+    """
+    path = run_dir_of(model.path) / "held_out.tokens"
+    hint = "give a text that the model has not seen, as in: gru-complete eval held-out.txt"
+    if not path.exists():
+        raise UsageError(f"no held-out text was kept for {shown(model.path.name)}", hint=hint)
+    stream, header = read_shard(path)
+    if header.tokenizer_sha256 != model.tokenizer.sha256:
+        raise ModelError(f"the held-out text beside {shown(model.path.name)} belongs to another training", hint=hint)
+    return stream, header

@@ -1,0 +1,83 @@
+"""Which tokens each step reads: a pure function of (seed, step), so that a resumed run reads what it would have read.
+
+The token stream is read as a ring by B rows side by side. Row b of epoch e starts near the b-th of B equal parts,
+turned by an offset drawn for the epoch, and there at the start of a line if one is near. A row's first input is the
+document end instead of the token before it, so the model resets its state there and learns what it will meet in use:
+text that begins without a past.
+
+Shapes: B rows, T tokens per chunk, N tokens in the stream.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from gru_complete.errors import CorpusError
+from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
+
+LINE_SEARCH_TOKENS = 512
+
+TokenArray = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+
+
+def derived_seed(seed: int, *parts: object) -> int:
+    """A 63-bit seed for one purpose, e.g. ``derived_seed(seed, "dropout", step)``; the same on every machine."""
+    digest = hashlib.sha256(repr((seed, *parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The chunks of a token stream, addressed by step.
+
+    Args:
+        stream: token ids, ``(N,)``, usually memory-mapped.
+        ends_line: for each token id, whether its text ends a line, ``(V,)``.
+        batch_size: rows read in parallel.
+        seq_len: tokens per chunk.
+        seed: turns the ring differently in each epoch.
+
+    Raises:
+        CorpusError: the stream cannot give every row two tokens.
+    """
+
+    stream: TokenArray
+    ends_line: npt.NDArray[np.bool_]
+    batch_size: int
+    seq_len: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Refuse a stream that is too short."""
+        if len(self.stream) < 2 * self.batch_size:
+            message = f"{len(self.stream)} tokens are too few for batch_size={self.batch_size}"
+            raise CorpusError(message, hint="use a larger corpus or a smaller training.batch_size")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Chunks that read the whole stream once; the last one may run a little over into the next row's part."""
+        return max(1, len(self.stream) // (self.batch_size * self.seq_len))
+
+    def chunk(self, step: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """What the update number ``step`` (from 1) reads: ``(tokens, targets)``, both ``(B, T)`` int64."""
+        epoch, index = divmod(step - 1, self.steps_per_epoch)
+        positions = self._row_starts(epoch)[:, None] + index * self.seq_len + np.arange(self.seq_len + 1)[None, :]
+        window = self.stream[positions % len(self.stream)].astype(np.int64)
+        if index == 0:
+            window[:, 0] = DOCUMENT_END
+        return window[:, :-1], window[:, 1:]
+
+    def _row_starts(self, epoch: int) -> npt.NDArray[np.int64]:
+        length = len(self.stream)
+        turn = derived_seed(self.seed, "order", epoch) % length
+        starts = (turn + np.arange(self.batch_size) * length // self.batch_size) % length
+        search = np.arange(min(LINE_SEARCH_TOKENS, length // self.batch_size))
+        at_line_end = self.ends_line[self.stream[(starts[:, None] + search) % length]]
+        return starts + np.argmax(at_line_end, axis=1)  # 0, the place itself, where no line ends nearby
+
+
+def line_ends(tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:
+    """Which token ids end a line or a document, ``(V,)``."""
+    return np.array([not piece or piece.endswith(b"\n") for piece in tokenizer.pieces])

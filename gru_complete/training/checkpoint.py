@@ -1,0 +1,170 @@
+"""Checkpoints of a run: the model directory's files plus what the loop needs to go on, bit for bit.
+
+``NAME.run/checkpoints/step-N/`` holds manifest, weights, tokenizer, ``optimizer.safetensors`` (the moments and the
+rows' recurrent state) and ``loop.json``. A checkpoint is written whole or not at all, the older ones are pruned only
+after that, and the best one by the tuning part's loss is never pruned.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import torch
+from torch import Tensor
+
+from gru_complete import files
+from gru_complete.errors import ModelError
+from gru_complete.model_dir import load_model, read_extra_file, save_files
+from gru_complete.nn.language_model import export_weights, load_weights
+from gru_complete.text.tokenizer import Tokenizer
+from gru_complete.training.learner import Learner
+
+OPTIMIZER_FILE = "optimizer.safetensors"
+LOOP_FILE = "loop.json"
+KEPT_BESIDE_BEST = 2
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """Where the loop stands after ``step`` updates; with weights, moments and recurrent state it is all there is.
+
+    Args:
+        step: updates made.
+        max_steps: updates planned.
+        replanned: whether ``max_steps`` was changed already; it is changed once at most.
+        rate_scale: factor on the learning rate, halved each time training had to go back.
+        best_step: the step whose weights had the lowest tuning loss; 0 before the first look.
+        best_loss: that loss, nats per token.
+        looks_since_best: looks at the tuning part since then.
+        step_seconds: seconds spent in steps and looks, over all processes of this run.
+        train_loss: smoothed training loss, nats per token.
+    """
+
+    step: int = 0
+    max_steps: int = 0
+    replanned: bool = False
+    rate_scale: float = 1.0
+    best_step: int = 0
+    best_loss: float = float("inf")
+    looks_since_best: int = 0
+    step_seconds: float = 0.0
+    train_loss: float | None = None
+
+    def to_json(self) -> bytes:
+        """The fields as ``loop.json``; an infinite loss, which JSON cannot say, as null."""
+        fields = dataclasses.asdict(self)
+        if not np.isfinite(self.best_loss):
+            fields["best_loss"] = None
+        return json.dumps(fields, sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> "LoopState":
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ModelError: it is something else.
+        """
+        try:
+            return cls(**{**raw, "best_loss": float("inf") if raw["best_loss"] is None else raw["best_loss"]})
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"{LOOP_FILE} cannot be used ({type(error).__name__})") from None
+
+
+class CheckpointStore:
+    """The checkpoints of one run directory, newest by step.
+
+    Args:
+        directory: ``NAME.run/checkpoints``.
+        tokenizer: saved with every checkpoint, so that each is a whole model.
+        abbreviations: likewise.
+    """
+
+    def __init__(self, directory: Path, tokenizer: Tokenizer, abbreviations: tuple[str, ...]) -> None:
+        self.directory = directory
+        self.tokenizer = tokenizer
+        self.abbreviations = abbreviations
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of a step is or will be."""
+        return self.directory / f"step-{step:08d}"
+
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, oldest first."""
+        names = (path.name.removeprefix("step-") for path in self.directory.glob("step-*"))
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def save(
+        self, learner: Learner, state: Tensor | None, loop: LoopState, *, training_facts: Mapping[str, Any]
+    ) -> Path:
+        """Write the checkpoint of ``loop.step`` durably, then prune.
+
+        Raises:
+            EnvironmentFailure: the disk refuses; the older checkpoints stand.
+        """
+        tensors = learner.optimizer_tensors()
+        if state is not None:
+            tensors["state"] = state.cpu().numpy()
+        extra_files = {OPTIMIZER_FILE: safetensors.numpy.save(tensors), LOOP_FILE: loop.to_json()}
+        target = self.path(loop.step)
+        with files.replace_directory(target) as directory:
+            save_files(
+                directory,
+                arch=learner.model.architecture,
+                weights=export_weights(learner.model),
+                tokenizer=self.tokenizer,
+                metrics={},
+                training=training_facts,
+                abbreviations=self.abbreviations,
+                extra_files=extra_files,
+            )
+        self._prune(loop)
+        return target
+
+    def _prune(self, loop: LoopState) -> None:
+        for step in self.steps()[:-KEPT_BESIDE_BEST]:
+            if step != loop.best_step:
+                files.remove_directory(self.path(step))
+
+    def load_newest(self, learner: Learner) -> tuple[LoopState, Tensor | None, list[str]]:
+        """Put the newest usable checkpoint into the learner.
+
+        Returns:
+            Where the loop stood, the rows' recurrent state, and a note for each damaged checkpoint passed over.
+
+        Raises:
+            ModelError: there are checkpoints, and none of them can be used.
+        """
+        notes: list[str] = []
+        for step in reversed(self.steps()):
+            try:
+                return *self.load(step, learner), notes
+            except ModelError as error:
+                notes.append(f"the checkpoint of step {step} is damaged ({error})")
+        if notes:
+            raise ModelError(
+                f"no usable checkpoint in {self.directory}: {'; '.join(notes)}", hint="train anew with --replace"
+            )
+        return LoopState(), None, notes
+
+    def load(self, step: int, learner: Learner) -> tuple[LoopState, Tensor | None]:
+        """Put the checkpoint of one step into the learner; returns the loop's and the recurrent state.
+
+        Raises:
+            ModelError: it is missing or damaged.
+        """
+        path = self.path(step)
+        saved = load_model(path)
+        loop = LoopState.from_json(files.strict_json(read_extra_file(path, LOOP_FILE), name=LOOP_FILE))
+        try:
+            tensors = safetensors.numpy.load(read_extra_file(path, OPTIMIZER_FILE))
+            state = tensors.pop("state", None)
+            load_weights(learner.model, saved.weights)
+            learner.load_optimizer_tensors(tensors, step=loop.step)
+        except (KeyError, ValueError, safetensors.SafetensorError) as error:
+            raise ModelError(f"{OPTIMIZER_FILE} does not fit the plan ({type(error).__name__})") from None
+        return loop, None if state is None else torch.tensor(state).to(learner.device)

@@ -1,0 +1,108 @@
+"""The model with its optimizer, and what one update is.
+
+Shapes: B rows, T tokens per chunk, state (L, S, B, H).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gru_complete.config import TrainingConfig
+from gru_complete.errors import EnvironmentFailure
+from gru_complete.nn.language_model import LanguageModel
+
+Tokens = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one update found: mean nats per token, the gradient's length, and where the rows ended ``(L, S, B, H)``."""
+
+    loss: float
+    grad_norm: float
+    state: Tensor
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the update was applied; weights never take in numbers that are not finite."""
+        return bool(np.isfinite(self.loss) and np.isfinite(self.grad_norm))
+
+
+class Learner:
+    """A language model under AdamW (Loshchilov and Hutter 2019, 1711.05101), decay on matrices only."""
+
+    def __init__(self, model: LanguageModel, training: TrainingConfig, device: torch.device) -> None:
+        self.model = model
+        self.device = device
+        self.max_grad_norm = training.max_grad_norm
+        matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
+        vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": training.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+            betas=(0.9, 0.99),
+            fused=True,
+        )
+
+    def update(
+        self, tokens: Tokens, targets: Tokens, state: Tensor | None, *, learning_rate: float, dropout_seed: int
+    ) -> Update:
+        """Read a chunk, follow its gradient once, unless something in it is not finite.
+
+        Args:
+            tokens: ids read, ``(B, T)``.
+            targets: ids that follow them, ``(B, T)``.
+            state: where the previous chunk ended, ``(L, S, B, H)``; zeros if None.
+            learning_rate: the step's rate.
+            dropout_seed: what dropout draws from; the same seed drops the same units.
+        """
+        torch.manual_seed(dropout_seed)
+        self.model.train()
+        with out_of_memory_hint(tokens.shape):
+            loss, state = self.model.loss(self._on_device(tokens), self._on_device(targets), state)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+        grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        update = Update(loss.item(), grad_norm.item(), state.detach())
+        if update.is_finite:
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate
+            self.optimizer.step()
+        return update
+
+    def _on_device(self, ids: Tokens) -> Tensor:
+        return torch.from_numpy(ids).to(self.device)
+
+    def optimizer_tensors(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The optimizer's two moments of every parameter, on the CPU, by name."""
+        tensors = {}
+        for name, parameter in self.model.named_parameters():
+            for moment in ("exp_avg", "exp_avg_sq"):
+                if moments := self.optimizer.state.get(parameter):
+                    tensors[f"{moment}.{name}"] = moments[moment].detach().cpu().numpy()
+        return tensors
+
+    def load_optimizer_tensors(self, tensors: dict[str, npt.NDArray[np.float32]], *, step: int) -> None:
+        """Put back what ``optimizer_tensors`` gave after ``step`` updates."""
+        for name, parameter in self.model.named_parameters():
+            moments = {
+                moment: torch.tensor(tensors[f"{moment}.{name}"]).to(parameter) for moment in ("exp_avg", "exp_avg_sq")
+            }
+            # The fused step counts in float32 beside the parameter.
+            self.optimizer.state[parameter] = {"step": torch.tensor(float(step), device=parameter.device), **moments}
+
+
+@contextmanager
+def out_of_memory_hint(shape: tuple[int, ...]) -> Iterator[None]:
+    """Say what to change where memory ran out."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        message = f"out of memory at a batch of {' x '.join(map(str, shape))} tokens"
+        raise EnvironmentFailure(message, hint="try a smaller --set training.batch_size or model.hidden_size") from None

@@ -1,0 +1,195 @@
+"""What the minutes are spent on: sizes, batch and number of steps, from the corpus and a speed probe of a few seconds.
+
+The choice is a small function of what is known before step 1; its figures come from trainings of 1 to 10 minutes on two
+CPU cores with English prose and drama of 0.1 to 20 MB. The plan is written to disk before step 1 and from then on
+everything is a function of the step.
+"""
+
+import dataclasses
+import json
+import math
+import platform
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gru_complete import files
+from gru_complete.config import Config, ModelConfig, TrainingConfig
+from gru_complete.errors import ModelError
+from gru_complete.nn.language_model import LanguageModel
+from gru_complete.training.batches import Batches, TokenArray, derived_seed
+from gru_complete.training.learner import Learner
+
+PROBE_SECONDS = 2.0
+MIN_STEPS = 300  # fewer updates than this teach a wide network less than a narrow one with more
+WIDTH_WITHOUT_MINUTES = 256
+LOOKS_OVERHEAD = 1.04  # looks at the tuning part and saves, as a share of the steps' time
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that fixes a run: two runs of one plan on one machine end with the same bits.
+
+    Args:
+        requested: the settings as the user gave them, by which a resumed run is known again.
+        config: the same with every automatic value filled in.
+        max_steps: optimizer updates; the loop may change it once, as an event in the checkpoint.
+        evaluate_every: steps between looks at the tuning part.
+        budget_seconds: what all steps and looks together may take; None where the user gave the number of steps.
+        corpus_sha256: which text.
+        environment: torch version, threads, device and processor: bits are only promised where these are equal.
+    """
+
+    requested: Config
+    config: Config
+    max_steps: int
+    evaluate_every: int
+    budget_seconds: float | None
+    corpus_sha256: str
+    environment: dict[str, str]
+
+    @property
+    def run_id(self) -> str:
+        """A short name of this very run, by which its model is known again."""
+        return files.sha256_hex(self.to_json())[:16]
+
+    def to_json(self) -> bytes:
+        """The plan as the run directory keeps it."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields |= {key: fields[key].model_dump(mode="json") for key in ("requested", "config")}
+        return json.dumps(fields, indent=1, sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> "Plan":
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ModelError: it is something else.
+        """
+        try:
+            return cls(**raw | {key: Config.model_validate(raw[key]) for key in ("requested", "config")})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"the run's plan.json cannot be used ({type(error).__name__})") from None
+
+
+def automatic_vocab_size(num_bytes: int) -> int:
+    """Pieces for a training part of this size: rows that are seen too rarely cost more than they say.
+
+    About one piece per 1.2 kB of text, as a power of two: 1,024 for 1 MB and 2,048 for 2.5 MB, 4,096 from 4 MB on.
+    """
+    return int(min(4096, max(256, 2 ** round(math.log2(max(1, num_bytes) / 1_100)))))
+
+
+def automatic_hidden_size(num_bytes: int, seconds: float) -> int:
+    """H for the seconds there are and the text there is."""
+    by_time = 512 if seconds >= 400 else 384 if seconds >= 75 else 256 if seconds >= 20 else 128
+    by_text = 512 if num_bytes >= 1_000_000 else 384 if num_bytes >= 400_000 else 256 if num_bytes >= 30_000 else 128
+    return min(by_time, by_text)
+
+
+def automatic_dropout(epochs: float) -> float:
+    """More dropout the more often each token is read again."""
+    return 0.0 if epochs < 1.5 else 0.1 if epochs < 4 else 0.2 if epochs < 6 else 0.3 if epochs < 20 else 0.4
+
+
+def automatic_batch_size(num_tokens: int, hidden_size: int, device: torch.device) -> int:
+    """B: wide enough for the processor's products, narrow enough for many updates and for the stream to fill it."""
+    wished = 128 if device.type == "cuda" else 32 if hidden_size >= 512 and num_tokens >= 500_000 else 16
+    return max(1, min(wished, num_tokens // 256))
+
+
+def make_plan(
+    config: Config,
+    *,
+    stream: TokenArray,
+    ends_line: npt.NDArray[np.bool_],
+    vocab_size: int,
+    num_bytes: int,
+    seconds: float,
+    corpus_sha256: str,
+    device: torch.device,
+) -> Plan:
+    """Fill in what the config leaves open and count the steps that fit.
+
+    Args:
+        config: as the user gave it.
+        stream: the training part's token ids, ``(N,)``.
+        ends_line: which ids end a line, ``(V,)``.
+        vocab_size: V.
+        num_bytes: bytes of the training part.
+        seconds: time that is left for the steps and the looks at the tuning part.
+        corpus_sha256: which text.
+        device: where training runs.
+    """
+    training = config.training
+    hidden_size = config.model.hidden_size or (
+        automatic_hidden_size(num_bytes, seconds) if training.steps is None else WIDTH_WITHOUT_MINUTES
+    )
+    while True:
+        batch_size = training.batch_size or automatic_batch_size(len(stream), hidden_size, device)
+        sizes = {"hidden_size": hidden_size, "embedding_size": config.model.embedding_size or min(256, hidden_size)}
+        if training.steps is not None:
+            max_steps = training.steps
+            break
+        batches = Batches(stream, ends_line, batch_size, training.seq_len, training.seed)
+        model = config.model.model_copy(update={**sizes, "dropout": config.model.dropout or 0.1})
+        step_seconds = probe_step_seconds(model, training, batches, vocab_size=vocab_size, device=device)
+        max_steps = max(1, int(seconds / (step_seconds * LOOKS_OVERHEAD)))
+        if config.model.hidden_size is not None or max_steps >= MIN_STEPS or hidden_size <= 64:
+            break
+        hidden_size //= 2  # so slow a machine, or so short a time, that a narrower network learns more
+    epochs = max_steps * batch_size * training.seq_len / len(stream)
+    dropout = automatic_dropout(epochs) if config.model.dropout is None else config.model.dropout
+    resolved = config.model_copy(
+        update={
+            "tokenizer": config.tokenizer.model_copy(
+                update={"vocab_size": config.tokenizer.vocab_size or automatic_vocab_size(num_bytes)}
+            ),
+            "model": config.model.model_copy(update={**sizes, "dropout": dropout}),
+            "training": training.model_copy(
+                update={"batch_size": batch_size, "threads": torch.get_num_threads(), "device": device.type}
+            ),
+        }
+    )
+    return Plan(
+        requested=config,
+        config=resolved,
+        max_steps=max_steps,
+        evaluate_every=max(1, math.ceil(max_steps / training.evaluations)),
+        budget_seconds=seconds if training.steps is None else None,
+        corpus_sha256=corpus_sha256,
+        environment=describe_environment(device),
+    )
+
+
+def describe_environment(device: torch.device) -> dict[str, str]:
+    """What the bits of a training depend on besides its plan."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "torch": torch.__version__,
+        "device": f"{device.type} {name}",
+        "threads": str(torch.get_num_threads()),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def probe_step_seconds(
+    model_config: ModelConfig, training: TrainingConfig, batches: Batches, *, vocab_size: int, device: torch.device
+) -> float:
+    """Seconds of one training step, the median of about ``PROBE_SECONDS`` of steps on a throw-away model."""
+    torch.manual_seed(derived_seed(training.seed, "probe"))
+    learner = Learner(LanguageModel(vocab_size, **model_config.model_dump()).to(device), training, device)
+    state = None
+    seconds: list[float] = []
+    until = time.monotonic() + PROBE_SECONDS
+    while time.monotonic() < until or len(seconds) < 5:
+        start = time.monotonic()
+        tokens, targets = batches.chunk(1 + len(seconds))
+        state = learner.update(tokens, targets, state, learning_rate=1e-6, dropout_seed=0).state
+        seconds.append(time.monotonic() - start)
+    return statistics.median(seconds[2:])  # the first steps allocate

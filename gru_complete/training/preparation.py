@@ -1,0 +1,148 @@
+"""From the corpus to token streams in the run directory: read, split, cut into tokens, once per run.
+
+The normalised text is spooled to a temporary file in the run directory, so that the corpus may be a pipe, may change
+meanwhile and is never held in memory; the spool goes away when the shards are written.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from gru_complete import files
+from gru_complete.config import DataConfig, TokenizerConfig
+from gru_complete.errors import CorpusError, ModelError
+from gru_complete.text import corpus
+from gru_complete.text.shards import ShardHeader, read_shard, write_shard
+from gru_complete.text.tokenizer import Tokenizer, sample_blocks, train_tokenizer
+from gru_complete.training.batches import TokenArray
+from gru_complete.training.events import Event, Working
+from gru_complete.training.plan import automatic_vocab_size
+
+TOKENIZER_FILE = "tokenizer.model"
+TEXT_FACTS_FILE = "text.json"
+MIN_TOKENS = 64
+MAX_TOKENIZER_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The text as the run directory holds it.
+
+    Args:
+        tokenizer: what cut the text.
+        abbreviations: short words that a period follows inside sentences.
+        streams: token ids of the parts "training", "tuning" and, where there is one, "held_out", ``(N,)`` each.
+        headers: sizes of the parts.
+    """
+
+    tokenizer: Tokenizer
+    abbreviations: tuple[str, ...]
+    streams: dict[str, TokenArray]
+    headers: dict[str, ShardHeader]
+
+
+@contextmanager
+def spooled(
+    sources: Sequence[str], directory: Path, data: DataConfig, *, stdin: BinaryIO | None
+) -> Iterator[tuple[Path, corpus.Spool]]:
+    """The corpus as one normalised UTF-8 file in ``directory``, removed when the block ends.
+
+    Raises:
+        CorpusError: a source cannot be read, or is not text.
+        EnvironmentFailure: there is no room for it.
+    """
+    files.check_writable(directory, needed_bytes=_needed_bytes(sources))
+    path = directory / "corpus.txt"
+    try:
+        with files.open_stream(path) as stream:
+            spool = corpus.spool(sources, stream, extensions=data.extensions, stdin=stdin)
+        yield path, spool
+    finally:
+        files.remove_file(path)
+
+
+def prepare(
+    run_dir: Path, spool_path: Path, spool: corpus.Spool, data: DataConfig, settings: TokenizerConfig
+) -> Iterator[Event]:
+    """Split the spooled text, train the tokenizer on the training part and write the shards.
+
+    Raises:
+        CorpusError: the text is too small to be split or trained on.
+        EnvironmentFailure: the tokenizer's training was killed, or the disk is full.
+    """
+    split = corpus.split(
+        spool_path,
+        spool.document_ends,
+        held_out=data.held_out,
+        max_held_out_bytes=data.max_held_out_bytes,
+        tuning=data.tuning,
+        max_tuning_bytes=data.max_tuning_bytes,
+    )
+    yield Working("training the tokenizer")
+    num_bytes = sum(end - start for start, end in split.training)
+    model_bytes = train_tokenizer(
+        sample_blocks(spool_path, split.training, max_bytes=settings.sample_bytes),
+        vocab_size=settings.vocab_size or automatic_vocab_size(num_bytes),
+        work_dir=run_dir,
+    )
+    tokenizer = Tokenizer(model_bytes)
+    files.write_file(run_dir / TOKENIZER_FILE, model_bytes)
+    blocks = (block for start, end in split.training for block in corpus.read_blocks(spool_path, start, end))
+    facts = {"abbreviations": corpus.find_abbreviations(blocks)}
+    files.write_file(run_dir / TEXT_FACTS_FILE, json.dumps(facts).encode())
+
+    yield Working("cutting the text into tokens")
+    for name, ranges in (("training", split.training), ("tuning", split.tuning), ("held_out", split.held_out)):
+        if ranges:
+            documents: Iterable[Iterable[bytes]] = (corpus.read_blocks(spool_path, *part) for part in ranges)
+            header = write_shard(run_dir / f"{name}.tokens", documents, tokenizer, corpus_sha256=spool.report.sha256)
+            if name != "held_out" and header.num_tokens < MIN_TOKENS:
+                message = f"the corpus is too small: its {name} part has {header.num_tokens} tokens, needs {MIN_TOKENS}"
+                raise CorpusError(message, hint="give a larger corpus; a few thousand characters are the least")
+
+
+def read_prepared(run_dir: Path) -> Prepared:
+    """What ``prepare`` left in a run directory.
+
+    Raises:
+        ModelError: something is missing or damaged.
+    """
+    tokenizer = Tokenizer(files.read_regular_file(run_dir / TOKENIZER_FILE, max_bytes=MAX_TOKENIZER_BYTES))
+    facts: dict[str, Any] = files.strict_json(
+        files.read_regular_file(run_dir / TEXT_FACTS_FILE, max_bytes=64 * 1024), name=TEXT_FACTS_FILE
+    )
+    streams, headers = {}, {}
+    for name in ("training", "tuning", "held_out"):
+        if name != "held_out" or has_held_out(run_dir):
+            streams[name], headers[name] = read_part(run_dir, name, tokenizer)
+    return Prepared(tokenizer, tuple(facts.get("abbreviations", ())), streams, headers)
+
+
+def has_held_out(run_dir: Path) -> bool:
+    """Whether the run kept text apart for `eval`."""
+    return (run_dir / "held_out.tokens").exists()
+
+
+def read_part(run_dir: Path, name: str, tokenizer: Tokenizer) -> tuple[TokenArray, ShardHeader]:
+    """The token stream of one part, ``(N,)``, with its header.
+
+    Raises:
+        ModelError: it is missing or damaged, or another tokenizer cut it.
+    """
+    stream, header = read_shard(run_dir / f"{name}.tokens")
+    if header.tokenizer_sha256 != tokenizer.sha256:
+        raise ModelError(f"{name}.tokens was cut by another tokenizer", hint="train anew with --replace")
+    return stream, header
+
+
+def _needed_bytes(sources: Sequence[str]) -> int:
+    """A generous guess: the spool, two bytes a token, and some checkpoints."""
+    known = 0
+    for source in sources:
+        for path in [Path(source), *(Path(source).rglob("*") if os.path.isdir(source) else ())]:
+            known += path.stat().st_size if path.is_file() else 0
+    return 2 * known + 100_000_000

@@ -1,0 +1,355 @@
+"""One training from the corpus to the model directory, whether begun now or gone on with after a kill.
+
+The run directory ``NAME.run`` fills in this order, and each file is whole when it is there: the tokenizer and the
+shards, ``plan.json`` (from here on the run can be resumed), ``checkpoints/``, then the model directory ``NAME`` beside
+it, and ``finished`` at last.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+
+from gru_complete import files, model_dir
+from gru_complete.config import Config
+from gru_complete.errors import EnvironmentFailure, InterruptedRun, ModelError, UsageError
+from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
+from gru_complete.nn.scoring import score_tokens
+from gru_complete.text.baseline import CONTEXT_BYTES, xz_bits_per_byte
+from gru_complete.text.shards import documents
+from gru_complete.training import events, loop
+from gru_complete.training.batches import Batches, derived_seed, line_ends
+from gru_complete.training.checkpoint import CheckpointStore, LoopState
+from gru_complete.training.events import Event
+from gru_complete.training.learner import Learner
+from gru_complete.training.plan import Plan, describe_environment, make_plan
+from gru_complete.training.preparation import Prepared, prepare, read_prepared, spooled
+
+PLAN_FILE = "plan.json"
+FINISHED_FILE = "finished"
+METRICS_FILE = "metrics.jsonl"
+METRICS_EVERY = 10
+REPORT_TOKENS = 30_000  # of the held-out part, for the line at the end; `eval` scores all of it
+CLOSING_SECONDS = 1.5  # writing the model, leaving Python
+MAX_PLAN_BYTES = 1_000_000
+# Settings that may differ when a run is resumed: they say how or where it runs, not what comes out.
+HOW_IT_RUNS = ("device", "threads")
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What the user asked for.
+
+    Args:
+        sources: files, directories or "-".
+        model_path: where the model goes; the run directory lies beside it.
+        config: settings, automatic values still open.
+        replace: whether a finished model, or another unfinished run, may be replaced.
+        started: ``time.monotonic()`` when the command began; the minutes count from there.
+        stdin: what "-" reads.
+    """
+
+    sources: Sequence[str]
+    model_path: Path
+    config: Config
+    replace: bool
+    started: float
+    stdin: BinaryIO | None = None
+
+
+def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | None]) -> Iterator[Event]:
+    """Train and write a model, telling each step of the way.
+
+    Args:
+        request: what to train on, and where to.
+        stop_signal: the signal number once the user wants to stop; asked after every step.
+
+    Raises:
+        UsageError: the model exists, or an unfinished run of another corpus or other settings does.
+        CorpusError, ModelError, EnvironmentFailure, BusyError, DivergedError: as their names say.
+        InterruptedRun: stopped by the signal, after saving.
+    """
+    run_dir = model_dir.run_dir_of(request.model_path)
+    _refuse_sources_inside(request.sources, (request.model_path, run_dir))
+    is_new = not run_dir.exists()
+    files.make_directory(run_dir)
+    with files.DirectoryLock(run_dir):
+        try:
+            yield from _run_locked(request, run_dir, stop_signal)
+        except BaseException:
+            if is_new and not (run_dir / PLAN_FILE).exists():
+                files.remove_directory(run_dir)  # nothing in it could be gone on with
+            raise
+
+
+def choose_device(wish: str) -> torch.device:
+    """The device for a wish of "auto", "cpu" or "cuda".
+
+    Raises:
+        EnvironmentFailure: a GPU is wished for and there is none.
+    """
+    if wish == "cuda" and not torch.cuda.is_available():
+        raise EnvironmentFailure("no CUDA device is available here", hint="use --device auto or cpu")
+    return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[], int | None]) -> Iterator[Event]:
+    config = request.config
+    files.sweep_temporaries(run_dir)
+    files.recover_directory(request.model_path)
+    device = choose_device(config.training.device)
+    if config.training.threads is not None:
+        torch.set_num_threads(config.training.threads)
+    plan = _unfinished_plan(run_dir)
+    _refuse_to_overwrite(request, plan)
+
+    yield events.Working("reading the corpus")
+    with spooled(request.sources, run_dir, config.data, stdin=request.stdin) as (spool_path, spool):
+        yield events.CorpusRead(spool.report)
+        if plan is not None and not _is_same_run(plan, request, spool.report.sha256):
+            plan = None  # with --replace, as _is_same_run has made sure
+        if plan is None:
+            _clear(run_dir)
+            yield from prepare(run_dir, spool_path, spool, config.data, config.tokenizer)
+    prepared = read_prepared(run_dir)
+
+    if plan is None:
+        yield events.Working("measuring the machine's speed")
+        plan = _make_plan(request, prepared, spool.report.sha256, device)
+        files.write_file(run_dir / PLAN_FILE, plan.to_json())
+    elif (here := describe_environment(device)) != plan.environment:
+        changed = [
+            f"{key}: {plan.environment.get(key)} -> {here[key]}"
+            for key in here
+            if here[key] != plan.environment.get(key)
+        ]
+        yield events.Note(f"resumed on another set-up ({', '.join(changed)}): the last bits may differ")
+    yield from _train(request, run_dir, plan, prepared, device, stop_signal)
+
+
+def _make_plan(request: TrainingRequest, prepared: Prepared, corpus_sha256: str, device: torch.device) -> Plan:
+    stream = prepared.streams["training"]
+    closing = CLOSING_SECONDS + _scoring_seconds(prepared, device)
+    elapsed = time.monotonic() - request.started
+    return make_plan(
+        request.config,
+        stream=stream,
+        ends_line=line_ends(prepared.tokenizer),
+        vocab_size=prepared.tokenizer.vocab_size,
+        num_bytes=prepared.headers["training"].num_bytes,
+        seconds=max(1.0, request.config.training.minutes * 60 - elapsed - closing),
+        corpus_sha256=corpus_sha256,
+        device=device,
+    )
+
+
+def _unfinished_plan(run_dir: Path) -> Plan | None:
+    path = run_dir / PLAN_FILE
+    if not path.exists() or (run_dir / FINISHED_FILE).exists():
+        return None
+    return Plan.from_json(files.strict_json(files.read_regular_file(path, max_bytes=MAX_PLAN_BYTES), name=PLAN_FILE))
+
+
+def _refuse_sources_inside(sources: Sequence[str], outputs: Sequence[Path]) -> None:
+    for source in sources:
+        for output in outputs:
+            if source != "-" and Path(source).resolve().is_relative_to(output.resolve()):
+                message = f"the corpus {files.shown(source)} lies inside {files.shown(output)}, where the model goes"
+                raise UsageError(message, hint="give the model another place with -m")
+
+
+def _refuse_to_overwrite(request: TrainingRequest, plan: Plan | None) -> None:
+    if request.replace or not request.model_path.exists():
+        return
+    if plan is not None and model_dir.load_model(request.model_path).manifest.training.get("run_id") == plan.run_id:
+        return  # this run was interrupted, or killed just before its end, and left a usable model
+    message = f"the model {files.shown(request.model_path)} exists"
+    raise UsageError(message, hint="replace it with --replace, or give the new one another name with -m")
+
+
+def _is_same_run(plan: Plan, request: TrainingRequest, corpus_sha256: str) -> bool:
+    """Whether the unfinished run can be gone on with; if not, only --replace may throw it away."""
+    differences = _setting_differences(plan.requested, request.config)
+    if plan.corpus_sha256 != corpus_sha256:
+        differences.insert(0, "the corpus")
+    if differences and not request.replace:
+        message = f"an unfinished run of {files.shown(request.model_path)} has other settings: {', '.join(differences)}"
+        raise UsageError(message, hint="go on with the same corpus and settings, start anew with --replace, or use -m")
+    return not differences
+
+
+def _setting_differences(old: Config, new: Config) -> list[str]:
+    before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
+    return [
+        f"{section}.{key} ({before[section][key]} -> {value})"
+        for section, values in after.items()
+        for key, value in values.items()
+        if before[section][key] != value and key not in HOW_IT_RUNS
+    ]
+
+
+def _clear(run_dir: Path) -> None:
+    """Remove what another run has left, the plan first, so that a kill on the way leaves nothing to resume."""
+    for name in (PLAN_FILE, FINISHED_FILE, METRICS_FILE, "held_out.tokens"):
+        files.remove_file(run_dir / name)
+    if (run_dir / "checkpoints").exists():
+        files.remove_directory(run_dir / "checkpoints")
+
+
+def _scoring_seconds(prepared: Prepared, device: torch.device) -> float:
+    """What the line at the end will take, from a short try with a model of middling size."""
+    if "held_out" not in prepared.streams:
+        return 0.0
+    model = LanguageModel(prepared.tokenizer.vocab_size, embedding_size=256, hidden_size=384).to(device)
+    stream = np.asarray(prepared.streams["held_out"][:REPORT_TOKENS], dtype=np.int64)
+    start = time.monotonic()
+    score_tokens(model, [stream[:1500]], device=device)
+    return (time.monotonic() - start) / min(1500, len(stream)) * len(stream) + 1.0  # and xz
+
+
+def _train(
+    request: TrainingRequest,
+    run_dir: Path,
+    plan: Plan,
+    prepared: Prepared,
+    device: torch.device,
+    stop_signal: Callable[[], int | None],
+) -> Iterator[Event]:
+    training = plan.config.training
+    assert training.batch_size is not None  # the plan has filled it in
+    tokenizer, stream = prepared.tokenizer, prepared.streams["training"]
+    torch.manual_seed(derived_seed(training.seed, "initial weights"))
+    learner = Learner(
+        LanguageModel(tokenizer.vocab_size, **plan.config.model.model_dump()).to(device), training, device
+    )
+    batches = Batches(stream, line_ends(tokenizer), training.batch_size, training.seq_len, training.seed)
+    tuning = loop.TuningPart.fold(prepared.streams["tuning"], num_bytes=prepared.headers["tuning"].num_bytes)
+    files.make_directory(run_dir / "checkpoints")
+    files.sweep_temporaries(run_dir / "checkpoints")
+    store = CheckpointStore(run_dir / "checkpoints", tokenizer, prepared.abbreviations)
+
+    def facts(state: LoopState) -> dict[str, Any]:
+        return {
+            "run_id": plan.run_id,
+            "steps": state.step,
+            "finished": False,
+            "num_training_tokens": len(stream),
+            "num_training_bytes": prepared.headers["training"].num_bytes,
+            "seconds": round(state.step_seconds, 1),
+            "torch": torch.__version__,
+        }
+
+    steps = store.steps()
+    yield events.Planned(
+        plan, learner.model.architecture.num_parameters, tokenizer.vocab_size, len(stream), max(steps, default=0)
+    )
+    log = MetricsLog(run_dir / METRICS_FILE)
+    for event in loop.steps(
+        plan, learner, batches, tuning, store, should_stop=lambda: stop_signal() is not None, facts=facts
+    ):
+        yield from log.write(event)
+        yield event
+
+    final, _ = store.load(store.steps()[-1], learner)
+    is_done = final.step >= final.max_steps or final.looks_since_best >= training.patience
+    tuning_bits = _take_the_better(store, learner, tuning, final)
+    if not is_done:
+        _export(request, plan, learner, prepared, {"tuning_bits_per_byte": tuning_bits}, facts(final))
+        number = stop_signal()
+        assert number is not None
+        where = files.shown(request.model_path)
+        message = f"interrupted at step {final.step} of {final.max_steps}; saved, and {where} can be used"
+        raise InterruptedRun(message, signal_number=number, hint="the same command goes on where it was")
+    yield events.Working("measuring the model")
+    metrics = {"tuning_bits_per_byte": tuning_bits} | _held_out_metrics(prepared, learner)
+    _export(request, plan, learner, prepared, metrics, {**facts(final), "finished": True})
+    files.write_file(run_dir / FINISHED_FILE, b"")
+    model_dir.remember_last(request.model_path)
+    yield events.Finished(
+        model_path=request.model_path,
+        step=final.step,
+        stopped_early=final.step < final.max_steps,
+        metrics=metrics,
+        num_bytes=sum(path.stat().st_size for path in request.model_path.iterdir()),
+        seconds=time.monotonic() - request.started,
+    )
+
+
+def _take_the_better(store: CheckpointStore, learner: Learner, tuning: loop.TuningPart, final: LoopState) -> float:
+    """Leave the better of the last and the best checkpoint in the learner; its bits per byte of the tuning part."""
+    _, last_bits = tuning.score(learner)
+    if final.best_step in (0, final.step) or final.best_step not in store.steps():
+        return last_bits
+    last_weights = export_weights(learner.model)
+    try:
+        store.load(final.best_step, learner)
+    except ModelError:
+        return last_bits
+    _, best_bits = tuning.score(learner)
+    if best_bits <= last_bits:
+        return best_bits
+    load_weights(learner.model, last_weights)
+    return last_bits
+
+
+def _held_out_metrics(prepared: Prepared, learner: Learner) -> dict[str, float]:
+    """Bits per byte on the first ``REPORT_TOKENS`` of the held-out part, of the model and of xz."""
+    if "held_out" not in prepared.streams:
+        return {}
+    stream = np.asarray(prepared.streams["held_out"][:REPORT_TOKENS], dtype=np.int64)
+    tokenizer = prepared.tokenizer
+    text = tokenizer.decode(stream.tolist())
+    context = tokenizer.decode(prepared.streams["training"][-CONTEXT_BYTES:].tolist())
+    scores = score_tokens(learner.model, documents(stream), device=learner.device)
+    return {
+        "held_out_bits_per_byte": scores.total_nats / np.log(2) / len(text),
+        "held_out_bytes": len(text),
+        "xz_bits_per_byte": xz_bits_per_byte(context, text),
+    }
+
+
+def _export(
+    request: TrainingRequest,
+    plan: Plan,
+    learner: Learner,
+    prepared: Prepared,
+    metrics: dict[str, float],
+    facts: dict[str, Any],
+) -> None:
+    with files.replace_directory(request.model_path) as directory:
+        model_dir.save_files(
+            directory,
+            arch=learner.model.architecture,
+            weights=export_weights(learner.model),
+            tokenizer=prepared.tokenizer,
+            metrics=metrics,
+            training=facts,
+            abbreviations=prepared.abbreviations,
+        )
+
+
+class MetricsLog:
+    """Appends to ``metrics.jsonl``; training never dies for its log, but says once that there is none."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_broken = False
+
+    def write(self, event: Event) -> Iterator[Event]:
+        """Log a step now and then, and every look and change of plan."""
+        if self.is_broken or not isinstance(event, events.Stepped | events.Looked | events.Replanned | events.WentBack):
+            return
+        if isinstance(event, events.Stepped) and event.step % METRICS_EVERY:
+            return
+        fields = {key: value for key, value in dataclasses.asdict(event).items() if not isinstance(value, Path)}
+        try:
+            files.append_line(self.path, json.dumps({"event": type(event).__name__.lower(), **fields}))
+        except EnvironmentFailure as error:
+            self.is_broken = True
+            yield events.Note(f"no more {self.path.name}: {error}")
