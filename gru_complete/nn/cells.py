@@ -80,7 +80,7 @@ class RecurrentCell(nn.Module):
 
     def _gates_of(self, parameter: Tensor) -> tuple[Tensor, ...]:
         """The parameter's rows as one view for each gate."""
-        return parameter.unflatten(0, (self.num_gates, self.hidden_size)).unbind(0)
+        return parameter.view(self.num_gates, self.hidden_size, *parameter.shape[1:]).unbind(0)
 
     def input_products(self, x: Tensor) -> Tensor:
         """What the input adds before the nonlinearities: ``(..., I)`` to ``(..., G*H)``."""

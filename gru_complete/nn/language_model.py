@@ -52,8 +52,14 @@ class LanguageModel(nn.Module):
             dropout: the share of features set to zero in training.
             update_bias: see ``RecurrentCell.reset_parameters``.
             chrono_length: see ``RecurrentCell.reset_parameters``.
+
+        Raises:
+            ValueError: ``dropout`` is not in [0, 1).
         """
         super().__init__()
+        if not 0 <= dropout < 1:
+            message = f"dropout={dropout} is not at least 0 and below 1"
+            raise ValueError(message)
         self.architecture = Architecture(cell, vocab_size, embedding_size, hidden_size, num_layers)
         self.dropout = dropout
         self.embedding = nn.Parameter(torch.empty(vocab_size, embedding_size))
@@ -103,14 +109,15 @@ class LanguageModel(nn.Module):
         state = self.initial_state(len(tokens)) if state is None else state
         starts = tokens == DOCUMENT_END
         keep = (~starts).to(self.embedding.dtype) if bool(starts.any()) else None
-        features = F.dropout(F.embedding(tokens.t(), self.embedding), self.dropout, self.training)
+        dropout = self.dropout if self.training else 0.0
+        features = drop_features(F.embedding(tokens.t(), self.embedding), dropout)
         ends = []
         for layer, (cell, start) in enumerate(zip(self.cells, state.unbind(0), strict=True)):
             assert isinstance(cell, RecurrentCell)
             hidden, end = run_sequence(cell, features.transpose(0, 1), start, keep)
             ends.append(end)
             features = hidden.transpose(0, 1) if layer == 0 else features + hidden.transpose(0, 1)
-        features = F.dropout(features, self.dropout, self.training)
+        features = drop_features(features, dropout)
         if self.projection is not None:
             features = F.linear(features, self.projection)
         return features, torch.stack(ends)
@@ -118,6 +125,25 @@ class LanguageModel(nn.Module):
     def logits(self, features: Tensor) -> Tensor:
         """Unnormalised scores ``(..., V)`` of what ``read`` returned, ``(..., E)``."""
         return F.linear(features, self.embedding, self.output_bias)
+
+
+def drop_features(features: Tensor, share: float) -> Tensor:
+    """Dropout (Srivastava et al. 2014): set a random share of the features to zero and scale up the rest.
+
+    One random byte decides on each feature, so that the share is rounded to a multiple of 1/256. ``F.dropout`` draws a
+    float for each, which on a CPU takes ten times as long and was an eighth of a training step.
+
+    Args:
+        features: any shape.
+        share: at least 0 and below 1.
+    """
+    dropped = min(round(share * 256), 255)
+    if dropped == 0:
+        return features
+    words = torch.empty(features.numel() // 8 + 1, dtype=torch.int64, device=features.device).random_(-(2**63), None)
+    random_bytes = words.view(torch.uint8)[: features.numel()].view(features.shape)
+    mask = torch.empty(features.shape, dtype=features.dtype, device=features.device)
+    return features * torch.ge(random_bytes, dropped, out=mask).mul_(256 / (256 - dropped))
 
 
 def export_weights(model: LanguageModel) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gru_complete.nn.cells import CELL_CLASSES
-from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
+from gru_complete.nn.language_model import LanguageModel, drop_features, export_weights, load_weights
 
 VOCAB_SIZE = 11
 every_cell = pytest.mark.parametrize("cell", CELL_CLASSES)
@@ -106,10 +106,35 @@ def test_dropout_is_a_function_of_the_global_seed():
 
 
 def test_dropout_leaves_the_state_to_the_recurrence():
-    model = make_model(dropout=1.0, num_layers=1).train()  # nothing of any token gets through
-    _, state = model(some_tokens(), torch.ones(1, 1, 3, 7))
-    assert state.ne(0).all()
-    assert torch.equal(state[:, :, 0], state[:, :, 1])
+    model = make_model(dropout=0.99, num_layers=1).train()
+    with torch.no_grad():
+        model.embedding.zero_()
+    first, second = (model(some_tokens(), torch.ones(1, 1, 3, 7))[1] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.9])
+def test_dropped_features_are_zero_and_the_others_keep_the_mean(share):
+    features = torch.ones(1000, 1000)
+    kept = drop_features(features, share)
+    assert (kept == 0).double().mean().item() == pytest.approx(share, abs=0.004)
+    assert len(kept.unique()) == 2
+    assert kept.double().mean().item() == pytest.approx(1, abs=0.02)
+    assert drop_features(features[:7, :3], share).shape == (7, 3)
+
+
+def test_dropped_features_pass_no_gradient():
+    features = torch.randn(50, 50, requires_grad=True)
+    kept = drop_features(features, 0.5)
+    kept.sum().backward()
+    assert torch.equal(features.grad == 0, kept == 0)
+    assert features.grad.unique().tolist() == [0.0, 2.0]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_shares_that_cannot_be_dropped_are_refused(share):
+    with pytest.raises(ValueError, match="dropout"):
+        make_model(dropout=share)
 
 
 def make_model_like(model, **settings):
