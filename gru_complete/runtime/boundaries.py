@@ -7,7 +7,6 @@ Often an end is certain only after what follows it; until then ``TextCutter`` ho
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 UNTIL = ("word", "line", "sentence", "paragraph", "none")
 
@@ -18,41 +17,30 @@ CLOSERS = frozenset("\"')]}”’“‘»«›‹」』）】〉》")  # belong 
 CONTEXT_CHARACTERS = 32  # of the prompt; more than any abbreviation is long
 
 
-class Boundary(Protocol):
-    """Decides, character by character, whether the text is past its end."""
+class Boundary:
+    """Decides, character by character, whether the text is past its end; this one never does.
 
-    @property
-    def held(self) -> int:
-        """How many of the latest characters turn out to be past the end if the next one is."""
+    Attributes:
+        held: how many of the latest characters turn out to be past the end if the next one is.
+    """
+
+    held = 0
 
     def is_past_end(self, character: str) -> bool:
         """Take the next character of the text; True if it and the ``held`` ones before it are past the end."""
-
-
-class NoBoundary:
-    """The text goes on."""
-
-    held = 0
-
-    def is_past_end(self, character: str) -> bool:
-        """Return False: there is no end."""
         return False
 
 
-class LineEnd:
+class LineEnd(Boundary):
     """The line ends before the newline."""
-
-    held = 0
 
     def is_past_end(self, character: str) -> bool:
         """Say whether this is the newline."""
         return character == "\n"
 
 
-class WordEnd:
+class WordEnd(Boundary):
     """The word ends before white space that follows a letter, a digit or an underscore; white space may come first."""
-
-    held = 0
 
     def __init__(self) -> None:
         self._in_word = False
@@ -65,7 +53,7 @@ class WordEnd:
         return False
 
 
-class ParagraphEnd:
+class ParagraphEnd(Boundary):
     """The paragraph ends before the newline of a blank line; blank lines at the very start are passed over."""
 
     def __init__(self) -> None:
@@ -86,7 +74,7 @@ class ParagraphEnd:
         return False
 
 
-class SentenceEnd:
+class SentenceEnd(ParagraphEnd):
     """The sentence ends after . ! ? … and closing marks when white space follows, or at a blank line.
 
     A period after a single letter ("J. Smith") or an abbreviation ("Mr. Smith") does not end it. The marks of Chinese
@@ -99,21 +87,16 @@ class SentenceEnd:
     """
 
     def __init__(self, before: str, abbreviations: Iterable[str]) -> None:
+        super().__init__()
         self._abbreviations = frozenset(abbreviations)
-        self._paragraph = ParagraphEnd()
         self._word = ""  # the letters before the marks, or before the next character
         self._marks = ""  # the terminators just read, maybe with closing marks between and after them
         for character in before:
             self._read_letter(character)
 
-    @property
-    def held(self) -> int:
-        """How many characters would be past the end if a blank line ends the sentence."""
-        return self._paragraph.held
-
     def is_past_end(self, character: str) -> bool:
         """Say whether the sentence ended before this character."""
-        if self._paragraph.is_past_end(character):
+        if super().is_past_end(character):
             return True
         if character in TERMINATORS or character in CJK_TERMINATORS:
             self._marks += character
@@ -146,7 +129,7 @@ def boundary(until: str, *, before: str, abbreviations: Iterable[str]) -> Bounda
         "word": WordEnd,
         "line": LineEnd,
         "paragraph": ParagraphEnd,
-        "none": NoBoundary,
+        "none": Boundary,
     }
     return rules[until]()
 

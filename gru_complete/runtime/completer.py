@@ -8,8 +8,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from gru_complete.errors import UsageError
 from gru_complete.model_dir import load_model
@@ -21,6 +24,9 @@ from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 
 PENALTY_TOKENS = 64  # how far back the repetition penalty looks: llama.cpp's default
 READ_BYTES = 1 << 16  # of the prompt at a time
+
+# A stranger's weights may overflow: `candidates` then says so, and numpy need not.
+_overflow_allowed = partial(np.errstate, over="ignore", invalid="ignore")
 
 
 @dataclass(frozen=True)
@@ -108,15 +114,21 @@ class CompletionStream:
         cutter = completer.cutter(tail, options)
         text: list[bytes] = []
         pending = b""  # the first bytes of an unfinished character
-        num_tokens = 0
+        token = num_tokens = 0
         logprob = 0.0
         reason = "max_tokens"
         for num_tokens in range(1, options.max_tokens + 1):
-            token, token_logprob = completer.next_token(hidden, recent, pending, options.sampling, uniform())
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # a stranger's weights may overflow: ``candidates`` says so
+                if num_tokens > 1:
+                    hidden, state = completer.stepper.step(token, state)
+                token, token_logprob = completer.next_token(hidden, recent, pending, options.sampling, uniform())
             logprob += token_logprob
             if token == DOCUMENT_END:
                 reason = "document_end"
                 break
+            recent = (*recent[1 - PENALTY_TOKENS :], token)
             pending += completer.tokenizer.pieces[token]
             if is_complete(pending):
                 certain = cutter.feed(pending.decode()).encode()
@@ -126,9 +138,6 @@ class CompletionStream:
                     yield certain
                 if cutter.reason:
                     break
-            recent = (*recent[1 - PENALTY_TOKENS :], token)
-            if num_tokens < options.max_tokens:
-                hidden, state = completer.stepper.step(token, state)
         if not cutter.reason and (rest := cutter.finish().encode()):
             text.append(rest)
             yield rest
@@ -160,16 +169,16 @@ class Completer:
         """
         model = load_model(path)
         stepper = Stepper(model.manifest.arch, model.weights)
-        return cls(stepper, model.tokenizer, abbreviations=model.manifest.abbreviations)
+        return cls(stepper, model.tokenizer, abbreviations=model.manifest.tokenizer["abbreviations"])
 
     def read(self, prompt: bytes) -> Context:
         """Read a prompt, in blocks; the document's start is read before it, so it may be empty."""
-        hidden, state = self.stepper.step(DOCUMENT_END, self.stepper.initial_state())
         recent: list[int] = []
         blocks = (prompt[start : start + READ_BYTES] for start in range(0, len(prompt), READ_BYTES))
-        for encoded in self.tokenizer.encode_blocks(blocks):
-            tokens = encoded.tolist()
-            if tokens:
+        with _overflow_allowed():
+            hidden, state = self.stepper.step(DOCUMENT_END, self.stepper.initial_state())
+            for encoded in self.tokenizer.encode_blocks(blocks):
+                tokens = encoded.tolist()
                 hidden, state = self.stepper.read(tokens, state)
                 recent = (recent + tokens)[-PENALTY_TOKENS:]
         tail = prompt[-4 * CONTEXT_CHARACTERS :].decode(errors="replace")[-CONTEXT_CHARACTERS:]

@@ -76,3 +76,23 @@ def says():
         return Completer(ScoredModel(scores), tokenizer, abbreviations=abbreviations)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory):
+    """A real tokenizer, learnt from a few sentences."""
+    from gru_complete.text.tokenizer import Tokenizer, train_tokenizer
+
+    text = b"Mr Watson goes to Paris and Mrs Watson goes to Rome. They like cats, dogs and samosas.\n" * 20
+    return Tokenizer(train_tokenizer([text], vocab_size=60, work_dir=tmp_path_factory.mktemp("tokenizer")))
+
+
+@pytest.fixture(scope="session")
+def random_model(tokenizer):
+    """Architecture and weights of a model that knows nothing."""
+    from gru_complete.model_dir import Architecture
+
+    arch = Architecture("gru", tokenizer.vocab_size, 8, 12, 2)
+    generator = np.random.default_rng(0)
+    shapes = arch.tensor_shapes().items()
+    return arch, {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes}

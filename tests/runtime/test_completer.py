@@ -1,14 +1,20 @@
 import math
+import subprocess
+import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gru_complete.errors import UsageError
+from gru_complete.errors import ModelError, UsageError
+from gru_complete.model_dir import save_files
+from gru_complete.runtime import completer as completer_module
 from gru_complete.runtime.boundaries import UNTIL
 from gru_complete.runtime.completer import Completer, CompletionOptions
 from gru_complete.runtime.sampling import SamplingOptions
+from gru_complete.runtime.stepper import Stepper
 
 
 def ask(completer, prompt=b"", **options):
@@ -262,3 +268,90 @@ def test_the_number_of_completions_has_a_range(random_letters):
 def test_the_largest_seed_is_followed_by_the_smallest(random_letters):
     many = random_letters.complete_many(b"", CompletionOptions(seed=2**64 - 1), 2)
     assert [done.seed for done in many] == [2**64 - 1, 0]
+
+
+# ------------------------------------------------------------------ with a real tokenizer and weights
+
+
+@pytest.fixture(scope="module")
+def real(tokenizer, random_model):
+    return Completer(Stepper(*random_model), tokenizer)
+
+
+def test_a_model_loaded_from_its_directory_completes_as_it_did(real, tokenizer, random_model, tmp_path):
+    arch, weights = random_model
+    save_files(
+        tmp_path,
+        arch=arch,
+        weights=weights,
+        tokenizer=tokenizer,
+        metrics={},
+        training={},
+        abbreviations=["Mr", "Mrs"],
+    )
+    options = CompletionOptions(until="none", max_tokens=30, seed=1)
+    loaded = Completer.load(tmp_path)
+    assert loaded.complete(b"Mr Watson", options) == real.complete(b"Mr Watson", options)
+    assert loaded.cutter("", CompletionOptions()).feed("Mrs. ") == "Mrs. "
+
+
+def test_how_the_prompt_is_cut_into_blocks_changes_nothing(real, monkeypatch):
+    prompt = "Mr Watson goes to Köln. 走 They like cats. ".encode() * 9
+    whole = real.read(prompt)
+    for size in (1, 7, 64):
+        monkeypatch.setattr(completer_module, "READ_BYTES", size)
+        cut = real.read(prompt)
+        assert cut.hidden.tolist() == whole.hidden.tolist()
+        assert (cut.recent, cut.tail) == (whole.recent, whole.tail)
+
+
+def test_the_context_ends_with_the_prompt(real):
+    context = real.read(b"They like cats. " * 100 + b"Mr Watson goes")
+    assert real.tokenizer.decode(context.recent).endswith(b"Mr Watson goes")
+    assert context.tail.endswith("Mr Watson goes")
+    assert (len(context.recent), len(context.tail)) == (64, 32)
+
+
+@pytest.mark.parametrize("prompt", [b"", b"On", b"On ", b"\xff\xfe", "😀\u200d▁".encode(), b"<s></s><unk>\x00\x1b"])
+def test_every_prompt_is_continued_with_text(real, prompt):
+    done = real.complete(prompt, CompletionOptions(until="none", max_tokens=50))
+    assert done.prompt == prompt
+    done.text.decode()
+
+
+def test_a_trailing_space_of_the_prompt_counts(real):
+    assert real.read(b"On").hidden.tolist() != real.read(b"On ").hidden.tolist()
+
+
+def test_an_empty_prompt_starts_from_the_document_end(real):
+    hidden, _ = real.stepper.step(0, real.stepper.initial_state())
+    assert real.read(b"").hidden.tolist() == hidden.tolist()
+
+
+def test_weights_that_overflow_are_one_clear_error(tokenizer, random_model):
+    arch, weights = random_model
+    huge = {name: np.full_like(array, 3e38) for name, array in weights.items()}
+    with pytest.raises(ModelError, match="not finite"):
+        ask(Completer(Stepper(arch, huge), tokenizer), b"Mr Watson")
+
+
+def test_a_long_prompt_takes_no_memory_beyond_a_block(tokenizer, scored_model):
+    class Unread(scored_model):
+        def read(self, tokens, state):
+            return tokens[-1:], state
+
+    completer = Completer(Unread(lambda tokens: np.zeros(tokenizer.vocab_size)), tokenizer)
+    peaks = []
+    for size in (1 << 18, 1 << 20):
+        prompt = (b"They like cats. " * (size // 16))[:size]
+        tracemalloc.start()
+        completer.read(prompt)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_completing_imports_neither_torch_nor_pydantic_nor_rich():
+    program = "import sys, gru_complete.runtime.completer; print(*{'torch', 'pydantic', 'rich'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
