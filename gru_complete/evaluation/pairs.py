@@ -4,7 +4,8 @@ A tie counts one half, as in Marvin and Linzen 2018 (1808.09031) where it is set
 """
 
 import json
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from gru_complete.nn.language_model import LanguageModel
 from gru_complete.nn.scoring import document_nats
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 
-DISTANCES = ((1, 5), (6, 10), (11, 20), (21, 40), (41, 60), (61, None))
+DISTANCE_ENDS = (5, 10, 20, 40, 60)
+DISTANCE_LABELS = ("1-5", "6-10", "11-20", "21-40", "41-60", "61+")
 MAX_FILE_BYTES = 100_000_000
 
 
@@ -103,38 +105,25 @@ def evaluate_pairs(module: LanguageModel, tokenizer: Tokenizer, pairs: Sequence[
     right_nats = document_nats(module, [_tokens(tokenizer, pair.right) for pair in pairs])
     wrong_nats = document_nats(module, [_tokens(tokenizer, pair.wrong) for pair in pairs])
     credits = np.where(right_nats < wrong_nats, 1.0, np.where(right_nats == wrong_nats, 0.5, 0.0))
+    by_distance = _grouped([distance_label(pair.distance) for pair in pairs], credits)
     return PairsReport(
         overall=_score(credits),
-        by_phenomenon=_grouped(pairs, credits, lambda pair: pair.phenomenon),
-        by_distance=_grouped(pairs, credits, lambda pair: distance_label(pair.distance)),
+        by_phenomenon=_grouped([pair.phenomenon for pair in pairs], credits),
+        by_distance={label: by_distance[label] for label in DISTANCE_LABELS if label in by_distance},
     )
 
 
 def distance_label(distance: int) -> str:
     """The group of a distance in words, e.g. "6-10"."""
-    for first, last in DISTANCES:
-        if last is None:
-            return f"{first}+"
-        if distance <= last:
-            return f"{first}-{last}"
-    raise AssertionError("the last group has no end")
+    return DISTANCE_LABELS[bisect_left(DISTANCE_ENDS, distance)]
 
 
 def _tokens(tokenizer: Tokenizer, text: str) -> npt.NDArray[np.int64]:
     return np.array([DOCUMENT_END, *tokenizer.encode(text.encode())], dtype=np.int64)
 
 
-def _grouped(
-    pairs: Sequence[Pair], credits: npt.NDArray[np.float64], label: Callable[[Pair], str]
-) -> dict[str, PairScore]:
-    labels = np.array([label(pair) for pair in pairs])
-    order: Iterable[Hashable] = sorted(set(labels.tolist()), key=lambda name: (_first_number(name), name))
-    return {str(name): _score(credits[labels == name]) for name in order}
-
-
-def _first_number(name: str) -> int:
-    digits = name.split("-")[0].rstrip("+")
-    return int(digits) if digits.isdecimal() else 0
+def _grouped(labels: Sequence[str], credits: npt.NDArray[np.float64]) -> dict[str, PairScore]:
+    return {name: _score(credits[np.array(labels) == name]) for name in sorted(set(labels))}
 
 
 def _score(credits: npt.NDArray[np.float64]) -> PairScore:

@@ -75,7 +75,8 @@ class Batches:
         starts = (turn + np.arange(self.batch_size) * length // self.batch_size) % length
         search = np.arange(min(LINE_SEARCH_TOKENS, length // self.batch_size))
         at_line_end = self.ends_line[self.stream[(starts[:, None] + search) % length]]
-        return starts + np.argmax(at_line_end, axis=1)  # 0, the place itself, where no line ends nearby
+        shift: npt.NDArray[np.int64] = np.argmax(at_line_end, axis=1)  # 0, the place itself, where no line ends nearby
+        return starts + shift
 
 
 def line_ends(tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:

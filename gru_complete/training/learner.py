@@ -65,7 +65,7 @@ class Learner:
         with out_of_memory_hint(tokens.shape):
             loss, state = self.model.loss(self._on_device(tokens), self._on_device(targets), state)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
         grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         update = Update(loss.item(), grad_norm.item(), state.detach())
         if update.is_finite:
