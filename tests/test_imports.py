@@ -1,0 +1,89 @@
+"""The order of the rooms: each may import only those above it, nothing goes in circles, and `complete` starts light."""
+
+import ast
+import graphlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gru_complete
+
+PACKAGE = Path(gru_complete.__file__).parent
+LAYERS = "errors files config text ngrams parsing model_dir nn training runtime evaluation cli".split()
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+
+
+def module_name(path):
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def imported_modules(path):
+    """The modules of the package that a file imports, wherever in the file, as dotted names below the package."""
+    names = {module_name(module) for module in MODULES}
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are written out"
+            candidates = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            candidates = [alias.name for alias in node.names]
+        else:
+            continue
+        found |= {name.removeprefix("gru_complete.") for name in candidates if name.startswith("gru_complete.")}
+    return found & names
+
+
+def layer(name):
+    return LAYERS.index(name.split(".")[0])
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_a_module_imports_only_from_the_rooms_above_its_own(path):
+    name = module_name(path)
+    assert [other for other in imported_modules(path) if layer(other) > layer(name)] == []
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if "runtime" in path.parts], ids=module_name)
+def test_the_runtime_imports_neither_the_network_nor_the_training(path):
+    assert [name for name in imported_modules(path) if name.startswith(("nn.", "training."))] == []
+
+
+def test_imports_have_no_cycles():
+    graph = {module_name(path): imported_modules(path) for path in MODULES}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def modules_after(code):
+    """The names of all modules that are loaded after a piece of code ran in a fresh interpreter."""
+    code += "\nimport json, sys; print(json.dumps(list(sys.modules)))"
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    return set(json.loads(output.splitlines()[-1]))
+
+
+HEAVY = {"torch", "pydantic", "pandas", "matplotlib", "rich", "tqdm", "yaml", "safetensors.torch", "platformdirs"}
+
+
+def test_the_runtime_loads_nothing_heavy():
+    assert modules_after("import gru_complete.runtime.completer") & HEAVY == set()
+
+
+def test_the_command_line_itself_loads_not_even_numpy():
+    assert modules_after("import gru_complete.cli.app") & (HEAVY | {"numpy", "sentencepiece"}) == set()
+
+
+FORBIDDEN = {"pickle", "dill", "joblib", "socket", "http", "urllib", "requests", "ftplib", "shelve", "marshal"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_there_is_no_pickle_and_no_network_code(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert {alias.name.split(".")[0] for alias in node.names} & FORBIDDEN == set()
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is None or node.module.split(".")[0] not in FORBIDDEN
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in {"eval", "exec", "torch.load", "torch.save", "numpy.load", "np.load"}
