@@ -12,7 +12,20 @@ import pytest
 import gru_complete
 
 PACKAGE = Path(gru_complete.__file__).parent
-LAYERS = "errors files config text ngrams parsing model_dir nn training runtime evaluation cli".split()
+LAYERS = [
+    "errors",
+    "files",
+    "config",
+    "text",
+    "ngrams",
+    "parsing",
+    "model_dir",
+    "nn",
+    "training",
+    "runtime",
+    "evaluation",
+    "cli",
+]
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 
 
