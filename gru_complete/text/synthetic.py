@@ -391,7 +391,7 @@ def _moves(state: _State, text: str, position: int) -> Iterator[tuple[int, _Stat
         case Word(variable=variable):
             for length in step.lengths:
                 found = step.log2s.get(text[position : position + length])
-                if found is not None:
+                if found is not None and position + length <= len(text):
                     known = rows if variable is None else (*rows[:variable], found[0], *rows[variable + 1 :])
                     yield position + length, (step.next, stack, known), found[1]
             if position + step.lengths[-1] > len(text):
@@ -565,7 +565,8 @@ def _contrasts(
             if isinstance(other, Say) and distance <= DISTANCE_BUCKETS[-1]:
                 sentence_end = mention.end + len(sentences(article[mention.end :] + " ")[0])
                 rest = article[mention.end : sentence_end]
-                if len(rest.split()) > 4:  # a long rest would only add noise to both scores
+                again = (m for m in mentions if m.variable == mention.variable and mention.end <= m.start < sentence_end)
+                if len(rest.split()) > 4 or any(again):  # noise to both scores, or a second word against the wrong one
                     rest = ""
                 before = article[: mention.start]
                 right, wrong = article[: mention.end] + rest, before + other.text + rest
