@@ -75,4 +75,6 @@ def _is_text(piece: bytes) -> bool:
         text = piece.decode()
     except UnicodeDecodeError:
         return False
-    return piece.translate(None, CONTROL_CHARACTERS) == piece and not any("\x80" <= char <= "\x9f" for char in text)
+    if b"\xc2" in piece and any("\x80" <= character <= "\x9f" for character in text):
+        return False
+    return piece.translate(None, CONTROL_CHARACTERS) == piece

@@ -6,6 +6,7 @@ Completions are exact functions of model, prompt, options and seed: one random n
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -109,7 +110,8 @@ class CompletionStream:
     def __iter__(self) -> Iterator[bytes]:
         """Draw the completion, from its start each time."""
         completer, options = self._completer, self._options
-        hidden, state, recent, tail = self._context
+        hidden, state, before, tail = self._context
+        recent = deque(before, maxlen=PENALTY_TOKENS)
         uniform = random.Random(options.seed).random
         cutter = completer.cutter(tail, options)
         text: list[bytes] = []
@@ -118,9 +120,7 @@ class CompletionStream:
         logprob = 0.0
         reason = "max_tokens"
         for num_tokens in range(1, options.max_tokens + 1):
-            with np.errstate(
-                over="ignore", invalid="ignore"
-            ):  # a stranger's weights may overflow: ``candidates`` says so
+            with _overflow_allowed():
                 if num_tokens > 1:
                     hidden, state = completer.stepper.step(token, state)
                 token, token_logprob = completer.next_token(hidden, recent, pending, options.sampling, uniform())
@@ -128,7 +128,7 @@ class CompletionStream:
             if token == DOCUMENT_END:
                 reason = "document_end"
                 break
-            recent = (*recent[1 - PENALTY_TOKENS :], token)
+            recent.append(token)
             pending += completer.tokenizer.pieces[token]
             if is_complete(pending):
                 certain = cutter.feed(pending.decode()).encode()
@@ -209,7 +209,7 @@ class Completer:
             yield stream.result
 
     def next_token(
-        self, hidden: FloatArray, recent: Sequence[int], pending: bytes, sampling: SamplingOptions, uniform: float
+        self, hidden: FloatArray, recent: Iterable[int], pending: bytes, sampling: SamplingOptions, uniform: float
     ) -> tuple[int, float]:
         """Draw the token that follows, with a random number from [0, 1).
 
@@ -224,8 +224,8 @@ class Completer:
             The token, and its natural log probability at temperature 1, nothing filtered.
         """
         logits = self.stepper.logits(hidden)
-        tokens, probabilities = candidates(logits, sampling, recent=recent, mask=self._masks.after(pending))
-        token = int(tokens[draw(probabilities, uniform)])
+        tokens, weights = candidates(logits, sampling, recent=recent, mask=self._masks.after(pending))
+        token = int(tokens[draw(weights, uniform)])
         return token, log_probability(logits, token)
 
     def cutter(self, before: str, options: CompletionOptions) -> TextCutter:

@@ -65,7 +65,7 @@ def check_range(name: str, value: float, low: float, high: float, *, open_below:
 def candidates(
     logits: FloatArray, options: SamplingOptions, *, recent: Iterable[int] = (), mask: FloatArray | None = None
 ) -> tuple[IntArray, FloatArray]:
-    """Decide which tokens may come next and how likely each is.
+    """Decide which tokens may come next and how likely each is, all but for the sum (``draw`` needs no more).
 
     Args:
         logits: unnormalised log probabilities, ``(V,)``.
@@ -74,7 +74,7 @@ def candidates(
         mask: added to the logits, ``(V,)``: 0 where a token may come, -inf where it may not.
 
     Returns:
-        The tokens left, ascending, ``(K,)``, and their probabilities in float64, ``(K,)``, with sum 1.
+        The tokens left, ascending, ``(K,)``, and in float64 what their probabilities are proportional to, ``(K,)``.
 
     Raises:
         ModelError: no token has a finite score.
@@ -89,29 +89,28 @@ def candidates(
     if options.temperature == 0:
         return np.array([likeliest]), np.ones(1)
     tokens = _truncated(scores, peak, options)
-    gaps = scores[tokens].astype(np.float64)
-    gaps -= peak
-    # Bounded so that no temperature, however small, overflows: exp(-800) is 0 anyway.
-    probabilities = np.exp(np.maximum(gaps, -800 * options.temperature) / options.temperature)
-    probabilities /= probabilities.sum()
-    return tokens, probabilities
+    weights = np.subtract(scores[tokens], peak, dtype=np.float64)
+    if options.temperature < 0.01:  # so that the quotient cannot overflow; exp(-800) is 0 anyway
+        np.maximum(weights, -800 * options.temperature, out=weights)
+    weights /= options.temperature
+    return tokens, np.exp(weights, out=weights)
 
 
 def distribution(
     logits: FloatArray, options: SamplingOptions, *, recent: Iterable[int] = (), mask: FloatArray | None = None
 ) -> FloatArray:
     """Return the probability of every token, ``(V,)``, 0 for those filtered out; arguments as ``candidates``."""
-    tokens, probabilities = candidates(logits, options, recent=recent, mask=mask)
-    result = np.zeros(len(logits))
-    result[tokens] = probabilities
-    return result
+    tokens, weights = candidates(logits, options, recent=recent, mask=mask)
+    probabilities = np.zeros(len(logits))
+    probabilities[tokens] = weights / weights.sum()
+    return probabilities
 
 
-def draw(probabilities: FloatArray, uniform: float) -> int:
-    """Turn a random number in [0, 1) into an index by the inverse of the cumulative distribution."""
-    cumulative = probabilities.cumsum()
+def draw(weights: FloatArray, uniform: float) -> int:
+    """Turn a random number in [0, 1) into an index, each as likely as its weight says (inverse of the cumulative)."""
+    cumulative = weights.cumsum()
     index = int(cumulative.searchsorted(uniform * cumulative[-1], side="right"))
-    return index if index < len(probabilities) else int(probabilities.nonzero()[0][-1])  # rounding reached the end
+    return index if index < len(weights) else int(weights.nonzero()[0][-1])  # rounding reached the end
 
 
 def log_probability(logits: FloatArray, token: int) -> float:

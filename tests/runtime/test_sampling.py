@@ -105,6 +105,7 @@ def test_repetition_penalty_without_recent_tokens_changes_nothing():
 @pytest.mark.parametrize(("uniform", "index"), [(0.0, 1), (0.24, 1), (0.26, 3), (0.99, 3), (1 - 2**-53, 3)])
 def test_draw_inverts_the_cumulative_distribution(uniform, index):
     assert draw(np.array([0, 0.25, 0, 0.75, 0]), uniform) == index
+    assert draw(np.array([0, 1, 0, 3, 0]), uniform) == index
 
 
 def test_draw_never_takes_what_has_no_chance_even_where_sums_round():
@@ -166,7 +167,8 @@ finite_scores = st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1,
 )
 def test_every_allowed_option_gives_probabilities_and_a_token(scores, options, recent, uniform):
     logits = np.array(scores, dtype=np.float32)
-    tokens, probabilities = candidates(logits, options, recent=recent)
-    assert probabilities.sum() == pytest.approx(1)
+    tokens, weights = candidates(logits, options, recent=recent)
     assert tokens.tolist() == sorted(set(tokens.tolist()))
-    assert probabilities[draw(probabilities, uniform)] > 0
+    assert weights.max() == 1
+    assert weights[draw(weights, uniform)] > 0
+    assert distribution(logits, options, recent=recent).sum() == pytest.approx(1)
