@@ -1,0 +1,131 @@
+"""The bytes of one document in, clean text out; what is no text is refused with the place and a remedy."""
+
+import codecs
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import chain
+
+from gru_complete.errors import CorpusError
+from gru_complete.files import shown
+
+# How a file that is no plain text begins, what it is, and the command that prints the text in it.
+_MAGIC = (
+    (rb"\x1f\x8b", "gzip data", "gzip -dc {}"),
+    (rb"\xfd7zXZ\x00", "xz data", "xz -dc {}"),
+    (rb"BZh[1-9]1AY&SY", "bzip2 data", "bzip2 -dc {}"),
+    (rb"\x28\xb5\x2f\xfd", "zstd data", "zstd -dc {}"),
+    (rb"\x04\x22\x4d\x18", "lz4 data", "lz4 -dc {}"),
+    (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z x -so {}"),
+    (rb"PK\x03\x04", "a zip archive or an office document", "unzip -p {}"),
+    (rb"%PDF-", "a PDF", "pdftotext {} -"),
+    (rb"\x7fELF", "a program", None),
+    (rb"\x89PNG\r\n|\xff\xd8\xff", "an image", None),
+    (rb"SQLite format 3\x00", "a database", None),
+)
+_BYTE_ORDER_MARKS = (  # UTF-32 before UTF-16: its little-endian mark begins with the other's
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+)
+
+
+class DocumentReader:
+    """Turns the bytes of one document into clean text; knows where the first fault is.
+
+    Attributes:
+        encoding: by its byte order mark, UTF-8 without one.
+        had_mark: a byte order mark was dropped.
+        had_crlf: line ends were changed.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.encoding = "utf-8"
+        self.had_mark = False
+        self.had_crlf = False
+
+    def texts(self, blocks: Iterator[bytes]) -> Iterator[str]:
+        """The text with LF line ends, in pieces."""
+        carry = ""  # a CR, whose LF may be in the next piece
+        for text in self._decoded(blocks):
+            if carry:
+                text = carry + text
+                carry = ""
+            if "\r" in text:
+                if text[-1] == "\r":
+                    text, carry = text[:-1], "\r"
+                lines = text.replace("\r\n", "\n")
+                self.had_crlf |= len(lines) != len(text)
+                text = lines
+            if text:
+                yield text
+        if carry:
+            yield carry
+
+    def _decoded(self, blocks: Iterator[bytes]) -> Iterator[str]:
+        head = next(blocks, b"")
+        mark = self._read_mark(head)
+        decoder = codecs.getincrementaldecoder(self.encoding)("strict")
+        offset, line = len(mark), 1
+        for block, is_last in chain(((block, False) for block in chain([head[len(mark) :]], blocks)), [(b"", True)]):
+            pending = len(decoder.getstate()[0])  # type: ignore[no-untyped-call, unused-ignore]
+            fault: UnicodeDecodeError | None = None
+            try:
+                text = decoder.decode(block, is_last)
+            except UnicodeDecodeError as error:
+                fault = error
+                text = error.object[: error.start].decode(self.encoding)
+            start = offset - pending
+            if "\0" in text:
+                position = start + len(text[: text.index("\0")].encode(self.encoding))
+                raise self._refused(f"it looks binary (NUL at byte {position})", head)
+            if fault is not None:
+                place = f"at byte {start + fault.start} (line {line + text.count(chr(10))})"
+                value = f"0x{fault.object[fault.start]:02x}"
+                raise self._refused(f"not valid {self.encoding.upper()[:6]} {place}: {value}", head)
+            offset += len(block)
+            line += text.count("\n")
+            yield text
+
+    def _read_mark(self, head: bytes) -> bytes:
+        """Refuse what is known to be no text; find the encoding and the byte order mark."""
+        for magic, kind, command in _MAGIC:
+            if re.match(magic, head):
+                hint = None if command is None else self._pipe(command)
+                raise CorpusError(f"corpus '{shown_source(self.name)}' is {kind}, not text", hint=hint)
+        for mark, encoding in _BYTE_ORDER_MARKS:
+            if head.startswith(mark):
+                self.encoding = encoding
+                self.had_mark = True
+                return mark
+        return b""
+
+    def _refused(self, problem: str, head: bytes) -> CorpusError:
+        hint = None
+        if self.encoding == "utf-8":
+            command = self._pipe(f"iconv -f {_likely_encoding(head)} -t UTF-8 {{}}")
+            hint = f"if it is text in another encoding: {command}"
+        return CorpusError(f"corpus '{shown_source(self.name)}': {problem}", hint=hint)
+
+    def _pipe(self, command: str) -> str:
+        if self.name == "-":
+            return command.replace(" {}", "") + " | gru-complete train - -m NAME"
+        name = f"./{self.name}" if self.name.startswith("-") else self.name
+        return command.format(shlex.quote(shown(name))) + " | gru-complete train - -m NAME"
+
+
+def shown_source(name: str) -> str:
+    """A source as it may stand in a message."""
+    return "standard input" if name == "-" else shown(name)
+
+
+def _likely_encoding(head: bytes) -> str:
+    """UTF-16 of Latin letters has a NUL in every second byte; else any single-byte encoding will do as an example."""
+    sample = head[:4096]
+    half = max(len(sample) // 2, 1)
+    if sample[1::2].count(0) > 0.3 * half:
+        return "UTF-16LE"
+    return "UTF-16BE" if sample[::2].count(0) > 0.3 * half else "LATIN1"

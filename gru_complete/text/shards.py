@@ -1,0 +1,155 @@
+"""Token ids on disk: one stream per part of the corpus, mapped into memory, with a small JSON header beside it.
+
+The stream is ``DE doc1 DE doc2 ... DE``, DE being the document end: each one ends a document and starts the next.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+
+from gru_complete import files
+from gru_complete.errors import ModelError
+from gru_complete.files import shown
+from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer, Tokens
+
+_MAX_HEADER_BYTES = 1 << 16
+_CHECK_TOKENS = 1 << 22
+_DISK_DTYPES: dict[str, np.dtype[np.unsignedinteger[Any]]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+
+
+@dataclass(frozen=True)
+class ShardHeader:
+    """What is in a shard.
+
+    ``num_tokens`` counts the document ends, one more than ``num_documents``; ``num_bytes`` and ``num_chars`` are of the
+    text; ``sha256`` is of the ids as stored, little-endian.
+    """
+
+    dtype: str
+    num_tokens: int
+    num_documents: int
+    num_bytes: int
+    num_chars: int
+    tokenizer_sha256: str
+    corpus_sha256: str
+    sha256: str
+
+
+def header_path(path: Path) -> Path:
+    """Where the header of a shard lies: ``training.tokens`` has ``training.json``."""
+    return path.with_suffix(".json")
+
+
+def write_shard(
+    path: Path, documents: Iterable[Iterable[bytes]], tokenizer: Tokenizer, *, corpus_sha256: str
+) -> ShardHeader:
+    """Encode documents, each given in blocks, into ``path``; its header is written last and makes it valid.
+
+    Raises:
+        EnvironmentFailure: the disk or a permission said no.
+    """
+    files.remove_file(header_path(path))  # the old one would not fit the new ids
+    dtype = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
+    document_end = np.array([DOCUMENT_END], _DISK_DTYPES[dtype]).tobytes()
+    text = _TextCount()
+    digest = hashlib.sha256(document_end)
+    num_tokens, num_documents = 1, 0
+    with files.open_stream(path) as stream:
+        stream.write(document_end)
+        for document in documents:
+            for ids in tokenizer.encode_blocks(text.counted(document)):
+                data = ids.astype(_DISK_DTYPES[dtype], copy=False).tobytes()
+                stream.write(data)
+                digest.update(data)
+                num_tokens += len(ids)
+            stream.write(document_end)
+            digest.update(document_end)
+            num_tokens += 1
+            num_documents += 1
+    header = ShardHeader(
+        dtype=dtype,
+        num_tokens=num_tokens,
+        num_documents=num_documents,
+        num_bytes=text.num_bytes,
+        num_chars=text.num_chars,
+        tokenizer_sha256=tokenizer.sha256,
+        corpus_sha256=corpus_sha256,
+        sha256=digest.hexdigest(),
+    )
+    files.write_file(header_path(path), json.dumps(asdict(header), indent=1).encode("ascii") + b"\n")
+    return header
+
+
+def read_shard(path: Path) -> tuple[Tokens, ShardHeader]:
+    """Map a shard into memory, after comparing all of it with its header.
+
+    Returns:
+        Token ids, ``(num_tokens,)``, read-only and on disk until they are used; and the header.
+
+    Raises:
+        ModelError: the shard or its header is missing, cut off or changed.
+    """
+    header = _read_header(header_path(path))
+    dtype = _DISK_DTYPES[header.dtype]
+    try:
+        size = path.stat().st_size
+        if size != header.num_tokens * dtype.itemsize:
+            expected = header.num_tokens * dtype.itemsize
+            raise ModelError(f"{shown(path)} is damaged: {size} bytes instead of {expected}", hint=_HINT)
+        tokens = np.memmap(path, dtype=dtype, mode="r", shape=(header.num_tokens,))
+    except OSError as error:
+        raise ModelError(f"{shown(path)} cannot be read: {error.strerror}", hint=_HINT) from error
+    digest = hashlib.sha256()
+    for start in range(0, len(tokens), _CHECK_TOKENS):
+        digest.update(tokens[start : start + _CHECK_TOKENS].data)
+    if digest.hexdigest() != header.sha256:
+        raise ModelError(f"{shown(path)} is damaged: its sha256 is not that of its header", hint=_HINT)
+    return tokens, header
+
+
+_HINT = "remove the run directory and train again"
+
+
+def _read_header(path: Path) -> ShardHeader:
+    values: dict[str, Any] = files.strict_json(
+        files.read_regular_file(path, max_bytes=_MAX_HEADER_BYTES), name=str(path)
+    )
+    kinds = get_type_hints(ShardHeader)
+    if set(values) != {field.name for field in fields(ShardHeader)}:
+        raise ModelError(f"{shown(path)} does not have the fields of a shard's header", hint=_HINT)
+    wrong = [name for name, value in values.items() if type(value) is not kinds[name] or value in (-1, "")]
+    header = ShardHeader(**values)
+    if wrong or header.dtype not in _DISK_DTYPES or not 0 <= header.num_documents < header.num_tokens:
+        raise ModelError(f"{shown(path)} is damaged: a value is not possible", hint=_HINT)
+    return header
+
+
+class _TextCount:
+    """Counts bytes and characters as they pass."""
+
+    def __init__(self) -> None:
+        self.num_bytes = 0
+        self.num_chars = 0
+
+    def counted(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        for block in blocks:
+            self.num_bytes += len(block)
+            codes = np.frombuffer(block, np.uint8)
+            self.num_chars += int(np.count_nonzero(codes & 0xC0 != 0x80))  # bytes that begin a character
+            yield block
+
+
+def documents(stream: Tokens) -> list[Tokens]:
+    """The documents of a stream as views, each with the document ends before and after it.
+
+    A last document that was cut off, so that no document end follows it, is one too.
+    """
+    ends = np.flatnonzero(stream == DOCUMENT_END)
+    if ends[-1] != len(stream) - 1:
+        ends = np.append(ends, len(stream) - 1)
+    return [stream[start : stop + 1] for start, stop in zip(ends[:-1], ends[1:], strict=True)]

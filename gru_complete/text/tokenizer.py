@@ -1,0 +1,368 @@
+"""Bytes to token ids and back, exactly, for all bytes.
+
+A token is a byte string. Id 0 is the document end: it has no bytes and no text gives it (it sits in SentencePiece's
+slot for unknown text, which byte fallback never uses). Ids 1 to 256 are the single bytes, 257 and up the pieces.
+
+Text is first cut into segments, each a run of white space and the word that follows, and every segment is encoded
+alone: so the ids of a text do not depend on how it is cut into blocks, and a segment needs to be encoded only once.
+"""
+
+import hashlib
+import math
+import os
+import re
+import struct
+import subprocess
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sentencepiece
+
+import gru_complete
+from gru_complete.errors import CorpusError, EnvironmentFailure, ModelError
+from gru_complete.files import shown
+from gru_complete.text.corpus import Range, read_blocks
+
+DOCUMENT_END = 0
+FIRST_BYTE = 1
+FIRST_PIECE = 257
+MAX_PIECES = 70_000
+MAX_PIECE_CHARS = 64
+MAX_SEGMENT_BYTES = 64
+
+Tokens = np.ndarray[tuple[int], np.dtype[np.unsignedinteger[Any]]]
+
+_BLOCK_BYTES = 1 << 20
+_CACHED_SEGMENTS = 200_000
+_SAMPLE_PIECE_BYTES = 1 << 16
+_SEGMENT = re.compile(rb"\s+\S*|\S+")  # in a bytes pattern, white space is that of ASCII
+SPACE_MARK = "\u2581"  # SentencePiece writes a space so, and could not tell the two apart
+TAB_MARK = "\u2409"  # we write a tab so, because SentencePiece's table of words and counts is separated by tabs
+_NOT_FOR_SENTENCEPIECE = re.compile(f"([\udc80-\udcff{SPACE_MARK}{TAB_MARK}]+)")  # no UTF-8 decodes to \udcxx
+
+
+def segments(text: bytes) -> Iterator[bytes]:
+    """Cut text before each run of white space that follows something else, and so that no segment exceeds 64 bytes."""
+    for match in _SEGMENT.finditer(text):
+        yield from _short_segments(match[0])
+
+
+def _short_segments(segment: bytes) -> Iterator[bytes]:
+    """Cut a segment after at most 64 bytes, where possible not within a character, and go on with the rest.
+
+    What lies before a cut does not depend on anything after the byte that follows it.
+    """
+    start = 0
+    while len(segment) - start > MAX_SEGMENT_BYTES:
+        longest = end = start + MAX_SEGMENT_BYTES
+        while end > longest - 4 and segment[end] & 0xC0 == 0x80:
+            end -= 1
+        if segment[end] & 0xC0 == 0x80:  # no UTF-8
+            end = longest
+        yield segment[start:end]
+        start = end
+    yield segment[start:]
+
+
+class Tokenizer:
+    """A SentencePiece unigram model that gives bytes back as they came.
+
+    Attributes:
+        vocab_size: number of ids.
+        pieces: the bytes of each id; none for the document end.
+        model_bytes: the model as stored.
+        sha256: of ``model_bytes``, in hexadecimal.
+    """
+
+    def __init__(self, model_bytes: bytes) -> None:
+        """Check and load a model that may come from a stranger.
+
+        Raises:
+            ModelError: it is damaged, or not of the kind that ``train_tokenizer`` makes.
+        """
+        names = _checked_piece_names(model_bytes)
+        processor = sentencepiece.SentencePieceProcessor()
+        try:
+            processor.LoadFromSerializedProto(model_bytes)
+            same = processor.GetPieceSize() == len(names) and list(map(processor.IdToPiece, range(len(names)))) == names
+        except Exception as error:  # besides RuntimeError, damaged models have been seen to give UnicodeDecodeError
+            raise ModelError(f"the tokenizer model cannot be loaded ({type(error).__name__})") from error
+        if not same:
+            raise ModelError("the tokenizer model cannot be loaded: its pieces are not what they seem")
+        words = [name.replace(SPACE_MARK, " ").replace(TAB_MARK, "\t").encode() for name in names[FIRST_PIECE:]]
+        self.pieces: list[bytes] = [b"", *(bytes([value]) for value in range(256)), *words]
+        self.vocab_size = len(self.pieces)
+        self.model_bytes = model_bytes
+        self.sha256 = hashlib.sha256(model_bytes).hexdigest()
+        self._processor = processor
+        self._dtype = np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
+        self._packed_ids = _PackedIds(self)
+
+    def encode(self, text: bytes) -> list[int]:
+        """Token ids of a text; ``decode`` gives exactly the text back."""
+        blocks = (text[start : start + _BLOCK_BYTES] for start in range(0, len(text), _BLOCK_BYTES))
+        return [token for ids in self.encode_blocks(blocks) for token in ids.tolist()]
+
+    def decode(self, ids: Iterable[int]) -> bytes:
+        """The bytes of the tokens, joined."""
+        return b"".join(map(self.pieces.__getitem__, ids))
+
+    def encode_blocks(self, blocks: Iterable[bytes]) -> Iterator[Tokens]:
+        """Encode one text that comes in blocks, to the same ids however it is cut.
+
+        Yields:
+            Ids in order, ``(N,)`` uint16, or uint32 if there are more ids than that.
+        """
+        carry = b""  # the last segment, which the next block may lengthen
+        for block in chain(blocks, [None]):
+            found = _SEGMENT.findall(carry if block is None else carry + block)
+            carry = b""
+            if block is not None and found:
+                *finished, carry = _short_segments(found.pop())
+                found += finished
+            if found:
+                yield np.frombuffer(b"".join(map(self._packed_ids.__getitem__, found)), self._dtype)
+
+    def encode_segment(self, segment: bytes) -> list[int]:
+        """Ids of a short text encoded as a whole: the best pieces for it, bytes for what SentencePiece cannot keep."""
+        ids: list[int] = []
+        text = segment.decode("utf-8", "surrogateescape")
+        for index, run in enumerate(_NOT_FOR_SENTENCEPIECE.split(text)):
+            data = run.encode("utf-8", "surrogateescape")
+            found: list[int] = [] if index % 2 else self._processor.EncodeAsIds(run.replace("\t", TAB_MARK))
+            if DOCUMENT_END in found or self.decode(found) != data:
+                found = [FIRST_BYTE + value for value in data]
+            ids += found
+        return ids
+
+
+class _PackedIds(dict[bytes, bytes]):
+    """Ids of segments as bytes, so that joining them is all there is to do; forgets everything when it is full."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.encode = tokenizer.encode_segment
+        self.typecode = "H" if tokenizer.vocab_size <= 1 << 16 else "I"
+
+    def __missing__(self, segment: bytes) -> bytes:
+        if len(segment) > MAX_SEGMENT_BYTES:
+            return b"".join(map(self.__getitem__, _short_segments(segment)))
+        if len(self) >= _CACHED_SEGMENTS:
+            self.clear()
+        packed = self[segment] = array(self.typecode, self.encode(segment)).tobytes()
+        return packed
+
+
+# ---------------------------------------------------------------------------------------- checking a model
+
+_UNIGRAM = 1
+_NORMAL, _UNKNOWN, _BYTE = 1, 2, 6
+_BYTE_NAMES = [f"<0x{value:02X}>" for value in range(256)]
+_TOO_FEW = f"the tokenizer model has fewer than {FIRST_PIECE} pieces"
+
+
+def _checked_piece_names(model_bytes: bytes) -> list[str]:
+    """Walk through a serialised ``sentencepiece.ModelProto`` and refuse all that ``train_tokenizer`` never writes.
+
+    SentencePiece checks less (a normaliser's character map is a program of its own), so it gets the bytes afterwards.
+    Field numbers are those of sentencepiece_model.proto.
+    """
+    pieces: list[tuple[str, int]] = []
+    specs: dict[int, dict[int, int | bytes]] = {}
+    try:
+        for number, value in _fields(model_bytes):
+            if number == 1:
+                pieces.append(_checked_piece(_message(value)))
+                if len(pieces) > MAX_PIECES:
+                    raise ValueError(f"more than {MAX_PIECES} pieces")
+            elif number in (2, 3) and number not in specs:
+                specs[number] = _message(value)
+            else:
+                raise ValueError(f"field {number} is not expected")
+        names = [name for name, _ in pieces]
+        kinds = [kind for _, kind in pieces]
+        _require(kinds[:FIRST_PIECE] == [_UNKNOWN] + [_BYTE] * 256, "the unknown piece and 256 bytes come first")
+        _require(names[1:FIRST_PIECE] == _BYTE_NAMES, "the byte pieces are in order")
+        _require(all(kind == _NORMAL for kind in kinds[FIRST_PIECE:]), "there are no control or user-defined pieces")
+        _require(len(set(names)) == len(names), "no piece stands twice")
+        trainer, normalizer = specs.get(2, {}), specs.get(3, {})
+        _require(trainer.get(3) == _UNIGRAM, "it is a unigram model")
+        _require(trainer.get(35) == 1, "it falls back to bytes")
+        _require(trainer.get(24, 0) == 0, "white space comes before the word")
+        _require(normalizer.get(1) == b"identity" and not normalizer.get(2), "the normaliser is 'identity'")
+        _require(normalizer.get(3) == 0, "it adds no space")
+        _require(normalizer.get(4) == 0, "it removes no spaces")
+        _require(normalizer.get(5, 1) == 1 and not set(normalizer) - {1, 2, 3, 4, 5}, "it only marks spaces")
+    except ValueError as error:
+        raise ModelError(f"the tokenizer model is damaged or not ours: {error}") from None
+    return names
+
+
+def _require(holds: bool, rule: str) -> None:
+    if not holds:
+        raise ValueError(f"a rule is broken: {rule}")
+
+
+def _checked_piece(fields: dict[int, int | bytes]) -> tuple[str, int]:
+    """Name and kind of one piece."""
+    data, score, kind = fields.get(1, b""), fields.get(2, b"\0\0\0\0"), fields.get(3, _NORMAL)
+    if not (isinstance(data, bytes) and isinstance(score, bytes) and len(score) == 4 and isinstance(kind, int)):
+        raise ValueError("a piece has fields of the wrong type")
+    name = data.decode("utf-8")
+    if not 1 <= len(name) <= MAX_PIECE_CHARS or set(name) & set("\0\t ") or set(fields) - {1, 2, 3}:
+        raise ValueError("a piece is empty, too long or not allowed")
+    if not math.isfinite(struct.unpack("<f", score)[0]):
+        raise ValueError("a piece has a score that is not finite")
+    return name, kind
+
+
+def _message(data: int | bytes) -> dict[int, int | bytes]:
+    """The fields of a message in which none repeats."""
+    if isinstance(data, int):
+        raise ValueError("a number stands where a message should")
+    fields: dict[int, int | bytes] = {}
+    for number, value in _fields(data):
+        if number in fields:
+            raise ValueError(f"field {number} stands twice")
+        fields[number] = value
+    return fields
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Field numbers and values of a protobuf message: a number for a varint, else the bytes."""
+    position = 0
+    while position < len(data):
+        tag, position = _varint(data, position)
+        if tag & 7 == 0:
+            number, position = _varint(data, position)
+            yield tag >> 3, number
+            continue
+        if tag & 7 == 2:
+            size, position = _varint(data, position)
+        elif tag & 7 in (1, 5):
+            size = 8 if tag & 7 == 1 else 4
+        else:
+            raise ValueError(f"wire type {tag & 7} is not expected")
+        if size > len(data) - position:
+            raise ValueError("it is cut off")
+        yield tag >> 3, data[position : position + size]
+        position += size
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    """A number in groups of seven bits, the lowest first, and where the next field begins."""
+    number = 0
+    for shift in range(0, 70, 7):
+        if position >= len(data):
+            raise ValueError("it is cut off")
+        byte = data[position]
+        position += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, position
+    raise ValueError("a number is too long")
+
+
+# ------------------------------------------------------------------------------------------------ training
+
+
+def sample_blocks(path: Path, ranges: Sequence[Range], *, max_bytes: int) -> Iterator[bytes]:
+    """Read at most ``max_bytes`` of the ranges of a spool, spread evenly, in their order.
+
+    All of it if it is that short; else pieces of 64 KiB at equal distances, cut at white space where there is any.
+    """
+    total = sum(end - start for start, end in ranges)
+    if total <= max_bytes:
+        for start, end in ranges:
+            yield from read_blocks(path, start, end)
+        return
+    piece_bytes = min(_SAMPLE_PIECE_BYTES, max_bytes)
+    num_pieces = max_bytes // piece_bytes
+    wanted = (total * index // num_pieces for index in range(num_pieces))
+    place, passed = next(wanted), 0
+    for start, end in ranges:
+        while place < passed + end - start:
+            first = start + place - passed
+            yield _whole_words(b"".join(read_blocks(path, first, min(first + piece_bytes, end))))
+            place = next(wanted, total)
+        passed += end - start
+
+
+def _whole_words(data: bytes) -> bytes:
+    """Drop the words that the ends of a piece may have cut."""
+    inner = re.search(rb"\s.*(?=\s)", data, re.DOTALL)
+    return inner[0] if inner else data
+
+
+def train_tokenizer(sample: Iterable[bytes], *, vocab_size: int, work_dir: Path) -> bytes:
+    """Train a SentencePiece unigram model in a child process, which is killed if anything happens here.
+
+    SentencePiece ignores Ctrl-C and may exhaust the memory; neither is then ours. The sample goes through a pipe.
+
+    Args:
+        sample: the text to learn from.
+        vocab_size: pieces besides the 256 bytes and the document end; fewer if the sample does not have as many.
+        work_dir: where the child runs, so that it imports nothing from the user's directory.
+
+    Returns:
+        A model for ``Tokenizer``; the same for the same sample and size on every machine of one kind.
+
+    Raises:
+        CorpusError: SentencePiece can make nothing of the sample.
+        EnvironmentFailure: the child was killed or could not run.
+    """
+    package_parent = str(Path(gru_complete.__file__).resolve().parent.parent)
+    search_path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), package_parent]))
+    command = [sys.executable, "-m", "gru_complete.text.tokenizer_child", str(vocab_size)]
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=work_dir,
+            env={**os.environ, "PYTHONPATH": search_path},
+            start_new_session=True,  # Ctrl-C reaches us alone
+        )
+    except OSError as error:
+        raise EnvironmentFailure(f"the tokenizer training cannot start: {error.strerror}") from error
+    with process:
+        try:
+            model_bytes, complaint = _feed(process, sample)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode < 0:
+        raise EnvironmentFailure(
+            f"tokenizer training was killed (signal {-process.returncode}, likely memory)",
+            hint="lower tokenizer.sample_bytes",
+        )
+    if process.returncode:
+        reason = shown(complaint.decode("utf-8", "replace").strip().rpartition("\n")[2])[:200]
+        if process.returncode == REFUSED_SAMPLE:
+            raise CorpusError(f"no tokenizer can be made of this text: {reason}")
+        raise EnvironmentFailure(f"tokenizer training failed: {reason}")
+    return model_bytes
+
+
+REFUSED_SAMPLE = 3  # the child's exit code when SentencePiece says no
+
+
+def _feed(process: "subprocess.Popen[bytes]", blocks: Iterable[bytes]) -> tuple[bytes, bytes]:
+    """Give a process its input and collect what it says, looking up now and then so that Ctrl-C works on every system.
+
+    ``communicate`` with both input and a timeout is no help: called again after the timeout, it sends nothing more.
+    """
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # the child is dead, and its exit code says why
+        for block in blocks:
+            process.stdin.write(block)
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=0.2)
