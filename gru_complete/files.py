@@ -136,11 +136,7 @@ def remove_file(path: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Create a directory and its parents, durably; one that exists is left as it is.
-
-    Raises:
-        EnvironmentFailure: the disk or a permission said no, or a file is in the way.
-    """
+    """Create a directory and its parents, durably; one that exists is left as it is."""
     if path.is_dir():
         return
     if path.parent != path:
@@ -246,11 +242,7 @@ def sweep_temporaries(directory: Path) -> None:
 
 
 def check_writable(directory: Path, *, needed_bytes: int) -> None:
-    """Find out before the work starts whether ``directory`` takes files and has room.
-
-    Raises:
-        EnvironmentFailure: it does not, or has not.
-    """
+    """Find out before the work starts whether ``directory`` takes files and has room; EnvironmentFailure if not."""
     probe = directory / f".tmp-probe-{os.urandom(4).hex()}"
     write_file(probe, b"probe")
     remove_file(probe)

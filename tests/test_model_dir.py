@@ -1,0 +1,569 @@
+"""A model comes back as it was saved, and whatever else stands in its directory gives a ModelError."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save
+
+from gru_complete import files, model_dir
+from gru_complete.errors import BusyError, ModelError, UsageError
+from gru_complete.files import sha256_hex
+from gru_complete.model_dir import Architecture, load_model
+from gru_complete.text.tokenizer import Tokenizer, train_tokenizer
+
+posix_only = pytest.mark.skipif(os.name == "nt", reason="POSIX file types and signals")
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory) -> list[Tokenizer]:
+    """Two tokenizers of different sizes."""
+    work_dir = tmp_path_factory.mktemp("tokenizer")
+    texts = [b"the cat sat on the mat and the dog sat on the log ", b"pack my box with five dozen jugs "]
+    samples = [texts[0] * 20, (texts[0] + texts[1]) * 20]
+    return [Tokenizer(train_tokenizer([sample], vocab_size=60, work_dir=work_dir)) for sample in samples]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tokenizers) -> Tokenizer:
+    return tokenizers[0]
+
+
+def tiny_arch(tokenizer: Tokenizer, cell: str = "gru") -> Architecture:
+    return Architecture(cell, tokenizer.vocab_size, embedding_size=2, hidden_size=3, num_layers=2)
+
+
+def random_weights(arch: Architecture, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in arch.tensor_shapes().items()}
+
+
+def save_model(path: Path, tokenizer: Tokenizer, **changes) -> None:
+    arch = changes.pop("arch", tiny_arch(tokenizer))
+    parts = {
+        "weights": random_weights(arch),
+        "metrics": {"bits_per_byte": 1.5, "tuning": {"loss": 2}},
+        "training": {"steps": 100, "torch": "2.13.0+cpu", "resumed": False, "note": None},
+        "abbreviations": ["Mr", "Dr"],
+    }
+    with files.replace_directory(path) as directory:
+        model_dir.save_files(directory, arch=arch, tokenizer=tokenizer, **{**parts, **changes})
+
+
+@pytest.fixture
+def saved(tmp_path, tokenizer) -> Path:
+    """A tiny model on disk."""
+    save_model(tmp_path / "model", tokenizer)
+    return tmp_path / "model"
+
+
+def edit_manifest(path: Path, edit) -> None:
+    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    manifest = edit(manifest) or manifest
+    (path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def swap_in(path: Path, name: str, data: bytes) -> None:
+    """Replace a file and what the manifest says of it, as an attacker would."""
+    (path / name).write_bytes(data)
+    edit_manifest(
+        path, lambda manifest: manifest["files"].update({name: {"bytes": len(data), "sha256": sha256_hex(data)}})
+    )
+
+
+# Saving and loading
+
+
+@pytest.mark.parametrize("cell", model_dir.CELLS)
+def test_a_model_comes_back_as_it_was_saved(tmp_path, tokenizer, cell):
+    arch = tiny_arch(tokenizer, cell)
+    save_model(tmp_path / "model", tokenizer, arch=arch)
+    model = load_model(tmp_path / "model")
+    assert model.manifest.arch == arch
+    assert model.manifest.metrics == {"bits_per_byte": 1.5, "tuning": {"loss": 2}}
+    assert model.manifest.training == {"steps": 100, "torch": "2.13.0+cpu", "resumed": False, "note": None}
+    assert model.manifest.tokenizer["abbreviations"] == ["Mr", "Dr"]
+    assert model.weights.keys() == random_weights(arch).keys()
+    for name, array in random_weights(arch).items():
+        np.testing.assert_array_equal(model.weights[name], array)
+        assert not model.weights[name].flags.writeable
+    assert model.tokenizer.model_bytes == tokenizer.model_bytes
+    assert model.fingerprint == sha256_hex((tmp_path / "model" / "manifest.json").read_bytes())
+    assert sorted(os.listdir(tmp_path / "model")) == ["manifest.json", "tokenizer.model", "weights.safetensors"]
+
+
+def test_the_same_model_is_saved_as_the_same_bytes(tmp_path, tokenizer):
+    fingerprints = set()
+    for name in ("a", "b"):
+        save_model(tmp_path / name, tokenizer)
+        fingerprints.add(load_model(tmp_path / name).fingerprint)
+    assert len(fingerprints) == 1
+
+
+def test_shapes_and_parameters_are_those_of_the_table():
+    arch = Architecture("gru", vocab_size=7, embedding_size=2, hidden_size=3, num_layers=2)
+    assert arch.tensor_shapes() == {
+        "embedding": (7, 2),
+        "cells.0.weight_x": (9, 2),
+        "cells.0.weight_h": (9, 3),
+        "cells.0.bias": (9,),
+        "cells.1.weight_x": (9, 3),
+        "cells.1.weight_h": (9, 3),
+        "cells.1.bias": (9,),
+        "projection": (2, 3),
+        "output_bias": (7,),
+    }
+    assert arch.num_parameters == 7 * 2 + 3 * 3 * (3 + 2 + 1) + 3 * 3 * (3 + 3 + 1) + 2 * 3 + 7
+    assert "projection" not in replace(arch, embedding_size=3).tensor_shapes()
+    one_layer = replace(arch, num_layers=1)
+    expected = {"rnn": 18, "gru-simple": 36, "gru": 54, "gru-reset-after": 45 + 12, "lstm": 72}
+    for cell, num_parameters in expected.items():
+        assert replace(one_layer, cell=cell).num_parameters - (14 + 6 + 7) == num_parameters
+    assert model_dir.STATE_ROWS == {"rnn": 1, "gru-simple": 1, "gru": 1, "gru-reset-after": 1, "lstm": 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"metrics": {"loss": float("nan")}}, "finite"),
+        ({"metrics": {"text": "x" * 101}}, "short"),
+        ({"training": {"sample": "two\nlines"}}, "short"),
+        ({"training": {"a": {"b": {"c": {"d": 1}}}}}, "small mapping"),
+        ({"training": {"a": [1, 2]}}, "small mapping"),
+        ({"training": {"a": {str(number): 0 for number in range(201)}}}, "small mapping"),
+        ({"training": {f"{a}": {f"{b:060}": "x" * 90 for b in range(100)} for a in range(9)}}, "64000"),
+        ({"abbreviations": ["Mr"] * 201}, "200"),
+        ({"abbreviations": ["toolonger"]}, "8 characters"),
+        ({"abbreviations": [""]}, "8 characters"),
+        ({"extra_files": {"../escape": b""}}, "unknown key"),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_saved(tmp_path, tokenizer, changes, problem):
+    with pytest.raises(ModelError, match=problem):
+        save_model(tmp_path / "model", tokenizer, **changes)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_never_saved(tmp_path, tokenizer, bad):
+    weights = random_weights(tiny_arch(tokenizer))
+    weights["cells.0.bias"][4] = bad
+    with pytest.raises(ModelError, match="cells.0.bias contains NaN or infinity"):
+        save_model(tmp_path / "model", tokenizer, weights=weights)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_checkpoint_keeps_more_files_under_the_same_checks(tmp_path, tokenizer):
+    path = tmp_path / "step-1"
+    save_model(path, tokenizer, extra_files={"loop.json": b"{}", "optimizer.safetensors": b"moments"})
+    assert load_model(path).manifest.files["loop.json"].num_bytes == 2
+    assert model_dir.read_extra_file(path, "optimizer.safetensors") == b"moments"
+    for name in ("ngrams.safetensors", "weights.safetensors", "../model"):
+        with pytest.raises(ModelError, match="has no"):
+            model_dir.read_extra_file(path, name)
+    (path / "optimizer.safetensors").write_bytes(b"momentS")
+    with pytest.raises(ModelError, match=r"optimizer.safetensors is damaged \(sha256 mismatch\)"):
+        model_dir.read_extra_file(path, "optimizer.safetensors")
+
+
+# Damage
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "half written", "file"])
+def test_without_a_manifest_it_is_no_model(tmp_path, saved, kind):
+    path = tmp_path / "other\x1b"
+    if kind == "empty":
+        path.mkdir()
+    elif kind == "half written":
+        saved.rename(path)
+        (path / "manifest.json").unlink()
+    elif kind == "file":
+        path.write_bytes(b"")
+    with pytest.raises(ModelError, match=r"other\\x1b is not a gru-complete model \(no manifest.json\)") as caught:
+        load_model(path)
+    assert caught.value.hint is not None
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "tokenizer.model"])
+def test_a_flipped_bit_is_found(saved, name):
+    data = (saved / name).read_bytes()
+    for position in range(0, len(data), 41):
+        damaged = bytearray(data)
+        damaged[position] ^= 1 << position % 8
+        (saved / name).write_bytes(damaged)
+        with pytest.raises(ModelError, match=rf"{name} is damaged \(sha256 mismatch\)"):
+            load_model(saved)
+
+
+@pytest.mark.parametrize("bit", [0, 5])
+def test_a_bit_flipped_in_the_manifest_is_refused_or_changes_nothing_that_matters(saved, bit):
+    data = (saved / "manifest.json").read_bytes()
+    expected = load_model(saved)
+    for position in range(len(data)):
+        damaged = bytearray(data)
+        damaged[position] ^= 1 << bit
+        (saved / "manifest.json").write_bytes(damaged)
+        try:
+            model = load_model(saved)
+        except ModelError:
+            continue
+        assert model.manifest.arch == expected.manifest.arch
+        assert model.manifest.files == expected.manifest.files
+        assert model.fingerprint != expected.fingerprint
+
+
+def test_a_manifest_cut_anywhere_is_refused(saved):
+    data = (saved / "manifest.json").read_bytes()
+    for length in range(len(data)):
+        (saved / "manifest.json").write_bytes(data[:length])
+        with pytest.raises(ModelError, match="manifest.json"):
+            load_model(saved)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "tokenizer.model"])
+def test_a_file_that_is_cut_or_grown_is_found(saved, name):
+    data = (saved / name).read_bytes()
+    for length in [*range(0, len(data), 97), len(data) - 1]:
+        (saved / name).write_bytes(data[:length])
+        with pytest.raises(ModelError, match=f"{name} is cut off: {length} of {len(data)} bytes"):
+            load_model(saved)
+    (saved / name).write_bytes(data + b"\0")
+    with pytest.raises(ModelError, match=f"{name} is larger than {len(data)} bytes"):
+        load_model(saved)
+    (saved / name).unlink()
+    with pytest.raises(ModelError, match=f"{name} is missing"):
+        load_model(saved)
+
+
+def test_a_newer_format_says_so(saved):
+    edit_manifest(saved, lambda manifest: {"format": "gru-complete", "version": 3, "what else": "there may be"})
+    with pytest.raises(ModelError, match="format 3 was made by a newer gru-complete") as caught:
+        load_model(saved)
+    assert "upgrade" in caught.value.hint
+
+
+MANIFEST_EDITS = {
+    "another format": lambda m: m.update(format="gguf"),
+    "no version": lambda m: m.pop("version"),
+    "version 0": lambda m: m.update(version=0),
+    "version true": lambda m: m.update(version=True),
+    "version text": lambda m: m.update(version="1"),
+    "unknown key": lambda m: m.update(template="{{ x }}"),
+    "missing part": lambda m: m.pop("metrics"),
+    "part of no object": lambda m: m.update(training=[1]),
+    "tool version of no text": lambda m: m.update(tool_version={"a": []}),
+    "long text in metrics": lambda m: m["metrics"].update(sample="x" * 101),
+    "escapes in metrics": lambda m: m["metrics"].update({"a\x1b[2J": 1}),
+    "list in training": lambda m: m["training"].update(a=["x"]),
+    "unknown flag": lambda m: m["tokenizer"].update(hook="x"),
+    "other first piece": lambda m: m["tokenizer"].update(first_piece=258),
+    "Boolean document end": lambda m: m["tokenizer"].update(document_end=False),
+    "abbreviations of no list": lambda m: m["tokenizer"].update(abbreviations="Mr"),
+    "abbreviation with escapes": lambda m: m["tokenizer"].update(abbreviations=["\x1b[2J"]),
+    "files of no object": lambda m: m.update(files=[]),
+    "no weights": lambda m: m["files"].pop("weights.safetensors"),
+    "file outside": lambda m: m["files"].update({"../../etc/passwd": m["files"]["tokenizer.model"]}),
+    "absolute file": lambda m: m["files"].update({"/etc/passwd": m["files"]["tokenizer.model"]}),
+    "negative size": lambda m: m["files"]["tokenizer.model"].update(bytes=-1),
+    "huge size": lambda m: m["files"]["tokenizer.model"].update(bytes=1 << 40),
+    "bad digest": lambda m: m["files"]["tokenizer.model"].update(sha256="0" * 63 + "G"),
+    "digest with a newline": lambda m: m["files"]["tokenizer.model"].update(sha256="0" * 64 + "\n"),
+    "file entry with more": lambda m: m["files"]["tokenizer.model"].update(url="http://example.org"),
+    "another cell": lambda m: m["arch"].update(cell="transformer"),
+    "cell of no text": lambda m: m["arch"].update(cell=["gru"]),
+    "unknown size": lambda m: m["arch"].update(dropout=0),
+    "too many bytes": lambda m: m.update({"x-more": "x" * 64_000}),
+}
+
+
+@pytest.mark.parametrize("edit", MANIFEST_EDITS.values(), ids=MANIFEST_EDITS)
+def test_a_manifest_that_says_something_else_is_refused_by_name(saved, edit):
+    edit_manifest(saved, lambda manifest: edit(manifest) and None)
+    with pytest.raises(ModelError, match="manifest.json") as caught:
+        load_model(saved)
+    assert "\x1b" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_keys_for_others_are_left_alone(saved):
+    edit_manifest(saved, lambda manifest: manifest.update({"x-note": {"anything": [1, 2]}}))
+    load_model(saved)
+
+
+def test_duplicate_keys_in_the_manifest_are_refused(saved):
+    data = (saved / "manifest.json").read_bytes()
+    (saved / "manifest.json").write_bytes(data.replace(b'"version"', b'"version": 1, "version"', 1))
+    with pytest.raises(ModelError, match="twice"):
+        load_model(saved)
+
+
+anything = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.integers(), max_size=2)
+)
+sizes = st.integers(-2, 2**33) | st.sampled_from([1, 8192, 8193, 70_000, 2**31, 2**63, 10**30]) | anything
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    cell=st.sampled_from([*model_dir.CELLS, "GRU"]) | anything,
+    vocab_size=sizes,
+    embedding_size=sizes,
+    hidden_size=sizes,
+    num_layers=sizes,
+)
+def test_sizes_are_bounded_before_anything_is_allocated(**arch):
+    try:
+        result = Architecture.from_json(arch)
+    except ModelError as error:
+        assert "arch" in str(error)  # noqa: PT017
+    else:
+        assert result.num_parameters <= 200_000_000
+        assert all(type(size) is int for size in list(vars(result).values())[1:])
+
+
+@pytest.mark.parametrize("size", ["vocab_size", "embedding_size", "hidden_size", "num_layers"])
+@pytest.mark.parametrize("value", [0, -1, 2**31, 10**6, True, "512", 512.0, None])
+def test_a_size_that_is_no_size_is_refused_by_name(size, value):
+    arch = {"cell": "gru", "vocab_size": 300, "embedding_size": 2, "hidden_size": 3, "num_layers": 1, size: value}
+    with pytest.raises(ModelError, match=f"arch.{size} is "):
+        Architecture.from_json(arch)
+
+
+class Payload:
+    """A pickle that leaves a trace when it is loaded."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.trace),))
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "tokenizer.model", "manifest.json"])
+def test_a_pickle_is_not_run(tmp_path, saved, name):
+    data = pickle.dumps(Payload(tmp_path / "trace"))
+    if name == "manifest.json":
+        (saved / name).write_bytes(data)
+    else:
+        swap_in(saved, name, data)
+    with pytest.raises(ModelError, match="is not a safetensors file" if name.startswith("w") else name):
+        load_model(saved)
+    assert not (tmp_path / "trace").exists()
+
+
+def test_all_that_is_wrong_with_the_weights_is_said_at_once(saved, tokenizer):
+    weights = random_weights(tiny_arch(tokenizer))
+    del weights["output_bias"]
+    weights["projection"] = weights["projection"].T.copy()
+    weights["cells.0.bias"] = weights["cells.0.bias"].astype(np.float64)
+    weights["cells.1.bias"][0] = np.nan
+    weights["hook\x1b"] = np.zeros(1, np.float32)
+    swap_in(saved, "weights.safetensors", save(weights))
+    with pytest.raises(ModelError) as caught:
+        load_model(saved)
+    for problem in (
+        "output_bias is missing",
+        "projection has the shape (3, 2), expected (2, 3)",
+        "cells.0.bias is float64, expected float32",
+        "cells.1.bias contains NaN or infinity",
+        r"'hook\x1b' is not expected",
+    ):
+        assert problem in str(caught.value)
+
+
+def test_a_tokenizer_from_elsewhere_is_found(saved, tokenizers):
+    swap_in(saved, "tokenizer.model", tokenizers[1].model_bytes)
+    with pytest.raises(
+        ModelError, match=f"{tokenizers[1].vocab_size} pieces, weights expect {tokenizers[0].vocab_size}"
+    ):
+        load_model(saved)
+
+
+def test_a_damaged_tokenizer_is_named(saved):
+    swap_in(saved, "tokenizer.model", b"\xff" * 50)
+    with pytest.raises(ModelError, match="model/tokenizer.model: "):
+        load_model(saved)
+
+
+@pytest.fixture
+def five_seconds():
+    """Ends a test that waits for a FIFO or a device."""
+    previous = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it hangs"))
+    signal.alarm(5)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, previous)
+
+
+@posix_only
+@pytest.mark.parametrize("name", ["weights.safetensors", "tokenizer.model", "manifest.json"])
+@pytest.mark.parametrize("kind", ["link", "dangling link", "FIFO", "directory", "link to a device"])
+def test_only_regular_files_of_the_directory_are_read(tmp_path, saved, five_seconds, name, kind):
+    (saved / name).rename(tmp_path / "moved")
+    if kind == "FIFO":
+        os.mkfifo(saved / name)
+    elif kind == "directory":
+        (saved / name).mkdir()
+    else:
+        (saved / name).symlink_to({"link": tmp_path / "moved", "dangling link": "nowhere"}.get(kind, "/dev/zero"))
+    with pytest.raises(ModelError, match=f"{name} is (a symbolic link|not a regular file)"):
+        load_model(saved)
+
+
+def test_loading_while_the_model_is_replaced_gives_the_old_or_the_new(tmp_path, tokenizer):
+    path = tmp_path / "model"
+    save_model(path, tokenizer, weights=constant_weights(tokenizer, 0))
+    done = threading.Event()
+
+    def keep_saving():
+        try:
+            for number in range(1, 80):
+                save_model(path, tokenizer, weights=constant_weights(tokenizer, number), training={"number": number})
+        finally:
+            done.set()
+
+    writer = threading.Thread(target=keep_saving)
+    writer.start()
+    while not done.is_set():
+        model = load_model(path)
+        number = model.manifest.training.get("number", 0)
+        assert all((array == number).all() for array in model.weights.values())
+    writer.join()
+    assert model_dir.load_model(path).manifest.training == {"number": 79}
+
+
+def constant_weights(tokenizer, number):
+    return {name: np.full_like(array, number) for name, array in random_weights(tiny_arch(tokenizer)).items()}
+
+
+def test_a_model_that_a_killed_swap_has_moved_aside_is_still_found(saved):
+    fingerprint = load_model(saved).fingerprint
+    saved.rename(saved.with_name(".old-model"))
+    assert load_model(saved).fingerprint == fingerprint
+    assert model_dir.find_model(str(saved)) == saved
+
+
+# Names
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """An empty home of models, and no model chosen."""
+    monkeypatch.setenv("GRU_COMPLETE_HOME", str(tmp_path))
+    monkeypatch.delenv("GRU_COMPLETE_MODEL", raising=False)
+    return tmp_path / "models"
+
+
+def test_a_separator_makes_a_path_and_everything_else_is_a_name(home):
+    assert model_dir.resolve_model_path("./novel") == Path("novel")
+    assert model_dir.resolve_model_path("/tmp/x.run") == Path("/tmp/x.run")
+    for name in ("novel", "my novel (2)", "Tagebuch-2024_ä", "v1.2", "日記"):
+        assert model_dir.resolve_model_path(name) == home / name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".hidden", "-x", "x.run", "x ", "x.", "a\nb", "\x1b[2J", "a\0", "last", "a:b", "x" * 101]
+)
+def test_what_is_no_name_is_refused(home, name):
+    with pytest.raises(UsageError, match="cannot be the name of a model") as caught:
+        model_dir.resolve_model_path(name)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_models_live_in_the_users_data_directory_by_default(monkeypatch):
+    monkeypatch.delenv("GRU_COMPLETE_HOME", raising=False)
+    assert model_dir.models_home().is_absolute()
+    assert model_dir.models_home().parts[-2:] == ("gru-complete", "models")
+
+
+def test_the_option_beats_the_environment_which_beats_the_last_trained(home, tokenizer, monkeypatch):
+    home.mkdir()
+    for name in ("one", "two", "three"):
+        save_model(home / name, tokenizer)
+    with pytest.raises(ModelError, match="no model has been trained yet") as caught:
+        model_dir.find_model(None)
+    assert caught.value.hint == "train one with: gru-complete train CORPUS"
+    model_dir.remember_last(home / "one")
+    assert model_dir.find_model(None) == home / "one"
+    monkeypatch.setenv("GRU_COMPLETE_MODEL", "two")
+    assert model_dir.find_model(None) == home / "two"
+    assert model_dir.find_model("three") == home / "three"
+
+
+def test_the_last_trained_may_lie_elsewhere(home, saved):
+    model_dir.remember_last(saved)
+    assert model_dir.find_model(None) == saved
+
+
+@pytest.mark.parametrize("name", ["novel", "./novel"])
+def test_a_model_that_is_not_there_says_what_to_do(home, name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=f"no model named '{name}'") as caught:
+        model_dir.find_model(name)
+    assert caught.value.hint == f"train one with: gru-complete train CORPUS -m {name}"
+
+
+def test_a_directory_that_is_no_model_is_said_to_be_none(home):
+    (home / "novel").mkdir(parents=True)
+    with pytest.raises(ModelError, match="is not a gru-complete model"):
+        model_dir.find_model("novel")
+
+
+def test_models_are_listed_without_what_is_not_finished(home, tokenizer):
+    assert model_dir.list_models() == []
+    home.mkdir()
+    for name in ("b", "a", ".tmp-c-12345678"):
+        save_model(home / name, tokenizer)
+    (home / "a.run").mkdir()
+    (home / "empty").mkdir()
+    model_dir.remember_last(home / "a")
+    assert model_dir.list_models() == [home / "a", home / "b"]
+
+
+def test_the_run_directory_lies_beside_its_model(tmp_path):
+    assert model_dir.run_dir_of(tmp_path / "v1.2") == tmp_path / "v1.2.run"
+
+
+def test_removing_takes_the_model_and_its_run_and_nothing_else(saved):
+    run_dir = model_dir.run_dir_of(saved)
+    run_dir.mkdir()
+    with files.DirectoryLock(run_dir), pytest.raises(BusyError):
+        model_dir.remove_model(saved, run_only=False)
+    model_dir.remove_model(saved, run_only=True)
+    assert os.listdir(saved.parent) == ["model"]
+    with pytest.raises(ModelError, match="model.run is not a run directory"):
+        model_dir.remove_model(saved, run_only=True)
+    model_dir.remove_model(saved, run_only=False)
+    assert os.listdir(saved.parent) == []
+
+
+def test_what_is_no_model_is_not_removed(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "manifest.json").write_text("{}")
+    (tmp_path / "web.run").mkdir()
+    for name in ("photos", "web", "missing"):
+        for run_only in (False, True):
+            with pytest.raises(ModelError, match="is not a"):
+                model_dir.remove_model(tmp_path / name, run_only=run_only)
+    assert sorted(os.listdir(tmp_path)) == ["photos", "web", "web.run"]
+
+
+def test_loading_imports_nothing_heavy(saved):
+    code = (
+        "import sys; from pathlib import Path; from gru_complete.model_dir import find_model, load_model\n"
+        "load_model(find_model(sys.argv[1]))\n"
+        "print([name for name in ('torch', 'pydantic', 'platformdirs', 'safetensors', 'rich') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code, str(saved)], capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
