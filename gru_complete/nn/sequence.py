@@ -132,7 +132,7 @@ def _gru_forward(
         gates[..., size:].unbind(0),
         candidates.unbind(0),
         reset_states.unbind(0),
-        keep.unbind(0) if keep is not None else [None] * num_steps,
+        _interruptions(keep, num_steps),
         strict=True,
     )
     for previous, following, gate, update, reset, candidate, reset_state, kept in steps:
@@ -186,7 +186,7 @@ def _gru_backward(
         d_gates[..., :size].unbind(0),
         d_gates[..., size:].unbind(0),
         d_candidates.unbind(0),
-        keep.unbind(0) if keep is not None else [None] * num_steps,
+        _interruptions(keep, num_steps),
         strict=True,
     )
     for grad, slope_u, slope_c, slope_r, share, r, d_gate, d_u, d_r, d_c, kept in reversed(list(steps)):
@@ -199,6 +199,14 @@ def _gru_backward(
         if kept is not None:
             d_state.mul_(kept)
     return d_gates, d_candidates, d_state
+
+
+def _interruptions(keep: Tensor | None, num_steps: int) -> list[Tensor | None]:
+    """For each step the rows' ``keep`` ``(B, 1)``, or None where all rows go on: nearly everywhere."""
+    if keep is None:
+        return [None] * num_steps
+    all_go_on = keep.flatten(1).all(1).tolist()
+    return [None if going_on else kept for going_on, kept in zip(all_go_on, keep.unbind(0), strict=True)]
 
 
 def _input_gradient(d_gates: Tensor, d_candidates: Tensor, weight_x: Tensor) -> Tensor:
