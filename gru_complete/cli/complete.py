@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gru_complete.errors import CorpusError, UsageError
+from gru_complete.runtime.options import CompletionOptions, SamplingOptions
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
-    from gru_complete.runtime.completer import Completer, Completion, CompletionOptions
+    from gru_complete.runtime.completer import Completer, Completion
+
+DEFAULTS = CompletionOptions()
 
 
 def complete(
@@ -29,25 +32,29 @@ def complete(
         typer.Option("--model", "-m", help="Name or directory; default: $GRU_COMPLETE_MODEL, else the last trained."),
     ] = None,
     number: Annotated[int, typer.Option("-n", help="How many completions, one per line.", metavar="N")] = 1,
-    max_tokens: Annotated[int, typer.Option(help="The most tokens to write.", metavar="N")] = 100,
+    max_tokens: Annotated[int, typer.Option(help="The most tokens to write.", metavar="N")] = DEFAULTS.max_tokens,
     until: Annotated[
         str, typer.Option(help="Where to end: word, line, sentence, paragraph or none.", metavar="WHAT")
-    ] = "sentence",
+    ] = DEFAULTS.until,
     stop: Annotated[
         list[str] | None, typer.Option(help="End before this text; may be given several times.", metavar="TEXT")
     ] = None,
     temperature: Annotated[
         float, typer.Option(help="0: always the likeliest; 1: as the model believes.", metavar="T")
-    ] = 0.7,
-    top_k: Annotated[int, typer.Option(help="Draw among the K likeliest tokens; 0: all.", metavar="K")] = 0,
-    top_p: Annotated[float, typer.Option(help="Draw among the likeliest that together have P.", metavar="P")] = 1.0,
+    ] = DEFAULTS.sampling.temperature,
+    top_k: Annotated[
+        int, typer.Option(help="Draw among the K likeliest tokens; 0: all.", metavar="K")
+    ] = DEFAULTS.sampling.top_k,
+    top_p: Annotated[
+        float, typer.Option(help="Draw among the likeliest that together have P.", metavar="P")
+    ] = DEFAULTS.sampling.top_p,
     min_p: Annotated[
         float, typer.Option(help="Leave out what has less than P times the likeliest.", metavar="P")
-    ] = 0.05,
+    ] = DEFAULTS.sampling.min_p,
     repetition_penalty: Annotated[
         float, typer.Option(help="Above 1: avoid what stands there already.", metavar="X")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same text.", metavar="N")] = 0,
+    ] = DEFAULTS.sampling.repetition_penalty,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same text.", metavar="N")] = DEFAULTS.seed,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per completion.")] = False,
     echo: Annotated[bool, typer.Option("--echo", help="Print the text so far, too.")] = False,
     no_newline: Annotated[bool, typer.Option("--no-newline", help="No newline at the end.")] = False,
@@ -57,8 +64,7 @@ def complete(
     # the same bits on every machine.
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
     from gru_complete.model_dir import find_model
-    from gru_complete.runtime.completer import Completer, CompletionOptions
-    from gru_complete.runtime.sampling import SamplingOptions
+    from gru_complete.runtime.completer import Completer
 
     if not 1 <= number <= 10_000:
         raise UsageError(f"-n must be between 1 and 10000, not {number}")
@@ -85,7 +91,7 @@ def complete(
 
 
 def _stream(
-    console: "Console", completer: "Completer", text: bytes, options: "CompletionOptions", *, echo: bool, end: bytes
+    console: "Console", completer: "Completer", text: bytes, options: CompletionOptions, *, echo: bool, end: bytes
 ) -> None:
     if echo:
         console.write(text)

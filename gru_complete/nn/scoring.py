@@ -76,6 +76,14 @@ def token_nats(model: LanguageModel, tokens: np.ndarray, *, chunk_len: int = 256
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
+def document_nats(model: LanguageModel, streams: Sequence[np.ndarray], *, batch_size: int = 64) -> np.ndarray:
+    """The nats of each document, all its tokens but the first together, float64 ``(len(streams),)``."""
+    totals = np.zeros(len(streams))
+    for document, nats, _ in _scores(model, streams, chunk_len=256, batch_size=batch_size, device=None):
+        totals[document] += nats.sum()
+    return totals
+
+
 def _scores(
     model: LanguageModel, streams: Sequence[np.ndarray], *, chunk_len: int, batch_size: int, device: torch.device | None
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

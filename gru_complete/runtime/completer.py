@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from gru_complete.errors import UsageError
 from gru_complete.model_dir import load_model
-from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS, UNTIL, TextCutter, boundary
+from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS, TextCutter, boundary
 from gru_complete.runtime.characters import CharacterMasks, is_complete
-from gru_complete.runtime.sampling import SamplingOptions, candidates, check_range, draw, log_probability
+from gru_complete.runtime.options import CompletionOptions, SamplingOptions, check_range, stop_text
+from gru_complete.runtime.sampling import candidates, draw, log_probability
 from gru_complete.runtime.stepper import FloatArray, Stepper
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 
@@ -28,37 +28,6 @@ READ_BYTES = 1 << 16  # of the prompt at a time
 
 # A stranger's weights may overflow: `candidates` then says so, and numpy need not.
 _overflow_allowed = partial(np.errstate, over="ignore", invalid="ignore")
-
-
-@dataclass(frozen=True)
-class CompletionOptions:
-    """What to write; every value is checked when the options are made.
-
-    Args:
-        max_tokens: the most tokens to draw.
-        until: where to end, one of ``boundaries.UNTIL``.
-        stop: strings before which to end, UTF-8.
-        sampling: how tokens are drawn.
-        seed: of the random numbers.
-
-    Raises:
-        UsageError: a value is outside its range.
-    """
-
-    max_tokens: int = 100
-    until: str = "sentence"
-    stop: Sequence[bytes] = ()
-    sampling: SamplingOptions = field(default_factory=SamplingOptions)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        check_range("max-tokens", self.max_tokens, 1, 1_000_000)
-        check_range("seed", self.seed, 0, 2**64 - 1)
-        if self.until not in UNTIL:
-            raise UsageError(f"until must be one of {', '.join(UNTIL)}, not {self.until}")
-        for stop in self.stop:
-            _stop_text(stop)
 
 
 @dataclass(frozen=True)
@@ -231,19 +200,4 @@ class Completer:
     def cutter(self, before: str, options: CompletionOptions) -> TextCutter:
         """Return what finds the end of a completion that follows the text ``before``."""
         until = boundary(options.until, before=before, abbreviations=self._abbreviations)
-        return TextCutter(until, [_stop_text(stop) for stop in options.stop])
-
-
-def _stop_text(stop: bytes) -> str:
-    """Return a stop string as text.
-
-    Raises:
-        UsageError: it is empty or not UTF-8.
-    """
-    try:
-        text = stop.decode()
-    except UnicodeDecodeError:
-        raise UsageError("a stop string is not valid UTF-8") from None
-    if not text:
-        raise UsageError("a stop string must not be empty")
-    return text
+        return TextCutter(until, [stop_text(stop) for stop in options.stop])

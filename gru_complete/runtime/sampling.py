@@ -8,58 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gru_complete.errors import ModelError, UsageError
+from gru_complete.errors import ModelError
+from gru_complete.runtime.options import SamplingOptions
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
-
-
-@dataclass(frozen=True)
-class SamplingOptions:
-    """How the next token is drawn; every value is checked when the options are made.
-
-    Args:
-        temperature: divides the scores; 0 takes the likeliest token (greedy).
-        top_k: keep the k likeliest tokens; 0 keeps all.
-        top_p: keep the fewest likeliest tokens that together have this probability; 1 keeps all.
-        min_p: keep the tokens that are at least this many times as likely as the likeliest; 0 keeps all.
-        repetition_penalty: divides the positive scores of recent tokens and multiplies the negative ones; 1 is none.
-
-    Raises:
-        UsageError: a value is outside its range.
-    """
-
-    temperature: float = 0.7
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.05
-    repetition_penalty: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        check_range("temperature", self.temperature, 0, 100)
-        check_range("top-k", self.top_k, 0, 1_000_000)
-        check_range("top-p", self.top_p, 0, 1, open_below=True)
-        check_range("min-p", self.min_p, 0, 1)
-        check_range("repetition penalty", self.repetition_penalty, 0.01, 100)
-
-
-def check_range(name: str, value: float, low: float, high: float, *, open_below: bool = False) -> None:
-    """Refuse a value outside ``low``..``high`` (``open_below``: and ``low`` itself), or one that is no number.
-
-    Raises:
-        UsageError: names the value, the option and its range.
-    """
-    if low <= value <= high and not (open_below and value == low):
-        return
-    bounds = f"above {low} and at most {high}" if open_below else f"between {low} and {high}"
-    raise UsageError(f"{name} must be {bounds}, not {value}")
 
 
 def candidates(

@@ -87,7 +87,14 @@ class Learner:
         return tensors
 
     def load_optimizer_tensors(self, tensors: dict[str, npt.NDArray[np.float32]], *, step: int) -> None:
-        """Put back what ``optimizer_tensors`` gave after ``step`` updates."""
+        """Put back what ``optimizer_tensors`` gave after ``step`` updates; there is nothing before the first.
+
+        Raises:
+            KeyError: a parameter's moments are missing.
+        """
+        self.optimizer.state.clear()
+        if step == 0:
+            return
         for name, parameter in self.model.named_parameters():
             moments = {
                 moment: torch.tensor(tensors[f"{moment}.{name}"]).to(parameter) for moment in ("exp_avg", "exp_avg_sq")

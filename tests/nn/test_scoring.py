@@ -7,7 +7,7 @@ import torch
 from gru_complete.nn import scoring
 from gru_complete.nn.cells import CELL_CLASSES
 from gru_complete.nn.language_model import LanguageModel
-from gru_complete.nn.scoring import score_tokens, token_nats
+from gru_complete.nn.scoring import document_nats, score_tokens, token_nats
 
 VOCAB_SIZE = 11
 
@@ -123,3 +123,9 @@ def test_a_memory_mapped_document_can_be_read(tiny_model, tmp_path):
     tokens.tofile(tmp_path / "tokens")
     mapped = np.memmap(tmp_path / "tokens", dtype=np.uint16, mode="r")
     assert score_tokens(tiny_model, [mapped]) == score_tokens(tiny_model, [tokens])
+
+
+def test_the_nats_of_each_document_are_those_it_has_alone(tiny_model):
+    streams = [np.array([0, 3, 4, 5, 0]), np.array([0, 7, 0]), np.array([0, 1, 2, 3, 4, 5, 6, 7, 8])]
+    alone = [token_nats(tiny_model, stream).sum() for stream in streams]
+    np.testing.assert_allclose(document_nats(tiny_model, streams, batch_size=2), alone, atol=1e-5)

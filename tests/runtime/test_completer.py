@@ -12,8 +12,8 @@ from gru_complete.errors import ModelError, UsageError
 from gru_complete.model_dir import save_files
 from gru_complete.runtime import completer as completer_module
 from gru_complete.runtime.boundaries import UNTIL
-from gru_complete.runtime.completer import Completer, CompletionOptions
-from gru_complete.runtime.sampling import SamplingOptions
+from gru_complete.runtime.completer import Completer
+from gru_complete.runtime.options import CompletionOptions, SamplingOptions
 from gru_complete.runtime.stepper import Stepper
 
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gru_complete.errors import ModelError, UsageError
-from gru_complete.runtime.sampling import SamplingOptions, candidates, distribution, draw, log_probability
+from gru_complete.runtime.options import SamplingOptions
+from gru_complete.runtime.sampling import candidates, distribution, draw, log_probability
 
 EIGHTHS = np.log(np.array([1, 2, 4, 1], dtype=np.float32) / 8)  # probabilities 1/8, 1/4, 1/2, 1/8
 

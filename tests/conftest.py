@@ -1,0 +1,52 @@
+import random
+
+import pytest
+
+from gru_complete.config import load_config
+
+VOCABULARY = "the a cat dog bird house river ate saw liked old red green small under near with and then slowly never"
+WORDS = VOCABULARY.split()
+TINY = [
+    "tokenizer.vocab_size=120",
+    "model.embedding_size=16",
+    "model.hidden_size=24",
+    "training.steps=24",
+    "training.batch_size=4",
+    "training.seq_len=16",
+    "training.evaluations=4",
+    "training.threads=1",
+]
+
+
+def small_text(num_sentences=400, seed=0):
+    """Sentences of a few words: enough to train a tokenizer on, quick to learn something from."""
+    rng = random.Random(seed)
+    sentences = (" ".join(rng.choices(WORDS, k=rng.randint(4, 9))).capitalize() for _ in range(num_sentences))
+    return "".join(f"{sentence}.{' ' if index % 5 else chr(10)}" for index, sentence in enumerate(sentences))
+
+
+@pytest.fixture
+def corpus_path(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_text(small_text())
+    return path
+
+
+@pytest.fixture
+def tiny_overrides():
+    """Settings of a training that takes about a second, as ``--set`` takes them."""
+    return list(TINY)
+
+
+@pytest.fixture
+def tiny_config(tiny_overrides):
+    """The same as a config."""
+    return load_config(None, tiny_overrides)
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):
+    """No test sees or touches the models of the person who runs it."""
+    monkeypatch.setenv("GRU_COMPLETE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("GRU_COMPLETE_MODEL", raising=False)
+    monkeypatch.delenv("GRU_COMPLETE_DEBUG", raising=False)
