@@ -111,7 +111,7 @@ class _RawFile(io.FileIO):
         if self.closed:
             return
         super().close()
-        with _readable_errors("write", self.path):
+        with suppress(OSError) if self.discard else _readable_errors("write", self.path):
             try:
                 if not self.discard:
                     os_calls.fsync(self.descriptor)

@@ -210,6 +210,17 @@ def test_wherever_it_is_killed_the_old_or_the_new_is_seen_and_recovery_cleans_up
         assert open_descriptors() == before
 
 
+def test_when_the_new_directory_is_lost_after_a_kill_no_half_of_the_old_one_comes_back(tmp_path, faulty):
+    prepare_old, operation = OPERATIONS["replaced directory"]
+    for at in range(count_calls(tmp_path, faulty, prepare_old, operation)):
+        target = prepare(tmp_path, prepare_old)
+        faulty(at, "crash after")
+        with suppress(Crash):
+            operation(target)
+        shutil.rmtree(target, ignore_errors=True)
+        assert read(target) in (OLD, None)
+
+
 def test_a_recovery_may_itself_be_killed(tmp_path, faulty):
     prepare_old, operation = OPERATIONS["replaced directory"]
     for at in range(count_calls(tmp_path, faulty, prepare_old, operation)):
@@ -278,6 +289,16 @@ def descriptors_of(calls: FaultyOs):
             yield next(args[0] for name, args in calls.log[position:] if name in ("write", "fsync", "close"))
 
 
+def test_what_was_written_by_other_means_is_synced_with_its_directory(tmp_path, faulty):
+    calls = faulty()
+    with files.new_directory(tmp_path / "target") as directory:
+        (directory / "inner").mkdir()
+        (directory / "inner" / "tokens").write_bytes(b"x")
+    opened = [Path(args[0]).name for call, args in calls.log if call == "open"]
+    assert opened == ["tokens", "inner", directory.name, tmp_path.name]
+    assert [call for call, _ in calls.log].count("fsync") == 4
+
+
 def test_a_sync_that_failed_is_not_tried_again(tmp_path, faulty):
     calls = faulty(2, "EIO")  # open, write, fsync
     with pytest.raises(EnvironmentFailure):
@@ -343,6 +364,18 @@ def test_an_error_of_the_caller_leaves_nothing_and_is_not_renamed(tmp_path, erro
         with pytest.raises(error):
             write_half(opener)
         assert os.listdir(tmp_path) == []
+
+
+def test_after_an_error_of_the_caller_what_is_still_in_the_buffer_is_not_written(tmp_path, faulty):
+    calls = faulty(1, "ENOSPC")
+    with pytest.raises(KeyboardInterrupt), files.open_stream(tmp_path / "target") as stream:
+        interrupted_write(stream)
+    assert [name for name, _ in calls.log] == ["open", "close", "unlink"]
+
+
+def interrupted_write(stream):
+    stream.write(b"half")
+    raise KeyboardInterrupt
 
 
 def test_a_new_directory_never_replaces_not_even_an_empty_one(tmp_path):
