@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from gru_complete.model_dir import Architecture
 from gru_complete.nn.cells import CELL_CLASSES, RecurrentCell
+from gru_complete.nn.cross_entropy import linear_cross_entropy
 from gru_complete.nn.sequence import run_sequence
 from gru_complete.text.tokenizer import DOCUMENT_END
 
@@ -99,10 +100,13 @@ class LanguageModel(nn.Module):
         return self.logits(features).transpose(0, 1), state
 
     def loss(self, tokens: Tensor, targets: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean nats per token of ``targets``, the tokens one step later ``(B, T)``, and the state at the end."""
+        """Mean nats per token of ``targets``, the tokens one step later ``(B, T)``, and the state at the end.
+
+        For training: see ``linear_cross_entropy``. What a text costs is in ``scoring``.
+        """
         features, state = self.read(tokens, state)
-        logits = self.logits(features).flatten(0, 1)
-        return F.cross_entropy(logits, targets.t().reshape(-1)), state
+        targets = targets.t().flatten()
+        return linear_cross_entropy(features.flatten(0, 1), self.embedding, self.output_bias, targets), state
 
     def read(self, tokens: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``forward`` without the last product: what ``logits`` turns into scores, time-major ``(T, B, E)``."""
