@@ -1,8 +1,13 @@
+import io
 import random
+import sys
+import time
 
 import pytest
 
+from gru_complete.cli import app
 from gru_complete.config import load_config
+from gru_complete.training.run import TrainingRequest, run_training
 
 VOCABULARY = "the a cat dog bird house river ate saw liked old red green small under near with and then slowly never"
 WORDS = VOCABULARY.split()
@@ -50,3 +55,30 @@ def own_home(tmp_path, monkeypatch):
     monkeypatch.setenv("GRU_COMPLETE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("GRU_COMPLETE_MODEL", raising=False)
     monkeypatch.delenv("GRU_COMPLETE_DEBUG", raising=False)
+
+
+@pytest.fixture(scope="session")
+def trained_model(tmp_path_factory):
+    """A tiny finished model with its run directory; nobody may change it."""
+    directory = tmp_path_factory.mktemp("trained")
+    corpus = directory / "corpus.txt"
+    corpus.write_text(small_text())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRU_COMPLETE_HOME", str(directory / "home"))
+        request = TrainingRequest([str(corpus)], directory / "tiny", load_config(None, TINY), False, time.monotonic())
+        for _ in run_training(request, stop_signal=lambda: None):
+            pass
+    return directory / "tiny"
+
+
+@pytest.fixture
+def run(capfdbinary, monkeypatch):
+    """Run a command line in this process; returns (exit code, stdout, stderr), with stdout as bytes."""
+
+    def run_arguments(*arguments, stdin=None):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin or b"")))
+        code = app.run([str(argument) for argument in arguments])
+        captured = capfdbinary.readouterr()
+        return code, captured.out, captured.err.decode()
+
+    return run_arguments

@@ -3,8 +3,6 @@
 import os
 import sys
 import time
-import traceback
-from importlib.metadata import version as installed_version
 from typing import Annotated
 
 import typer
@@ -32,6 +30,8 @@ app.add_typer(models.app, name="models")
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
+        from importlib.metadata import version as installed_version
+
         typer.echo(f"{PROGRAM} {installed_version(PROGRAM)}")
         raise typer.Exit
 
@@ -84,6 +84,8 @@ def run(arguments: list[str] | None = None) -> int:
 
 def _show_traceback_if_wanted() -> None:
     if os.environ.get("GRU_COMPLETE_DEBUG", "0") not in ("", "0"):
+        import traceback
+
         traceback.print_exc()
 
 

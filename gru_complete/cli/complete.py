@@ -85,7 +85,8 @@ def complete(
             console.write(line.encode("utf-8", "surrogateescape") + b"\n")
     elif number > 1:
         for completion in completer.complete_many(text, options, number):
-            console.write((text if echo else b"") + completion.text + b"\n")
+            one_line = ((text if echo else b"") + completion.text).replace(b"\n", rb"\n")
+            console.write(one_line + b"\n")
     else:
         _stream(console, completer, text, options, echo=echo, end=b"" if no_newline else b"\n")
 

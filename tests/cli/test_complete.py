@@ -1,0 +1,168 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+GRU_COMPLETE = [sys.executable, "-m", "gru_complete"]
+
+
+def start(*arguments, **options):
+    return subprocess.Popen([*GRU_COMPLETE, *map(str, arguments)], **options)
+
+
+def test_the_continuation_alone_goes_to_stdout_with_one_newline(run, trained_model):
+    code, out, err = run("complete", "The cat", "-m", trained_model, "--until", "line", "--max-tokens", "20")
+    assert (code, err) == (0, "")
+    assert out.endswith(b"\n")
+    assert not out.startswith(b"The cat")
+    assert out.count(b"\n") == 1
+
+
+def test_echo_prints_the_text_so_far_first(run, trained_model):
+    _, plain, _ = run("complete", "The cat", "-m", trained_model)
+    _, echoed, _ = run("complete", "The cat", "-m", trained_model, "--echo")
+    assert echoed == b"The cat" + plain
+
+
+def test_no_newline_leaves_the_newline_out(run, trained_model):
+    _, plain, _ = run("complete", "The cat", "-m", trained_model)
+    _, bare, _ = run("complete", "The cat", "-m", trained_model, "--no-newline")
+    assert bare + b"\n" == plain
+
+
+def test_stdin_loses_one_final_newline_and_a_prompt_keeps_its_spaces(run, trained_model):
+    _, from_argument, _ = run("complete", "The cat ", "-m", trained_model, "--json")
+    _, from_pipe, _ = run("complete", "-m", trained_model, "--json", stdin=b"The cat \n")
+    _, from_dash, _ = run("complete", "-", "-m", trained_model, "--json", stdin=b"The cat \n")
+    assert from_argument == from_pipe == from_dash
+    assert json.loads(from_argument)["prompt"] == "The cat "
+
+
+def test_a_file_comes_before_the_prompt_with_its_newline(run, trained_model, tmp_path):
+    (tmp_path / "before.txt").write_bytes(b"A dog.\n")
+    _, out, _ = run("complete", "The cat", "-f", tmp_path / "before.txt", "-m", trained_model, "--json")
+    assert json.loads(out)["prompt"] == "A dog.\nThe cat"
+    _, out, _ = run("complete", "-f", tmp_path / "before.txt", "-m", trained_model, "--json")
+    assert json.loads(out)["prompt"] == "A dog.\n"
+
+
+def test_json_has_the_documented_keys(run, trained_model):
+    _, out, _ = run("complete", "The cat", "-m", trained_model, "--json", "--seed", "7")
+    record = json.loads(out)
+    assert list(record) == ["prompt", "text", "tokens", "logprob", "bytes", "stop_reason", "seed", "model"]
+    assert (record["prompt"], record["seed"], record["model"]) == ("The cat", 7, "tiny")
+    assert record["bytes"] == len(record["text"].encode())
+    assert record["logprob"] < 0 < record["tokens"]
+
+
+def test_n_completions_stand_on_a_line_each_with_the_seeds_that_follow(run, trained_model):
+    _, out, _ = run("complete", "The", "-m", trained_model, "-n", "3", "--until", "none", "--max-tokens", "40")
+    lines = out.splitlines()
+    assert len(lines) == 3
+    _, second, _ = run("complete", "The", "-m", trained_model, "--until", "none", "--max-tokens", "40", "--seed", "1")
+    assert lines[1] == second.removesuffix(b"\n").replace(b"\n", rb"\n")
+
+
+def test_a_stop_text_ends_the_completion_and_is_not_printed(run, trained_model):
+    options = ["The", "-m", trained_model, "--until", "none", "--max-tokens", "60"]
+    _, whole, _ = run("complete", *options)
+    stop = whole.decode()[8:11]
+    _, stopped, _ = run("complete", *options, "--stop", stop)
+    assert stopped.decode().removesuffix("\n") == whole.decode()[: whole.decode().index(stop)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--temperature", "-1"], "temperature must be between 0 and 100, not -1"),
+        (["--temperature", "nan"], "temperature must be between 0 and 100, not nan"),
+        (["--top-p", "0"], "top-p must be above 0 and at most 1, not 0"),
+        (["--max-tokens", "0"], "max-tokens must be between 1 and 1000000, not 0"),
+        (["--seed", str(2**70)], "seed must be between 0 and"),
+        (["--until", "noon"], "until must be one of word, line, sentence, paragraph, none"),
+        (["-n", "0"], "-n must be between 1 and 10000, not 0"),
+        (["--stop", ""], "a stop string must not be empty"),
+        (["--temperature", "warm"], "invalid value for '--temperature'"),
+        (["--nonsense"], "no such option: --nonsense"),
+    ],
+)
+def test_a_value_out_of_range_is_one_clear_line_and_exit_2(run, trained_model, options, message):
+    code, out, err = run("complete", "x", "-m", trained_model, *options)
+    assert (code, out) == (2, b"")
+    assert message in err
+    assert err.splitlines()[0].startswith("error: ")
+    assert len(err.splitlines()) <= 2
+
+
+def test_a_missing_model_says_how_to_make_one(run, tmp_path):
+    code, out, err = run("complete", "x", "-m", tmp_path / "none")
+    assert (code, out) == (4, b"")
+    assert "gru-complete train" in err
+    code, _, err = run("complete", "x", "-m", "novel")
+    assert (code, err.splitlines()[0]) == (4, "error: no model named 'novel'")
+
+
+def test_without_any_model_the_way_to_the_first_is_shown(run):
+    code, _, err = run("complete", "x")
+    assert code == 4
+    assert "gru-complete train CORPUS" in err
+
+
+def test_the_environment_names_the_model(run, trained_model, monkeypatch):
+    monkeypatch.setenv("GRU_COMPLETE_MODEL", str(trained_model))
+    assert run("complete", "x")[0] == 0
+
+
+def test_a_missing_file_is_an_input_error(run, trained_model, tmp_path):
+    code, _, err = run("complete", "-f", tmp_path / "none.txt", "-m", trained_model)
+    assert code == 3
+    assert "no such file" in err
+
+
+def test_a_prompt_that_is_no_utf8_is_continued_and_echoed_byte_for_byte(run, trained_model):
+    code, out, _ = run("complete", "-", "-m", trained_model, "--echo", stdin=b"\xff\x00 caf\xc3")
+    assert code == 0
+    assert out.startswith(b"\xff\x00 caf\xc3")
+
+
+def test_markup_and_token_names_in_a_prompt_are_ordinary_text(run, trained_model):
+    for prompt in ("[/foo] [red]", "<unk> </s> <0x0A> \u2581", "🧑🏽‍🚀 שלום"):
+        code, out, _ = run("complete", prompt, "-m", trained_model, "--echo")
+        assert code == 0
+        assert out.startswith(prompt.encode())
+
+
+def test_a_reader_that_leaves_is_no_error(trained_model):
+    process = start("complete", "x", "-m", trained_model, "--until", "none", "--max-tokens", "3000",
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    process.stdout.read(1)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
+    process.stderr.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_exit_5(trained_model):
+    with open("/dev/full", "wb") as full:
+        process = start("complete", "x", "-m", trained_model, stdout=full, stderr=subprocess.PIPE)
+        _, err = process.communicate()
+    assert process.returncode == 5
+    assert err == b"error: cannot write output: no space left on device\n"
+
+
+def test_a_closed_stdout_is_exit_5(trained_model):
+    command = " ".join([*GRU_COMPLETE, "complete", "x", "-m", str(trained_model), ">&-"])
+    result = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, check=False)
+    assert result.returncode == 5
+    assert result.stderr == b"error: standard output is closed\n"
+
+
+def test_a_latin_locale_and_no_colour_off_a_terminal(trained_model):
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"}
+    command = [*GRU_COMPLETE, "complete", "-m", str(trained_model), "--echo"]
+    result = subprocess.run(command, input="Ω ".encode(), capture_output=True, env=environment, check=True)
+    assert result.stdout.startswith("Ω ".encode())
+    assert b"\x1b" not in result.stdout + result.stderr
