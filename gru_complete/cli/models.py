@@ -46,7 +46,7 @@ def list_all(
             f"{record['num_parameters']:,}" if "num_parameters" in record else "",
             f"{record['bits_per_byte']:.3f}" if record.get("bits_per_byte") else "",
             f"{record['bytes'] / 1e6:.1f}",
-            Text(record.get("problem", "" if record.get("finished") else "unfinished")),
+            "damaged" if "problem" in record else "" if record["finished"] else "unfinished",
         )
     console.print_table(table)
 

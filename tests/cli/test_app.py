@@ -1,0 +1,85 @@
+import subprocess
+import sys
+
+import pytest
+
+from gru_complete.cli import app, complete
+from gru_complete.cli.console import Console, harmless
+
+COMMANDS = [["train"], ["complete"], ["eval"], ["models"], ["models", "list"], ["models", "show"], ["models", "remove"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(run, command):
+    code, out, err = run(*command, "--help")
+    assert (code, err) == (0, "")
+    assert f"gru-complete {' '.join(command)}" in out.decode()
+
+
+def test_the_version_is_printed(run):
+    code, out, _ = run("--version")
+    assert code == 0
+    assert out.startswith(b"gru-complete ")
+
+
+def test_an_unknown_command_is_exit_2(run):
+    code, out, err = run("compleet")
+    assert (code, out) == (2, b"")
+    assert "no such command 'compleet'" in err
+
+
+def test_an_unknown_colour_choice_is_exit_2(run):
+    assert run("--color", "mauve", "models", "list")[0] == 2
+
+
+def test_colour_only_when_asked_for_or_on_a_terminal(run, monkeypatch):
+    assert "\x1b" not in run("complete", "x")[2]
+    console = Console("always")
+    assert console.has_color(sys.stderr)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not Console("auto").has_color(sys.stderr)
+
+
+def test_a_bug_is_exit_70_without_a_traceback_unless_wanted(run, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("private text")
+
+    monkeypatch.setattr(complete, "read_text_so_far", broken)
+    monkeypatch.setattr("gru_complete.model_dir.find_model", lambda _: None)
+    code, _, err = run("complete", "x")
+    assert code == 70
+    assert "private text" not in err
+    assert "Traceback" not in err
+    monkeypatch.setenv("GRU_COMPLETE_DEBUG", "1")
+    assert "Traceback" in run("complete", "x")[2]
+
+
+def test_memory_that_runs_out_is_exit_5(run, monkeypatch):
+    def broken(_):
+        raise MemoryError
+
+    monkeypatch.setattr("gru_complete.model_dir.find_model", broken)
+    code, _, err = run("complete", "x")
+    assert (code, err) == (5, "error: out of memory\n")
+
+
+def test_what_could_steer_a_terminal_is_shown_as_an_escape():
+    assert harmless("a\x1b[31mb\tc\nd\r\x9b\u202e") == "a\\x1b[31mb\tc\nd\\r\\x9b\\u202e"
+    assert harmless("Ω", "latin-1") == "\\u03a9"
+
+
+def test_complete_loads_neither_torch_nor_pydantic(trained_model):
+    code = (
+        "import sys; from gru_complete.cli import app;"
+        f"app.run(['complete', 'The cat', '-m', {str(trained_model)!r}, '--temperature', '0.5']);"
+        "print([name for name in ('torch', 'pydantic', 'rich', 'tqdm', 'yaml') if name in sys.modules])"
+    )
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert output.splitlines()[-1] == "[]"
+
+
+def test_the_console_script_is_the_app(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["gru-complete", "--version"])
+    with pytest.raises(SystemExit) as caught:
+        app.main()
+    assert caught.value.code == 0

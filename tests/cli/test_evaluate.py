@@ -1,0 +1,91 @@
+import json
+import shutil
+
+import pytest
+
+
+def test_the_held_out_part_is_scored_when_no_corpus_is_given(run, trained_model):
+    code, out, err = run("eval", "-m", trained_model, "--json")
+    assert (code, err) == (0, "")
+    record = json.loads(out)
+    assert {"bits_per_byte", "nats_per_char", "perplexity", "num_bytes", "num_chars", "num_tokens"} <= set(record)
+    assert list(record["next_token"]) == ["top1", "top3", "top5"]
+    assert 0 < record["next_token"]["top1"] <= record["next_token"]["top3"] <= record["next_token"]["top5"] <= 1
+    manifest = json.loads((trained_model / "manifest.json").read_bytes())
+    assert record["num_bytes"] == manifest["metrics"]["held_out_bytes"]
+    assert record["bits_per_byte"] == pytest.approx(manifest["metrics"]["held_out_bits_per_byte"], rel=1e-5)
+
+
+def test_a_text_is_scored_whatever_its_source(run, trained_model, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("The cat ate the bird.\n" * 20)
+    _, from_file, _ = run("eval", path, "-m", trained_model, "--json")
+    _, from_pipe, _ = run("eval", "-", "-m", trained_model, "--json", stdin=path.read_bytes())
+    first, second = json.loads(from_file), json.loads(from_pipe)
+    assert first["num_bytes"] == 440
+    assert first["bits_per_byte"] == second["bits_per_byte"]
+
+
+def test_a_person_sees_a_table_without_colour_codes_in_a_pipe(run, trained_model):
+    _, out, _ = run("eval", "-m", trained_model)
+    assert "bits per byte" in out.decode()
+    assert b"\x1b" not in out
+
+
+def test_without_a_run_directory_a_text_is_asked_for(run, trained_model, tmp_path):
+    shutil.copytree(trained_model, tmp_path / "alone")
+    code, out, err = run("eval", "-m", tmp_path / "alone")
+    assert (code, out) == (2, b"")
+    assert "gru-complete eval held-out.txt" in err
+
+
+def test_pairs_are_scored_by_phenomenon_and_distance(run, trained_model, tmp_path):
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text(
+        json.dumps({"right": "The cat", "wrong": "zqx jvk", "phenomenon": "words", "distance": 3})
+        + "\n"
+        + json.dumps({"right": "vqz xjw kq", "wrong": "the dog", "phenomenon": "nonsense", "distance": 15})
+        + "\n"
+    )
+    code, out, _ = run("eval", "-m", trained_model, "--pairs", pairs, "--json")
+    assert code == 0
+    assert json.loads(out)["pairs"] == {
+        "accuracy": 0.5,
+        "pairs": 2,
+        "by_phenomenon": {"nonsense": {"accuracy": 0.0, "pairs": 1}, "words": {"accuracy": 1.0, "pairs": 1}},
+        "by_distance": {"1-5": {"accuracy": 1.0, "pairs": 1}, "11-20": {"accuracy": 0.0, "pairs": 1}},
+    }
+    _, table, _ = run("eval", "-m", trained_model, "--pairs", pairs)
+    assert "distance 11-20 words" in table.decode()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["nonsense", "[]", "{}", '{"right": "a", "wrong": "b", "phenomenon": "c"}',
+     '{"right": "a", "wrong": "a", "phenomenon": "c", "distance": 1}',
+     '{"right": 1, "wrong": "a", "phenomenon": "c", "distance": 1}',
+     '{"right": "b", "wrong": "a", "phenomenon": "c", "distance": -1}'],
+)  # fmt: skip
+def test_a_line_that_is_no_pair_is_named(run, trained_model, tmp_path, line):
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text('{"right": "a", "wrong": "b", "phenomenon": "c", "distance": 1}\n' + line + "\n")
+    code, _, err = run("eval", "-m", trained_model, "--pairs", pairs)
+    assert code == 3
+    assert "line 2" in err
+
+
+def test_a_missing_pairs_file_and_an_empty_one_are_input_errors(run, trained_model, tmp_path):
+    (tmp_path / "empty.jsonl").write_bytes(b"")
+    for name, part in (("none.jsonl", "no such file"), ("empty.jsonl", "holds no pairs")):
+        code, _, err = run("eval", "-m", trained_model, "--pairs", tmp_path / name)
+        assert code == 3
+        assert part in err
+
+
+def test_a_gpu_that_is_not_there_is_an_environment_error(run, trained_model, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, _, err = run("eval", "-m", trained_model, "--device", "cuda")
+    assert code == 5
+    assert "--device auto" in err
