@@ -66,7 +66,8 @@ class RecurrentCell(nn.Module):
             nn.init.xavier_uniform_(gate, generator=generator)
         for gate in self._gates_of(self.weight_h):
             nn.init.orthogonal_(gate, generator=generator)
-        self.bias.zero_()
+        for bias in (parameter for parameter in self.parameters() if parameter.ndim == 1):
+            bias.zero_()
         if chrono_length is not None and chrono_length < 3:
             message = f"chrono_length={chrono_length} is below 3"
             raise ValueError(message)
@@ -162,18 +163,6 @@ class GRUResetAfterCell(RecurrentCell):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
         self.bias_hidden = nn.Parameter(torch.zeros(hidden_size))
-
-    @torch.no_grad()
-    def reset_parameters(
-        self,
-        update_bias: float = -1.0,
-        chrono_length: int | None = None,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        """As the other cells; ``bias_hidden`` starts at zero."""
-        super().reset_parameters(update_bias, chrono_length, generator)
-        if hasattr(self, "bias_hidden"):  # not yet there when the parent's __init__ calls
-            self.bias_hidden.zero_()
 
     def step(self, products: Tensor, state: Tensor) -> Tensor:
         """See the class for the equations."""

@@ -194,6 +194,15 @@ def test_fresh_weights_are_a_function_of_the_seed(name):
 
 
 @every_cell
+def test_a_reset_leaves_nothing_of_the_old_parameters(name):
+    fresh, used = CELL_CLASSES[name](INPUT_SIZE, HIDDEN_SIZE), make_cell(name).float()
+    for cell in (fresh, used):
+        cell.reset_parameters(generator=torch.Generator().manual_seed(5))
+    for ours, theirs in zip(fresh.parameters(), used.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@every_cell
 def test_fresh_recurrent_weights_are_orthogonal_gate_by_gate(name):
     for gate in CELL_CLASSES[name](INPUT_SIZE, HIDDEN_SIZE).weight_h.split(HIDDEN_SIZE):
         torch.testing.assert_close(gate @ gate.t(), torch.eye(HIDDEN_SIZE))
