@@ -29,7 +29,12 @@ def complete(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Name or directory; default: $GRU_COMPLETE_MODEL, else the last trained."),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="Name or directory; default: $GRU_COMPLETE_MODEL, else the last trained.",
+        ),
     ] = None,
     number: Annotated[int, typer.Option("-n", help="How many completions, one per line.", metavar="N")] = 1,
     max_tokens: Annotated[int, typer.Option(help="The most tokens to write.", metavar="N")] = DEFAULTS.max_tokens,

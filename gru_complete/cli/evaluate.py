@@ -25,7 +25,8 @@ def evaluate(
         typer.Argument(help="Text to score; default: the held-out part of the training corpus.", metavar="[CORPUS]..."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Name or directory; default: the one trained last.")
+        str | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="Name or directory; default: the one trained last."),
     ] = None,
     pairs: Annotated[
         Path | None,

@@ -30,10 +30,11 @@ BAR_FORMAT = "{percentage:3.0f}% |{bar:20}| {n_fmt}/{total_fmt}, {remaining} lef
 def train(
     context: typer.Context,
     corpus: Annotated[
-        list[str], typer.Argument(help="Text files, directories, or '-' for standard input.", metavar="CORPUS...")
+        list[str], typer.Argument(help="Text files, directories, or '-' for standard input.", metavar="CORPUS")
     ],
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Name or directory; default: the corpus's name.")
+        str | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="Name or directory; default: the corpus's name."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="Settings in YAML, see configs/.", metavar="FILE")
