@@ -81,11 +81,13 @@ class DocumentReader:
             start = offset - pending
             if "\0" in text:
                 position = start + len(text[: text.index("\0")].encode(self.encoding))
-                raise self._refused(f"it looks binary (NUL at byte {position})", head)
+                raise self._refused(f"it looks binary (NUL at byte {position})", _utf16_by_its_nuls(head))
             if fault is not None:
                 place = f"at byte {start + fault.start} (line {line + text.count(chr(10))})"
                 value = f"0x{fault.object[fault.start]:02x}"
-                raise self._refused(f"not valid {self.encoding.upper()[:6]} {place}: {value}", head)
+                raise self._refused(
+                    f"not valid {self.encoding.upper()[:6]} {place}: {value}", _utf16_by_its_nuls(head) or "LATIN1"
+                )
             offset += len(block)
             line += text.count("\n")
             yield text
@@ -103,10 +105,10 @@ class DocumentReader:
                 return mark
         return b""
 
-    def _refused(self, problem: str, head: bytes) -> CorpusError:
+    def _refused(self, problem: str, likely_encoding: str | None) -> CorpusError:
         hint = None
-        if self.encoding == "utf-8":
-            command = self._pipe(f"iconv -f {_likely_encoding(head)} -t UTF-8 {{}}")
+        if self.encoding == "utf-8" and likely_encoding:
+            command = self._pipe(f"iconv -f {likely_encoding} -t UTF-8 {{}}")
             hint = f"if it is text in another encoding: {command}"
         return CorpusError(f"corpus '{shown_source(self.name)}': {problem}", hint=hint)
 
@@ -122,10 +124,9 @@ def shown_source(name: str) -> str:
     return "standard input" if name == "-" else shown(name)
 
 
-def _likely_encoding(head: bytes) -> str:
-    """UTF-16 of Latin letters has a NUL in every second byte; else any single-byte encoding will do as an example."""
+def _utf16_by_its_nuls(head: bytes) -> str | None:
+    """The kind of UTF-16 this may be: of Latin letters, it has a NUL in every second byte."""
     sample = head[:4096]
-    half = max(len(sample) // 2, 1)
-    if sample[1::2].count(0) > 0.3 * half:
+    if sample[1::2].count(0) > 0.3 * len(sample[1::2]):
         return "UTF-16LE"
-    return "UTF-16BE" if sample[::2].count(0) > 0.3 * half else "LATIN1"
+    return "UTF-16BE" if sample[::2].count(0) > 0.3 * len(sample[::2]) else None

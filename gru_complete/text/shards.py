@@ -6,7 +6,7 @@ The stream is ``DE doc1 DE doc2 ... DE``, DE being the document end: each one en
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -112,19 +112,28 @@ def read_shard(path: Path) -> tuple[Tokens, ShardHeader]:
     return tokens, header
 
 
+def documents(stream: Tokens) -> list[Tokens]:
+    """The documents of a stream as views, each with the document ends before and after it.
+
+    A last document that was cut off, so that no document end follows it, is one too.
+    """
+    ends = np.flatnonzero(stream == DOCUMENT_END)
+    if ends[-1] != len(stream) - 1:
+        ends = np.append(ends, len(stream) - 1)
+    return [stream[start : stop + 1] for start, stop in zip(ends[:-1], ends[1:], strict=True)]
+
+
 _HINT = "remove the run directory and train again"
 
 
 def _read_header(path: Path) -> ShardHeader:
-    values: dict[str, Any] = files.strict_json(
-        files.read_regular_file(path, max_bytes=_MAX_HEADER_BYTES), name=str(path)
-    )
+    data = files.read_regular_file(path, max_bytes=_MAX_HEADER_BYTES)
+    values = files.strict_json(data, name=str(path))
     kinds = get_type_hints(ShardHeader)
-    if set(values) != {field.name for field in fields(ShardHeader)}:
+    if values.keys() != kinds.keys() or any(type(value) is not kinds[name] for name, value in values.items()):
         raise ModelError(f"{shown(path)} does not have the fields of a shard's header", hint=_HINT)
-    wrong = [name for name, value in values.items() if type(value) is not kinds[name] or value in (-1, "")]
     header = ShardHeader(**values)
-    if wrong or header.dtype not in _DISK_DTYPES or not 0 <= header.num_documents < header.num_tokens:
+    if header.dtype not in _DISK_DTYPES or not 0 <= header.num_documents < header.num_tokens:
         raise ModelError(f"{shown(path)} is damaged: a value is not possible", hint=_HINT)
     return header
 
@@ -142,14 +151,3 @@ class _TextCount:
             codes = np.frombuffer(block, np.uint8)
             self.num_chars += int(np.count_nonzero(codes & 0xC0 != 0x80))  # bytes that begin a character
             yield block
-
-
-def documents(stream: Tokens) -> list[Tokens]:
-    """The documents of a stream as views, each with the document ends before and after it.
-
-    A last document that was cut off, so that no document end follows it, is one too.
-    """
-    ends = np.flatnonzero(stream == DOCUMENT_END)
-    if ends[-1] != len(stream) - 1:
-        ends = np.append(ends, len(stream) - 1)
-    return [stream[start : stop + 1] for start, stop in zip(ends[:-1], ends[1:], strict=True)]

@@ -8,10 +8,8 @@ alone: so the ids of a text do not depend on how it is cut into blocks, and a se
 """
 
 import hashlib
-import math
 import os
 import re
-import struct
 import subprocess
 import sys
 from array import array
@@ -161,10 +159,7 @@ class _PackedIds(dict[bytes, bytes]):
 
 # ---------------------------------------------------------------------------------------- checking a model
 
-_UNIGRAM = 1
-_NORMAL, _UNKNOWN, _BYTE = 1, 2, 6
 _BYTE_NAMES = [f"<0x{value:02X}>" for value in range(256)]
-_TOO_FEW = f"the tokenizer model has fewer than {FIRST_PIECE} pieces"
 
 
 def _checked_piece_names(model_bytes: bytes) -> list[str]:
@@ -173,53 +168,60 @@ def _checked_piece_names(model_bytes: bytes) -> list[str]:
     SentencePiece checks less (a normaliser's character map is a program of its own), so it gets the bytes afterwards.
     Field numbers are those of sentencepiece_model.proto.
     """
-    pieces: list[tuple[str, int]] = []
+    pieces: list[bytes] = []
     specs: dict[int, dict[int, int | bytes]] = {}
     try:
         for number, value in _fields(model_bytes):
-            if number == 1:
-                pieces.append(_checked_piece(_message(value)))
-                if len(pieces) > MAX_PIECES:
-                    raise ValueError(f"more than {MAX_PIECES} pieces")
+            if number == 1 and isinstance(value, bytes) and len(pieces) < MAX_PIECES:
+                pieces.append(value)
             elif number in (2, 3) and number not in specs:
                 specs[number] = _message(value)
             else:
                 raise ValueError(f"field {number} is not expected")
-        names = [name for name, _ in pieces]
-        kinds = [kind for _, kind in pieces]
-        _require(kinds[:FIRST_PIECE] == [_UNKNOWN] + [_BYTE] * 256, "the unknown piece and 256 bytes come first")
-        _require(names[1:FIRST_PIECE] == _BYTE_NAMES, "the byte pieces are in order")
-        _require(all(kind == _NORMAL for kind in kinds[FIRST_PIECE:]), "there are no control or user-defined pieces")
-        _require(len(set(names)) == len(names), "no piece stands twice")
-        trainer, normalizer = specs.get(2, {}), specs.get(3, {})
-        _require(trainer.get(3) == _UNIGRAM, "it is a unigram model")
-        _require(trainer.get(35) == 1, "it falls back to bytes")
-        _require(trainer.get(24, 0) == 0, "white space comes before the word")
-        _require(normalizer.get(1) == b"identity" and not normalizer.get(2), "the normaliser is 'identity'")
-        _require(normalizer.get(3) == 0, "it adds no space")
-        _require(normalizer.get(4) == 0, "it removes no spaces")
-        _require(normalizer.get(5, 1) == 1 and not set(normalizer) - {1, 2, 3, 4, 5}, "it only marks spaces")
+        _check_trainer(specs.get(2, {}))
+        _check_normalizer(specs.get(3, {}))
+        return _checked_names(pieces)
     except ValueError as error:
         raise ModelError(f"the tokenizer model is damaged or not ours: {error}") from None
+
+
+def _check_trainer(fields: dict[int, int | bytes]) -> None:
+    _require(fields.get(3) == 1, "it is a unigram model")
+    _require(fields.get(24, 0) == 0, "white space comes before the word")
+    _require(fields.get(35) == 1, "it falls back to bytes")
+
+
+def _check_normalizer(fields: dict[int, int | bytes]) -> None:
+    _require(fields.get(1) == b"identity" and fields.get(2, b"") == b"", "the normaliser changes nothing")
+    _require(fields.get(3) == 0, "it adds no space")
+    _require(fields.get(4) == 0, "it removes no space")
+    _require(fields.get(5, 1) == 1 and not set(fields) - {1, 2, 3, 4, 5}, "it does nothing but mark spaces")
+
+
+def _checked_names(pieces: list[bytes]) -> list[str]:
+    """The names in pieces, each serialised as a name, a score and, unless it is a normal piece, a kind."""
+    names, scores, kinds = [], [], []
+    for piece in pieces:
+        end = 2 + piece[1] if len(piece) > 1 else 2
+        _require(piece[:1] == b"\x0a" and piece[end : end + 1] == b"\x15", "a piece has a name and a score")
+        names.append(piece[2:end].decode("utf-8"))
+        scores.append(piece[end + 1 : end + 5])
+        kinds.append(piece[end + 5 :])
+    _require(
+        kinds == [b"\x18\x02", *[b"\x18\x06"] * 256, *[b""] * (len(pieces) - FIRST_PIECE)], "normal pieces follow bytes"
+    )
+    _require(names[1:FIRST_PIECE] == _BYTE_NAMES, "the bytes are in order")
+    _require(len(set(names)) == len(names), "no piece stands twice")
+    lengths = set(map(len, names))
+    _require(min(lengths) > 0 and max(lengths) <= MAX_PIECE_CHARS, "a piece is neither empty nor too long")
+    _require(not set("".join(names)) & set("\0\t "), "a piece has no NUL and writes spaces and tabs as marks")
+    _require(bool(np.isfinite(np.frombuffer(b"".join(scores), "<f4")).all()), "scores are finite")
     return names
 
 
 def _require(holds: bool, rule: str) -> None:
     if not holds:
-        raise ValueError(f"a rule is broken: {rule}")
-
-
-def _checked_piece(fields: dict[int, int | bytes]) -> tuple[str, int]:
-    """Name and kind of one piece."""
-    data, score, kind = fields.get(1, b""), fields.get(2, b"\0\0\0\0"), fields.get(3, _NORMAL)
-    if not (isinstance(data, bytes) and isinstance(score, bytes) and len(score) == 4 and isinstance(kind, int)):
-        raise ValueError("a piece has fields of the wrong type")
-    name = data.decode("utf-8")
-    if not 1 <= len(name) <= MAX_PIECE_CHARS or set(name) & set("\0\t ") or set(fields) - {1, 2, 3}:
-        raise ValueError("a piece is empty, too long or not allowed")
-    if not math.isfinite(struct.unpack("<f", score)[0]):
-        raise ValueError("a piece has a score that is not finite")
-    return name, kind
+        raise ValueError(f"this does not hold: {rule}")
 
 
 def _message(data: int | bytes) -> dict[int, int | bytes]:
@@ -337,6 +339,10 @@ def train_tokenizer(sample: Iterable[bytes], *, vocab_size: int, work_dir: Path)
             model_bytes, complaint = _feed(process, sample)
         except BaseException:
             process.kill()
+            process.wait()  # `with` does not, after Ctrl-C
+            if process.stdin is not None:
+                with suppress(BrokenPipeError):  # `with` would raise it instead
+                    process.stdin.close()
             raise
     if process.returncode < 0:
         raise EnvironmentFailure(

@@ -13,6 +13,7 @@ from gru_complete.text.tokenizer import FIRST_PIECE, REFUSED_SAMPLE, SPACE_MARK,
 
 NUM_THREADS = 2  # fixed: sums in another order would give another vocabulary on another machine
 MAX_WORDS = 50_000
+ALPHABET_SHARE = 0.9995  # of the text; rarer characters stay bytes
 # The two marks, the character for which SentencePiece drops a sentence (U+2585), NUL and bytes that are no UTF-8.
 _NOT_FOR_TRAINING = re.compile(f"[{SPACE_MARK}{TAB_MARK}\u2585\0\udc80-\udcff]+")
 _SOURCE_PLACE = re.compile(r"^.*?\.cc\(\d+\)\s*(\[.*?\])?\s*", re.DOTALL)
@@ -21,20 +22,17 @@ _SOURCE_PLACE = re.compile(r"^.*?\.cc\(\d+\)\s*(\[.*?\])?\s*", re.DOTALL)
 def train(text: bytes, vocab_size: int) -> bytes:
     """Train a unigram model with ``vocab_size`` pieces besides the bytes and the document end, or as many as it can.
 
-    Every segment is a word of its own: what encoding will never join, training does not join either. Only the
-    ``MAX_WORDS`` most frequent ones are used: the time grows with their number, and the others teach little.
+    Every segment is a word of its own: what encoding will never join, training does not join either.
     """
-    counts = Counter(_words(text))
-    table = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_WORDS]
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=(f"{word}\t{count}" for word, count in table),
+        sentence_iterator=_rows(_word_table(text, vocab_size)),
         input_format="tsv",
         model_writer=model,
         model_type="unigram",
         vocab_size=vocab_size + FIRST_PIECE,
         hard_vocab_limit=False,
-        character_coverage=_character_coverage(table, vocab_size),
+        character_coverage=1.0,
         normalization_rule_name="identity",
         add_dummy_prefix=False,
         remove_extra_whitespaces=False,
@@ -51,23 +49,52 @@ def train(text: bytes, vocab_size: int) -> bytes:
     return model.getvalue()
 
 
-def _words(text: bytes) -> Iterator[str]:
-    for segment in segments(text):
-        word = segment.decode("utf-8", "surrogateescape")
-        yield from filter(None, (part.replace("\t", TAB_MARK) for part in _NOT_FOR_TRAINING.split(word)))
+def _word_table(text: bytes, vocab_size: int) -> list[tuple[str, int]]:
+    """Words and how often they occur, the most frequent first.
 
-
-def _character_coverage(table: list[tuple[str, int]], vocab_size: int) -> float:
-    """The share of the text whose characters get pieces of their own; the rarest, and what does not fit, stay bytes.
-
-    SentencePiece takes the most frequent characters until their share is reached, and fails when they do not fit.
+    They are cut at characters that stay bytes: the rarest, and those for which half of the vocabulary has no room. Only
+    the first ``MAX_WORDS`` are kept: the time grows with their number, and the others teach little.
     """
-    counts: Counter[str] = Counter()
-    for word, count in table:
+    words = Counter(word for segment in segments(text) for word in _clean_words(segment))
+    chars: Counter[str] = Counter()
+    for word, count in words.items():
         for char in word:
-            counts[char] += count
-    frequent = sum(count for _, count in counts.most_common(max(vocab_size // 2, 1)))
-    return min(0.9995, (frequent - 0.5) / max(sum(counts.values()), 1))
+            chars[char] += count
+    wanted = ALPHABET_SHARE * sum(chars.values())
+    alphabet = ""
+    for char, count in chars.most_common(max(vocab_size // 2, 1)):
+        if wanted > 0:
+            alphabet += char
+        wanted -= count
+    known = re.compile(f"[{re.escape(alphabet)}]+") if alphabet else _NOT_FOR_TRAINING
+    table: Counter[str] = Counter()
+    for word, count in words.items():
+        for part in known.findall(word):
+            table[part] += count
+    return sorted(table.items(), key=lambda item: (-item[1], item[0]))[:MAX_WORDS]
+
+
+def _clean_words(segment: bytes) -> Iterator[str]:
+    word = segment.decode("utf-8", "surrogateescape")
+    return (part.replace("\t", TAB_MARK) for part in _NOT_FOR_TRAINING.split(word) if part)
+
+
+def _rows(table: list[tuple[str, int]]) -> Iterator[str]:
+    """The table as SentencePiece reads it: a text and how often it occurs, no word counted more or less than it is.
+
+    Only what is followed by different characters can become a piece (a node of the suffix tree). A word that repeats
+    therefore stands once before another that begins with a space, at which SentencePiece cuts, and once at an end.
+    """
+    left = dict(table)
+    followers = (word for word, count in table if re.match(r" \S", word) for _ in range(count // 2))
+    for word, count in table:
+        if count > 1 and (follower := next(followers, None)):
+            left[word] -= 1
+            left[follower] -= 1
+            yield f"{word}{follower}\t1"
+    for word, count in left.items():
+        if count:
+            yield f"{word}\t{count}"
 
 
 def main() -> int:
