@@ -117,7 +117,7 @@ class Grammar:
     """``table.column`` to the phenomenon that its rows contrast."""
 
 
-_PATTERN = re.compile(r"\[(?:([aAs]):)?(\w+)\]|\{(\w+)(?:([:=.])(\w+))?(!)?\w*\}")
+_PATTERN = re.compile(r"\[(?:([aAsdgl]):)?(\w+)\]|\{(\w+)(?:([:=.])(\w+))?(!)?\w*\}")
 
 
 class _Compiler:
@@ -220,12 +220,13 @@ class _Compiler:
         texts, weights = [], []
         for entry in _split(self._lines("words", name)):
             word, _, weight = entry.partition("*")
-            singular, _, plural = word.replace("_", " ").partition("/")
+            base, _, irregular = word.replace("_", " ").partition("/")
             weights.append(int(weight or 1))
-            if form == "s":
-                texts.append(plural or _plural(singular))
-            else:
-                texts.append(f"{_indefinite_article(singular)} {singular}" if form == "a" else singular)
+            if form == "a":
+                base = f"{_indefinite_article(base)} {base}"
+            elif form:
+                base = irregular or _inflected(base, form)
+            texts.append(base)
         if len(set(texts)) < len(texts):
             twice = sorted({text for text in texts if texts.count(text) > 1})
             raise UsageError(f"the grammar's list {name} says {', '.join(twice)} twice")
@@ -250,18 +251,26 @@ def _capitalised(pattern: str) -> str:
     """The pattern with its first letter a capital, in whatever reference that letter stands."""
     if match := re.match(r"\{\w+:\w+!?\w*\}", pattern):  # a silent choice
         return match[0] + _capitalised(pattern[match.end() :])
-    if match := re.match(r"\[a:|\[s:|\[|\{\w+\.|", pattern):
+    if match := re.match(r"\[a:|\[[sdgl]:|\[|\{\w+\.|", pattern):
         start = match.end() if match[0] != "[a:" else 1
         return pattern[:start] + pattern[start : start + 1].upper() + pattern[start + 1 :]
     return pattern
 
 
-def _plural(singular: str) -> str:
-    if singular.endswith(("s", "x", "ch", "sh", "z")):
-        return singular + "es"
-    if singular.endswith("y") and singular[-2] not in "aeiou":
-        return singular[:-1] + "ies"
-    return singular + "s"
+_ENDINGS = {
+    "s": ((r"(s|x|z|ch|sh)$", r"\1es"), (r"([^aeiou])y$", r"\1ies"), (r"$", "s")),
+    "d": ((r"e$", "ed"), (r"([^aeiou])y$", r"\1ied"), (r"$", "ed")),
+    "g": ((r"([^e])e$", r"\1ing"), (r"$", "ing")),
+    "l": ((r"([^aeiou])le$", r"\1ly"), (r"(\w{3})y$", r"\1ily"), (r"ic$", "ically"), (r"ll$", "lly"), (r"$", "ly")),
+}
+
+
+def _inflected(word: str, form: str) -> str:
+    """Plural or third person (s), past (d), -ing (g), adverb (l): the first ending that fits."""
+    for ending, replacement in _ENDINGS[form]:
+        if re.search(ending, word):
+            return re.sub(ending, replacement, word, count=1)
+    return word
 
 
 def _indefinite_article(word: str) -> str:
@@ -565,7 +574,9 @@ def _contrasts(
             if isinstance(other, Say) and distance <= DISTANCE_BUCKETS[-1]:
                 sentence_end = mention.end + len(sentences(article[mention.end :] + " ")[0])
                 rest = article[mention.end : sentence_end]
-                again = (m for m in mentions if m.variable == mention.variable and mention.end <= m.start < sentence_end)
+                again = (
+                    m for m in mentions if m.variable == mention.variable and mention.end <= m.start < sentence_end
+                )
                 if len(rest.split()) > 4 or any(again):  # noise to both scores, or a second word against the wrong one
                     rest = ""
                 before = article[: mention.start]
