@@ -125,6 +125,12 @@ def test_words_are_learnt_also_where_nothing_varies_after_them():
     assert {b"git", b" commit", b" push", b"make", b"ls"} <= set(tokenizer.pieces)
 
 
+def test_a_text_of_ever_new_words_takes_bounded_memory(monkeypatch):
+    monkeypatch.setattr(tokenizer_child, "MAX_WORDS", 3)
+    text = b"often often twice" + b"".join(b" w%03d" % number for number in range(500)) + b" twice often"
+    assert tokenizer_child._word_table(text, 100) == [(" often", 2), (" twice", 2), (" w000", 1)]
+
+
 def test_no_word_is_counted_more_or_less_than_it_is():
     table = [(" a", 7), ("b", 5), (" c", 4), ("\nd", 2), (" e", 1)]
     counts = dict.fromkeys(dict(table), 0)
