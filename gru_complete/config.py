@@ -50,7 +50,7 @@ class TokenizerConfig(Section):
         description="pieces, not counting the 256 single bytes; fewer if the text is small",
     )
     sample_bytes: int = Field(
-        default=8_000_000, ge=10_000, description="the most text that the tokenizer is trained on"
+        default=2_500_000, ge=10_000, description="the most text that the tokenizer is trained on"
     )
 
 

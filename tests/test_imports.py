@@ -25,6 +25,7 @@ LAYERS = [
     "runtime",
     "evaluation",
     "cli",
+    "__main__",
 ]
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 

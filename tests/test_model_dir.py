@@ -20,7 +20,8 @@ from gru_complete import files, model_dir
 from gru_complete.errors import BusyError, ModelError, UsageError
 from gru_complete.files import sha256_hex
 from gru_complete.model_dir import Architecture, load_model
-from gru_complete.text.tokenizer import Tokenizer, train_tokenizer
+from gru_complete.text.tokenizer import Tokenizer
+from gru_complete.text.tokenizer_training import train_tokenizer
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="POSIX file types and signals")
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import sentencepiece
 
-from gru_complete.text.tokenizer import FIRST_PIECE, REFUSED_SAMPLE, SPACE_MARK, TAB_MARK, segments
+from gru_complete.text.tokenizer import FIRST_PIECE, SPACE_MARK, TAB_MARK, segments
 
+REFUSED_SAMPLE = 3  # the exit code when SentencePiece says no
 NUM_THREADS = 2  # fixed: sums in another order would give another vocabulary on another machine
 MAX_WORDS = 100_000
 ALPHABET_SHARE = 0.9995  # of the text; rarer characters stay bytes

@@ -17,7 +17,8 @@ from gru_complete.config import DataConfig, TokenizerConfig
 from gru_complete.errors import CorpusError, ModelError
 from gru_complete.text import corpus
 from gru_complete.text.shards import ShardHeader, read_shard, write_shard
-from gru_complete.text.tokenizer import Tokenizer, sample_blocks, train_tokenizer
+from gru_complete.text.tokenizer import Tokenizer
+from gru_complete.text.tokenizer_training import sample_blocks, train_tokenizer
 from gru_complete.training.batches import TokenArray
 from gru_complete.training.events import Event, Working
 from gru_complete.training.plan import automatic_vocab_size
@@ -84,15 +85,18 @@ def prepare(
     )
     yield Working("training the tokenizer")
     num_bytes = sum(end - start for start, end in split.training)
+
+    def sample() -> Iterator[bytes]:
+        return sample_blocks(spool_path, split.training, max_bytes=settings.sample_bytes)
+
     model_bytes = train_tokenizer(
-        sample_blocks(spool_path, split.training, max_bytes=settings.sample_bytes),
+        sample(),
         vocab_size=settings.vocab_size or automatic_vocab_size(num_bytes),
         work_dir=run_dir,
     )
     tokenizer = Tokenizer(model_bytes)
     files.write_file(run_dir / TOKENIZER_FILE, model_bytes)
-    blocks = (block for start, end in split.training for block in corpus.read_blocks(spool_path, start, end))
-    facts = {"abbreviations": corpus.find_abbreviations(blocks)}
+    facts = {"abbreviations": corpus.find_abbreviations(sample())}
     files.write_file(run_dir / TEXT_FACTS_FILE, json.dumps(facts).encode())
 
     yield Working("cutting the text into tokens")

@@ -12,15 +12,9 @@ from hypothesis import strategies as st
 
 from gru_complete.errors import CorpusError, EnvironmentFailure, ModelError
 from gru_complete.text import tokenizer as tokenizer_module
-from gru_complete.text import tokenizer_child
-from gru_complete.text.tokenizer import (
-    DOCUMENT_END,
-    FIRST_PIECE,
-    Tokenizer,
-    sample_blocks,
-    segments,
-    train_tokenizer,
-)
+from gru_complete.text import tokenizer_child, tokenizer_training
+from gru_complete.text.tokenizer import DOCUMENT_END, FIRST_PIECE, Tokenizer, segments
+from gru_complete.text.tokenizer_training import sample_blocks, train_tokenizer
 
 SAMPLE = (
     b"Mr Watson goes to Paris, and Mrs Watson goes to Rome.\n\nThe dog went there in 1895.\n"
@@ -302,7 +296,7 @@ def test_a_sample_is_all_of_a_short_text_and_spread_over_a_long_one(tmp_path, mo
     assert b"".join(sample_blocks(path, [(0, 60), (120, 180)], max_bytes=120)) == b"".join(
         b"w%04d " % number for number in [*range(10), *range(20, 30)]
     )
-    monkeypatch.setattr(tokenizer_module, "_SAMPLE_PIECE_BYTES", 100)
+    monkeypatch.setattr(tokenizer_training, "_SAMPLE_PIECE_BYTES", 100)
     blocks = list(sample_blocks(path, [(0, 30_000), (30_000, 60_000)], max_bytes=1000))
     assert len(blocks) == 10
     assert 800 < sum(map(len, blocks)) <= 1000

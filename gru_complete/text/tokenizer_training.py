@@ -1,0 +1,114 @@
+"""Training a tokenizer: a bounded sample of the text goes to a child process, a SentencePiece model comes back."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import gru_complete
+from gru_complete.errors import CorpusError, EnvironmentFailure
+from gru_complete.files import shown
+from gru_complete.text.corpus import Range, read_blocks
+from gru_complete.text.tokenizer_child import REFUSED_SAMPLE
+
+_SAMPLE_PIECE_BYTES = 1 << 16
+
+
+def sample_blocks(path: Path, ranges: Sequence[Range], *, max_bytes: int) -> Iterator[bytes]:
+    """Read at most ``max_bytes`` of the ranges of a spool, spread evenly, in their order.
+
+    All of it if it is that short; else pieces of 64 KiB at equal distances, cut at white space where there is any.
+    """
+    total = sum(end - start for start, end in ranges)
+    if total <= max_bytes:
+        for start, end in ranges:
+            yield from read_blocks(path, start, end)
+        return
+    piece_bytes = min(_SAMPLE_PIECE_BYTES, max_bytes)
+    num_pieces = max_bytes // piece_bytes
+    wanted = (total * index // num_pieces for index in range(num_pieces))
+    place, passed = next(wanted), 0
+    for start, end in ranges:
+        while place < passed + end - start:
+            first = start + place - passed
+            yield _whole_words(b"".join(read_blocks(path, first, min(first + piece_bytes, end))))
+            place = next(wanted, total)
+        passed += end - start
+
+
+def _whole_words(data: bytes) -> bytes:
+    """Drop the words that the ends of a piece may have cut."""
+    inner = re.search(rb"\s.*(?=\s)", data, re.DOTALL)
+    return inner[0] if inner else data
+
+
+def train_tokenizer(sample: Iterable[bytes], *, vocab_size: int, work_dir: Path) -> bytes:
+    """Train a SentencePiece unigram model in a child process, which is killed if anything happens here.
+
+    SentencePiece ignores Ctrl-C and may exhaust the memory; neither is then ours. The sample goes through a pipe.
+
+    Args:
+        sample: the text to learn from.
+        vocab_size: pieces besides the 256 bytes and the document end; fewer if the sample does not have as many.
+        work_dir: where the child runs, so that it imports nothing from the user's directory.
+
+    Returns:
+        A model for ``Tokenizer``; the same for the same sample and size on every machine of one kind.
+
+    Raises:
+        CorpusError: SentencePiece can make nothing of the sample.
+        EnvironmentFailure: the child was killed or could not run.
+    """
+    package_parent = str(Path(gru_complete.__file__).resolve().parent.parent)
+    search_path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), package_parent]))
+    command = [sys.executable, "-m", "gru_complete.text.tokenizer_child", str(vocab_size)]
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=work_dir,
+            env={**os.environ, "PYTHONPATH": search_path},
+            start_new_session=True,  # Ctrl-C reaches us alone
+        )
+    except OSError as error:
+        raise EnvironmentFailure(f"the tokenizer training cannot start: {error.strerror}") from error
+    with process:
+        try:
+            model_bytes, complaint = _feed(process, sample)
+        except BaseException:
+            process.kill()
+            process.wait()  # `with` does not, after Ctrl-C
+            if process.stdin is not None:
+                with suppress(BrokenPipeError):  # `with` would raise it instead
+                    process.stdin.close()
+            raise
+    if process.returncode < 0:
+        raise EnvironmentFailure(
+            f"tokenizer training was killed (signal {-process.returncode}, likely memory)",
+            hint="lower tokenizer.sample_bytes",
+        )
+    if process.returncode:
+        reason = shown(complaint.decode("utf-8", "replace").strip().rpartition("\n")[2])[:200]
+        if process.returncode == REFUSED_SAMPLE:
+            raise CorpusError(f"no tokenizer can be made of this text: {reason}")
+        raise EnvironmentFailure(f"tokenizer training failed: {reason}")
+    return model_bytes
+
+
+def _feed(process: "subprocess.Popen[bytes]", blocks: Iterable[bytes]) -> tuple[bytes, bytes]:
+    """Give a process its input and collect what it says, looking up now and then so that Ctrl-C works on every system.
+
+    ``communicate`` with both input and a timeout is no help: called again after the timeout, it sends nothing more.
+    """
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # the child is dead, and its exit code says why
+        for block in blocks:
+            process.stdin.write(block)
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=0.2)
