@@ -72,8 +72,8 @@ class LanguageModel(nn.Module):
         projected = embedding_size != hidden_size
         self.projection = nn.Parameter(torch.empty(embedding_size, hidden_size)) if projected else None
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
-        # Rows of length about 3. As output weights they must not make a fresh model sure of anything, which asks for small
-        # ones (length 1 is usual); but the first cell sees them too, and learns sooner where they move its gates.
+        # Rows of length about 3. As output weights they must not make a fresh model sure of anything, which asks for
+        # small ones (length 1 is usual); but the first cell sees them too, and learns sooner where they move its gates.
         nn.init.normal_(self.embedding, std=3 * embedding_size**-0.5)
         if self.projection is not None:
             nn.init.xavier_uniform_(self.projection)
