@@ -49,7 +49,7 @@ _MAX_BYTES = {
 _MAX_SIZES = {"vocab_size": 70_000, "embedding_size": 8192, "hidden_size": 8192, "num_layers": 16}
 _MAX_PARAMETERS = 200_000_000
 _TOKENIZER_FLAGS = {"kind": "sentencepiece", "document_end": 0, "first_piece": 257}
-_READ_ATTEMPTS = 10
+_READ_ATTEMPTS = 100  # each but the first follows a replacement of the model while it was read
 _TRAIN_HINT = "train one with: gru-complete train CORPUS"
 
 Weights = Mapping[str, NDArray[np.float32]]
@@ -246,7 +246,7 @@ def load_model(path: Path) -> Model:
         try:
             return _load_once(path)
         except ModelError:
-            if _identity(path) == seen:
+            if seen is not None and _identity(path) == seen:
                 raise
     return _load_once(path)
 
