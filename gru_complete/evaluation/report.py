@@ -9,8 +9,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from gru_complete.errors import ModelError, UsageError
@@ -18,9 +16,7 @@ from gru_complete.files import shown
 from gru_complete.model_dir import Model, run_dir_of
 from gru_complete.nn.language_model import LanguageModel, load_weights
 from gru_complete.nn.scoring import TokenScores, score_tokens
-from gru_complete.text.shards import ShardHeader, documents, read_shard
-
-TokenIds = npt.NDArray[np.integer[Any]]
+from gru_complete.text.shards import ShardHeader, TokenIds, documents, read_shard
 
 
 @dataclass(frozen=True)

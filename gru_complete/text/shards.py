@@ -17,6 +17,8 @@ from gru_complete.errors import ModelError
 from gru_complete.files import shown
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer, Tokens
 
+TokenIds = np.ndarray[Any, np.dtype[np.integer[Any]]]
+
 _MAX_HEADER_BYTES = 1 << 16
 _CHECK_TOKENS = 1 << 22
 _DISK_DTYPES: dict[str, np.dtype[np.unsignedinteger[Any]]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
@@ -112,7 +114,7 @@ def read_shard(path: Path) -> tuple[Tokens, ShardHeader]:
     return tokens, header
 
 
-def documents(stream: Tokens) -> list[Tokens]:
+def documents(stream: TokenIds) -> list[TokenIds]:
     """The documents of a stream as views, each with the document ends before and after it.
 
     A last document that was cut off, so that no document end follows it, is one too.
