@@ -25,7 +25,9 @@ from gru_complete.nn.language_model import LanguageModel
 from gru_complete.training.batches import Batches, TokenArray, derived_seed
 from gru_complete.training.learner import Learner
 
-PROBE_SECONDS = 2.0
+PROBE_SECONDS = 3.0
+PROBED_DROPOUT = 0.1  # any: it costs the same
+NARROWEST = 64  # the width under which no machine is too slow
 MIN_STEPS = 300  # fewer updates than this teach a wide network less than a narrow one with more
 WIDTH_WITHOUT_MINUTES = 256
 LOOKS_OVERHEAD = 1.04  # looks at the tuning part and saves, as a share of the steps' time
@@ -127,32 +129,35 @@ def make_plan(
         device: where training runs.
     """
     training = config.training
-    hidden_size = config.model.hidden_size or (
-        automatic_hidden_size(num_bytes, seconds) if training.steps is None else WIDTH_WITHOUT_MINUTES
-    )
-    while True:
-        batch_size = training.batch_size or automatic_batch_size(len(stream), hidden_size, device)
-        sizes = {"hidden_size": hidden_size, "embedding_size": config.model.embedding_size or min(256, hidden_size)}
-        if training.steps is not None:
-            max_steps = training.steps
-            break
-        batches = Batches(stream, ends_line, batch_size, training.seq_len, training.seed)
-        model = config.model.model_copy(update={**sizes, "dropout": config.model.dropout or 0.1})
-        step_seconds = probe_step_seconds(model, training, batches, vocab_size=vocab_size, device=device)
-        max_steps = max(1, int(seconds / (step_seconds * LOOKS_OVERHEAD)))
-        if config.model.hidden_size is not None or max_steps >= MIN_STEPS or hidden_size <= 64:
-            break
-        hidden_size //= 2  # so slow a machine, or so short a time, that a narrower network learns more
-    epochs = max_steps * batch_size * training.seq_len / len(stream)
+    if training.steps is not None:
+        max_steps = training.steps
+        sizes = _sizes(config, WIDTH_WITHOUT_MINUTES, len(stream), device)
+    else:
+        hidden_size = automatic_hidden_size(num_bytes, seconds)
+        while True:
+            sizes = _sizes(config, hidden_size, len(stream), device)
+            batches = Batches(stream, ends_line, sizes.batch_size, training.seq_len, training.seed)
+            model = config.model.model_copy(
+                update={
+                    **sizes.of_model,
+                    "dropout": PROBED_DROPOUT if config.model.dropout is None else config.model.dropout,
+                }
+            )
+            step_seconds = probe_step_seconds(model, training, batches, vocab_size=vocab_size, device=device)
+            max_steps = max(1, int(seconds / (step_seconds * LOOKS_OVERHEAD)))
+            if config.model.hidden_size is not None or max_steps >= MIN_STEPS or hidden_size <= NARROWEST:
+                break
+            hidden_size //= 2  # so slow a machine, or so short a time, that a narrower network learns more
+    epochs = max_steps * sizes.batch_size * training.seq_len / len(stream)
     dropout = automatic_dropout(epochs) if config.model.dropout is None else config.model.dropout
     resolved = config.model_copy(
         update={
             "tokenizer": config.tokenizer.model_copy(
                 update={"vocab_size": config.tokenizer.vocab_size or automatic_vocab_size(num_bytes)}
             ),
-            "model": config.model.model_copy(update={**sizes, "dropout": dropout}),
+            "model": config.model.model_copy(update={**sizes.of_model, "dropout": dropout}),
             "training": training.model_copy(
-                update={"batch_size": batch_size, "threads": torch.get_num_threads(), "device": device.type}
+                update={"batch_size": sizes.batch_size, "threads": torch.get_num_threads(), "device": device.type}
             ),
         }
     )
@@ -165,6 +170,20 @@ def make_plan(
         corpus_sha256=corpus_sha256,
         environment=describe_environment(device),
     )
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    of_model: dict[str, int]
+    batch_size: int
+
+
+def _sizes(config: Config, hidden_size: int, num_tokens: int, device: torch.device) -> _Sizes:
+    """What the config says, and where it says nothing what suits the width."""
+    hidden_size = config.model.hidden_size or hidden_size
+    of_model = {"hidden_size": hidden_size, "embedding_size": config.model.embedding_size or min(256, hidden_size)}
+    batch_size = config.training.batch_size or automatic_batch_size(num_tokens, hidden_size, device)
+    return _Sizes(of_model, batch_size)
 
 
 def describe_environment(device: torch.device) -> dict[str, str]:
@@ -181,12 +200,28 @@ def describe_environment(device: torch.device) -> dict[str, str]:
 def probe_step_seconds(
     model_config: ModelConfig, training: TrainingConfig, batches: Batches, *, vocab_size: int, device: torch.device
 ) -> float:
-    """Seconds of one training step, the median of about ``PROBE_SECONDS`` of steps on a throw-away model."""
+    """Seconds of one training step, from about ``PROBE_SECONDS`` of steps of a throw-away model.
+
+    Unless the config fixes the number of threads, all of torch's are tried against one, and the quicker is left set: on
+    a machine that is busy with something else, threads that wait for each other are many times slower than one alone.
+    """
     torch.manual_seed(derived_seed(training.seed, "probe"))
     learner = Learner(LanguageModel(vocab_size, **model_config.model_dump()).to(device), training, device)
+    most = torch.get_num_threads()
+    choices = [most] if training.threads is not None or most == 1 or device.type != "cpu" else [1, most]
+    seconds: dict[int, float] = {}
+    for threads in choices:
+        torch.set_num_threads(threads)
+        seconds[threads] = _median_step_seconds(learner, batches, PROBE_SECONDS / len(choices))
+    quickest = min(choices, key=lambda threads: seconds[threads])
+    torch.set_num_threads(quickest)
+    return seconds[quickest]
+
+
+def _median_step_seconds(learner: Learner, batches: Batches, for_seconds: float) -> float:
     state = None
     seconds: list[float] = []
-    until = time.monotonic() + PROBE_SECONDS
+    until = time.monotonic() + for_seconds
     while time.monotonic() < until or len(seconds) < 5:
         start = time.monotonic()
         tokens, targets = batches.chunk(1 + len(seconds))

@@ -104,9 +104,9 @@ def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[
     files.sweep_temporaries(run_dir)
     files.recover_directory(request.model_path)
     device = choose_device(config.training.device)
-    if config.training.threads is not None:
-        torch.set_num_threads(config.training.threads)
     plan = _unfinished_plan(run_dir)
+    if threads := config.training.threads or (plan and plan.config.training.threads):
+        torch.set_num_threads(threads)
     _refuse_to_overwrite(request, plan)
 
     yield events.Working("reading the corpus")
