@@ -9,7 +9,9 @@ The same program serves both ways: patterns compile to linked `Step` objects, th
 them, and the parser follows every path that agrees with the text, position by position (the forward algorithm, with
 states ``(step, return stack, attributes)`` merged as soon as they are equal).
 
-    python -m gru_complete.text.synthetic corpus data/watson.txt     (what is committed; see data/README.md)
+    python -m gru_complete.text.synthetic corpus data/watson.txt
+    python -m gru_complete.text.synthetic pairs data/watson-pairs.jsonl --corpus data/watson.txt
+    python -m gru_complete.text.synthetic score data/watson.txt
 """
 
 import argparse
@@ -27,7 +29,7 @@ from importlib import resources
 from itertools import accumulate
 from pathlib import Path
 
-from gru_complete.errors import CorpusError, UsageError
+from gru_complete.errors import CorpusError, GruCompleteError, UsageError
 from gru_complete.files import write_file
 
 ARTICLE_SEPARATOR = "\n\n"
@@ -610,6 +612,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     score = commands.add_parser("score", help="print the exact bits per byte of a text of this world")
     score.add_argument("path", type=Path)
     options = parser.parse_args(arguments)
+    try:
+        _run(options)
+    except GruCompleteError as error:
+        parser.exit(error.exit_code, f"error: {error}\n")
+
+
+def _run(options: argparse.Namespace) -> None:
     if options.command == "score":
         print(f"{bits_per_byte(_read(options.path)):.6f}")
         return
@@ -626,7 +635,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _read(path: Path) -> str:
-    return path.read_bytes().decode()
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"cannot read {path}: {error}") from None
 
 
 if __name__ == "__main__":

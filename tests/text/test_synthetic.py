@@ -318,6 +318,15 @@ def test_the_command_line_writes_and_scores(tmp_path, capsys):
     assert [json.loads(line)["distance"] for line in capsys.readouterr().out.splitlines()]
 
 
+def test_the_command_line_explains_its_failures(tmp_path, capsys):
+    (tmp_path / "other.txt").write_bytes(b"Call me Ishmael.\n")
+    for name, complaint in (("other.txt", "cannot write"), ("none.txt", "cannot read")):
+        with pytest.raises(SystemExit) as failure:
+            synthetic.main(["score", str(tmp_path / name)])
+        assert failure.value.code == CorpusError.exit_code
+        assert complaint in capsys.readouterr().err
+
+
 def test_help_names_the_commands():
     command = [sys.executable, "-m", "gru_complete.text.synthetic", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
