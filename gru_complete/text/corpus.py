@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +26,8 @@ from gru_complete.text.decoding import DocumentReader, shown_source
 BLOCK_BYTES = 1 << 20
 MIN_CORPUS_BYTES = 1024
 MIN_PART_BYTES = 64
+TUNING_SLICES = 8
+MIN_SLICE_BYTES = 1024
 
 Range = tuple[int, int]
 
@@ -106,7 +109,7 @@ def split(
     tuning: float,
     max_tuning_bytes: int,
 ) -> Split:
-    """Divide the corpus: held-out text from the end, tuning text before it, training text before that.
+    """Divide the corpus: held-out text from the end, tuning text in slices spread over what is before it.
 
     Parts begin at a document if one begins near, else at a line, else at white space, else at a character. A document
     that repeats an earlier one is no candidate: it goes where the earlier one is if that is wholly training text, else
@@ -126,7 +129,7 @@ def split(
     documents = list(zip([0, *document_ends[:-1]], document_ends, strict=True))
     originals = _originals(spool_path, documents)
     candidates = [documents[index] for index, original in enumerate(originals) if index == original]
-    total = sum(end - start for start, end in candidates)
+    total = _size(candidates)
     if total < MIN_CORPUS_BYTES:
         repeats = "" if len(candidates) == len(documents) else ", repeated documents aside"
         raise CorpusError(
@@ -140,21 +143,43 @@ def split(
             f"held-out ({held_out_bytes} bytes) and tuning text ({tuning_bytes}) leave too little of {total} bytes",
             hint="lower data.held_out or data.tuning",
         )
-    end = second_cut = candidates[-1][1]
+    end = cut = candidates[-1][1]
     with _open_spool(spool_path) as stream:
         if held_out_bytes:
-            second_cut = _part_start(stream, candidates, end, held_out_bytes, max_held_out_bytes)
-        first_cut = _part_start(stream, candidates, second_cut, tuning_bytes, max_tuning_bytes)
-    training = [
+            more = min(held_out_bytes // 20, max_held_out_bytes - held_out_bytes)
+            cut = _place_before(stream, candidates, end, held_out_bytes, more=more, less=held_out_bytes // 2)
+        slices = list(_slices(stream, _clip(candidates, 0, cut), tuning_bytes, max_tuning_bytes))
+    rest = [0, *chain.from_iterable(slices), cut]
+    trained_on = list(zip(rest[::2], rest[1::2], strict=True))
+    repeats = [
         documents[index]
         for index, original in enumerate(originals)
-        if index != original and documents[original][1] <= first_cut
+        if index != original
+        and any(low <= documents[original][0] and documents[original][1] <= high for low, high in trained_on)
     ]
     return Split(
-        training=sorted(training + _clip(candidates, 0, first_cut)),
-        tuning=_clip(candidates, first_cut, second_cut),
-        held_out=_clip(candidates, second_cut, end),
+        training=sorted(repeats + [part for gap in trained_on for part in _clip(candidates, *gap)]),
+        tuning=[part for piece in slices for part in _clip(candidates, *piece)],
+        held_out=_clip(candidates, cut, end),
     )
+
+
+def _slices(stream: BinaryIO, documents: Sequence[Range], num_bytes: int, max_bytes: int) -> Iterator[Range]:
+    """Where evenly spread slices begin and end that hold ``num_bytes`` together; a slice may span documents."""
+    total = _size(documents)
+    number = min(TUNING_SLICES, max(1, num_bytes // MIN_SLICE_BYTES))
+    size, spacing = num_bytes // number, total // number
+    slack = min(size, spacing - size) // 4
+    more, end = min(size // 20, max_bytes // number - size), documents[-1][1]
+    for index in range(number):
+        behind = total - index * spacing - (spacing - size) // 2
+        start = _place_before(stream, documents, end, behind, more=slack, less=slack)
+        behind = _size(_clip(documents, start, end)) - size
+        yield start, _place_before(stream, documents, end, behind, more=size // 2, less=more)
+
+
+def _size(ranges: Iterable[Range]) -> int:
+    return sum(end - start for start, end in ranges)
 
 
 def read_blocks(path: Path, start: int, end: int, *, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
@@ -390,12 +415,8 @@ def _originals(path: Path, documents: Sequence[Range]) -> list[int]:
     return originals
 
 
-def _part_start(stream: BinaryIO, documents: Sequence[Range], end: int, size: int, max_size: int) -> int:
-    """Where a part of about ``size`` bytes begins that ends at ``end``.
-
-    It may be 5 % larger (never than ``max_size``), or up to one half smaller, to begin at a good place.
-    """
-    more, less = min(size // 20, max_size - size), size // 2
+def _place_before(stream: BinaryIO, documents: Sequence[Range], end: int, size: int, *, more: int, less: int) -> int:
+    """A good place to cut that has about ``size`` bytes of documents between it and ``end``: so many more, or less."""
     missing = size
     index = bisect.bisect_left(documents, (end, 0))
     while True:
@@ -407,7 +428,7 @@ def _part_start(stream: BinaryIO, documents: Sequence[Range], end: int, size: in
     target = max(stop - missing, start)
     if index > 0 and target - start <= more:
         return start
-    if stop < end and stop - target <= size // 20:
+    if stop < end and stop - target <= min(less, size // 20):
         return documents[index + 1][0]
     low = max(target - min(more, BLOCK_BYTES // 8), start + 1)
     high = min(target + min(less, BLOCK_BYTES // 8), stop - 1)

@@ -339,35 +339,45 @@ def lines(first, last):
     return b"".join(b"line %06d\n" % number for number in range(first, last))
 
 
-def test_parts_are_cut_at_line_ends_from_the_end(tmp_path):
+def test_held_out_text_is_the_end_and_one_slice_of_a_small_text_is_its_middle(tmp_path):
     training, tuning, held_out = split_text(tmp_path, [lines(0, 1000)])
-    assert training == [lines(0, 850)]
-    assert tuning == [lines(850, 900)]
+    assert training == [lines(0, 425), lines(475, 900)]
+    assert tuning == [lines(425, 475)]
     assert held_out == [lines(900, 1000)]
 
 
+def test_the_tuning_slices_of_a_large_text_are_spread_evenly(tmp_path):
+    training, tuning, held_out = split_text(tmp_path, [lines(0, 16_000)], held_out=0)
+    assert tuning == [lines(950 + 2000 * index, 1050 + 2000 * index) for index in range(8)]
+    assert b"".join(sorted(training + tuning)) == lines(0, 16_000)
+    assert held_out == []
+
+
 def test_parts_are_cut_at_documents_that_are_near(tmp_path):
-    documents = [lines(0, 848), lines(848, 896), lines(896, 1000)]
-    assert split_text(tmp_path, documents) == [documents[:1], documents[1:2], documents[2:]]
-    documents = [lines(0, 850), lines(850, 904), lines(904, 1000)]
-    assert split_text(tmp_path, documents)[2] == documents[2:]
+    documents = [lines(0, 424), lines(424, 476), lines(476, 896), lines(896, 1000)]
+    training, tuning, held_out = split_text(tmp_path, documents)
+    assert (training, tuning, held_out) == ([documents[0], documents[2]], [documents[1]], [documents[3]])
 
 
-def test_parts_may_hold_many_documents_and_a_part_of_one(tmp_path):
+def test_a_slice_may_span_documents(tmp_path):
+    documents = [lines(10 * index, 10 * index + 10) for index in range(100)]
+    _, tuning, _ = split_text(tmp_path, documents, held_out=0, tuning=0.08)
+    assert len(tuning) == 8
+    assert all(document in documents for document in tuning)
+
+
+def test_held_out_text_may_hold_many_documents_and_a_part_of_one(tmp_path):
     documents = [lines(number, number + 30) for number in range(0, 990, 30)]
     training, tuning, held_out = split_text(tmp_path, documents)
-    assert b"".join(training + tuning + held_out) == lines(0, 990)
+    assert b"".join(sorted(training + tuning + held_out)) == lines(0, 990)
     assert held_out == [lines(891, 900), *documents[-3:]]  # 99 of 990 lines
 
 
 def test_the_largest_sizes_hold(tmp_path):
     _, tuning, held_out = split_text(tmp_path, [lines(0, 1000)], max_held_out_bytes=105, max_tuning_bytes=60)
-    assert (held_out, tuning) == ([lines(992, 1000)], [lines(987, 992)])
-
-
-def test_held_out_zero_gives_none(tmp_path):
-    training, tuning, held_out = split_text(tmp_path, [lines(0, 1000)], held_out=0)
-    assert (training, tuning, held_out) == ([lines(0, 950)], [lines(950, 1000)], [])
+    assert held_out == [lines(992, 1000)]
+    assert len(tuning) == 1
+    assert len(tuning[0]) == 60
 
 
 def test_a_single_line_is_cut_before_white_space(tmp_path):
@@ -378,21 +388,21 @@ def test_a_single_line_is_cut_before_white_space(tmp_path):
 
 def test_a_single_word_is_cut_between_characters(tmp_path):
     parts = split_text(tmp_path, ["字".encode() * 3001])
-    assert "".join(part[0].decode() for part in parts) == "字" * 3001
+    assert "".join(text.decode() for part in parts for text in part) == "字" * 3001
     assert abs(len(parts[2][0]) - 900) <= 3
 
 
 def test_a_repeated_document_stays_with_the_first_one(tmp_path):
-    first, last = lines(0, 800), lines(2000, 2200)
-    training, tuning, held_out = split_text(tmp_path, [first, last, first])
-    assert training == [first, last[: len(training[1])], first]
-    assert b"".join(training[1:2] + tuning + held_out) == last
+    first, middle, last = lines(0, 300), lines(300, 700), lines(2000, 2300)
+    training, tuning, held_out = split_text(tmp_path, [first, middle, last, first])
+    assert training.count(first) == 2
+    assert b"".join([*sorted(training[:-1] + tuning), *held_out]) == first + middle + last
 
 
 def test_repeats_of_held_out_text_are_left_out(tmp_path):
     document = lines(0, 1000)
     training, tuning, held_out = split_text(tmp_path, [document, document, document])
-    assert b"".join(training + tuning + held_out) == document
+    assert b"".join(sorted(training + tuning) + held_out) == document
 
 
 @pytest.mark.parametrize("num_bytes", [1, 41, 1023])
@@ -432,7 +442,8 @@ def test_parts_are_disjoint_complete_in_order_and_of_the_right_size(
         max_held_out_bytes=most,
         max_tuning_bytes=most,
     )
-    assert b"".join(sum(parts, [])) == b"".join(documents)
+    assert sorted(b"".join(sum(parts, []))) == sorted(b"".join(documents))
+    assert b"".join(documents).endswith(b"".join(parts[2]))
     assert all(text.decode() for part in parts for text in part)
     for part, share in zip(parts[1:], (tuning, held_out), strict=True):
         size = sum(map(len, part))
