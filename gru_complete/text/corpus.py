@@ -151,14 +151,14 @@ def split(
         slices = list(_slices(stream, _clip(candidates, 0, cut), tuning_bytes, max_tuning_bytes))
     rest = [0, *chain.from_iterable(slices), cut]
     trained_on = list(zip(rest[::2], rest[1::2], strict=True))
-    repeats = [
+    copies = [
         documents[index]
         for index, original in enumerate(originals)
         if index != original
         and any(low <= documents[original][0] and documents[original][1] <= high for low, high in trained_on)
     ]
     return Split(
-        training=sorted(repeats + [part for gap in trained_on for part in _clip(candidates, *gap)]),
+        training=sorted(copies + [part for gap in trained_on for part in _clip(candidates, *gap)]),
         tuning=[part for piece in slices for part in _clip(candidates, *piece)],
         held_out=_clip(candidates, cut, end),
     )

@@ -1,14 +1,17 @@
 """Which tokens each step reads: a pure function of (seed, step), so that a resumed run reads what it would have read.
 
 The token stream is read as a ring by B rows side by side. Row b of epoch e starts near the b-th of B equal parts,
-turned by an offset drawn for the epoch, and there at the start of a line if one is near. A row's first input is the
-document end instead of the token before it, so the model resets its state there and learns what it will meet in use:
-text that begins without a past.
+turned by an offset drawn for the epoch, and there at the start of a paragraph if one is near.
+
+A corpus of one file has one document start, and yet every prompt is one. So a row's first input is the document end
+instead of the token before it, and now and then a row is interrupted likewise where a paragraph starts: the model
+resets its state there and learns what it will meet in use, text that begins without a past.
 
 Shapes: B rows, T tokens per chunk, N tokens in the stream.
 """
 
 import hashlib
+import random
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +20,10 @@ import numpy.typing as npt
 from gru_complete.errors import CorpusError
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 
-LINE_SEARCH_TOKENS = 512
+SEARCH_TOKENS = 512  # how far from its place a row may begin
+INTERRUPTED_SHARE = 1 / 16  # of the chunks of a row, where a paragraph starts in them
+SAMPLED_TOKENS = 1_000_000
+MIN_PARAGRAPH_SHARE = 1 / 1000  # of the tokens; a text with fewer is taken by lines
 
 TokenArray = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
@@ -34,17 +40,17 @@ class Batches:
 
     Args:
         stream: token ids, ``(N,)``, usually memory-mapped.
-        ends_line: for each token id, whether its text ends a line, ``(V,)``.
+        ends_paragraph: for each token id, whether a paragraph starts after it, ``(V,)``.
         batch_size: rows read in parallel.
         seq_len: tokens per chunk.
-        seed: turns the ring differently in each epoch.
+        seed: of the ring's turns and of the interruptions.
 
     Raises:
         CorpusError: the stream cannot give every row two tokens.
     """
 
     stream: TokenArray
-    ends_line: npt.NDArray[np.bool_]
+    ends_paragraph: npt.NDArray[np.bool_]
     batch_size: int
     seq_len: int
     seed: int
@@ -65,20 +71,31 @@ class Batches:
         epoch, index = divmod(step - 1, self.steps_per_epoch)
         positions = self._row_starts(epoch)[:, None] + index * self.seq_len + np.arange(self.seq_len + 1)[None, :]
         window = self.stream[positions % len(self.stream)].astype(np.int64)
+        tokens, targets = window[:, :-1].copy(), window[:, 1:]
         if index == 0:
-            window[:, 0] = DOCUMENT_END
-        return window[:, :-1], window[:, 1:]
+            tokens[:, 0] = DOCUMENT_END
+        draw = random.Random(derived_seed(self.seed, "interruptions", step)).random
+        for row in range(self.batch_size):
+            if draw() < INTERRUPTED_SHARE:
+                starts = self.ends_paragraph[tokens[row]]
+                place = int(np.argmax(starts))
+                if starts[place]:
+                    tokens[row, place] = DOCUMENT_END
+        return tokens, targets
 
     def _row_starts(self, epoch: int) -> npt.NDArray[np.int64]:
         length = len(self.stream)
         turn = derived_seed(self.seed, "order", epoch) % length
         starts = (turn + np.arange(self.batch_size) * length // self.batch_size) % length
-        search = np.arange(min(LINE_SEARCH_TOKENS, length // self.batch_size))
-        at_line_end = self.ends_line[self.stream[(starts[:, None] + search) % length]]
-        shift: npt.NDArray[np.int64] = np.argmax(at_line_end, axis=1)  # 0, the place itself, where no line ends nearby
+        search = np.arange(min(SEARCH_TOKENS, length // self.batch_size))
+        at_end = self.ends_paragraph[self.stream[(starts[:, None] + search) % length]]
+        shift: npt.NDArray[np.int64] = np.argmax(at_end, axis=1)  # 0, the place itself, where no paragraph ends nearby
         return starts + shift
 
 
-def line_ends(tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:
-    """Which token ids end a line or a document, ``(V,)``."""
+def paragraph_ends(tokenizer: Tokenizer, stream: TokenArray) -> npt.NDArray[np.bool_]:
+    """After which token ids a paragraph starts, or a line if the stream has no blank lines to speak of, ``(V,)``."""
+    ends_paragraph = np.array([not piece or piece.endswith(b"\n\n") for piece in tokenizer.pieces])
+    if np.count_nonzero(ends_paragraph[stream[:SAMPLED_TOKENS]]) >= MIN_PARAGRAPH_SHARE * len(stream[:SAMPLED_TOKENS]):
+        return ends_paragraph
     return np.array([not piece or piece.endswith(b"\n") for piece in tokenizer.pieces])

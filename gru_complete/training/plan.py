@@ -109,7 +109,7 @@ def make_plan(
     config: Config,
     *,
     stream: TokenArray,
-    ends_line: npt.NDArray[np.bool_],
+    ends_paragraph: npt.NDArray[np.bool_],
     vocab_size: int,
     num_bytes: int,
     seconds: float,
@@ -121,7 +121,7 @@ def make_plan(
     Args:
         config: as the user gave it.
         stream: the training part's token ids, ``(N,)``.
-        ends_line: which ids end a line, ``(V,)``.
+        ends_paragraph: after which ids a paragraph starts, ``(V,)``.
         vocab_size: V.
         num_bytes: bytes of the training part.
         seconds: time that is left for the steps and the looks at the tuning part.
@@ -136,7 +136,7 @@ def make_plan(
         hidden_size = automatic_hidden_size(num_bytes, seconds)
         while True:
             sizes = _sizes(config, hidden_size, len(stream), device)
-            batches = Batches(stream, ends_line, sizes.batch_size, training.seq_len, training.seed)
+            batches = Batches(stream, ends_paragraph, sizes.batch_size, training.seq_len, training.seed)
             model = config.model.model_copy(
                 update={
                     **sizes.of_model,

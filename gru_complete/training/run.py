@@ -24,7 +24,7 @@ from gru_complete.nn.scoring import score_tokens
 from gru_complete.text.baseline import CONTEXT_BYTES, xz_bits_per_byte
 from gru_complete.text.shards import documents
 from gru_complete.training import events, loop
-from gru_complete.training.batches import Batches, derived_seed, line_ends
+from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.events import Event
 from gru_complete.training.learner import Learner
@@ -140,7 +140,7 @@ def _make_plan(request: TrainingRequest, prepared: Prepared, corpus_sha256: str,
     return make_plan(
         request.config,
         stream=stream,
-        ends_line=line_ends(prepared.tokenizer),
+        ends_paragraph=paragraph_ends(prepared.tokenizer, stream),
         vocab_size=prepared.tokenizer.vocab_size,
         num_bytes=prepared.headers["training"].num_bytes,
         seconds=max(1.0, request.config.training.minutes * 60 - elapsed - closing),
@@ -228,7 +228,7 @@ def _train(
     learner = Learner(
         LanguageModel(tokenizer.vocab_size, **plan.config.model.model_dump()).to(device), training, device
     )
-    batches = Batches(stream, line_ends(tokenizer), training.batch_size, training.seq_len, training.seed)
+    batches = Batches(stream, paragraph_ends(tokenizer, stream), training.batch_size, training.seq_len, training.seed)
     tuning = loop.TuningPart.fold(prepared.streams["tuning"], num_bytes=prepared.headers["tuning"].num_bytes)
     files.make_directory(run_dir / "checkpoints")
     files.sweep_temporaries(run_dir / "checkpoints")

@@ -3,16 +3,16 @@ import pytest
 
 from gru_complete.errors import CorpusError
 from gru_complete.text.tokenizer import DOCUMENT_END
-from gru_complete.training.batches import LINE_SEARCH_TOKENS, Batches, derived_seed
+from gru_complete.training.batches import SEARCH_TOKENS, Batches, derived_seed, paragraph_ends
 
 NEWLINE = 5
 
 
-def batches(length=1000, batch_size=4, seq_len=10, seed=0, ends_line=None):
+def batches(length=1000, batch_size=4, seq_len=10, seed=0, ends_paragraph=None):
     """A stream that counts 10, 11, 12, ..., so that each token says where it stands."""
     stream = np.arange(10, 10 + length, dtype=np.uint16)
-    ends_line = np.zeros(10 + length, dtype=bool) if ends_line is None else ends_line
-    return Batches(stream, ends_line, batch_size, seq_len, seed)
+    ends_paragraph = np.zeros(10 + length, dtype=bool) if ends_paragraph is None else ends_paragraph
+    return Batches(stream, ends_paragraph, batch_size, seq_len, seed)
 
 
 def test_targets_are_the_tokens_one_step_later():
@@ -55,19 +55,44 @@ def test_the_same_seed_and_step_give_the_same_chunk_and_another_seed_another():
     assert (batches(seed=3).chunk(7)[0] != batches(seed=4).chunk(7)[0]).any()
 
 
-def test_rows_begin_after_the_next_line_end():
-    ends_line = np.zeros(1010, dtype=bool)
-    ends_line[20::20] = True
-    tokens, targets = batches(ends_line=ends_line).chunk(1)
-    assert ends_line[targets[:, 0] - 1].all()  # the token before the first target ends a line
+def test_rows_begin_after_the_next_paragraph_end():
+    ends_paragraph = np.zeros(1010, dtype=bool)
+    ends_paragraph[20::20] = True
+    tokens, targets = batches(ends_paragraph=ends_paragraph).chunk(1)
+    assert ends_paragraph[targets[:, 0] - 1].all()  # of the tokens before the first targets
 
 
-def test_a_line_end_too_far_away_is_not_looked_for():
-    ends_line = np.zeros(2 * LINE_SEARCH_TOKENS + 10, dtype=bool)
-    data = batches(length=2 * LINE_SEARCH_TOKENS, batch_size=1, ends_line=ends_line)
+def test_a_paragraph_end_too_far_away_is_not_looked_for():
+    ends_paragraph = np.zeros(2 * SEARCH_TOKENS + 10, dtype=bool)
+    data = batches(length=2 * SEARCH_TOKENS, batch_size=1, ends_paragraph=ends_paragraph)
     plain = data.chunk(1)[1][0, 0]
-    ends_line[(plain - 10 + LINE_SEARCH_TOKENS + 5) % (2 * LINE_SEARCH_TOKENS) + 10] = True
+    ends_paragraph[(plain - 10 + SEARCH_TOKENS + 5) % (2 * SEARCH_TOKENS) + 10] = True
     assert data.chunk(1)[1][0, 0] == plain
+
+
+def test_now_and_then_a_row_is_interrupted_where_a_paragraph_starts():
+    data = batches(length=5000, batch_size=10, seq_len=25, ends_paragraph=np.arange(5010) % 20 == 0)
+    interrupted = 0
+    for step in range(2, 2 + data.steps_per_epoch - 1):
+        tokens, targets = data.chunk(step)
+        rows, places = np.nonzero(tokens == DOCUMENT_END)
+        assert ((targets[rows, places] - 1) % 20 == 0).all()  # it stands for a token that ends a paragraph
+        assert len(set(rows)) == len(rows)
+        tokens[rows, places] = targets[rows, places] - 1
+        np.testing.assert_array_equal(tokens[:, 1:], targets[:, :-1])  # and nothing else has changed
+        interrupted += len(rows)
+    assert 4 <= interrupted <= 30  # 190 chunks of rows, 1 of 16
+
+
+class Pieces:
+    pieces = [b"", b"a", b"\n", b"b\n", b"\n\n"]
+
+
+def test_paragraphs_are_parted_by_blank_lines_where_there_are_any_and_by_line_ends_else():
+    with_blank_lines = np.array([0, 1, 2, 1, 4, 1, 0], dtype=np.uint16)
+    np.testing.assert_array_equal(paragraph_ends(Pieces, with_blank_lines), [True, False, False, False, True])
+    lines_only = np.array([0, *[1, 2] * 1500, 0], dtype=np.uint16)
+    np.testing.assert_array_equal(paragraph_ends(Pieces, lines_only), [True, False, True, True, True])
 
 
 def test_a_stream_too_short_for_the_rows_is_refused():
