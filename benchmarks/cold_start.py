@@ -1,4 +1,4 @@
-"""How long `complete` takes from the shell's prompt to its end, beside the imports that no version of it can do without.
+"""How long `complete` takes from the key press to its end, beside the imports that it cannot do without.
 
 The two commands run in turn, so that a machine that changes its speed changes both; the ratio is what to quote.
 
