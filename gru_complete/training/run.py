@@ -305,7 +305,7 @@ def _held_out_metrics(prepared: Prepared, learner: Learner) -> dict[str, float]:
     stream = np.asarray(prepared.streams["held_out"][:REPORT_TOKENS], dtype=np.int64)
     tokenizer = prepared.tokenizer
     text = tokenizer.decode(stream.tolist())
-    context = tokenizer.decode(prepared.streams["training"][-CONTEXT_BYTES:].tolist())
+    context = tokenizer.decode(prepared.streams["training"][-CONTEXT_BYTES // 2 :].tolist())
     scores = score_tokens(learner.model, documents(stream), device=learner.device)
     return {
         "held_out_bits_per_byte": scores.total_nats / np.log(2) / len(text),
