@@ -64,7 +64,8 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except typer.TyperException as error:
         message = error.format_message()
-        console.error(message[:1].lower() + message[1:].rstrip("."), f"see {PROGRAM} --help, or --help after a command")
+        hint = f"see {PROGRAM} --help, or --help after a command; text that begins with '-' goes after --"
+        console.error(message[:1].lower() + message[1:].rstrip("."), hint)
         return error.exit_code
     except typer.Abort:
         return 1

@@ -90,9 +90,9 @@ def default_model_name(corpus: list[str]) -> str:
     """The name of a model that was given none: that of the one file or folder it learns from.
 
     Raises:
-        UsageError: there are several, or standard input, or the name has nothing that a model name may have.
+        UsageError: there are several, or a pipe, or the name has nothing that a model name may have.
     """
-    if len(corpus) != 1 or corpus[0] == "-":
+    if len(corpus) != 1 or corpus[0] == "-" or Path(corpus[0]).is_fifo():
         raise UsageError("which name shall the model have?", hint="name it with -m NAME")
     path = Path(corpus[0]).resolve()
     name = re.sub(r"[^\w.-]+", "-", path.name if path.is_dir() else path.stem).strip("-.")

@@ -1,5 +1,8 @@
+import contextlib
 import json
 import os
+import pty
+import signal
 import subprocess
 import sys
 
@@ -166,3 +169,54 @@ def test_a_latin_locale_and_no_colour_off_a_terminal(trained_model):
     result = subprocess.run(command, input="Ω ".encode(), capture_output=True, env=environment, check=True)
     assert result.stdout.startswith("Ω ".encode())
     assert b"\x1b" not in result.stdout + result.stderr
+
+
+def test_ctrl_c_ends_the_line_and_leaves_with_130(trained_model):
+    process = start("complete", "x", "-m", trained_model, "--until", "none", "--max-tokens", "1000000",
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    process.stdout.read(1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out.endswith(b"\n")
+    assert err == b""
+
+
+def test_a_prompt_that_begins_with_a_dash_goes_after_two(run, trained_model):
+    code, _, err = run("complete", "-x", "-m", trained_model)
+    assert code == 2
+    assert "text that begins with '-' goes after --" in err
+    code, out, _ = run("complete", "-m", trained_model, "--echo", "--", "-x")
+    assert code == 0
+    assert out.startswith(b"-x")
+
+
+def test_the_same_seed_gives_the_same_bytes_whatever_the_threads(trained_model):
+    command = [*GRU_COMPLETE, "complete", "The cat", "-m", str(trained_model), "--seed", "5", "--until", "paragraph"]
+    outputs = {
+        subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": threads}, capture_output=True, check=True).stdout
+        for threads in ("1", "2", "4")
+    }
+    assert len(outputs) == 1
+
+
+def test_an_empty_prompt_starts_from_nothing(run, trained_model):
+    code, out, _ = run("complete", "", "-m", trained_model, "--json")
+    assert code == 0
+    assert json.loads(out)["prompt"] == ""
+
+
+def test_control_characters_are_shown_on_a_terminal(trained_model):
+    leader, follower = pty.openpty()
+    process = start("complete", "-", "-m", trained_model, "--echo", stdin=subprocess.PIPE, stdout=follower)
+    os.close(follower)
+    process.stdin.write(b"a\x1b[31mb\n")
+    process.stdin.close()
+    shown = b""
+    with contextlib.suppress(OSError):  # how Linux says that the other side has closed
+        while data := os.read(leader, 65536):
+            shown += data
+    os.close(leader)
+    assert process.wait() == 0
+    assert shown.startswith(b"a\\x1b[31mb")
+    assert b"\x1b" not in shown
