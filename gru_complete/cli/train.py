@@ -253,7 +253,8 @@ def describe_corpus(report: Any) -> Iterator[str]:
         f"{report.distinct_chars:,} different characters"
     )
     if report.num_duplicates:
-        yield f"note: {report.num_duplicates:,} documents stand in the corpus more than once"
+        documents = "document stands" if report.num_duplicates == 1 else "documents stand"
+        yield f"note: {report.num_duplicates:,} {documents} in the corpus more than once"
     for note in report.notes:
         yield f"note: {note}"
     yield f"expect: {expected_quality(report.num_bytes)}"

@@ -1,0 +1,79 @@
+"""What `train` shows for events that a quick training does not have."""
+
+import pytest
+
+from gru_complete.cli.console import Console
+from gru_complete.cli.train import Display, describe_corpus, sample_of
+from gru_complete.text.corpus import CorpusReport
+from gru_complete.training import events
+
+
+@pytest.fixture
+def display():
+    return Display(Console("never"), is_quiet=False)
+
+
+def test_a_change_of_plan_and_a_step_back_are_said(display, capfd):
+    display.show(events.Replanned(step=100, max_steps=1234))
+    display.show(events.WentBack(step=70, to_step=50, rate_scale=0.5))
+    display.show(events.Note("the disk is full"))
+    assert capfd.readouterr().err.splitlines() == [
+        "note: the speed is not as measured at first; now 1,234 steps in all",
+        "note: the loss was not finite at step 70; going on from step 50 with 0.5 of the learning rate",
+        "note: the disk is full",
+    ]
+
+
+def test_a_quiet_display_says_nothing(capfd):
+    quiet = Display(Console("never"), is_quiet=True)
+    quiet.stage("reading")
+    quiet.show(events.Note("the disk is full"))
+    assert capfd.readouterr().err == ""
+
+
+def test_the_bar_shows_step_loss_and_a_sample_now_and_then(display, trained_model, capfd, monkeypatch):
+    monkeypatch.setattr(Console, "is_animated", True)
+    with display:
+        display.stage("measuring the machine's speed")
+        display._bar = FakeBar()
+        for step in range(1, 6):
+            display.show(events.Stepped(step, 100, 3.25, 1e-3, 1024))
+            display.show(events.Looked(step, 2.5, True, trained_model))
+        assert display._bar.n == 5
+        assert display._bar.postfix.startswith("loss 3.250, 2.500 bits/byte, ")
+        assert display._bar.written == [f"step 5, 2.500 bits/byte: {sample_of(trained_model)}"]
+
+
+class FakeBar:
+    def __init__(self):
+        self.n, self.total, self.postfix, self.written = 0, 0, "", []
+
+    def set_postfix_str(self, text, refresh):
+        self.postfix = text
+
+    def update(self, steps):
+        self.n += steps
+
+    def write(self, text, file):
+        self.written.append(text)
+
+    def close(self):
+        pass
+
+
+def test_a_sample_is_one_harmless_line_and_a_damaged_checkpoint_no_reason_to_stop(trained_model, tmp_path):
+    assert "\n" not in sample_of(trained_model)
+    assert sample_of(tmp_path / "none").startswith("(no sample: ")
+
+
+def test_the_corpus_report_says_what_stands_out():
+    report = CorpusReport(
+        num_bytes=1_234_567, num_chars=1_234_000, num_documents=3, num_lines=20_000, num_duplicates=1,
+        longest_line_bytes=80, distinct_chars=90, sha256="x", notes=("one file has a byte order mark",),
+    )  # fmt: skip
+    assert list(describe_corpus(report)) == [
+        "corpus: 1,234,567 bytes, 3 documents, 20,000 lines (longest 80 bytes), 90 different characters",
+        "note: 1 document stands in the corpus more than once",
+        "note: one file has a byte order mark",
+        "expect: fluent sentences in the style of the text",
+    ]
