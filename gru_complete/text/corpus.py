@@ -86,7 +86,7 @@ def spool(
     if list(sources).count("-") > 1:
         raise CorpusError("standard input ('-') can only be read once")
     counts = _Counts()
-    for name in _document_names(sources, extensions):
+    for name in document_names(sources, extensions):
         document = DocumentReader(name)
         for text in document.texts(_blocks(name, stdin)):
             data = text.encode("utf-8")
@@ -254,7 +254,7 @@ def _whole_lines(blocks: Iterable[bytes]) -> Iterator[str]:
 # ------------------------------------------------------------------------------------------------- reading
 
 
-def _document_names(sources: Sequence[str], extensions: Sequence[str]) -> Iterator[str]:
+def document_names(sources: Sequence[str], extensions: Sequence[str]) -> Iterator[str]:
     """The files behind the sources, in a fixed order."""
     endings = tuple("." + extension.lower().lstrip(".") for extension in extensions)
     for source in sources:

@@ -131,7 +131,9 @@ class CheckpointStore:
                 files.remove_directory(self.path(step))
 
     def load_newest(self, learner: Learner) -> tuple[LoopState, Tensor | None, list[str]]:
-        """Put the newest usable checkpoint into the learner.
+        """Put the newest usable checkpoint into the learner and remove the damaged ones after it.
+
+        What they held comes again, step by step; left there, they would pass for the newest.
 
         Returns:
             Where the loop stood, the rows' recurrent state, and a note for each damaged checkpoint passed over.
@@ -142,12 +144,19 @@ class CheckpointStore:
         notes: list[str] = []
         for step in reversed(self.steps()):
             try:
-                return *self.load(step, learner), notes
+                loop, state = self.load(step, learner)
             except ModelError as error:
                 notes.append(f"the checkpoint of step {step} is damaged ({error})")
+                continue
+            for damaged in self.steps():
+                if damaged > step:
+                    files.remove_directory(self.path(damaged))
+            return loop, state, notes
         if notes:
+            run_dir = self.directory.parent
             raise ModelError(
-                f"no usable checkpoint in {self.directory}: {'; '.join(notes)}", hint="train anew with --replace"
+                f"no usable checkpoint in {files.shown(self.directory)}: {'; '.join(notes)}",
+                hint=f"remove the run with: gru-complete models remove {run_dir.with_suffix('')} --run",
             )
         return LoopState(), None, notes
 

@@ -62,16 +62,16 @@ class Learner:
         """
         torch.manual_seed(dropout_seed)
         self.model.train()
-        with out_of_memory_hint(tokens.shape):
+        with out_of_memory_hint():
             loss, state = self.model.loss(self._on_device(tokens), self._on_device(targets), state)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-        grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
-        update = Update(loss.item(), grad_norm.item(), state.detach())
-        if update.is_finite:
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate
-            self.optimizer.step()
+            grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+            update = Update(loss.item(), grad_norm.item(), state.detach())
+            if update.is_finite:
+                for group in self.optimizer.param_groups:
+                    group["lr"] = learning_rate
+                self.optimizer.step()
         return update
 
     def _on_device(self, ids: Tokens) -> Tensor:
@@ -104,12 +104,17 @@ class Learner:
 
 
 @contextmanager
-def out_of_memory_hint(shape: tuple[int, ...]) -> Iterator[None]:
-    """Say what to change where memory ran out."""
+def out_of_memory_hint() -> Iterator[None]:
+    """Say what to change where memory ran out.
+
+    Raises:
+        EnvironmentFailure: in place of the errors by which Python, torch's CPU allocator and CUDA say so.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        if not is_memory:
             raise
-        message = f"out of memory at a batch of {' x '.join(map(str, shape))} tokens"
-        raise EnvironmentFailure(message, hint="try a smaller --set training.batch_size or model.hidden_size") from None
+        hint = "try a smaller --set training.batch_size or model.hidden_size, with --replace"
+        raise EnvironmentFailure("out of memory in training", hint=hint) from None

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from gru_complete.errors import DivergedError, EnvironmentFailure
+from gru_complete.errors import DivergedError, EnvironmentFailure, ModelError
 from gru_complete.nn.scoring import score_tokens
 from gru_complete.text.tokenizer import DOCUMENT_END
 from gru_complete.training.batches import Batches, TokenArray, derived_seed
@@ -28,7 +28,7 @@ REPLAN_AT = 0.25  # of the steps: early enough to make up for it, late enough to
 REPLAN_TOLERANCE = 0.05
 MIN_RATE_SCALE = 1 / 32
 TUNING_ROWS = 16
-LONGEST_STEP_SECONDS = 10.0  # a longer one is a machine that slept, and does not count against the minutes
+LONGEST_STEP_SECONDS = 10.0  # much longer than planned: the machine slept, which does not count as time
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ def steps(
     batches: Batches,
     tuning: TuningPart,
     store: CheckpointStore,
+    loop: LoopState,
+    state: Tensor | None,
     *,
     should_stop: Callable[[], bool],
     facts: Callable[[LoopState], dict[str, str | int | float | bool | None]],
@@ -70,10 +72,12 @@ def steps(
 
     Args:
         plan: what to do.
-        learner: a fresh model with its optimizer; the newest checkpoint is put into it.
+        learner: the model with its optimizer, as the newest checkpoint left them.
         batches: what each step reads.
         tuning: what chooses.
-        store: where checkpoints go; on return its newest holds the last step made.
+        store: where checkpoints go; on return its newest holds the last step that could be saved.
+        loop: where the loop stands.
+        state: where the rows stand, ``(L, S, B, H)``; None at the start.
         should_stop: asked after every step.
         facts: what the manifest of a checkpoint says about the training so far.
 
@@ -83,16 +87,15 @@ def steps(
     Raises:
         DivergedError: the numbers stopped being finite and lower learning rates did not help.
         EnvironmentFailure: the last checkpoint could not be written (earlier ones that fail are noted only).
-        ModelError: there are checkpoints and all are damaged.
     """
     training = plan.config.training
-    loop, state, notes = store.load_newest(learner)
-    yield from map(Note, notes)
     if loop.max_steps == 0:
         loop = replace(loop, max_steps=plan.max_steps)
         store.save(learner, None, loop, training_facts=facts(loop))
     replan_step = math.ceil(REPLAN_AT * plan.max_steps)
-    saved_step = loop.step
+    longest_step = LONGEST_STEP_SECONDS
+    if plan.budget_seconds is not None:
+        longest_step = max(longest_step, 10 * plan.budget_seconds / plan.max_steps)
     mark = time.monotonic()
     while loop.step < loop.max_steps and loop.looks_since_best < training.patience:
         step = loop.step + 1
@@ -114,33 +117,41 @@ def steps(
         yield Stepped(step, loop.max_steps, smoothed, rate, tokens.size)
 
         now = time.monotonic()
-        loop = replace(loop, step_seconds=loop.step_seconds + min(now - mark, LONGEST_STEP_SECONDS))
+        loop = replace(loop, step_seconds=loop.step_seconds + min(now - mark, longest_step))
         mark = now
-        is_last = step == loop.max_steps
+        is_last, is_replanning, is_stopping = step == loop.max_steps, False, should_stop()
         if plan.budget_seconds is not None and not loop.replanned and step == replan_step and not is_last:
+            is_replanning = True
             loop = replace(loop, replanned=True, max_steps=_steps_that_fit(loop, plan.budget_seconds))
-            store.save(learner, state, loop, training_facts=facts(loop))
             if loop.max_steps != plan.max_steps:
                 yield Replanned(step, loop.max_steps)
+
+        before, bits_per_byte = loop, None
         if step % plan.evaluate_every == 0 or is_last:
             loss, bits_per_byte = tuning.score(learner)
+            if not math.isfinite(loss):
+                loop, state = _go_back(store, learner, loop)
+                yield WentBack(step, loop.step, loop.rate_scale)
+                continue
             is_best = loss < loop.best_loss
             if is_best:
                 loop = replace(loop, best_step=step, best_loss=loss, looks_since_best=0)
             else:
                 loop = replace(loop, looks_since_best=loop.looks_since_best + 1)
+        if bits_per_byte is not None or is_replanning or is_stopping:
             checkpoint = None
             try:
                 checkpoint = store.save(learner, state, loop, training_facts=facts(loop))
-                saved_step = step
-            except EnvironmentFailure as error:
+            except (EnvironmentFailure, ModelError) as error:  # ModelError: the last update made weights infinite
                 if is_last:
                     raise
-                yield Note(f"step {step} was not saved: {error}; the last good checkpoint is of step {saved_step}")
-            yield Looked(step, bits_per_byte, is_best, checkpoint)
-        if should_stop():
-            if saved_step != step:
-                store.save(learner, state, loop, training_facts=facts(loop))
+                yield Note(
+                    f"step {step} was not saved: {error}; the last good checkpoint is of step {store.steps()[-1]}"
+                )
+                loop = before  # what cannot be gone back to is not the best
+            if bits_per_byte is not None:
+                yield Looked(step, bits_per_byte, is_best, checkpoint)
+        if is_stopping:
             return
 
 
@@ -149,7 +160,7 @@ def _go_back(store: CheckpointStore, learner: Learner, loop: LoopState) -> tuple
     good, state, _ = store.load_newest(learner)
     if rate_scale < MIN_RATE_SCALE:
         message = f"training diverged at step {loop.step + 1}: the loss is not finite"
-        hint = f"the checkpoint of step {good.step} is good; try --set training.learning_rate=1e-3"
+        hint = f"the checkpoint of step {good.step} is good; try --set training.learning_rate=1e-3 --replace"
         raise DivergedError(message, hint=hint)
     return replace(good, rate_scale=rate_scale), state
 

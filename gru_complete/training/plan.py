@@ -20,7 +20,8 @@ import torch
 
 from gru_complete import files
 from gru_complete.config import Config, ModelConfig, TrainingConfig
-from gru_complete.errors import ModelError
+from gru_complete.errors import ConfigError, ModelError
+from gru_complete.model_dir import Architecture
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.training.batches import Batches, TokenArray, derived_seed
 from gru_complete.training.learner import Learner
@@ -112,7 +113,7 @@ def make_plan(
     ends_paragraph: npt.NDArray[np.bool_],
     vocab_size: int,
     num_bytes: int,
-    seconds: float,
+    deadline: float,
     corpus_sha256: str,
     device: torch.device,
 ) -> Plan:
@@ -124,30 +125,35 @@ def make_plan(
         ends_paragraph: after which ids a paragraph starts, ``(V,)``.
         vocab_size: V.
         num_bytes: bytes of the training part.
-        seconds: time that is left for the steps and the looks at the tuning part.
+        deadline: the ``time.monotonic()`` at which steps and looks at the tuning part shall be over.
         corpus_sha256: which text.
         device: where training runs.
+
+    Raises:
+        ConfigError: the sizes that the config asks for are more than a model may have.
+        CorpusError: the text is too short for the batch.
     """
     training = config.training
-    if training.steps is not None:
-        max_steps = training.steps
-        sizes = _sizes(config, WIDTH_WITHOUT_MINUTES, len(stream), device)
-    else:
-        hidden_size = automatic_hidden_size(num_bytes, seconds)
-        while True:
-            sizes = _sizes(config, hidden_size, len(stream), device)
-            batches = Batches(stream, ends_paragraph, sizes.batch_size, training.seq_len, training.seed)
-            model = config.model.model_copy(
-                update={
-                    **sizes.of_model,
-                    "dropout": PROBED_DROPOUT if config.model.dropout is None else config.model.dropout,
-                }
-            )
-            step_seconds = probe_step_seconds(model, training, batches, vocab_size=vocab_size, device=device)
-            max_steps = max(1, int(seconds / (step_seconds * LOOKS_OVERHEAD)))
-            if config.model.hidden_size is not None or max_steps >= MIN_STEPS or hidden_size <= NARROWEST:
-                break
-            hidden_size //= 2  # so slow a machine, or so short a time, that a narrower network learns more
+    seconds = max(1.0, deadline - time.monotonic())
+    hidden_size = WIDTH_WITHOUT_MINUTES if training.steps is not None else automatic_hidden_size(num_bytes, seconds)
+    most_threads = torch.get_num_threads()
+    while True:
+        sizes = _sizes(config, hidden_size, len(stream), device)
+        _check_sizes(config.model.model_copy(update=sizes.of_model), vocab_size)
+        batches = Batches(stream, ends_paragraph, sizes.batch_size, training.seq_len, training.seed)
+        if training.steps is not None:
+            max_steps = training.steps
+            break
+        dropout = PROBED_DROPOUT if config.model.dropout is None else config.model.dropout
+        model = config.model.model_copy(update={**sizes.of_model, "dropout": dropout})
+        step_seconds = probe_step_seconds(
+            model, training, batches, vocab_size=vocab_size, device=device, most_threads=most_threads
+        )
+        seconds = max(1.0, deadline - time.monotonic())
+        max_steps = max(1, int(seconds / (step_seconds * LOOKS_OVERHEAD)))
+        if config.model.hidden_size is not None or max_steps >= MIN_STEPS or hidden_size <= NARROWEST:
+            break
+        hidden_size //= 2  # so slow a machine, or so short a time, that a narrower network learns more
     epochs = max_steps * sizes.batch_size * training.seq_len / len(stream)
     dropout = automatic_dropout(epochs) if config.model.dropout is None else config.model.dropout
     resolved = config.model_copy(
@@ -178,6 +184,16 @@ class _Sizes:
     batch_size: int
 
 
+def _check_sizes(model: ModelConfig, vocab_size: int) -> None:
+    assert model.embedding_size is not None
+    assert model.hidden_size is not None
+    arch = Architecture(model.cell, vocab_size, model.embedding_size, model.hidden_size, model.num_layers)
+    try:
+        Architecture.from_json(dataclasses.asdict(arch))
+    except ModelError as error:
+        raise ConfigError(f"the model would be too large: {error}") from None
+
+
 def _sizes(config: Config, hidden_size: int, num_tokens: int, device: torch.device) -> _Sizes:
     """What the config says, and where it says nothing what suits the width."""
     hidden_size = config.model.hidden_size or hidden_size
@@ -198,17 +214,23 @@ def describe_environment(device: torch.device) -> dict[str, str]:
 
 
 def probe_step_seconds(
-    model_config: ModelConfig, training: TrainingConfig, batches: Batches, *, vocab_size: int, device: torch.device
+    model_config: ModelConfig,
+    training: TrainingConfig,
+    batches: Batches,
+    *,
+    vocab_size: int,
+    device: torch.device,
+    most_threads: int,
 ) -> float:
     """Seconds of one training step, from about ``PROBE_SECONDS`` of steps of a throw-away model.
 
-    Unless the config fixes the number of threads, all of torch's are tried against one, and the quicker is left set: on
-    a machine that is busy with something else, threads that wait for each other are many times slower than one alone.
+    Unless the config fixes the number of threads, ``most_threads`` are tried against one, and the quicker is left set:
+    on a machine that is busy with something else, threads that wait for each other are many times slower than one.
     """
     torch.manual_seed(derived_seed(training.seed, "probe"))
     learner = Learner(LanguageModel(vocab_size, **model_config.model_dump()).to(device), training, device)
-    most = torch.get_num_threads()
-    choices = [most] if training.threads is not None or most == 1 or device.type != "cpu" else [1, most]
+    fixed = training.threads is not None or most_threads == 1 or device.type != "cpu"
+    choices = [most_threads] if fixed else [1, most_threads]
     seconds: dict[int, float] = {}
     for threads in choices:
         torch.set_num_threads(threads)

@@ -6,8 +6,9 @@ meanwhile and is never held in memory; the spool goes away when the shards are w
 
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,6 +25,7 @@ from gru_complete.training.events import Event, Working
 from gru_complete.training.plan import automatic_vocab_size
 
 TOKENIZER_FILE = "tokenizer.model"
+SPOOL_FILE = ".tmp-corpus.txt"  # by its name it is swept after a kill, and no part of a corpus
 TEXT_FACTS_FILE = "text.json"
 MIN_TOKENS = 64
 MAX_TOKENIZER_BYTES = 64 * 1024 * 1024
@@ -48,16 +50,18 @@ class Prepared:
 
 @contextmanager
 def spooled(
-    sources: Sequence[str], directory: Path, data: DataConfig, *, stdin: BinaryIO | None
+    sources: Sequence[str], directory: Path, data: DataConfig, *, stdin: BinaryIO | None, spare_bytes: int = 0
 ) -> Iterator[tuple[Path, corpus.Spool]]:
     """The corpus as one normalised UTF-8 file in ``directory``, removed when the block ends.
+
+    ``spare_bytes`` must be free there besides what the text and its tokens take.
 
     Raises:
         CorpusError: a source cannot be read, or is not text.
         EnvironmentFailure: there is no room for it.
     """
-    files.check_writable(directory, needed_bytes=_needed_bytes(sources))
-    path = directory / "corpus.txt"
+    files.check_writable(directory, needed_bytes=spare_bytes + _needed_bytes(sources, data.extensions))
+    path = directory / SPOOL_FILE
     try:
         with files.open_stream(path) as stream:
             spool = corpus.spool(sources, stream, extensions=data.extensions, stdin=stdin)
@@ -143,10 +147,11 @@ def read_part(run_dir: Path, name: str, tokenizer: Tokenizer) -> tuple[TokenArra
     return stream, header
 
 
-def _needed_bytes(sources: Sequence[str]) -> int:
-    """A generous guess: the spool, two bytes a token, and some checkpoints."""
-    known = 0
-    for source in sources:
-        for path in [Path(source), *(Path(source).rglob("*") if os.path.isdir(source) else ())]:
-            known += path.stat().st_size if path.is_file() else 0
-    return 2 * known + 100_000_000
+def _needed_bytes(sources: Sequence[str], extensions: Sequence[str]) -> int:
+    """Room for the spool and for two bytes a token; what cannot be looked at now is reported when it is read."""
+    size = 0
+    for name in corpus.document_names(sources, extensions):
+        with suppress(OSError, ValueError):
+            status = os.stat(name)
+            size += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return 2 * size

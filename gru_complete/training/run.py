@@ -7,6 +7,7 @@ it, and ``finished`` at last.
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from gru_complete.training import events, loop
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.events import Event
-from gru_complete.training.learner import Learner
+from gru_complete.training.learner import Learner, out_of_memory_hint
 from gru_complete.training.plan import Plan, describe_environment, make_plan
 from gru_complete.training.preparation import Prepared, prepare, read_prepared, spooled
 
@@ -38,6 +39,7 @@ METRICS_EVERY = 10
 REPORT_TOKENS = 30_000  # of the held-out part, for the line at the end; `eval` scores all of it
 CLOSING_SECONDS = 1.5  # writing the model, leaving Python
 MAX_PLAN_BYTES = 1_000_000
+CHECKPOINT_BYTES = 100_000_000  # a few checkpoints of a few million weights with two moments each
 # Settings that may differ when a run is resumed: they say how or where it runs, not what comes out.
 HOW_IT_RUNS = ("device", "threads")
 
@@ -76,7 +78,8 @@ def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | No
         InterruptedRun: stopped by the signal, after saving.
     """
     run_dir = model_dir.run_dir_of(request.model_path)
-    _refuse_sources_inside(request.sources, (request.model_path, run_dir))
+    _refuse_mixing_text_and_models(request.sources, (request.model_path, run_dir))
+    _refuse_foreign_directories(request.model_path, run_dir)
     is_new = not run_dir.exists()
     files.make_directory(run_dir)
     with files.DirectoryLock(run_dir):
@@ -104,13 +107,16 @@ def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[
     files.sweep_temporaries(run_dir)
     files.recover_directory(request.model_path)
     device = choose_device(config.training.device)
-    plan = _unfinished_plan(run_dir)
+    plan = _unfinished_plan(run_dir, may_be_damaged=request.replace)
     if threads := config.training.threads or (plan and plan.config.training.threads):
         torch.set_num_threads(threads)
     _refuse_to_overwrite(request, plan)
 
     yield events.Working("reading the corpus")
-    with spooled(request.sources, run_dir, config.data, stdin=request.stdin) as (spool_path, spool):
+    with spooled(request.sources, run_dir, config.data, stdin=request.stdin, spare_bytes=CHECKPOINT_BYTES) as (
+        spool_path,
+        spool,
+    ):
         yield events.CorpusRead(spool.report)
         if plan is not None and not _is_same_run(plan, request, spool.report.sha256):
             plan = None  # with --replace, as _is_same_run has made sure
@@ -136,39 +142,63 @@ def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[
 def _make_plan(request: TrainingRequest, prepared: Prepared, corpus_sha256: str, device: torch.device) -> Plan:
     stream = prepared.streams["training"]
     closing = CLOSING_SECONDS + _scoring_seconds(prepared, device)
-    elapsed = time.monotonic() - request.started
     return make_plan(
         request.config,
         stream=stream,
         ends_paragraph=paragraph_ends(prepared.tokenizer, stream),
         vocab_size=prepared.tokenizer.vocab_size,
         num_bytes=prepared.headers["training"].num_bytes,
-        seconds=max(1.0, request.config.training.minutes * 60 - elapsed - closing),
+        deadline=request.started + request.config.training.minutes * 60 - closing,
         corpus_sha256=corpus_sha256,
         device=device,
     )
 
 
-def _unfinished_plan(run_dir: Path) -> Plan | None:
+def _unfinished_plan(run_dir: Path, *, may_be_damaged: bool) -> Plan | None:
     path = run_dir / PLAN_FILE
     if not path.exists() or (run_dir / FINISHED_FILE).exists():
         return None
-    return Plan.from_json(files.strict_json(files.read_regular_file(path, max_bytes=MAX_PLAN_BYTES), name=PLAN_FILE))
+    try:
+        data = files.read_regular_file(path, max_bytes=MAX_PLAN_BYTES)
+        return Plan.from_json(files.strict_json(data, name=PLAN_FILE))
+    except ModelError as error:
+        if may_be_damaged:
+            return None
+        raise ModelError(str(error), hint="start anew with --replace") from None
 
 
-def _refuse_sources_inside(sources: Sequence[str], outputs: Sequence[Path]) -> None:
+def _refuse_mixing_text_and_models(sources: Sequence[str], outputs: Sequence[Path]) -> None:
+    """Neither may the model go into the corpus, which would then grow, nor may the corpus be what is written over."""
     for source in sources:
+        text = Path(os.path.realpath(source))
         for output in outputs:
-            if source != "-" and Path(source).resolve().is_relative_to(output.resolve()):
-                message = f"the corpus {files.shown(source)} lies inside {files.shown(output)}, where the model goes"
+            model = Path(os.path.realpath(output))
+            if source != "-" and (text.is_relative_to(model) or model.is_relative_to(text)):
+                message = f"the corpus {files.shown(source)} and the model {files.shown(output)} lie inside each other"
                 raise UsageError(message, hint="give the model another place with -m")
+
+
+def _refuse_foreign_directories(model_path: Path, run_dir: Path) -> None:
+    """Only what this program has made is ever replaced, whatever ``--replace`` says."""
+    for path, mark in ((files.visible_directory(model_path), model_dir.MANIFEST), (run_dir, "lock")):
+        if os.path.lexists(path) and not os.path.isfile(path / mark):
+            message = f"{files.shown(path)} exists and was not made by gru-complete"
+            raise UsageError(message, hint="give the model another place with -m")
+
+
+def _belongs_to_run(model_path: Path, plan: Plan) -> bool:
+    """Whether the model is what this run left when it was interrupted, or killed just before its end."""
+    try:
+        return model_dir.load_model(model_path).manifest.training.get("run_id") == plan.run_id
+    except ModelError:
+        return False
 
 
 def _refuse_to_overwrite(request: TrainingRequest, plan: Plan | None) -> None:
     if request.replace or not request.model_path.exists():
         return
-    if plan is not None and model_dir.load_model(request.model_path).manifest.training.get("run_id") == plan.run_id:
-        return  # this run was interrupted, or killed just before its end, and left a usable model
+    if plan is not None and _belongs_to_run(request.model_path, plan):
+        return
     message = f"the model {files.shown(request.model_path)} exists"
     raise UsageError(message, hint="replace it with --replace, or give the new one another name with -m")
 
@@ -225,9 +255,9 @@ def _train(
     assert training.batch_size is not None  # the plan has filled it in
     tokenizer, stream = prepared.tokenizer, prepared.streams["training"]
     torch.manual_seed(derived_seed(training.seed, "initial weights"))
-    learner = Learner(
-        LanguageModel(tokenizer.vocab_size, **plan.config.model.model_dump()).to(device), training, device
-    )
+    with out_of_memory_hint():
+        model = LanguageModel(tokenizer.vocab_size, **plan.config.model.model_dump()).to(device)
+    learner = Learner(model, training, device)
     batches = Batches(stream, paragraph_ends(tokenizer, stream), training.batch_size, training.seq_len, training.seed)
     tuning = loop.TuningPart.fold(prepared.streams["tuning"], num_bytes=prepared.headers["tuning"].num_bytes)
     files.make_directory(run_dir / "checkpoints")
@@ -245,32 +275,36 @@ def _train(
             "torch": torch.__version__,
         }
 
-    steps = store.steps()
-    yield events.Planned(
-        plan, learner.model.architecture.num_parameters, tokenizer.vocab_size, len(stream), max(steps, default=0)
-    )
+    start, state, notes = store.load_newest(learner)
+    yield from map(events.Note, notes)
+    num_parameters = model.architecture.num_parameters
+    yield events.Planned(plan, num_parameters, tokenizer.vocab_size, len(stream), start.step)
     log = MetricsLog(run_dir / METRICS_FILE)
     for event in loop.steps(
-        plan, learner, batches, tuning, store, should_stop=lambda: stop_signal() is not None, facts=facts
+        plan, learner, batches, tuning, store, start, state, should_stop=lambda: stop_signal() is not None, facts=facts
     ):
         yield from log.write(event)
         yield event
 
-    final, _ = store.load(store.steps()[-1], learner)
+    final, _, _ = store.load_newest(learner)
     is_done = final.step >= final.max_steps or final.looks_since_best >= training.patience
     tuning_bits = _take_the_better(store, learner, tuning, final)
     if not is_done:
-        _export(request, plan, learner, prepared, {"tuning_bits_per_byte": tuning_bits}, facts(final))
         number = stop_signal()
         assert number is not None
-        where = files.shown(request.model_path)
-        message = f"interrupted at step {final.step} of {final.max_steps}; saved, and {where} can be used"
+        message = f"interrupted at step {final.step} of {final.max_steps}; saved"
+        if not request.model_path.exists() or _belongs_to_run(request.model_path, plan):
+            _export(request, learner, prepared, {"tuning_bits_per_byte": tuning_bits}, facts(final))
+            message += f", and {files.shown(request.model_path)} can be used"
         raise InterruptedRun(message, signal_number=number, hint="the same command goes on where it was")
     yield events.Working("measuring the model")
     metrics = {"tuning_bits_per_byte": tuning_bits} | _held_out_metrics(prepared, learner)
-    _export(request, plan, learner, prepared, metrics, {**facts(final), "finished": True})
+    _export(request, learner, prepared, metrics, {**facts(final), "finished": True})
     files.write_file(run_dir / FINISHED_FILE, b"")
-    model_dir.remember_last(request.model_path)
+    try:
+        model_dir.remember_last(request.model_path)
+    except EnvironmentFailure as error:
+        yield events.Note(f"{error}; name the model with -m")
     yield events.Finished(
         model_path=request.model_path,
         step=final.step,
@@ -316,7 +350,6 @@ def _held_out_metrics(prepared: Prepared, learner: Learner) -> dict[str, float]:
 
 def _export(
     request: TrainingRequest,
-    plan: Plan,
     learner: Learner,
     prepared: Prepared,
     metrics: dict[str, float],

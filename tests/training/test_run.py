@@ -7,6 +7,7 @@ from gru_complete import files
 from gru_complete.config import load_config
 from gru_complete.errors import (
     BusyError,
+    ConfigError,
     CorpusError,
     DivergedError,
     EnvironmentFailure,
@@ -14,10 +15,12 @@ from gru_complete.errors import (
     ModelError,
     UsageError,
 )
-from gru_complete.model_dir import find_model, load_model
+from gru_complete.model_dir import find_model, load_model, remove_model
 from gru_complete.training import events
-from gru_complete.training.checkpoint import CheckpointStore
-from gru_complete.training.learner import Learner
+from gru_complete.training import plan as plan_module
+from gru_complete.training.checkpoint import CheckpointStore, LoopState
+from gru_complete.training.learner import Learner, out_of_memory_hint
+from gru_complete.training.loop import TuningPart, _steps_that_fit
 from gru_complete.training.run import TrainingRequest, run_training
 
 
@@ -128,13 +131,32 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_note(request_for, tmp
     assert weights_sha256(tmp_path / "straight") == weights_sha256(tmp_path / "damaged")
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(request_for, tmp_path):
+def test_a_damaged_checkpoint_is_not_in_the_way_of_the_next_interruption(request_for, tmp_path):
+    interrupt(request_for(), 15)
+    (tmp_path / "model.run/checkpoints/step-00000015/loop.json").write_bytes(b"{}")
+    error = interrupt(request_for(), 13)
+    assert "interrupted at step 13 of 24" in str(error)
+    assert load_model(tmp_path / "model").manifest.training["steps"] == 13
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew_before_it_is_removed(request_for, tmp_path):
     interrupt(request_for(), 15)
     for manifest in (tmp_path / "model.run/checkpoints").glob("*/manifest.json"):
         manifest.write_bytes(b"{}")
     with pytest.raises(ModelError, match="no usable checkpoint") as caught:
         train(request_for())
+    assert f"models remove {tmp_path / 'model'} --run" in caught.value.hint
+    remove_model(tmp_path / "model", run_only=True)
+    assert isinstance(train(request_for(replace=True))[-1], events.Finished)
+
+
+def test_a_damaged_plan_is_only_thrown_away_with_replace(request_for, tmp_path):
+    interrupt(request_for(), 3)
+    (tmp_path / "model.run/plan.json").write_bytes(b"{}")
+    with pytest.raises(ModelError, match=r"plan\.json") as caught:
+        train(request_for())
     assert "--replace" in caught.value.hint
+    assert isinstance(train(request_for(replace=True))[-1], events.Finished)
 
 
 def test_only_the_best_and_the_last_two_checkpoints_are_kept(request_for, tmp_path):
@@ -190,10 +212,96 @@ def test_a_corpus_that_cannot_be_used_leaves_nothing_behind(request_for, corpus_
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "home") == ["corpus.txt"]
 
 
-def test_a_corpus_inside_the_run_directory_is_refused(request_for, tmp_path):
-    inside = tmp_path / "model.run" / "corpus.txt"
-    with pytest.raises(UsageError, match="lies inside"):
-        train(request_for(sources=[str(inside)]))
+def test_a_corpus_inside_the_run_directory_and_a_model_inside_the_corpus_are_refused(request_for, tmp_path):
+    for source in (tmp_path / "model.run" / "corpus.txt", tmp_path):
+        with pytest.raises(UsageError, match="lie inside each other"):
+            train(request_for(sources=[str(source)]))
+
+
+@pytest.mark.parametrize("name", ["model", "model.run"])
+def test_what_is_no_model_is_not_replaced_even_with_replace(request_for, tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "precious.txt").write_text("x")
+    with pytest.raises(UsageError, match="was not made by gru-complete"):
+        train(request_for(replace=True))
+    assert (tmp_path / name / "precious.txt").exists()
+
+
+def test_interrupting_a_replacement_leaves_the_finished_model_alone(request_for, tmp_path, tiny_overrides):
+    train(request_for())
+    before = weights_sha256(tmp_path / "model")
+    other = request_for(replace=True, config=load_config(None, [*tiny_overrides, "training.seed=5"]))
+    assert "can be used" not in str(interrupt(other, 5))
+    assert weights_sha256(tmp_path / "model") == before
+    train(other)
+    assert weights_sha256(tmp_path / "model") != before
+
+
+def test_a_home_that_cannot_be_written_does_not_undo_a_finished_training(request_for, monkeypatch, tmp_path):
+    monkeypatch.setenv("GRU_COMPLETE_HOME", str(tmp_path / "corpus.txt" / "no"))
+    seen = train(request_for())
+    assert isinstance(seen[-1], events.Finished)
+    assert "name the model with -m" in of_type(seen, events.Note)[-1].message
+
+
+def test_a_size_that_no_model_may_have_is_a_config_error_before_any_step(request_for, tiny_overrides, tmp_path):
+    large = load_config(None, [*tiny_overrides, "model.hidden_size=8192", "model.num_layers=16"])
+    with pytest.raises(ConfigError, match="the model would be too large"):
+        train(request_for(config=large))
+    assert not (tmp_path / "model.run").exists()
+
+
+def test_a_tuning_loss_that_is_not_finite_sends_the_run_back(request_for, monkeypatch):
+    score = TuningPart.score
+    scores = []
+
+    def once_nan(self, learner):
+        scores.append(score(self, learner))
+        return (float("nan"), float("nan")) if len(scores) == 2 else scores[-1]
+
+    monkeypatch.setattr(TuningPart, "score", once_nan)
+    assert of_type(train(request_for()), events.WentBack) == [events.WentBack(step=12, to_step=6, rate_scale=0.5)]
+
+
+def test_a_best_look_that_was_not_saved_does_not_cost_the_best_that_was(request_for, monkeypatch, tmp_path):
+    save = CheckpointStore.save
+
+    def full_at_step_12(self, learner, state, loop, **kwargs):
+        if loop.step == 12:
+            raise EnvironmentFailure("no space left on device")
+        return save(self, learner, state, loop, **kwargs)
+
+    score = TuningPart.score
+    losses = iter([5.0, 1.0, 6.0, 7.0])  # step 12 is best and lost, so step 6 is
+
+    def scripted(self, learner):
+        loss = next(losses, None)
+        return (loss, loss) if loss is not None else score(self, learner)
+
+    monkeypatch.setattr(CheckpointStore, "save", full_at_step_12)
+    monkeypatch.setattr(TuningPart, "score", scripted)
+    train(request_for())
+    assert sorted(path.name for path in (tmp_path / "model.run/checkpoints").iterdir()) == [
+        "step-00000006",
+        "step-00000018",
+        "step-00000024",
+    ]
+
+
+@pytest.mark.parametrize(("seconds_per_step", "expected"), [(0.02, 50), (0.04, 25), (0.0204, 50)])
+def test_steps_are_counted_anew_when_the_speed_is_off_by_more_than_five_percent(seconds_per_step, expected):
+    state = LoopState(step=10, max_steps=50, step_seconds=10 * seconds_per_step)
+    assert _steps_that_fit(state, 1.0) == expected
+
+
+def test_a_machine_slower_than_probed_gets_fewer_steps_once(request_for, monkeypatch, tiny_overrides):
+    overrides = [setting for setting in tiny_overrides if "steps" not in setting]
+    monkeypatch.setattr(plan_module, "probe_step_seconds", lambda *_, **__: 0.0001)
+    config = load_config(None, [*overrides, "training.minutes=0.08"])
+    seen = train(request_for(config=config, started=time.monotonic()))
+    replanned = of_type(seen, events.Replanned)
+    assert len(replanned) == 1
+    assert replanned[0].max_steps == seen[-1].step < of_type(seen, events.Planned)[0].plan.max_steps
 
 
 def test_numbers_that_are_not_finite_send_the_run_back_at_half_the_rate(request_for, monkeypatch):
@@ -283,3 +391,17 @@ def test_no_file_of_a_model_holds_a_path_or_a_name(request_for, tmp_path):
     for path in (tmp_path / "model").iterdir():
         assert str(tmp_path).encode() not in path.read_bytes()
         assert b"corpus.txt" not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to")]
+)
+def test_memory_that_runs_out_says_what_to_make_smaller(error):
+    with pytest.raises(EnvironmentFailure, match="out of memory") as caught, out_of_memory_hint():
+        raise error
+    assert "training.batch_size" in caught.value.hint
+
+
+def test_other_errors_of_torch_are_not_taken_for_memory():
+    with pytest.raises(RuntimeError, match="illegal memory access"), out_of_memory_hint():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
