@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all coverage lint format types check bench data clean
+.PHONY: help install demo test test-all coverage lint format types check bench clean
 
 help:  ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,9 +53,10 @@ types: $(STAMP)  ## mypy, strict
 
 check: lint types test  ## all that CI runs
 
-bench: $(STAMP)  ## measure speeds on this machine
+bench: demo  ## measure speeds on this machine, and kill trainings
 	$(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/kills.py
 
 clean:  ## remove what the targets above have made
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*

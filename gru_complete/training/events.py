@@ -16,7 +16,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Working:
-    """A stage before the first step has begun, e.g. "training the tokenizer"."""
+    """A stage other than the steps has begun, e.g. "training the tokenizer"."""
 
     stage: str
 
