@@ -300,9 +300,14 @@ def resolve_model_path(name_or_path: str) -> Path:
     """Where a model is or will be: a path if there is a separator in it, else a name under ``models_home()``.
 
     Raises:
-        UsageError: the name could not be told from a hidden file, an option, a run directory or a path.
+        UsageError: the name could not be told from a hidden file, an option, a run directory or a path, or the path
+            ends in no name, or in one too long to have others made of it.
     """
     if "/" in name_or_path or os.sep in name_or_path:
+        name = os.path.basename(name_or_path.rstrip(f"/{os.sep}"))
+        if name in ("", ".", "..") or len(os.fsencode(name)) > 200:
+            message = f"{brief(name_or_path)} cannot be the place of a model"
+            raise UsageError(message, hint="end the path with the name of the model, as in ./novel")
         return Path(name_or_path)
     usable = re.fullmatch(r"\w[\w .+()-]*", name_or_path) and len(os.fsencode(name_or_path)) <= 100
     if not usable or name_or_path.endswith((" ", ".", ".run")) or name_or_path == "last":

@@ -481,6 +481,17 @@ def test_what_is_no_name_is_refused(home, name):
     assert "\x1b" not in str(caught.value)
 
 
+@pytest.mark.parametrize("path", ["/", "./", ".//", "../", "./.", "a/..", "a/../", "/..", "a/.", "./" + "x" * 5000])
+def test_a_path_that_ends_in_no_usable_name_is_refused(path):
+    with pytest.raises(UsageError, match="cannot be the place of a model"):
+        model_dir.resolve_model_path(path)
+
+
+def test_a_path_may_end_in_a_separator_and_lie_above():
+    assert model_dir.resolve_model_path("models/novel/") == Path("models/novel")
+    assert model_dir.resolve_model_path("../novel") == Path("../novel")
+
+
 def test_models_live_in_the_users_data_directory_by_default(monkeypatch):
     monkeypatch.delenv("GRU_COMPLETE_HOME", raising=False)
     assert model_dir.models_home().is_absolute()

@@ -48,7 +48,7 @@ def shared_options(
     """Train your own autocomplete from your own text, and complete text with it."""
     if color not in ("auto", "always", "never"):
         raise typer.BadParameter(f"{color!r} is none of auto, always, never", param_hint="--color")
-    context.obj = Console(color)
+    context.ensure_object(Console).color = color
     if debug:
         os.environ["GRU_COMPLETE_DEBUG"] = "1"
 
@@ -57,7 +57,7 @@ def run(arguments: list[str] | None = None) -> int:
     """Run a command line and return its exit code; errors become one line on stderr."""
     console = Console()
     try:
-        code = app(args=arguments, prog_name=PROGRAM, standalone_mode=False)
+        code = app(args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=console)
     except GruCompleteError as error:
         _show_traceback_if_wanted()
         console.error(str(error), error.hint)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gru_complete.cli.options import ModelOption
 from gru_complete.errors import CorpusError, UsageError
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
 
@@ -27,15 +28,7 @@ def complete(
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="Text that comes before PROMPT, from a file.", metavar="FILE")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="MODEL",
-            help="Name or directory; default: $GRU_COMPLETE_MODEL, else the last trained.",
-        ),
-    ] = None,
+    model: ModelOption = None,
     number: Annotated[int, typer.Option("-n", help="How many completions, one per line.", metavar="N")] = 1,
     max_tokens: Annotated[int, typer.Option(help="The most tokens to write.", metavar="N")] = DEFAULTS.max_tokens,
     until: Annotated[

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gru_complete.cli.options import ModelOption
+from gru_complete.errors import InterruptedRun
+from gru_complete.files import shown
+
 if TYPE_CHECKING:
     import torch
 
@@ -24,10 +28,7 @@ def evaluate(
         list[str] | None,
         typer.Argument(help="Text to score; default: the held-out part of the training corpus.", metavar="[CORPUS]..."),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", metavar="MODEL", help="Name or directory; default: the one trained last."),
-    ] = None,
+    model: ModelOption = None,
     pairs: Annotated[
         Path | None,
         typer.Option(help="Minimal pairs, one JSON object per line; alone, only they are scored.", metavar="FILE"),
@@ -62,6 +63,7 @@ def evaluate(
 
 
 def _report(loaded: "Model", module: "LanguageModel", corpus: list[str], device: "torch.device") -> "Report":
+    from gru_complete.cli.signals import StopNow, StopSignals
     from gru_complete.config import DataConfig
     from gru_complete.evaluation.report import evaluate as score
     from gru_complete.evaluation.report import held_out_part
@@ -72,14 +74,18 @@ def _report(loaded: "Model", module: "LanguageModel", corpus: list[str], device:
     if not corpus:
         return score(module, *held_out_part(loaded), device=device)
     stdin = None if sys.stdin is None else sys.stdin.buffer
-    with tempfile.TemporaryDirectory(prefix="gru-complete-") as name:
-        directory = Path(name)
-        path = directory / "text.tokens"
-        with spooled(corpus, directory, DataConfig(), stdin=stdin) as (spool_path, spool):
-            starts = [0, *spool.document_ends[:-1]]
-            texts = (read_blocks(spool_path, *part) for part in zip(starts, spool.document_ends, strict=True))
-            write_shard(path, texts, loaded.tokenizer, corpus_sha256=spool.report.sha256)
-        return score(module, *read_shard(path), device=device)
+    try:
+        # The directory holds the text, so that a signal has to end this block, not the process.
+        with StopSignals(), tempfile.TemporaryDirectory(prefix="gru-complete-") as name:
+            directory = Path(name)
+            path = directory / "text.tokens"
+            with spooled(corpus, directory, DataConfig(), stdin=stdin) as (spool_path, spool):
+                starts = [0, *spool.document_ends[:-1]]
+                texts = (read_blocks(spool_path, *part) for part in zip(starts, spool.document_ends, strict=True))
+                write_shard(path, texts, loaded.tokenizer, corpus_sha256=spool.report.sha256)
+            return score(module, *read_shard(path), device=device)
+    except StopNow as stopped:
+        raise InterruptedRun("interrupted", signal_number=stopped.signal_number) from None
 
 
 def _print_report(console: "Console", loaded: "Model", report: "Report") -> None:
@@ -89,7 +95,7 @@ def _print_report(console: "Console", loaded: "Model", report: "Report") -> None
 
     figures = report.to_json()
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column(Text(loaded.path.name))
+    table.add_column(Text(shown(loaded.path.name)))
     table.add_column(f"{report.num_bytes:,} bytes", justify="right")
     table.add_row("bits per byte", f"{report.bits_per_byte:.4f}")
     table.add_row("nats per character", f"{report.nats_per_char:.4f}")
@@ -115,7 +121,7 @@ def _print_pairs(console: "Console", report: "PairsReport") -> None:
     table.add_column("pairs", justify="right")
     table.add_row("all", f"{report.overall.accuracy:.1%}", f"{report.overall.num_pairs:,}")
     for name, score in report.by_phenomenon.items():
-        table.add_row(Text(name), f"{score.accuracy:.1%}", f"{score.num_pairs:,}")
+        table.add_row(Text(shown(name)), f"{score.accuracy:.1%}", f"{score.num_pairs:,}")
     for name, score in report.by_distance.items():
         table.add_row(Text(f"distance {name} words"), f"{score.accuracy:.1%}", f"{score.num_pairs:,}")
     console.print_table(table)

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gru_complete.cli.options import MODEL_HELP
 from gru_complete.errors import ModelError
+from gru_complete.files import shown
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
@@ -25,12 +27,12 @@ def list_all(
     console: Console = context.obj
     paths = list_models()
     if not paths and not as_json:
-        console.note(f"no models in {models_home()} yet; train one with: gru-complete train CORPUS")
+        console.note(f"no models in {shown(models_home())} yet; train one with: gru-complete train CORPUS")
         return
     records = [_summary(path) for path in paths]
     if as_json:
         for record in records:
-            console.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+            console.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
         return
     from rich import box
     from rich.table import Table
@@ -41,10 +43,10 @@ def list_all(
         table.add_column(title, justify="left" if title in ("name", "cell", "") else "right")
     for record in records:
         table.add_row(
-            Text(record["name"]),
+            Text(shown(record["name"])),
             Text(record.get("cell", "")),
             f"{record['num_parameters']:,}" if "num_parameters" in record else "",
-            f"{record['bits_per_byte']:.3f}" if record.get("bits_per_byte") else "",
+            f"{record['bits_per_byte']:.3f}" if record.get("bits_per_byte") is not None else "",
             f"{record['bytes'] / 1e6:.1f}",
             "damaged" if "problem" in record else "" if record["finished"] else "unfinished",
         )
@@ -54,7 +56,7 @@ def list_all(
 @app.command()
 def show(
     context: typer.Context,
-    model: Annotated[str | None, typer.Argument(help="Name or directory; default: the one trained last.")] = None,
+    model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
 ) -> None:
     """Print a model's manifest and its fingerprint as JSON."""
     from gru_complete.model_dir import find_model, load_model
@@ -79,7 +81,7 @@ def remove(
     path = resolve_model_path(model)
     remove_model(path, run_only=run)
     console: Console = context.obj
-    console.note(f"removed {'the run directory of ' if run else ''}{path}")
+    console.note(f"removed {'the run directory of ' if run else ''}{shown(path)}")
 
 
 def _summary(path: Path) -> dict[str, Any]:
@@ -91,11 +93,12 @@ def _summary(path: Path) -> dict[str, Any]:
     except ModelError as error:
         return {"name": path.name, "bytes": size, "problem": str(error)}
     metrics = manifest.metrics
+    bits_per_byte = metrics.get("held_out_bits_per_byte", metrics.get("tuning_bits_per_byte"))
     return {
         "name": path.name,
         "cell": manifest.arch.cell,
         "num_parameters": manifest.arch.num_parameters,
-        "bits_per_byte": metrics.get("held_out_bits_per_byte", metrics.get("tuning_bits_per_byte")),
+        "bits_per_byte": bits_per_byte if isinstance(bits_per_byte, float) else None,  # anyone may write a manifest
         "bytes": size,
         "finished": bool(manifest.training.get("finished")),
     }

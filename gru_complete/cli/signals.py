@@ -7,13 +7,22 @@ import os
 import signal
 from types import FrameType, TracebackType
 
-from gru_complete.errors import InterruptedRun
-
 WATCHED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
+class StopNow(BaseException):
+    """Raised by the handler wherever the work is; who opened the block of ``StopSignals`` turns it into an error.
+
+    No ``Exception``: torch and others swallow those while they are imported.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+
 class StopSignals:
-    """Collects the first stop signal while its block runs.
+    """Collects the first stop signal while its block runs; raises ``StopNow`` unless ``is_saving_possible``.
 
     A signal that the process was started to ignore (nohup, a background job of a script) stays ignored.
     """
@@ -42,4 +51,4 @@ class StopSignals:
             os._exit(128 + number)
         self.received = number
         if not self.is_saving_possible:
-            raise InterruptedRun("interrupted before the first step; nothing was trained", signal_number=number)
+            raise StopNow(number)

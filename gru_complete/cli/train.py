@@ -1,17 +1,20 @@
 """`train`: a corpus comes in, a model directory goes out, and the person sees how far it is."""
 
 import json
+import os
 import re
 import shlex
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gru_complete.errors import GruCompleteError, UsageError
+from gru_complete.errors import GruCompleteError, InterruptedRun, UsageError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -24,6 +27,7 @@ started = time.monotonic()
 
 SAMPLE_EVERY_LOOKS = 5
 SAMPLE_TOKENS = 30
+MAX_NAME_BYTES = 80
 BAR_FORMAT = "{percentage:3.0f}% |{bar:20}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
 
 
@@ -54,7 +58,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print what came out as one JSON object.")] = False,
 ) -> None:
     """Train a model on CORPUS; the same command goes on with a training that was interrupted."""
-    from gru_complete.cli.signals import StopSignals
+    from gru_complete.cli.signals import StopNow, StopSignals
     from gru_complete.config import load_config
     from gru_complete.model_dir import resolve_model_path
 
@@ -71,34 +75,59 @@ def train(
     checked = load_config(config, overrides)
     path = resolve_model_path(model or default_model_name(corpus))
     display = Display(context.obj, is_quiet=quiet)
-    with StopSignals() as stop, display:
-        # torch takes a second or two to import: after the options are checked, and where Ctrl-C is understood.
-        display.stage("starting")
-        from gru_complete.training.events import Finished, Planned
-        from gru_complete.training.run import TrainingRequest, run_training
+    try:
+        with StopSignals() as stop, display:
+            # torch takes a second or two to import: after the options are checked, and where Ctrl-C is understood.
+            display.stage("starting")
+            from gru_complete.training.events import Finished, Planned
+            from gru_complete.training.run import TrainingRequest, run_training
 
-        stdin = None if sys.stdin is None else sys.stdin.buffer
-        request = TrainingRequest(corpus, path, checked, replace, started, stdin)
-        for event in run_training(request, stop_signal=lambda: stop.received):
-            stop.is_saving_possible = stop.is_saving_possible or isinstance(event, Planned)
-            display.show(event)
-            if isinstance(event, Finished) and as_json:
-                context.obj.write(json.dumps(json_record(event)).encode() + b"\n")
+            stdin = None if sys.stdin is None else sys.stdin.buffer
+            request = TrainingRequest(corpus, path, checked, replace, started, stdin)
+            for event in run_training(request, stop_signal=lambda: stop.received):
+                stop.is_saving_possible = stop.is_saving_possible or isinstance(event, Planned)
+                display.show(event)
+                if isinstance(event, Finished) and as_json:
+                    context.obj.write(json.dumps(json_record(event)).encode() + b"\n")
+    except StopNow as stopped:
+        raise _interrupted_before_a_step(path, stopped.signal_number) from None
+
+
+def _interrupted_before_a_step(model_path: Path, signal_number: int) -> InterruptedRun:
+    from gru_complete.model_dir import run_dir_of
+
+    run_dir = run_dir_of(model_path)  # the names of training.run, which would import torch again
+    is_resumable = (run_dir / "plan.json").exists() and not (run_dir / "finished").exists()
+    return InterruptedRun(
+        "interrupted before the first step of this session",
+        signal_number=signal_number,
+        hint="the same command goes on where it was" if is_resumable else None,
+    )
 
 
 def default_model_name(corpus: list[str]) -> str:
-    """The name of a model that was given none: that of the one file or folder it learns from.
+    """The name of a model that was given none: that of the one file or folder it learns from, shortened if need be.
+
+    Whether there is such a file is for the reader of the corpus to say.
 
     Raises:
         UsageError: there are several, or a pipe, or the name has nothing that a model name may have.
     """
-    if len(corpus) != 1 or corpus[0] == "-" or Path(corpus[0]).is_fifo():
+    if len(corpus) != 1 or corpus[0] == "-" or _is_fifo(corpus[0]):
         raise UsageError("which name shall the model have?", hint="name it with -m NAME")
-    path = Path(corpus[0]).resolve()
-    name = re.sub(r"[^\w.-]+", "-", path.name if path.is_dir() else path.stem).strip("-.")
+    path = Path(os.path.realpath(corpus[0]))
+    name = re.sub(r"[^\w.-]+", "-", path.name if os.path.isdir(path) else path.stem).strip("-.")
+    name = name.encode()[:MAX_NAME_BYTES].decode(errors="ignore").rstrip("-.")
     if not name:
         raise UsageError(f"no model name can be made of {corpus[0]!r}", hint="name it with -m NAME")
     return name
+
+
+def _is_fifo(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):  # no file, no permission, or a text too long to be a path
+        return False
 
 
 def json_record(finished: "events.Finished") -> dict[str, Any]:
@@ -153,7 +182,8 @@ class Display:
         if self._bar is None:
             self.console.note(message)
         else:
-            self._bar.write(message, file=sys.stderr)
+            with suppress(OSError):  # a terminal that was closed is no reason to end the training
+                self._bar.write(message, file=sys.stderr)
 
     def _close_bar(self) -> None:
         if self._bar is not None:

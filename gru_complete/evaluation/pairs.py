@@ -89,6 +89,7 @@ def read_pairs(path: Path) -> list[Pair]:
             pair = Pair(raw["right"], raw["wrong"], raw["phenomenon"], raw["distance"])
             if not all(isinstance(text, str) for text in (pair.right, pair.wrong, pair.phenomenon)):
                 raise TypeError
+            _ = [text.encode() for text in (pair.right, pair.wrong, pair.phenomenon)]  # JSON can hold half a character
             if type(pair.distance) is not int or pair.distance < 0 or pair.right == pair.wrong:
                 raise ValueError
         except (ValueError, KeyError, TypeError, RecursionError):

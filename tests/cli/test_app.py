@@ -40,6 +40,21 @@ def test_colour_only_when_asked_for_or_on_a_terminal(run, monkeypatch):
     assert not Console("auto").has_color(sys.stderr)
 
 
+def test_the_colour_choice_holds_for_the_error_line_and_for_one_command_only(run, monkeypatch):
+    assert run("--color", "always", "complete", "x")[2].startswith("\x1b[1;31merror:\x1b[0m no model")
+    assert run("complete", "x")[2].startswith("error: no model")
+    monkeypatch.setattr("gru_complete.cli.console.is_terminal", lambda _: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b" in run("complete", "x")[2]
+    assert "\x1b" not in run("--color", "never", "complete", "x")[2]
+
+
+@pytest.mark.parametrize("command", [["complete"], ["eval"], ["models", "show"]], ids=" ".join)
+def test_where_the_default_model_comes_from_is_said(run, command):
+    assert "$GRU_COMPLETE_MODEL" in run(*command, "--help")[1].decode()
+
+
 def test_a_bug_is_exit_70_without_a_traceback_unless_wanted(run, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError("private text")

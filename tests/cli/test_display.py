@@ -1,5 +1,7 @@
 """What `train` shows for events that a quick training does not have."""
 
+import errno
+
 import pytest
 
 from gru_complete.cli.console import Console
@@ -44,6 +46,11 @@ def test_the_bar_shows_step_loss_and_a_sample_now_and_then(display, trained_mode
         assert display._bar.written == [f"step 5, 2.500 bits/byte: {sample_of(trained_model)}"]
 
 
+def test_a_terminal_that_is_gone_does_not_end_the_training(display):
+    display._bar = DeadBar()
+    display.show(events.Note("the disk is full"))
+
+
 class FakeBar:
     def __init__(self):
         self.n, self.total, self.postfix, self.written = 0, 0, "", []
@@ -59,6 +66,11 @@ class FakeBar:
 
     def close(self):
         pass
+
+
+class DeadBar(FakeBar):
+    def write(self, text, file):
+        raise OSError(errno.EIO, "Input/output error")
 
 
 def test_a_sample_is_one_harmless_line_and_a_damaged_checkpoint_no_reason_to_stop(trained_model, tmp_path):

@@ -59,11 +59,25 @@ def test_pairs_are_scored_by_phenomenon_and_distance(run, trained_model, tmp_pat
     assert "distance 11-20 words" in table.decode()
 
 
+def test_names_from_outside_cannot_steer_a_terminal(run, trained_model, tmp_path):
+    model = tmp_path / "m\x1b[2Jx"
+    shutil.copytree(trained_model, model)
+    shutil.copytree(trained_model.with_name("tiny.run"), tmp_path / "m\x1b[2Jx.run")
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text(json.dumps({"right": "a", "wrong": "b", "phenomenon": "n\x1b[31m", "distance": 1}) + "\n")
+    for options, part in (([], "m\\x1b[2Jx"), (["--pairs", pairs], "n\\x1b[31m")):
+        code, out, _ = run("eval", "-m", model, *options)
+        assert code == 0
+        assert b"\x1b" not in out
+        assert part in out.decode()
+
+
 @pytest.mark.parametrize(
     "line",
     ["nonsense", "[]", "{}", '{"right": "a", "wrong": "b", "phenomenon": "c"}',
      '{"right": "a", "wrong": "a", "phenomenon": "c", "distance": 1}',
      '{"right": 1, "wrong": "a", "phenomenon": "c", "distance": 1}',
+     '{"right": "b", "wrong": "\\ud800", "phenomenon": "c", "distance": 1}',
      '{"right": "b", "wrong": "a", "phenomenon": "c", "distance": -1}'],
 )  # fmt: skip
 def test_a_line_that_is_no_pair_is_named(run, trained_model, tmp_path, line):

@@ -61,3 +61,23 @@ def test_what_is_no_model_is_not_removed(run, tmp_path):
     code, _, _ = run("models", "remove", str(tmp_path / "precious"))
     assert code == 4
     assert (tmp_path / "precious" / "file").exists()
+
+
+def test_names_from_outside_cannot_steer_a_terminal(run, home_with_models):
+    (home_with_models / "good").rename(home_with_models / "go\x1b[2Jod")
+    _, out, _ = run("models", "list")
+    assert b"\x1b" not in out
+    assert "go\\x1b[2Jod" in out.decode()
+
+
+@pytest.mark.parametrize("value", ["low", {"bits": 1}, None, True, 10**400])
+def test_a_figure_that_is_no_number_is_unknown(run, home_with_models, value):
+    path = home_with_models / "good" / "manifest.json"
+    manifest = json.loads(path.read_bytes())
+    manifest["metrics"]["held_out_bits_per_byte"] = value
+    path.write_text(json.dumps(manifest))
+    code, out, _ = run("models", "list")
+    assert code == 0
+    assert "good" in out.decode()
+    _, out, _ = run("models", "list", "--json")
+    assert json.loads(out.splitlines()[1])["bits_per_byte"] is None

@@ -58,12 +58,35 @@ def test_options_are_settings_and_checked_like_them(run, corpus_path, tmp_path, 
     assert (code, err) == (2, "error: --minutes and --steps exclude each other\n")
 
 
-def test_minutes_beat_the_steps_of_a_file(run, corpus_path, tmp_path):
+def test_minutes_beat_the_steps_of_a_file(run, corpus_path, tmp_path, monkeypatch):
+    requests = []
+
+    def keep_request(request, **_):
+        requests.append(request)
+        return iter(())
+
+    monkeypatch.setattr("gru_complete.training.run.run_training", keep_request)
     config = tmp_path / "c.yaml"
     config.write_text("training: {steps: 3}\n")
-    code, _, err = run("train", corpus_path, "-c", config, "--minutes", "nan")
+    assert run("train", corpus_path, "-c", config)[0] == 0
+    assert run("train", corpus_path, "-c", config, "--minutes", "0.05")[0] == 0
+    from_file, from_option = (request.config.training for request in requests)
+    assert from_file.steps == 3
+    assert (from_option.steps, from_option.minutes) == (None, 0.05)
+
+
+def test_minutes_that_are_no_number_are_refused(run, corpus_path):
+    code, _, err = run("train", corpus_path, "--minutes", "nan")
     assert code == 2
     assert "training.minutes" in err
+
+
+def test_a_text_in_place_of_a_path_is_an_input_error(run):
+    code, out, err = run("train", "some very long text " * 250)
+    assert (code, out) == (3, b"")
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "name too long" in errors[0]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +135,10 @@ def test_a_finished_model_is_refused_before_any_work(run, trained_model, corpus_
 def test_names_are_made_of_what_file_names_have(tmp_path):
     assert default_model_name(["some/dir/my notes (2).txt"]) == "my-notes-2"
     assert default_model_name([str(tmp_path)]) == tmp_path.name
-    for corpus in (["-"], ["a.txt", "b.txt"], ["/"]):
+    assert default_model_name(["x" * 5000]) == "x" * 80
+    assert default_model_name(["\u65e5" * 60 + ".txt"]) == "\u65e5" * 26
+    os.mkfifo(tmp_path / "pipe")
+    for corpus in (["-"], [str(tmp_path / "pipe")], ["a.txt", "b.txt"], ["/"]):
         with pytest.raises(UsageError):
             default_model_name(corpus)
 
@@ -122,10 +148,11 @@ def test_more_text_is_promised_more():
 
 
 def wait_for_step(run_dir, process, step=2):
-    """Wait until the training has saved something; it must not end before."""
+    """Wait until the training has saved this step or a later one; it must not end before."""
     deadline = time.monotonic() + 60
-    while not list((run_dir / "checkpoints").glob(f"step-*{step}")) and time.monotonic() < deadline:
+    while not any(int(path.name.removeprefix("step-")) >= step for path in (run_dir / "checkpoints").glob("step-*")):
         assert process.poll() is None
+        assert time.monotonic() < deadline, f"step {step} was not saved in a minute"
         time.sleep(0.01)
 
 

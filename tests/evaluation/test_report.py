@@ -1,0 +1,71 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from gru_complete.evaluation.report import Report, evaluate
+from gru_complete.nn.language_model import LanguageModel
+from gru_complete.nn.scoring import TokenScores
+from gru_complete.text.shards import ShardHeader
+from gru_complete.text.tokenizer import DOCUMENT_END
+
+CPU = torch.device("cpu")
+VOCAB_SIZE = 13
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return LanguageModel(VOCAB_SIZE, embedding_size=5, hidden_size=7, num_layers=2)
+
+
+@pytest.fixture
+def stream():
+    """Two documents, the first longer than any chunk, of 599 and 99 tokens with their ends."""
+    ids = np.random.default_rng(0).integers(1, VOCAB_SIZE, 699)
+    ids[[0, 599, 698]] = DOCUMENT_END
+    return ids
+
+
+def header(*, num_bytes, num_chars):
+    return ShardHeader("uint16", 699, 2, num_bytes, num_chars, "", "", "")
+
+
+def test_a_uniform_model_costs_log_of_its_vocabulary_for_each_token(model, stream):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    report = evaluate(model, stream, header(num_bytes=1500, num_chars=1000), device=CPU)
+    num_tokens = 698  # all but the first document end, which is never predicted
+    assert report.scores.num_tokens == num_tokens
+    assert report.bits_per_byte == pytest.approx(num_tokens * math.log2(VOCAB_SIZE) / 1500, rel=1e-6)
+    assert report.nats_per_char == pytest.approx(num_tokens * math.log(VOCAB_SIZE) / 1000, rel=1e-6)
+    assert report.perplexity == pytest.approx(VOCAB_SIZE, rel=1e-6)
+
+
+@pytest.mark.parametrize("chunk_len", [1, 7, 256])
+def test_the_length_of_the_chunks_does_not_change_the_result(model, stream, chunk_len):
+    sizes = header(num_bytes=1500, num_chars=1000)
+    at_once = evaluate(model, stream, sizes, device=CPU, chunk_len=10_000)
+    in_chunks = evaluate(model, stream, sizes, device=CPU, chunk_len=chunk_len)
+    assert in_chunks.scores.num_tokens == at_once.scores.num_tokens
+    assert in_chunks.bits_per_byte == pytest.approx(at_once.bits_per_byte, rel=1e-6)
+
+
+def test_documents_are_scored_as_if_each_were_alone(model, stream):
+    sizes = header(num_bytes=1500, num_chars=1000)
+    both = evaluate(model, stream, sizes, device=CPU)
+    alone = [evaluate(model, part, sizes, device=CPU) for part in (stream[:600], stream[599:])]
+    assert both.scores.total_nats == pytest.approx(sum(part.scores.total_nats for part in alone), rel=1e-6)
+
+
+def test_the_units_of_one_bit_per_token():
+    scores = TokenScores(total_nats=8 * math.log(2), num_tokens=8, top1=2, top3=4, top5=8)
+    report = Report(scores, num_bytes=4, num_chars=2, seconds=2.0)
+    record = report.to_json()
+    assert record["bits_per_byte"] == pytest.approx(2)
+    assert record["nats_per_char"] == pytest.approx(4 * math.log(2))
+    assert record["perplexity"] == pytest.approx(2)
+    assert record["next_token"] == {"top1": 0.25, "top3": 0.5, "top5": 1.0}
+    assert record["tokens_per_second"] == 4
