@@ -389,13 +389,12 @@ def remove_model(path: Path, *, run_only: bool) -> None:
         files.remove_directory(path)
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What changes when a model is replaced."""
+def _identity(path: Path) -> str | None:
+    """What changes when a model is replaced: its manifest's bytes, since inodes and times may come again at once."""
     try:
-        status = os.stat(files.visible_directory(path) / MANIFEST)
-    except OSError:
+        return files.sha256_hex(_read_manifest(files.visible_directory(path)))
+    except ModelError:
         return None
-    return status.st_ino, status.st_mtime_ns
 
 
 def _has_manifest(path: Path) -> bool:
