@@ -15,15 +15,15 @@ install: $(STAMP)  ## set up .venv with everything that work on the project need
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,plots]'
+	$(BIN)/python -m pip install --quiet --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --quiet -c constraints.txt -e '.[dev,plots]'
 	touch $@
 
 demo: $(STAMP)  ## train on data/, complete "Mr Watson goes", evaluate
 	@mkdir -p $(DEMO)
 	$(BIN)/gru-complete train data/watson.txt -m $(DEMO)/watson -c configs/demo.yaml --replace
-	$(BIN)/gru-complete complete "Mr Watson goes" -m $(DEMO)/watson --echo
-	$(BIN)/gru-complete complete "Mrs Watson goes" -m $(DEMO)/watson --echo
+	$(BIN)/gru-complete complete "Mr Watson goes" -m $(DEMO)/watson --echo --until paragraph
+	$(BIN)/gru-complete complete "Mrs Watson goes" -m $(DEMO)/watson --echo --until paragraph
 	$(BIN)/gru-complete eval -m $(DEMO)/watson --pairs data/watson-pairs.jsonl
 	@echo "A fresh sample of the same world, and the best that any model could do on it:"
 	$(BIN)/python -m gru_complete.text.synthetic corpus $(DEMO)/fresh.txt --bytes 100000 --seed 99
