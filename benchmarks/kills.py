@@ -68,7 +68,9 @@ def main() -> int:
                 process.kill()
                 process.wait()
                 kills += 1
-                continue
+                if not (directory / "killed.run" / "finished").exists():
+                    continue
+                code = 0  # killed on its way out, when all was written
             if code:
                 print(f"a resumed training failed with exit code {code}", file=sys.stderr)
                 return 1
