@@ -389,10 +389,14 @@ def remove_model(path: Path, *, run_only: bool) -> None:
         files.remove_directory(path)
 
 
-def _identity(path: Path) -> str | None:
-    """What changes when a model is replaced: its manifest's bytes, since inodes and times may come again at once."""
+def _identity(path: Path) -> tuple[Path, str] | None:
+    """What changes when a model is replaced: where it is found while directories are swapped, and its manifest's bytes.
+
+    Inodes and times will not do: the next model may get the same ones at once.
+    """
+    directory = files.visible_directory(path)
     try:
-        return files.sha256_hex(_read_manifest(files.visible_directory(path)))
+        return directory, files.sha256_hex(_read_manifest(directory))
     except ModelError:
         return None
 
