@@ -1,10 +1,13 @@
 """The finished model as a directory: written whole, and safe to load from a stranger.
 
 A directory holds ``manifest.json`` (written last: the commit record), ``weights.safetensors`` and ``tokenizer.model``;
-a checkpoint adds what it needs to go on. Nothing in it is code, a path or a template. Loading reads the bytes of a few
-fixed names once, checks size and SHA-256 of those bytes and parses those bytes: nothing can change in between.
+a checkpoint adds what it needs to go on. An adapted model holds ``delta.safetensors`` in place of the last two, what
+is to be added to the weights of the model of that name beside it. Nothing in it is code, a path or a template. Loading
+reads the bytes of a few fixed names once, checks size and SHA-256 of those bytes and parses those bytes: nothing can
+change in between.
 
-Shapes: V vocab_size, E embedding_size, H hidden_size, G gates of the cell, I inputs of a cell (E for the first, or H).
+Shapes: V vocab_size, E embedding_size, H hidden_size, G gates of the cell, I inputs of a cell (E for the first, or H),
+K rank of a change.
 """
 
 import json
@@ -12,7 +15,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +39,14 @@ VERSION = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer.model"
+DELTA = "delta.safetensors"
 EXTRA_FILES = ("ngrams.safetensors", "optimizer.safetensors", "loop.json")
 
 _MAX_BYTES = {
     MANIFEST: 64_000,
     WEIGHTS: 1 << 30,
     TOKENIZER: 1 << 24,
+    DELTA: 1 << 30,
     "ngrams.safetensors": 1 << 30,
     "optimizer.safetensors": 1 << 31,
     "loop.json": 1 << 20,
@@ -113,11 +118,31 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
+class Base:
+    """The model that an adapted one changes: its name, beside the adapted one, and its fingerprint."""
+
+    name: str
+    fingerprint: str
+
+    @classmethod
+    def from_json(cls, value: object) -> "Base":
+        """Read what a manifest says; a name that could lead anywhere else is refused.
+
+        Raises:
+            ModelError: a key is missing, unknown or of the wrong form.
+        """
+        fields = json_object(value, "base", required=["name", "fingerprint"])
+        if not isinstance(fields["name"], str) or not is_model_name(fields["name"]):
+            raise ModelError(f"base.name is {brief(fields['name'])}, not the name of a model")
+        return cls(fields["name"], _sha256(fields["fingerprint"], "base.fingerprint"))
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What ``manifest.json`` says; plain numbers and short strings, never text or paths.
 
     ``tokenizer`` holds the tokenizer's flags and the corpus' abbreviations, ``metrics`` what was measured, ``training``
-    facts such as steps and seconds.
+    facts such as steps and seconds; ``base`` is there in adapted models only.
     """
 
     arch: Architecture
@@ -126,6 +151,7 @@ class Manifest:
     training: Mapping[str, Any]
     files: Mapping[str, FileRecord]
     tool_version: str
+    base: Base | None = None
     format: str = FORMAT
     version: int = VERSION
 
@@ -135,6 +161,7 @@ class Manifest:
             "format": self.format,
             "version": self.version,
             "tool_version": self.tool_version,
+            **({} if self.base is None else {"base": asdict(self.base)}),
             "arch": asdict(self.arch),
             "tokenizer": dict(self.tokenizer),
             "metrics": dict(self.metrics),
@@ -157,8 +184,12 @@ class Manifest:
             raise ModelError(message, hint="upgrade with: pip install --upgrade gru-complete")
         required = ["format", "version", "tool_version", "arch", "tokenizer", "metrics", "training", "files"]
         known = json_object(
-            {key: value[key] for key in value if not key.startswith("x-")}, "manifest", required=required
+            {key: value[key] for key in value if not key.startswith("x-")},
+            "manifest",
+            required=required,
+            optional=["base"],
         )
+        base = Base.from_json(known["base"]) if "base" in known else None
         _check_facts(known["tool_version"], "tool_version")
         _check_tokenizer_flags(known["tokenizer"])
         for part in ("metrics", "training"):
@@ -168,14 +199,18 @@ class Manifest:
             tokenizer=known["tokenizer"],
             metrics=known["metrics"],
             training=known["training"],
-            files=_file_records(known["files"]),
+            files=_file_records(known["files"], required=[WEIGHTS, TOKENIZER] if base is None else [DELTA]),
             tool_version=str(known["tool_version"]),
+            base=base,
         )
 
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model; ``fingerprint`` is the SHA-256 of its manifest, which names every other byte of it."""
+    """A loaded model; ``fingerprint`` is the SHA-256 of its manifest, which names every other byte of it.
+
+    The weights and the tokenizer of an adapted model are there as those of any other.
+    """
 
     path: Path
     manifest: Manifest
@@ -217,15 +252,61 @@ def save_files(
     _check_vocab(tokenizer, arch)
     contents = {WEIGHTS: save({name: np.ascontiguousarray(array) for name, array in weights.items()})}
     contents[TOKENIZER] = tokenizer.model_bytes
-    contents.update(extra_files or {})
     manifest = Manifest(
         arch=arch,
         tokenizer={**_TOKENIZER_FLAGS, "abbreviations": list(abbreviations)},
         metrics=metrics,
         training=training,
-        files={name: FileRecord(len(data), files.sha256_hex(data)) for name, data in contents.items()},
+        files={},
         tool_version=_tool_version(),
     )
+    _write_files(directory, manifest, {**contents, **(extra_files or {})})
+
+
+def save_delta(
+    directory: Path,
+    *,
+    base: Model,
+    delta: Weights,
+    metrics: Mapping[str, Any],
+    training: Mapping[str, Any],
+    extra_files: Mapping[str, bytes] | None = None,
+) -> None:
+    """Write an adapted model into an existing directory beside its base; see ``save_files``.
+
+    Args:
+        directory: where to write.
+        base: what is changed; a model with weights of its own.
+        delta: what to add to its weights, as ``apply_delta`` takes it.
+        metrics: what was measured.
+        training: facts about the training.
+        extra_files: names of ``EXTRA_FILES``.
+
+    Raises:
+        ModelError: these things do not make a model that ``load_model`` would take.
+        EnvironmentFailure: the disk or a permission said no.
+    """
+    from safetensors.numpy import save  # here, so that reading a model does not wait for it
+
+    if base.manifest.base is not None:
+        raise ModelError(f"{shown(base.path)} is adapted itself and cannot be a base")
+    _check_weights(apply_delta(base.weights, delta, name=DELTA), base.manifest.arch, name=DELTA)
+    manifest = replace(
+        base.manifest,
+        base=Base(Path(os.path.realpath(base.path)).name, base.fingerprint),
+        metrics=metrics,
+        training=training,
+        files={},
+        tool_version=_tool_version(),
+    )
+    contents = {DELTA: save({name: np.ascontiguousarray(array) for name, array in delta.items()})}
+    _write_files(directory, manifest, {**contents, **(extra_files or {})})
+
+
+def _write_files(directory: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> None:
+    """Write the files and then the manifest, which lists them."""
+    records = {name: FileRecord(len(data), files.sha256_hex(data)) for name, data in contents.items()}
+    manifest = replace(manifest, files=records)
     manifest_bytes = json.dumps(manifest.to_json(), ensure_ascii=False, indent=2).encode("utf-8")
     Manifest.from_json(files.strict_json(manifest_bytes, name=MANIFEST))
     if len(manifest_bytes) > _MAX_BYTES[MANIFEST]:
@@ -256,6 +337,8 @@ def _load_once(path: Path) -> Model:
 
     directory = files.visible_directory(path)
     manifest, fingerprint = _load_manifest(directory)
+    if manifest.base is not None:
+        return _load_adapted(path, directory, manifest, fingerprint)
     weights = parse_safetensors(_read_listed(directory, manifest, WEIGHTS), name=shown(directory / WEIGHTS))
     _check_weights(weights, manifest.arch, name=shown(directory / WEIGHTS))
     try:
@@ -264,6 +347,55 @@ def _load_once(path: Path) -> Model:
         raise ModelError(f"{shown(directory / TOKENIZER)}: {error}", hint=error.hint) from error
     _check_vocab(tokenizer, manifest.arch)
     return Model(path, manifest, weights, tokenizer, fingerprint)
+
+
+def _load_adapted(path: Path, directory: Path, manifest: Manifest, fingerprint: str) -> Model:
+    assert manifest.base is not None
+    base_path = Path(os.path.realpath(path)).parent / manifest.base.name
+    what = f"{shown(path)} only holds what it has learnt beyond the model '{manifest.base.name}'"
+    if not _has_manifest(base_path):
+        raise ModelError(f"{what}, which is not beside it", hint=f"put that model back as {shown(base_path)}")
+    if _load_manifest(files.visible_directory(base_path))[0].base is not None:  # nor may two be each other's base
+        raise ModelError(f"{what}, which is adapted itself")
+    base = load_model(base_path)
+    if base.fingerprint != manifest.base.fingerprint:
+        hint = f"adapt the new one: gru-complete adapt {base_path.name} FILE -m {shown(path.name)} --replace"
+        raise ModelError(f"{what}, and another model has that name now", hint=hint)
+    if base.manifest.arch != manifest.arch or base.manifest.tokenizer != manifest.tokenizer:
+        raise ModelError(f"{what}, and has other sizes than that")
+    name = shown(directory / DELTA)
+    delta = parse_safetensors(_read_listed(directory, manifest, DELTA), name=name)
+    weights = apply_delta(base.weights, delta, name=name)
+    _check_weights(weights, manifest.arch, name=name)
+    return Model(path, manifest, weights, base.tokenizer, fingerprint)
+
+
+def apply_delta(weights: Weights, delta: Weights, *, name: str) -> dict[str, NDArray[np.float32]]:
+    """The weights of an adapted model.
+
+    Args:
+        weights: those of the base.
+        delta: float32 arrays to add to some of them: ``x`` of the same shape for a vector ``x``; for a matrix ``x``
+            ``(R, C)`` the factors ``x.left`` ``(R, K)`` and ``x.right`` ``(K, C)`` of a change of rank K.
+        name: of the delta, for messages.
+
+    Raises:
+        ModelError: names, shapes or dtypes do not fit.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for key, array in weights.items():
+        if array.ndim == 1:
+            shapes[key] = array.shape
+            continue
+        left = delta.get(f"{key}.left", np.zeros((0, 0), np.float32))
+        rank = min(left.shape[-1] if left.ndim else 0, *array.shape)
+        shapes[f"{key}.left"], shapes[f"{key}.right"] = (array.shape[0], rank), (rank, array.shape[1])
+    _check_tensors(delta, shapes, name=name)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found by who checks the weights
+        return {
+            key: array + (delta[key] if array.ndim == 1 else delta[f"{key}.left"] @ delta[f"{key}.right"])
+            for key, array in weights.items()
+        }
 
 
 def read_extra_file(path: Path, name: str) -> bytes:
@@ -296,6 +428,12 @@ def models_home() -> Path:
     return Path(home) / "models"
 
 
+def is_model_name(name: str) -> bool:
+    """Whether this may name a model: nothing hidden, no option, no run directory, no path."""
+    is_plain = re.fullmatch(r"\w[\w .+()-]*", name) is not None and len(os.fsencode(name)) <= 100
+    return is_plain and not name.endswith((" ", ".", ".run")) and name != "last"
+
+
 def resolve_model_path(name_or_path: str) -> Path:
     """Where a model is or will be: a path if there is a separator in it, else a name under ``models_home()``.
 
@@ -309,8 +447,7 @@ def resolve_model_path(name_or_path: str) -> Path:
             message = f"{brief(name_or_path)} cannot be the place of a model"
             raise UsageError(message, hint="end the path with the name of the model, as in ./novel")
         return Path(name_or_path)
-    usable = re.fullmatch(r"\w[\w .+()-]*", name_or_path) and len(os.fsencode(name_or_path)) <= 100
-    if not usable or name_or_path.endswith((" ", ".", ".run")) or name_or_path == "last":
+    if not is_model_name(name_or_path):
         message = f"{brief(name_or_path)} cannot be the name of a model"
         raise UsageError(message, hint="use letters, digits, '-' and '_'; a path contains a '/'")
     return models_home() / name_or_path
@@ -434,7 +571,10 @@ def _read_listed(directory: Path, manifest: Manifest, name: str) -> bytes:
 
 def _check_weights(weights: Weights, arch: Architecture, *, name: str) -> None:
     """Compare names, shapes and dtypes with what ``arch`` implies, and refuse numbers that are not finite."""
-    shapes = arch.tensor_shapes()
+    _check_tensors(weights, arch.tensor_shapes(), name=name)
+
+
+def _check_tensors(weights: Weights, shapes: Mapping[str, tuple[int, ...]], *, name: str) -> None:
     problems = [f"{key} is missing" for key in shapes if key not in weights]
     for key, array in weights.items():
         if key not in shapes:
@@ -468,16 +608,20 @@ def _check_tokenizer_flags(value: object) -> None:
             raise ModelError(f"tokenizer.abbreviations has {brief(word)}, not a word of at most 8 characters")
 
 
-def _file_records(value: object) -> dict[str, FileRecord]:
-    listed = json_object(value, "files", required=[WEIGHTS, TOKENIZER], optional=EXTRA_FILES)
+def _file_records(value: object, *, required: Sequence[str]) -> dict[str, FileRecord]:
+    listed = json_object(value, "files", required=required, optional=EXTRA_FILES)
     records = {}
     for name, entry in listed.items():
         entry = json_object(entry, f"files.{name}", required=["bytes", "sha256"])
         num_bytes = whole_number(entry["bytes"], f"files.{name}.bytes", smallest=0, largest=_MAX_BYTES[name])
-        if not isinstance(entry["sha256"], str) or not re.fullmatch("[0-9a-f]{64}", entry["sha256"]):
-            raise ModelError(f"files.{name}.sha256 is not 64 hexadecimal digits")
-        records[name] = FileRecord(num_bytes, entry["sha256"])
+        records[name] = FileRecord(num_bytes, _sha256(entry["sha256"], f"files.{name}.sha256"))
     return records
+
+
+def _sha256(value: object, where: str) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
+        raise ModelError(f"{where} is not 64 hexadecimal digits")
+    return value
 
 
 def _check_facts(value: object, where: str, *, depth: int = 3) -> None:

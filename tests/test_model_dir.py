@@ -177,6 +177,145 @@ def test_a_checkpoint_keeps_more_files_under_the_same_checks(tmp_path, tokenizer
         model_dir.read_extra_file(path, "optimizer.safetensors")
 
 
+# Adapted models
+
+
+def random_delta(arch: Architecture, rank: int = 2, seed: int = 1) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    shapes = {}
+    for name, shape in arch.tensor_shapes().items():
+        if len(shape) == 1:
+            shapes[name] = shape
+        else:
+            shapes |= {f"{name}.left": (shape[0], rank), f"{name}.right": (rank, shape[1])}
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+@pytest.fixture
+def adapted(saved) -> Path:
+    """A tiny model that adapts ``saved``, beside it."""
+    base = load_model(saved)
+    with files.replace_directory(saved.with_name("adapted")) as directory:
+        delta = random_delta(base.manifest.arch)
+        model_dir.save_delta(directory, base=base, delta=delta, metrics={"gain": 0.1}, training={"finished": True})
+    return saved.with_name("adapted")
+
+
+def test_an_adapted_model_is_its_base_plus_the_change(saved, adapted):
+    base, model = load_model(saved), load_model(adapted)
+    delta = random_delta(base.manifest.arch)
+    for name, array in base.weights.items():
+        change = delta[name] if array.ndim == 1 else delta[f"{name}.left"] @ delta[f"{name}.right"]
+        np.testing.assert_array_equal(model.weights[name], array + change)
+    assert model.tokenizer.model_bytes == base.tokenizer.model_bytes
+    assert model.manifest.base == model_dir.Base("model", base.fingerprint)
+    assert (model.manifest.arch, model.manifest.tokenizer) == (base.manifest.arch, base.manifest.tokenizer)
+    assert (model.manifest.metrics, model.manifest.training) == ({"gain": 0.1}, {"finished": True})
+    assert sorted(os.listdir(adapted)) == ["delta.safetensors", "manifest.json"]
+
+
+def test_an_adapted_model_follows_its_base_to_another_place(tmp_path, saved, adapted):
+    expected = load_model(adapted).weights
+    (tmp_path / "elsewhere").mkdir()
+    for path in (saved, adapted):
+        path.rename(tmp_path / "elsewhere" / path.name)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "adapted")
+    for path in (tmp_path / "elsewhere" / "adapted", tmp_path / "link"):
+        np.testing.assert_array_equal(load_model(path).weights["embedding"], expected["embedding"])
+
+
+def test_an_adapted_model_without_its_base_says_what_is_missing(saved, adapted, tokenizer):
+    saved.rename(saved.with_name("renamed"))
+    with pytest.raises(ModelError, match="beyond the model 'model', which is not beside it") as caught:
+        load_model(adapted)
+    assert str(saved) in caught.value.hint
+    save_model(saved, tokenizer, metrics={})
+    with pytest.raises(ModelError, match="another model has that name now") as caught:
+        load_model(adapted)
+    assert "gru-complete adapt model" in caught.value.hint
+
+
+def test_a_base_is_no_adapted_model(saved, adapted):
+    model = load_model(adapted)
+    with pytest.raises(ModelError, match="is adapted itself"):
+        model_dir.save_delta(saved, base=model, delta=random_delta(model.manifest.arch), metrics={}, training={})
+    edit_manifest(adapted, lambda manifest: manifest["base"].update({"name": "adapted"}))
+    with pytest.raises(ModelError, match="which is adapted itself"):
+        load_model(adapted)
+
+
+@pytest.mark.parametrize(
+    "base",
+    [None, "model", {}, {"name": "model"}, {"name": "model", "fingerprint": "x"},
+     *({"name": name, "fingerprint": "0" * 64} for name in
+       ["", ".", "..", "../model", "/tmp/model", "a/b", "a\\b", "C:model", ".hidden", "-m", "model.run", "mo\0del", 7]),
+     {"name": "model", "fingerprint": "0" * 64, "path": "/"}],
+)  # fmt: skip
+def test_a_base_is_named_by_a_plain_name_and_a_fingerprint(adapted, base):
+    edit_manifest(adapted, lambda manifest: {**manifest, "base": base})
+    with pytest.raises(ModelError, match="base"):
+        load_model(adapted)
+
+
+def test_an_adapted_model_has_the_files_of_one(saved, adapted):
+    for path, edit in (
+        (adapted, lambda manifest: manifest.pop("base") and None),
+        (saved, lambda manifest: {**manifest, "base": {"name": "model", "fingerprint": "0" * 64}}),
+    ):
+        edit_manifest(path, edit)
+        with pytest.raises(ModelError, match=r"files has no 'weights.safetensors'|files has no 'delta.safetensors'"):
+            load_model(path)
+
+
+def test_the_sizes_are_those_of_the_base(adapted):
+    edit_manifest(adapted, lambda manifest: manifest["arch"].update({"hidden_size": 4}))
+    with pytest.raises(ModelError, match="has other sizes than that"):
+        load_model(adapted)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        ("output_bias", None, "output_bias is missing"),
+        ("embedding.left", None, "embedding.left is missing"),
+        ("embedding.right", lambda array: array[:1], "embedding.right has the shape"),
+        ("embedding.left", lambda array: array[:, 0], "embedding.left has the shape"),
+        ("embedding.left", lambda array: np.tile(array, 3), "embedding.left has the shape"),
+        ("embedding", lambda _: np.zeros((2, 2), np.float32), "'embedding' is not expected"),
+        ("cells.0.bias", lambda array: array.astype(np.float64), "cells.0.bias is float64"),
+        ("cells.0.bias", lambda array: array * np.float32(np.nan), "cells.0.bias contains NaN"),
+        ("projection.left", lambda array: array + np.float32(3e38), "projection contains NaN or infinity"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_a_change_that_does_not_fit_is_refused(adapted, tokenizer, name, change, problem):
+    delta = random_delta(tiny_arch(tokenizer))
+    if name == "projection.left":
+        delta["projection.right"] *= np.float32(1e3)
+    if change is None:
+        del delta[name]
+    else:
+        delta[name] = change(delta.get(name))
+    swap_in(adapted, "delta.safetensors", save(delta))
+    with pytest.raises(ModelError, match=problem):
+        load_model(adapted)
+
+
+def test_a_damaged_change_is_found_and_more_files_may_stand_beside_it(saved, adapted):
+    base = load_model(saved)
+    with files.replace_directory(adapted) as directory:
+        model_dir.save_delta(
+            directory, base=base, delta=random_delta(base.manifest.arch), metrics={}, training={},
+            extra_files={"ngrams.safetensors": b"counts"},
+        )  # fmt: skip
+    assert model_dir.read_extra_file(adapted, "ngrams.safetensors") == b"counts"
+    data = bytearray((adapted / "delta.safetensors").read_bytes())
+    data[-1] ^= 1
+    (adapted / "delta.safetensors").write_bytes(data)
+    with pytest.raises(ModelError, match=r"delta.safetensors is damaged \(sha256 mismatch\)"):
+        load_model(adapted)
+
+
 # Damage
 
 
