@@ -6,7 +6,16 @@ import pytest
 from gru_complete.cli import app, complete
 from gru_complete.cli.console import Console, harmless
 
-COMMANDS = [["train"], ["complete"], ["eval"], ["models"], ["models", "list"], ["models", "show"], ["models", "remove"]]
+COMMANDS = [
+    ["train"],
+    ["complete"],
+    ["eval"],
+    ["adapt"],
+    ["models"],
+    ["models", "list"],
+    ["models", "show"],
+    ["models", "remove"],
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

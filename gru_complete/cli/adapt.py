@@ -1,0 +1,121 @@
+"""`adapt`: a model learns a new text, and what it gained goes into a small directory beside it."""
+
+import json
+import math
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gru_complete.cli import train
+from gru_complete.errors import InterruptedRun, UsageError
+from gru_complete.files import shown
+
+if TYPE_CHECKING:
+    from gru_complete.training.adaptation import Adapted, Learning
+    from gru_complete.training.events import CorpusRead
+
+
+def adapt(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Name or directory of the model that learns.", metavar="MODEL")],
+    text: Annotated[
+        list[str], typer.Argument(help="New text: files, directories, or '-' for standard input.", metavar="FILE...")
+    ],
+    new: Annotated[
+        str, typer.Option("--model", "-m", help="Name or directory of the new model, beside MODEL.", metavar="NEW")
+    ],
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many times through the text.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Learn no longer than this.", metavar="N")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the model NEW if there is one.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what came out as one JSON object.")] = False,
+) -> None:
+    """Teach MODEL a new text; what it learns becomes the model NEW, a small change that needs MODEL beside it.
+
+    A slice of the text is kept apart. If the model does not predict that slice better afterwards, no model is written
+    and the exit code is 1.
+    """
+    from gru_complete.cli.signals import StopNow, StopSignals
+    from gru_complete.model_dir import find_model, load_model, resolve_model_path
+
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise UsageError(f"--minutes {minutes} is not a number above 0")
+    target = resolve_model_path(new)
+    display = Display(context.obj, is_quiet=quiet)
+    finished = None
+    try:
+        # The directory holds the text, so that a signal has to end this block, not the process.
+        with StopSignals() as stop, display, tempfile.TemporaryDirectory(prefix="gru-complete-") as work_dir:
+            loaded = load_model(find_model(model))
+            display.stage("starting")
+            from gru_complete.training import adaptation
+
+            request = adaptation.AdaptationRequest(
+                sources=text,
+                model=loaded,
+                target=target,
+                replace=replace,
+                epochs=adaptation.EPOCHS if epochs is None else epochs,
+                deadline=math.inf if minutes is None else train.started + 60 * minutes,
+                stdin=None if sys.stdin is None else sys.stdin.buffer,
+            )
+            for event in adaptation.adapt(request, Path(work_dir), stop_signal=lambda: stop.received):
+                stop.is_saving_possible = stop.is_saving_possible or isinstance(event, adaptation.Learning)
+                display.show(event)
+                if isinstance(event, adaptation.Adapted):
+                    finished = event
+    except StopNow as stopped:
+        message = "interrupted before anything was learnt"
+        raise InterruptedRun(message, signal_number=stopped.signal_number) from None
+    assert finished is not None
+    if as_json:
+        context.obj.write(json.dumps(json_record(finished)).encode() + b"\n")
+    if finished.path is None:
+        raise typer.Exit(1)
+
+
+def json_record(adapted: "Adapted") -> dict[str, Any]:
+    """What ``--json`` prints; keys are only ever added."""
+    return {
+        "model": None if adapted.path is None else str(adapted.path),
+        "bits_per_byte_before": adapted.bits_before,
+        "bits_per_byte_after": adapted.bits_after,
+        "tuning_bytes": adapted.tuning_bytes,
+        "epochs": adapted.epochs,
+        "bytes": adapted.num_bytes,
+    }
+
+
+class Display(train.Display):
+    """Shows the events of an adaptation on stderr."""
+
+    def show(self, event: Any) -> None:
+        """Show one event."""
+        super().show(event)
+
+    def _show_corpusread(self, event: "CorpusRead") -> None:
+        *facts, _ = train.describe_corpus(event.report)  # the last line is what to expect of a training
+        for line in facts:
+            self._line(line)
+
+    def _show_learning(self, event: "Learning") -> None:
+        self.stage(f"learning, {event.bits_per_byte:.3f} bits/byte after {event.epochs:.1f} times through the text")
+
+    def _show_adapted(self, event: "Adapted") -> None:
+        from gru_complete.model_dir import models_home
+
+        self._close_bar()
+        bits = f"{event.bits_before:.3f} -> {event.bits_after:.3f} bits per byte"
+        kept_apart = f"on {event.tuning_bytes:,} bytes kept apart from the text"
+        if event.path is None:
+            self._line(f"nothing gained: {bits} {kept_apart}; no model is written")
+            return
+        self._line(f"learnt: {bits} {kept_apart}")
+        size = f"{event.num_bytes / 1e6:.1f} MB"
+        self._line(f"model: {shown(event.path)}, {size}, after {event.epochs:.1f} times through the text")
+        name = event.path.name if event.path.parent == models_home() else shlex.quote(str(event.path))
+        self._line(f'try: gru-complete complete "The " -m {name}')

@@ -1,0 +1,256 @@
+"""What a new text teaches a finished model, kept as a small change to its weights.
+
+A few passes over the new text; a slice of it is kept apart and says when to stop, and whether the model gained at all.
+Of the change only the part of low rank is kept: fine-tuning moves a network in few directions (Aghajanyan et al. 2020,
+arXiv:2012.13255; Hu et al. 2021, arXiv:2106.09685), and they are found after the fact, by cutting off the singular
+value decomposition of each matrix's change.
+
+Shapes: matrices (R, C), K rank of their change.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gru_complete import files, model_dir
+from gru_complete.config import DataConfig, TrainingConfig
+from gru_complete.errors import CorpusError, InterruptedRun, UsageError
+from gru_complete.model_dir import Model, Weights
+from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
+from gru_complete.text import corpus
+from gru_complete.text.shards import read_shard, write_shard
+from gru_complete.text.tokenizer import Tokenizer
+from gru_complete.training.batches import Batches, TokenArray, derived_seed, paragraph_ends
+from gru_complete.training.events import CorpusRead, Working
+from gru_complete.training.learner import Learner
+from gru_complete.training.loop import TuningPart
+from gru_complete.training.preparation import MIN_TOKENS, spooled
+
+RANK = 16
+EPOCHS = 10  # the most; the tuning slice stops sooner
+LOOK_STEPS = 200  # the most updates between two looks at the tuning slice
+PATIENCE = 2  # looks without a better tuning slice
+WARMUP_STEPS = 10
+DROPOUT = 0.3
+BATCH_SIZE = 8
+DATA = DataConfig(held_out=0, tuning=0.1, max_tuning_bytes=100_000)
+TRAINING = TrainingConfig(seq_len=64, learning_rate=1e-3, weight_decay=0)
+
+
+@dataclass(frozen=True)
+class AdaptationRequest:
+    """What the user asked for.
+
+    Args:
+        sources: files, directories or "-".
+        model: what learns; may be adapted already.
+        target: where the adapted model goes, beside the one that it is based on.
+        replace: whether a model there may be replaced.
+        epochs: the most passes over the text.
+        deadline: the ``time.monotonic()`` at which learning ends at the latest.
+        stdin: what "-" reads.
+    """
+
+    sources: Sequence[str]
+    model: Model
+    target: Path
+    replace: bool
+    epochs: int = EPOCHS
+    deadline: float = float("inf")
+    stdin: BinaryIO | None = None
+
+
+@dataclass(frozen=True)
+class Learning:
+    """After ``epochs`` passes over the text: bits per byte of the slice kept apart."""
+
+    epochs: float
+    bits_per_byte: float
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What came of it.
+
+    Args:
+        path: of the new model; None where nothing was gained, and so nothing written.
+        bits_before: bits per byte of the slice kept apart under the model as it was.
+        bits_after: the same after learning.
+        tuning_bytes: of that slice.
+        epochs: passes over the text that went into the new model.
+        num_bytes: of the new model's directory.
+    """
+
+    path: Path | None
+    bits_before: float
+    bits_after: float
+    tuning_bytes: int
+    epochs: float
+    num_bytes: int
+
+
+Event = Working | CorpusRead | Learning | Adapted
+
+
+def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[], int | None]) -> Iterator[Event]:
+    """Learn a text, and write what was gained beside the base.
+
+    Args:
+        request: what is to learn, and what.
+        work_dir: an empty directory for the text; whoever made it removes it.
+        stop_signal: the signal number once the user wants to stop; asked after every step.
+
+    Raises:
+        UsageError: the new model exists, or would not lie beside its base.
+        CorpusError, ModelError, EnvironmentFailure: as their names say.
+        InterruptedRun: stopped by the signal, after writing what was gained until then.
+    """
+    base = _base_of(request.model)
+    _check_places(request, base)
+    tokenizer = request.model.tokenizer
+    yield Working("reading the text")
+    with spooled(request.sources, work_dir, DATA, stdin=request.stdin) as (spool_path, spool):
+        yield CorpusRead(spool.report)
+        stream, tuning = _read_parts(spool_path, spool, tokenizer, work_dir)
+    batches = Batches(stream, paragraph_ends(tokenizer, stream), BATCH_SIZE, TRAINING.seq_len, seed=0)
+    learner = _learner(request.model)
+
+    yield Working("learning")
+    bits_before = tuning.score(learner)[1]
+    best_bits, best_weights, best_step = bits_before, None, 0
+    looks_since_best = 0
+    look_every = min(batches.steps_per_epoch, LOOK_STEPS)
+    max_steps = request.epochs * batches.steps_per_epoch
+    state = None
+    for step in range(1, max_steps + 1):
+        tokens, targets = batches.chunk(step)
+        rate = TRAINING.learning_rate * min(1.0, step / WARMUP_STEPS)
+        update = learner.update(
+            tokens, targets, state, learning_rate=rate, dropout_seed=derived_seed(0, "dropout", step)
+        )
+        state = update.state if update.is_finite else None
+        is_last = step == max_steps or stop_signal() is not None or time.monotonic() >= request.deadline
+        if step % look_every and not is_last:
+            continue
+        bits = tuning.score(learner)[1]
+        looks_since_best += 1
+        if bits < best_bits:
+            best_bits, best_weights, best_step, looks_since_best = bits, export_weights(learner.model), step, 0
+        yield Learning(step / batches.steps_per_epoch, bits)
+        if is_last or looks_since_best >= PATIENCE:
+            break
+
+    path, num_bytes = None, 0
+    if best_weights is not None:
+        delta = low_rank_delta(base.weights, best_weights, rank=RANK)
+        load_weights(learner.model, model_dir.apply_delta(base.weights, delta, name=model_dir.DELTA))
+        best_bits = tuning.score(learner)[1]
+        if best_bits < bits_before:
+            path = request.target
+            _write(request, base, delta, bits_before=bits_before, bits_after=best_bits, step=best_step)
+            num_bytes = sum(file.stat().st_size for file in path.iterdir())
+    if (number := stop_signal()) is not None:
+        saved = f"what was learnt until then is in {files.shown(path)}" if path else "nothing was gained until then"
+        raise InterruptedRun(f"interrupted; {saved}", signal_number=number)
+    epochs = best_step / batches.steps_per_epoch
+    yield Adapted(path, bits_before, best_bits, tuning.num_bytes, epochs, num_bytes)
+
+
+def low_rank_delta(before: Weights, after: Weights, *, rank: int) -> dict[str, npt.NDArray[np.float32]]:
+    """The change of the weights as ``model_dir.apply_delta`` takes it.
+
+    Of each matrix's change the nearest one of rank ``rank`` (Eckart and Young 1936), its factors equally long.
+    """
+    delta = {}
+    for name, array in before.items():
+        change = np.asarray(after[name] - array)
+        if change.ndim == 1:
+            delta[name] = change
+            continue
+        left, sizes, right = np.linalg.svd(change, full_matrices=False)
+        share = np.sqrt(sizes[:rank])
+        delta[f"{name}.left"], delta[f"{name}.right"] = left[:, :rank] * share, share[:, None] * right[:rank]
+    return delta
+
+
+def _base_of(model: Model) -> Model:
+    """The model with weights of its own that this one is, or is based on."""
+    if model.manifest.base is None:
+        return model
+    return model_dir.load_model(Path(os.path.realpath(model.path)).with_name(model.manifest.base.name))
+
+
+def _check_places(request: AdaptationRequest, base: Model) -> None:
+    """Refuse, before any work, a place where the new model cannot be or would destroy something."""
+    base_path, target = Path(os.path.realpath(base.path)), Path(os.path.realpath(request.target))
+    if not model_dir.is_model_name(base_path.name):
+        message = f"a model named '{files.shown(base_path.name)}' cannot be adapted"
+        raise UsageError(message, hint="rename it, using letters, digits, '-' and '_'")
+    if target.parent != base_path.parent or target == base_path:
+        message = f"the adapted model needs a place of its own beside {files.shown(base_path)}, whose weights it uses"
+        raise UsageError(message, hint=f"give it one with -m, such as {files.shown(base_path)}-adapted")
+    for source in request.sources:
+        text = Path(os.path.realpath(source))
+        if source != "-" and (text.is_relative_to(target) or target.is_relative_to(text)):
+            message = (
+                f"the text {files.shown(source)} and the model {files.shown(request.target)} lie inside each other"
+            )
+            raise UsageError(message, hint="give the model another place with -m, or name the files of the text")
+    run_dir = model_dir.run_dir_of(request.target)
+    if os.path.lexists(run_dir):
+        message = f"{files.shown(run_dir)} belongs to a training"
+        raise UsageError(message, hint="give the adapted model another name with -m")
+    existing = files.visible_directory(request.target)
+    if os.path.lexists(existing) and not os.path.isfile(existing / model_dir.MANIFEST):
+        message = f"{files.shown(request.target)} exists and was not made by gru-complete"
+        raise UsageError(message, hint="give the adapted model another name with -m")
+    if os.path.lexists(existing) and not request.replace:
+        message = f"the model {files.shown(request.target)} exists"
+        raise UsageError(message, hint="replace it with --replace, or give the new one another name with -m")
+
+
+def _read_parts(
+    spool_path: Path, spool: corpus.Spool, tokenizer: Tokenizer, work_dir: Path
+) -> tuple[TokenArray, TuningPart]:
+    """The stream to learn from, and the slice kept apart."""
+    split = corpus.split(
+        spool_path,
+        spool.document_ends,
+        held_out=DATA.held_out,
+        max_held_out_bytes=DATA.max_held_out_bytes,
+        tuning=DATA.tuning,
+        max_tuning_bytes=DATA.max_tuning_bytes,
+    )
+    parts = []
+    for name, ranges in (("training", split.training), ("tuning", split.tuning)):
+        path = work_dir / f"{name}.tokens"
+        documents = (corpus.read_blocks(spool_path, *part) for part in ranges)
+        header = write_shard(path, documents, tokenizer, corpus_sha256=spool.report.sha256)
+        if header.num_tokens < MIN_TOKENS:
+            message = f"the text is too small: its {name} part has {header.num_tokens} tokens, needs {MIN_TOKENS}"
+            raise CorpusError(message, hint="give more text; a few thousand characters are the least")
+        parts.append((np.array(read_shard(path)[0]), header.num_bytes))
+    (training, _), (tuning, num_bytes) = parts
+    return training, TuningPart.fold(tuning, num_bytes=num_bytes)
+
+
+def _learner(model: Model) -> Learner:
+    network = LanguageModel(**asdict(model.manifest.arch), dropout=DROPOUT)
+    load_weights(network, model.weights)
+    return Learner(network, TRAINING, torch.device("cpu"))
+
+
+def _write(
+    request: AdaptationRequest, base: Model, delta: Weights, *, bits_before: float, bits_after: float, step: int
+) -> None:
+    metrics = {"tuning_bits_per_byte": bits_after, "tuning_bits_per_byte_before": bits_before}
+    facts: dict[str, Any] = {"finished": True, "steps": step, "torch": torch.__version__}
+    with files.replace_directory(request.target) as directory:
+        model_dir.save_delta(directory, base=base, delta=delta, metrics=metrics, training=facts)

@@ -1,0 +1,222 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+
+from gru_complete.cli import adapt
+from gru_complete.config import TrainingConfig
+from gru_complete.model_dir import load_model
+from gru_complete.training import adaptation
+
+posix_only = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+
+@pytest.fixture
+def base(trained_model, tmp_path):
+    """A finished model in a directory of its own."""
+    shutil.copytree(trained_model, tmp_path / "models" / "base")
+    return tmp_path / "models" / "base"
+
+
+@pytest.fixture
+def text(tmp_path, corpus_path):
+    """A text with words that the model has not seen."""
+    path = tmp_path / "new.txt"
+    known = corpus_path.read_text()
+    path.write_text(known.replace("cat", "zebra").replace("river", "yacht").replace("saw", "quizzed"))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def own_temporary_directory(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    yield
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def bits_per_byte(run, model, text):
+    return json.loads(run("eval", text, "-m", model, "--json")[1])["bits_per_byte"]
+
+
+def test_a_new_text_is_learnt_into_a_small_directory_beside_the_model(run, base, text):
+    new = base.with_name("new")
+    code, out, err = run("adapt", base, text, "-m", new)
+    assert (code, out) == (0, b"")
+    assert err.splitlines()[0].startswith("corpus: ")
+    assert "learnt: " in err
+    assert err.splitlines()[-1] == f'try: gru-complete complete "The " -m {new}'
+    assert sorted(os.listdir(base.parent)) == ["base", "new"]
+    assert sorted(os.listdir(new)) == ["delta.safetensors", "manifest.json"]
+    assert bits_per_byte(run, new, text) < 0.95 * bits_per_byte(run, base, text)
+    assert run("complete", "The ", "-m", new)[0] == 0
+    assert run("models", "show", new)[0] == 0
+
+
+def test_json_says_what_was_gained_and_quiet_keeps_stderr_empty(run, base, text):
+    new = base.with_name("new")
+    code, out, err = run("adapt", base, text, "-m", new, "--quiet", "--json", "--epochs", "2")
+    assert (code, err) == (0, "")
+    record = json.loads(out)
+    assert (record["model"], record["epochs"]) == (str(new), 2)
+    assert record["bits_per_byte_after"] < record["bits_per_byte_before"]
+    assert 0.05 * text.stat().st_size < record["tuning_bytes"] < 0.15 * text.stat().st_size
+    assert record["bytes"] == sum(path.stat().st_size for path in new.iterdir())
+    assert load_model(new).manifest.metrics == {
+        "tuning_bits_per_byte": record["bits_per_byte_after"],
+        "tuning_bits_per_byte_before": record["bits_per_byte_before"],
+    }
+
+
+def test_the_same_command_gives_the_same_model(run, base, text):
+    for name in ("a", "b"):
+        assert run("adapt", base, "-", "-m", base.with_name(name), "--epochs", "1", stdin=text.read_bytes())[0] == 0
+    assert load_model(base.with_name("a")).fingerprint == load_model(base.with_name("b")).fingerprint
+
+
+def test_names_stand_for_models_at_home(run, trained_model, text, tmp_path):
+    shutil.copytree(trained_model, tmp_path / "home" / "models" / "base")
+    code, _, err = run("adapt", "base", text, "-m", "new", "--epochs", "1")
+    assert code == 0
+    assert err.endswith('complete "The " -m new\n')
+    assert run("complete", "The ", "-m", "new")[0] == 0
+
+
+def test_where_nothing_is_gained_no_model_is_written(run, base, text, monkeypatch):
+    monkeypatch.setattr(adaptation, "TRAINING", TrainingConfig(seq_len=64, learning_rate=1e3))
+    code, out, err = run("adapt", base, text, "-m", base.with_name("new"), "--json")
+    assert code == 1
+    assert json.loads(out)["model"] is None
+    assert "nothing gained" in err
+    assert os.listdir(base.parent) == ["base"]
+
+
+def test_an_adapted_model_can_learn_more_and_needs_only_the_first(run, base, text, corpus_path, tmp_path):
+    more = tmp_path / "more.txt"
+    more.write_text(corpus_path.read_text().replace("dog", "gnu").replace("house", "igloo"))
+    first, second = base.with_name("first"), base.with_name("second")
+    assert run("adapt", base, text, "-m", first)[0] == 0
+    assert run("adapt", first, more, "-m", second)[0] == 0
+    assert load_model(second).manifest.base.name == "base"
+    shutil.rmtree(first)
+    assert bits_per_byte(run, second, more) < bits_per_byte(run, base, more)
+    assert bits_per_byte(run, second, text) < bits_per_byte(run, base, text)
+
+
+def test_a_model_without_its_base_says_so(run, base, text):
+    new = base.with_name("new")
+    assert run("adapt", base, text, "-m", new, "--epochs", "1")[0] == 0
+    assert run("models", "remove", base)[0] == 0
+    code, out, err = run("complete", "The ", "-m", new)
+    assert (code, out) == (4, b"")
+    assert "beyond the model 'base', which is not beside it" in err
+    assert str(base) in err.splitlines()[1]
+
+
+def test_a_model_that_exists_is_only_replaced_when_asked_to(run, base, text):
+    new = base.with_name("new")
+    assert run("adapt", base, text, "-m", new, "--epochs", "1")[0] == 0
+    before = load_model(new).fingerprint
+    code, _, err = run("adapt", base, text, "-m", new, "--epochs", "2")
+    assert code == 2
+    assert "--replace" in err
+    assert load_model(new).fingerprint == before
+    assert run("adapt", base, text, "-m", new, "--epochs", "2", "--replace")[0] == 0
+    assert load_model(new).fingerprint != before
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "base", "text inside", "inside text", "foreign", "trained"])
+def test_a_place_where_the_model_cannot_be_is_refused_before_any_work(run, base, text, tmp_path, place):
+    new = base.with_name("new")
+    if place == "elsewhere":
+        new = tmp_path / "new"
+    elif place == "base":
+        new = base
+    elif place == "text inside":
+        shutil.copytree(base, new)
+        shutil.copy(text, new / "text.txt")
+        text = new / "text.txt"
+    elif place == "inside text":
+        text = base.parent
+    elif place == "foreign":
+        new.mkdir()
+        (new / "photo").write_bytes(b"")
+    elif place == "trained":
+        new.with_name("new.run").mkdir()
+    before = {path: path.is_dir() or path.read_bytes() for path in sorted(tmp_path.rglob("*"))}
+    code, _, err = run("adapt", base, text, "-m", new, "--replace")
+    assert code == 2
+    assert "hint: " in err
+    assert {path: path.is_dir() or path.read_bytes() for path in sorted(tmp_path.rglob("*"))} == before
+
+
+def test_a_base_whose_name_could_not_be_kept_is_refused(run, base, text):
+    odd = base.rename(base.with_name("b;se"))
+    code, _, err = run("adapt", odd, text, "-m", odd.with_name("new"))
+    assert code == 2
+    assert "rename it" in err
+
+
+def test_what_is_missing_or_too_small_has_its_own_exit_code(run, base, text, tmp_path):
+    new = base.with_name("new")
+    (tmp_path / "small.txt").write_text("The cat.\n" * 120)
+    assert run("adapt", base.with_name("none"), text, "-m", new)[0] == 4
+    assert run("adapt", base, tmp_path / "none.txt", "-m", new)[0] == 3
+    code, _, err = run("adapt", base, tmp_path / "small.txt", "-m", new)
+    assert code == 3
+    assert "too small" in err
+    assert os.listdir(base.parent) == ["base"]
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf"])
+def test_minutes_that_are_no_time_are_refused(run, base, text, minutes):
+    code, _, err = run("adapt", base, text, "-m", base.with_name("new"), f"--minutes={minutes}")
+    assert code == 2
+    assert "--minutes" in err
+
+
+def test_learning_ends_with_the_minutes(run, base, text):
+    code, out, _ = run("adapt", base, text, "-m", base.with_name("new"), "--minutes", "1e-9", "--json")
+    record = json.loads(out)
+    assert record["epochs"] < 0.5
+    assert code == (1 if record["model"] is None else 0)
+
+
+def test_an_interrupt_while_it_learns_keeps_what_was_gained(run, base, text, monkeypatch):
+    looks = []
+
+    def interrupt_once(_, look):
+        looks.append(look)
+        if len(looks) == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(adapt.Display, "_show_learning", interrupt_once)
+    new = base.with_name("new")
+    code, out, err = run("adapt", base, text, "-m", new, "--json")
+    assert (code, out, len(looks)) == (130, b"", 2)
+    assert "error: interrupted; what was learnt until then is in " in err
+    assert bits_per_byte(run, new, text) < bits_per_byte(run, base, text)
+
+
+@posix_only
+def test_an_interrupt_before_that_leaves_nothing(base, tmp_path):
+    temporary = tmp_path / "temporary"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gru_complete", "adapt", str(base), "-", "-m", str(base.with_name("new"))],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "TMPDIR": str(temporary)}, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not any(temporary.glob("gru-complete-*/*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (143, "error: interrupted before anything was learnt\n")
+    assert os.listdir(base.parent) == ["base"]
