@@ -33,9 +33,11 @@ DEFAULT_ORDER = 5
 
 Nodes = tuple[int, ...]
 Floats = NDArray[np.float32]
-Ints = NDArray[np.int64]
+Indices = NDArray[np.signedinteger[Any]]
 
 _FAR_APART_TOKENS = 10_000
+_PIECE_TOKENS = 1 << 17
+_MAX_TOKENS = 1 << 24
 _CACHED_ROW_BYTES = 4 << 20
 _MAX_ENTRIES = 1 << 28
 _FEW = 6  # so many followers are looped over in Python sooner than numpy has started
@@ -72,13 +74,14 @@ class _Level:
     Attributes:
         tokens: the last token of each; at level 1, all of them.
         counts: codes of ``_VALUES``.
-        children: at all levels but the last, how many n-grams of the next level continue each.
-        dropped: likewise, the code of the count of those that were dropped.
+        first: at all levels but the last, where the n-grams that continue each begin in the next level, and where the
+            last of all ends, ``(n + 1,)``.
+        dropped: likewise, the code of the count of those that were dropped, ``(n,)``.
     """
 
     tokens: NDArray[np.unsignedinteger[Any]]
     counts: NDArray[np.uint8]
-    children: NDArray[np.unsignedinteger[Any]]
+    first: NDArray[np.int32]
     dropped: NDArray[np.uint8]
 
 
@@ -101,7 +104,7 @@ class NGrams:
         self.vocab_size = len(levels[0].counts)
         self._levels = levels
         self._discounts = discounts
-        self._first = [np.concatenate(([0], np.cumsum(level.children, dtype=np.int64))) for level in levels[:-1]]
+        self._first = [level.first for level in levels[:-1]]
         taken = np.minimum(discounts[:, np.clip(_CODES, 1, 3) - 1], _VALUES)
         self._shares = _VALUES - taken  # (order, 256): by code, a count less its discount
         self._rows: dict[int, Floats] = {}
@@ -147,7 +150,7 @@ class NGrams:
                 start, stop = self._quick_first[depth][node], self._quick_first[depth][node + 1]
                 if start < stop:
                     return depth + 1, self._sums(depth, node, start, stop)[0], stop - start
-        return 0, float(_VALUES[self._levels[0].counts].sum()), self.vocab_size
+        return 0, self._unigram_backoff[1], self.vocab_size
 
     def distribution(self, nodes: Nodes) -> Floats:
         """Probability of each token in a context, ``(V,)``: all above 0, their sum 1; the caller's to change."""
@@ -206,20 +209,18 @@ class NGrams:
         return row
 
     def _unigrams(self) -> Floats:
-        counts = self._levels[0].counts
-        total = float(_VALUES[counts].sum())
-        if not total:
-            return np.full(self.vocab_size, 1 / self.vocab_size, np.float32)
-        shares: NDArray[np.float64] = self._shares[0][counts] / total
-        return (shares + (1 - shares.sum()) / self.vocab_size).astype(np.float32)
+        weight, total = self._unigram_backoff
+        shares = self._shares[0][self._levels[0].counts] / max(total, 1)
+        row: Floats = (shares + weight / self.vocab_size).astype(np.float32)
+        return row
 
     # ------------------------------------------------------------------------------------ many contexts
 
-    def nodes(self, stream: TokenIds, start: Nodes | None = None) -> Ints:
+    def nodes(self, stream: TokenIds, start: Nodes | None = None) -> Indices:
         """The context after each token of a stream, ``(N, order - 1)``."""
-        return self._contexts(stream, self._entries(stream, self.start() if start is None else start))
+        return self._walk(stream, self.start() if start is None else start)[1]
 
-    def distributions(self, nodes: Ints) -> Floats:
+    def distributions(self, nodes: Indices) -> Floats:
         """The distribution in each of some contexts ``(N, order - 1)``: ``(N, V)``."""
         rows: Floats = np.tile(self._unigrams(), (len(nodes), 1))
         for depth in range(self.order - 1):
@@ -245,76 +246,91 @@ class NGrams:
             stream: token ids, ``(N,)``.
             start: the context before the first token; nothing, if omitted.
         """
-        entries = self._entries(stream, self.start() if start is None else start)
-        contexts = self._contexts(stream, entries)[:-1]
-        targets = np.asarray(stream[1:], np.int64)
-        probabilities = self._unigrams()[targets].astype(np.float64)
-        lengths = np.zeros(len(targets), np.int8)
-        totals = np.full(len(targets), _VALUES[self._levels[0].counts].sum(), np.float32)
-        followers = np.full(len(targets), self.vocab_size, np.int32)
-        for depth in range(self.order - 1):
-            weight, total = self._backoff[depth]
-            node, entry = contexts[:, depth], entries[1:, depth + 1]
-            children = np.where(node >= 0, np.diff(self._first[depth])[node], 0)
-            found = children > 0
-            share = np.where(entry >= 0, self._shares[depth + 1][self._codes(depth + 1, entry)], 0)
-            here = share / total[node] + weight[node] * probabilities
-            probabilities = np.where(found, here, probabilities)
-            lengths[found] = depth + 1
-            totals = np.where(found, total[node], totals).astype(np.float32)
-            followers = np.where(found, children, followers).astype(np.int32)
-        return Reading(probabilities.astype(np.float32), lengths, totals, followers)
+        return self._scored(stream, self.start() if start is None else start, leave_out=False)
 
     def leave_one_out(self, stream: TokenIds) -> Reading:
         """Score the stream from which the counts come, each token as if it had not been counted here.
 
-        This occurrence is subtracted at the highest order, and at a lower one if no other n-gram of the order above
-        it remains. The discounts stay what they are. Exact when nothing was dropped and for counts up to 128; what was
-        dropped is taken for seen once. A context left without followers counts as unseen.
+        This occurrence is subtracted at the highest order, and at a lower one if that leaves no occurrence of the
+        n-gram one token longer. The discounts stay what they are. Exact when nothing was dropped and for counts up to
+        128; what was dropped is taken for seen once. A context left without followers counts as unseen.
         """
-        entries = self._entries(stream, self.start())
-        contexts = self._contexts(stream, entries)[:-1]
-        targets = np.asarray(stream[1:], np.int64)
-        reach = self._reach(stream)[:-1]  # tokens that the context may have at all
-        removed = [np.ones(len(targets))]
-        for depth in reversed(range(self.order - 1)):  # is the n-gram of depth + 2 tokens gone, without this one?
-            count = _VALUES[self._codes(depth + 1, entries[1:, depth + 1])]
-            gone = (count <= removed[0]) | (entries[1:, depth + 1] < 0)
-            removed.insert(0, np.where(reach > depth, gone, 1.0))
-        counts = self._levels[0].counts
-        count = _VALUES[counts[targets]]
-        total = _VALUES[counts].sum() - removed[0]
-        kept = self._shares[0][counts].sum() - self._shares[0][counts[targets]]
-        share = self._discounted(0, count - removed[0])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            probabilities = share / total + (1 - (kept + share) / total) / self.vocab_size
-        probabilities = np.where(total > 0, probabilities, 1 / self.vocab_size)
-        lengths = np.zeros(len(targets), np.int8)
-        totals = total.astype(np.float32)
-        followers = np.full(len(targets), self.vocab_size, np.int32)
-        for depth in range(self.order - 1):
-            weight, all_totals = self._backoff[depth]
-            node, entry = contexts[:, depth], entries[1:, depth + 1]
-            children = np.where(node >= 0, np.diff(self._first[depth])[node], 0)
-            code = self._codes(depth + 1, entry)
-            count = np.where(entry >= 0, _VALUES[code], 0)
-            before = np.where(entry >= 0, self._shares[depth + 1][code], 0)
-            left = np.maximum(count - removed[depth + 1], 0)
-            share = self._discounted(depth + 1, left)
-            total = all_totals[node] - removed[depth + 1]
-            children = children - ((entry >= 0) & (left == 0))
-            kept = np.maximum((1 - weight[node]) * all_totals[node] - before + share, 0)
-            found = children > 0
-            with np.errstate(divide="ignore", invalid="ignore"):
-                here = share / total + (1 - kept / total) * probabilities
-            probabilities = np.where(found, here, probabilities)
-            lengths[found] = depth + 1
-            totals = np.where(found, total, totals).astype(np.float32)
-            followers = np.where(found, children, followers).astype(np.int32)
-        return Reading(probabilities.astype(np.float32), lengths, totals, followers)
+        return self._scored(stream, self.start(), leave_out=True)
+
+    def _scored(self, stream: TokenIds, start: Nodes, *, leave_out: bool) -> Reading:
+        """Score a stream in pieces, so that memory does not grow with it."""
+        num_targets = max(0, len(stream) - 1)
+        reading = Reading(
+            np.empty(num_targets, np.float32),
+            np.empty(num_targets, np.int8),
+            np.empty(num_targets, np.float32),
+            np.empty(num_targets, np.int32),
+        )
+        reach = self._reach(stream) if leave_out else None
+        for begin in range(0, num_targets, _PIECE_TOKENS):
+            piece = stream[begin : begin + _PIECE_TOKENS + 1]
+            entries, contexts = self._walk(piece, start)
+            here = slice(begin, begin + len(piece) - 1)
+            removed = self._removed(entries[1:], reach[here]) if reach is not None else None
+            self._score(reading, here, contexts[:-1], entries[1:], removed)
+            start = tuple(contexts[-2].tolist())
+        return reading
+
+    def _score(
+        self, reading: Reading, here: slice, contexts: Indices, entries: Indices, removed: NDArray[np.bool_] | None
+    ) -> None:
+        """Score targets, given as n-grams ``entries`` (M, order) in their contexts, into a part of ``reading``.
+
+        ``removed`` tells for each order, ``(M, order)``, whether one is to be taken from the target's count.
+        """
+        num_targets = len(entries)
+        probabilities: NDArray[np.float64] = np.full(num_targets, 1 / self.vocab_size)
+        for depth in range(self.order):
+            entry, less = entries[:, depth], 0 if removed is None else removed[:, depth]
+            weight: NDArray[Any]
+            total: NDArray[Any]
+            if depth:
+                node = contexts[:, depth - 1]
+                weight, total = (part[node] for part in self._backoff[depth - 1])
+                children = np.where(node >= 0, np.diff(self._first[depth - 1])[node], 0)
+            else:
+                weight, total = (np.full(num_targets, part) for part in self._unigram_backoff)
+                children = np.full(num_targets, self.vocab_size)
+            count = np.where(entry >= 0, _VALUES[self._codes(depth, entry)], 0)
+            left = np.maximum(count - less, 0)
+            share = self._discounted(depth, left)
+            kept = (1 - weight) * total - self._discounted(depth, count) + share
+            total = total - less
+            if depth:
+                children = children - ((count > 0) & (left == 0))
+            found = (children > 0) & (total > 0)
+            scale = 1 / np.where(found, total, 1)
+            better = share * scale + (1 - np.maximum(kept, 0) * scale) * probabilities
+            probabilities = np.where(found, better, probabilities)
+            if not depth:
+                reading.lengths[here], reading.totals[here], reading.num_followers[here] = 0, total, self.vocab_size
+            else:
+                reading.lengths[here][found] = depth
+                reading.totals[here][found] = total[found]
+                reading.num_followers[here][found] = children[found]
+        reading.probabilities[here] = probabilities
+
+    def _removed(self, entries: Indices, reach: NDArray[np.int8]) -> NDArray[np.bool_]:
+        """For targets ``(M, order)``, whether leaving out this occurrence takes one from the count of each order.
+
+        Args:
+            entries: the n-grams that end with each target.
+            reach: how many tokens its context may have at all, ``(M,)``.
+        """
+        removed = np.ones(entries.shape, np.bool_)
+        for depth in range(self.order - 1, 0, -1):
+            entry = entries[:, depth]
+            gone = (_VALUES[self._codes(depth, entry)] <= removed[:, depth]) | (entry < 0)
+            removed[:, depth - 1] = gone | (reach < depth)  # nothing stands before it: it is counted by occurrences
+        return removed
 
     @cached_property
-    def _backoff(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    def _backoff(self) -> list[tuple[Floats, Floats]]:
         """For each level but the last: the weight of the shorter context (1 if there is no follower) and the total."""
         result = []
         for depth, first in enumerate(self._first):
@@ -324,42 +340,47 @@ class NGrams:
             totals = counted[first[1:]] - counted[first[:-1]] + _VALUES[self._levels[depth].dropped]
             kept = shares[first[1:]] - shares[first[:-1]]
             totals = np.where(first[1:] > first[:-1], totals, 1)
-            result.append((1 - kept / totals, totals))
+            result.append(((1 - kept / totals).astype(np.float32), totals.astype(np.float32)))
         return result
 
-    def _discounted(self, depth: int, counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        discounts = np.concatenate(([0], self._discounts[depth]))[np.clip(counts, 0, 3).astype(np.int64)]
-        return np.maximum(counts - discounts, 0)
+    @cached_property
+    def _unigram_backoff(self) -> tuple[float, float]:
+        """The weight of the uniform distribution, and how much was counted in all."""
+        counts = self._levels[0].counts
+        total = float(_VALUES[counts].sum())
+        return (1 - float(self._shares[0][counts].sum()) / total if total else 1.0), total
 
-    def _codes(self, depth: int, entry: Ints) -> NDArray[np.uint8]:
-        """The counts of n-grams, where there are any."""
+    def _discounted(self, depth: int, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Counts less their discounts; none for a count of 0."""
+        discounts = np.concatenate(([0.0], self._discounts[depth]))
+        result: NDArray[np.float64] = counts - discounts[np.minimum(counts, 3).astype(np.int64)]
+        return result
+
+    def _codes(self, depth: int, entry: Indices) -> NDArray[np.uint8]:
+        """The counts of n-grams; anything for -1."""
         codes = self._levels[depth].counts
         return codes[entry] if len(codes) else np.zeros(len(entry), np.uint8)
 
-    def _entries(self, stream: TokenIds, start: Nodes) -> Ints:
-        """The n-grams that end with each token, ``(N, order)``, -1 where not stored."""
+    def _walk(self, stream: TokenIds, start: Nodes) -> tuple[Indices, Indices]:
+        """The n-grams that end with each token, ``(N, order)``, and the context after it, ``(N, order - 1)``."""
         tokens = np.asarray(stream, np.int64)
-        entries = np.full((len(tokens), self.order), -1, np.int64)
+        ends = tokens == DOCUMENT_END
+        entries = np.full((len(tokens), self.order), -1, np.int32)
         entries[:, 0] = tokens
+        contexts = entries[:, :-1].copy()
         for depth in range(self.order - 1):
-            parents = np.concatenate(([start[depth]], entries[:-1, depth]))
-            if depth:
-                parents[1:][tokens[:-1] == DOCUMENT_END] = -1
+            parents = np.concatenate(([start[depth]], contexts[:-1, depth]))[: len(tokens)]
             used = np.flatnonzero(parents >= 0)
             entries[used, depth + 1] = self._find(depth, parents[used], tokens[used])
-        return entries
+            if depth + 1 < self.order - 1:
+                contexts[:, depth + 1] = np.where(ends, -1, entries[:, depth + 1])
+        return entries, contexts
 
-    def _contexts(self, stream: TokenIds, entries: Ints) -> Ints:
-        """Contexts after each token from the n-grams that end with it: a document end hides what it ends."""
-        contexts: Ints = entries[:, :-1].copy()
-        contexts[np.asarray(stream) == DOCUMENT_END, 1:] = -1
-        return contexts
-
-    def _find(self, depth: int, nodes: Ints, tokens: Ints) -> Ints:
+    def _find(self, depth: int, nodes: Indices, tokens: Indices) -> Indices:
         """The children of nodes by these tokens, -1 where there is none: a binary search in all at once."""
         all_tokens = self._levels[depth + 1].tokens
         if not len(all_tokens):
-            return np.full(len(nodes), -1, np.int64)
+            return np.full(len(nodes), -1)
         low, stop = self._first[depth][nodes], self._first[depth][nodes + 1]
         high = stop.copy()
         last = len(all_tokens) - 1
@@ -371,11 +392,15 @@ class NGrams:
         found = (low < stop) & (all_tokens[np.minimum(low, last)] == tokens)
         return np.where(found, low, -1)
 
-    def _reach(self, stream: TokenIds) -> Ints:
+    def _reach(self, stream: TokenIds) -> NDArray[np.int8]:
         """How many tokens the context after each token has, at most ``order - 1``: it starts at a document end."""
-        places = np.arange(len(stream))
-        last_end = np.maximum.accumulate(np.where(np.asarray(stream) == DOCUMENT_END, places, 0))
-        return np.minimum(places - last_end + 1, self.order - 1)
+        within = np.asarray(stream) != DOCUMENT_END
+        reach = np.ones(len(within), np.int8)
+        longer = np.ones(len(within), np.bool_)
+        for length in range(2, self.order):
+            longer = np.concatenate(([False], longer[:-1]))[: len(within)] & within
+            reach[longer] = length
+        return reach
 
     # ------------------------------------------------------------------------------------ on disk
 
@@ -387,7 +412,8 @@ class NGrams:
             if number > 1:
                 arrays[f"tokens.{number}"] = level.tokens
             if number < self.order:
-                arrays[f"children.{number}"] = level.children
+                sizes = np.diff(level.first)
+                arrays[f"children.{number}"] = sizes.astype(_smallest_dtype(int(sizes.max(initial=0))))
                 if level.dropped.any():
                     arrays[f"dropped.{number}"] = level.dropped
         return arrays
@@ -428,9 +454,9 @@ class NGrams:
                 tokens: NDArray[Any] = np.arange(vocab_size, dtype=np.uint32)
             else:
                 tokens = _taken(rest, f"tokens.{number}", (_token_dtype(vocab_size).name,), size)
-                if not _ascending(tokens, levels[-1].children, vocab_size):
+                if not _ascending(tokens, levels[-1].first, vocab_size):
                     raise ModelError(f"tokens.{number} of the n-gram memory is not in order")
-            children = dropped = np.zeros(0, np.uint8)
+            first, dropped = np.zeros(0, np.int32), np.zeros(0, np.uint8)
             if number < order:
                 children = _taken(rest, f"children.{number}", ("uint8", "uint16", "uint32"), size)
                 dropped = np.zeros(size, np.uint8)
@@ -439,7 +465,8 @@ class NGrams:
                 size = int(children.sum(dtype=np.uint64))
                 if size > _MAX_ENTRIES:
                     raise ModelError(f"the n-gram memory has {size} entries at level {number + 1}")
-            levels.append(_Level(tokens, counts, children, dropped))
+                first = _starts(children)
+            levels.append(_Level(tokens, counts, first, dropped))
         if rest:
             raise ModelError(f"the n-gram memory has the unknown array {min(rest)[:60]!r}")
         return cls(levels, discounts)
@@ -453,16 +480,21 @@ def _taken(arrays: dict[str, NDArray[Any]], name: str, dtypes: Sequence[str], si
     return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
 
 
-def _ascending(tokens: NDArray[Any], children: NDArray[Any], vocab_size: int) -> bool:
-    """Whether the children of each node are different tokens below ``vocab_size`` in ascending order."""
+def _starts(sizes: NDArray[Any]) -> NDArray[np.int32]:
+    """Where each of some groups that lie side by side begins, and where the last one ends, ``(n + 1,)``."""
+    starts = np.zeros(len(sizes) + 1, np.int32)
+    starts[1:] = sizes  # faster than to let cumsum convert them
+    return np.cumsum(starts, out=starts)
+
+
+def _ascending(tokens: NDArray[Any], starts: NDArray[np.int32], vocab_size: int) -> bool:
+    """Whether the tokens of each group are different ones below ``vocab_size`` in ascending order."""
     if not len(tokens):
         return True
-    if int(tokens.max()) >= vocab_size:
-        return False
-    rises = tokens[1:] > tokens[:-1]
-    starts = np.cumsum(children, dtype=np.int64)[:-1]
-    rises[starts[(starts > 0) & (starts < len(tokens))] - 1] = True
-    return bool(rises.all())
+    fine = np.ones(len(tokens) + 1, np.bool_)
+    np.greater(tokens[1:], tokens[:-1], out=fine[1:-1])
+    fine[starts] = True  # the first of a group may be anything
+    return bool(fine.all()) and int(tokens.max()) < vocab_size
 
 
 def _token_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -479,17 +511,15 @@ class _Grams:
     Attributes:
         parents: the node at the level below, ``(n,)``.
         tokens: the last token.
-        suffixes: the node at the level below of the n-gram without its first token.
         occurrences: how often each was seen.
         counts: the same at the highest order, else how many tokens were seen before it.
         private: whether it has a digit and was seen in one place only.
     """
 
-    parents: Ints
-    tokens: Ints
-    suffixes: Ints
-    occurrences: Ints
-    counts: Ints
+    parents: Indices
+    tokens: TokenIds
+    occurrences: Indices
+    counts: Indices
     private: NDArray[np.bool_]
 
 
@@ -504,7 +534,7 @@ def build(
     """Count the n-grams of some streams.
 
     Args:
-        streams: token ids, each ``DE doc1 DE doc2 ... DE``; the order does not matter.
+        streams: token ids, each ``DE doc1 DE doc2 ... DE``. Of more than 2**24 tokens, evenly spaced stretches count.
         vocab_size: V.
         order: tokens in the longest n-gram, 1 to 8.
         max_bytes: drop the n-grams that matter least until the stored arrays are no larger.
@@ -515,62 +545,78 @@ def build(
     """
     if not 1 <= order <= MAX_ORDER:
         raise ValueError(f"order {order} is not from 1 to {MAX_ORDER}")
-    tokens = _joined(streams)
-    levels = _count(tokens, vocab_size, order, digit_tokens)
+    levels = _count(_joined(streams, vocab_size), vocab_size, order, digit_tokens)
     if discounts is None:
         discounts = np.array([_estimated_discounts(level.counts) for level in levels], np.float32)
-    keep = _kept(levels, vocab_size, max_bytes)
+    keep = [~level.private for level in levels]
+    if max_bytes is not None and order > 1:
+        keep = _fitting(levels, keep, max_bytes)
     return NGrams(_stored(levels, keep, vocab_size), discounts)
 
 
-def _joined(streams: Sequence[TokenIds]) -> Ints:
-    """One stream of all, with one document end between them."""
-    parts: list[Ints] = []
+def _joined(streams: Sequence[TokenIds], vocab_size: int) -> TokenIds:
+    """One stream of all, with one document end between them; of very many tokens, evenly spaced stretches."""
+    parts: list[TokenIds] = []
     for stream in streams:
-        part = np.asarray(stream, np.int64)
-        if parts and len(parts[-1]) and len(part):
-            both = parts[-1][-1] == DOCUMENT_END and part[0] == DOCUMENT_END
-            neither = parts[-1][-1] != DOCUMENT_END and part[0] != DOCUMENT_END
-            part = part[1:] if both else np.concatenate(([DOCUMENT_END], part)) if neither else part
-        parts.append(part)
-    return np.concatenate([np.zeros(0, np.int64), *parts])
+        part = np.asarray(stream)
+        if parts and len(part):
+            if parts[-1][-1] == DOCUMENT_END and part[0] == DOCUMENT_END:
+                part = part[1:]
+            elif parts[-1][-1] != DOCUMENT_END and part[0] != DOCUMENT_END:
+                parts.append(np.array([DOCUMENT_END]))
+        if len(part):
+            parts.append(part)
+    num_tokens = sum(map(len, parts))
+    if num_tokens > _MAX_TOKENS:
+        every = -(-num_tokens // _MAX_TOKENS)
+        stretches = (
+            part[begin : begin + _PIECE_TOKENS]
+            for part in parts
+            for begin in range(0, len(part), every * _PIECE_TOKENS)
+        )
+        parts = list(stretches)
+    return np.concatenate([np.zeros(0, np.uint16), *parts]).astype(_token_dtype(vocab_size), copy=False)
 
 
-def _count(tokens: Ints, vocab_size: int, order: int, digit_tokens: NDArray[np.bool_] | None) -> list[_Grams]:
+def _count(tokens: TokenIds, vocab_size: int, order: int, digit_tokens: NDArray[np.bool_] | None) -> list[_Grams]:
     """The n-grams of each length up to ``order``, none crossing a document end."""
     ends = tokens == DOCUMENT_END
-    document = np.cumsum(ends)
-    has_digit = np.zeros(len(tokens), np.bool_) if digit_tokens is None else digit_tokens[tokens]
-    secret = has_digit
-    nodes = tokens  # of the n-gram that ends at each position, -1 where it would cross a document end
-    occurrences = np.bincount(tokens[1:], minlength=vocab_size)
-    none = np.zeros(vocab_size, np.int64)
-    levels = [_Grams(none, np.arange(vocab_size), none, occurrences, occurrences, np.zeros(vocab_size, np.bool_))]
+    document = np.cumsum(ends, dtype=np.int32) - ends  # the document end that closes a document still belongs to it
+    has_digit = digit_tokens[tokens] if digit_tokens is not None else np.zeros(len(tokens), np.bool_)
+    digit_within = has_digit
+    nodes = tokens.astype(np.int32)  # of the n-gram that ends at each place, -1 where it would cross a document end
+    seen = np.bincount(tokens[1:], minlength=vocab_size)
+    all_tokens = np.arange(vocab_size, dtype=tokens.dtype)
+    levels = [_Grams(np.zeros(vocab_size, np.int32), all_tokens, seen, seen, np.zeros(vocab_size, np.bool_))]
     for length in range(2, order + 1):
-        before = np.concatenate(([-1], nodes[:-1]))
-        if length > 2:
-            before[1:][ends[:-1]] = -1
-        places = np.flatnonzero(before >= 0)
-        keys = before[places] * vocab_size + tokens[places]
-        sorting = np.argsort(keys, kind="stable")
+        before = np.full(len(tokens), -1, np.int32)
+        before[1:] = nodes[:-1] if length == 2 else np.where(ends[:-1], -1, nodes[:-1])
+        places = np.flatnonzero(before >= 0).astype(np.int32)
+        keys = before[places] * np.int64(vocab_size) + tokens[places]
+        sorting = np.argsort(keys)
         keys, places = keys[sorting], places[sorting]
-        starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))) if len(keys) else places
-        suffixes = nodes[places[starts]]
-        sizes = np.diff(np.append(starts, len(keys)))
-        nodes = np.full(len(tokens), -1, np.int64)
-        nodes[places] = np.repeat(np.arange(len(starts)), sizes)
-        first, last = places[starts], places[starts + sizes - 1]
-        secret = has_digit | np.concatenate(([False], secret[:-1]))
-        # the document end that closes a document still belongs to it
-        apart = (last - first > _FAR_APART_TOKENS) | ((document - ends)[last] != (document - ends)[first])
+        del sorting
+        new = np.ones(len(keys), np.bool_)
+        new[1:] = keys[1:] != keys[:-1]
+        starts = np.flatnonzero(new).astype(np.int32)
         keys = keys[starts]
-        levels.append(_Grams(keys // vocab_size, keys % vocab_size, suffixes, sizes, sizes, secret[first] & ~apart))
-        different = np.bincount(suffixes, minlength=len(levels[-2].counts))
-        levels[-2].counts = np.where(different > 0, different, levels[-2].occurrences)
+        longer = np.bincount(nodes[places[starts]], minlength=len(levels[-1].counts)).astype(np.int32)
+        levels[-1].counts = np.where(longer > 0, longer, levels[-1].occurrences)
+        nodes = np.full(len(tokens), -1, np.int32)
+        nodes[places] = np.cumsum(new, dtype=np.int32) - 1
+        private = np.zeros(len(starts), np.bool_)
+        digit_within = has_digit | np.concatenate(([False], digit_within[:-1]))[: len(tokens)]
+        if digit_tokens is not None and len(starts):
+            first, last = np.minimum.reduceat(places, starts), np.maximum.reduceat(places, starts)
+            near = (last - first <= _FAR_APART_TOKENS) & (document[last] == document[first])
+            private = digit_within[first] & near
+        occurrences = np.diff(np.append(starts, len(places))).astype(np.int32)
+        parents = (keys // vocab_size).astype(np.int32)
+        levels.append(_Grams(parents, (keys % vocab_size).astype(tokens.dtype), occurrences, occurrences, private))
     return levels
 
 
-def _estimated_discounts(counts: Ints) -> tuple[float, float, float]:
+def _estimated_discounts(counts: Indices) -> tuple[float, float, float]:
     """What counts of 1, 2, 3 and more are too high by, from how many there are of each (Chen and Goodman, eq. 26)."""
     one, two, three, four = (max(1, int(np.count_nonzero(counts == count))) for count in (1, 2, 3, 4))
     share = one / (one + 2 * two)
@@ -582,34 +628,41 @@ def _estimated_discounts(counts: Ints) -> tuple[float, float, float]:
     return first, second, min(max(third, second), 2.85)
 
 
-def _kept(levels: Sequence[_Grams], vocab_size: int, max_bytes: int | None) -> list[NDArray[np.bool_]]:
-    """Which n-grams to store: none that is private, and otherwise the most frequent, as many as fit.
+def _fitting(levels: Sequence[_Grams], keep: Sequence[NDArray[np.bool_]], max_bytes: int) -> list[NDArray[np.bool_]]:
+    """Which n-grams to keep in so many bytes: the most frequent, and of equally frequent ones the shorter first.
 
-    Of equally frequent ones the longer go first, and an n-gram stays as long as one that continues it.
+    Then those of rarer contexts first, which say more. An n-gram stays as long as one that continues it. Losing what
+    is frequent but foreseen by the shorter context (Seymore and Rosenfeld 1996) was worse: Kneser-Ney's lower orders
+    are made for what the higher ones do not have (benchmarks/recipes.md).
     """
-    keep = [~level.private for level in levels]
-    if max_bytes is None or len(levels) == 1:
-        return keep
-    token_bytes = _token_dtype(vocab_size).itemsize
-    room, sizes = max_bytes - 12 * len(levels) - 6 * vocab_size, []
-    worths: list[NDArray[np.float64]] = [np.zeros(0)] * len(levels)
+    worths: list[Floats] = []
     for index in range(len(levels) - 1, 0, -1):
         level = levels[index]
-        worth = np.where(keep[index], level.occurrences - index / len(levels), 0.0)
-        sizes.append(token_bytes + 1)
-        if index + 1 < len(levels):
-            above = levels[index + 1]
-            np.maximum.at(worth, above.parents, worths[index + 1])
-            most = np.bincount(above.parents).max(initial=0)
-            sizes[-1] += 1 + (1 if most < 1 << 8 else 2 if most < 1 << 16 else 4)
-        worths[index] = worth
-    every = np.concatenate(worths[1:])
-    size = np.repeat(sizes[::-1], [len(worth) for worth in worths[1:]])
-    best = np.argsort(-every, kind="stable")
-    kept = np.zeros(len(every), np.bool_)
-    kept[best[: np.searchsorted(np.cumsum(size[best]), room, side="right")]] = True
-    parts = np.split(kept, np.cumsum([len(worth) for worth in worths[1:]])[:-1])
-    return [keep[0], *(may & does for may, does in zip(keep[1:], parts, strict=True))]
+        context = np.bincount(level.parents, level.occurrences).astype(np.float32)[level.parents]
+        worth = level.occurrences.astype(np.float32) - (index - np.float32(0.5) / context) / len(levels)
+        worth[~keep[index]] = 0
+        if worths:
+            np.maximum.at(worth, levels[index + 1].parents, worths[0])
+        worths.insert(0, worth)
+    bounds = np.cumsum([len(worth) for worth in worths])[:-1]
+    worths = [-np.concatenate(worths)]
+    best = np.argsort(worths.pop(), kind="stable").astype(np.int32)
+    widths = [1] * (len(levels) - 1)  # bytes of a number of children, if there are few; else as wide as it turned out
+    while True:
+        sizes = [levels[0].tokens.itemsize + 1 + (1 + width if width else 0) for width in [*widths[1:], 0]]
+        of_each = np.repeat(np.array(sizes, np.int8), np.diff([0, *bounds, len(best)]))
+        room = max_bytes - 12 * len(levels) - (2 + widths[0]) * len(levels[0].counts)
+        chosen = np.zeros(len(best), np.bool_)
+        chosen[best[: np.searchsorted(np.cumsum(of_each[best]), room, side="right")]] = True
+        kept = [keep[0], *(may & does for may, does in zip(keep[1:], np.split(chosen, bounds), strict=True))]
+        most = [
+            int(np.bincount(above.parents[here]).max(initial=0))
+            for above, here in zip(levels[1:], kept[1:], strict=True)
+        ]
+        needed = [max(width, _smallest_dtype(number).itemsize) for width, number in zip(widths, most, strict=True)]
+        if needed == widths:
+            return kept
+        widths = needed
 
 
 def _stored(levels: Sequence[_Grams], keep: Sequence[NDArray[np.bool_]], vocab_size: int) -> list[_Level]:
@@ -617,15 +670,14 @@ def _stored(levels: Sequence[_Grams], keep: Sequence[NDArray[np.bool_]], vocab_s
     stored = []
     dtype = _token_dtype(vocab_size)
     for index, level in enumerate(levels):
-        children = dropped = np.zeros(0, np.uint8)
+        first, dropped = np.zeros(0, np.int32), np.zeros(0, np.uint8)
         if index + 1 < len(levels):
-            above = levels[index + 1]
-            sizes = np.bincount(above.parents[keep[index + 1]], minlength=len(level.counts))[keep[index]]
-            gone = ~keep[index + 1]
-            lost = np.bincount(above.parents[gone], above.counts[gone], minlength=len(level.counts))[keep[index]]
-            children, dropped = _smallest(sizes), _coded(lost)
+            above, kept = levels[index + 1], keep[index + 1]
+            first = _starts(np.bincount(above.parents[kept], minlength=len(level.counts))[keep[index]])
+            lost = np.bincount(above.parents[~kept], above.counts[~kept], minlength=len(level.counts))
+            dropped = _coded(lost[keep[index]])
         stored.append(
-            _Level(level.tokens[keep[index]].astype(dtype), _coded(level.counts[keep[index]]), children, dropped)
+            _Level(level.tokens[keep[index]].astype(dtype), _coded(level.counts[keep[index]]), first, dropped)
         )
     return stored
 
@@ -635,7 +687,6 @@ def _coded(counts: NDArray[Any]) -> NDArray[np.uint8]:
     return np.searchsorted((_VALUES[1:] + _VALUES[:-1]) / 2, counts, side="left").astype(np.uint8)
 
 
-def _smallest(sizes: Ints) -> NDArray[np.unsignedinteger[Any]]:
-    """Whole numbers in the smallest type that holds them."""
-    largest = int(sizes.max(initial=0))
-    return sizes.astype(np.uint8 if largest < 1 << 8 else np.uint16 if largest < 1 << 16 else np.uint32)
+def _smallest_dtype(largest: int) -> np.dtype[Any]:
+    """The smallest type that holds numbers up to this one."""
+    return np.dtype(np.uint8 if largest < 1 << 8 else np.uint16 if largest < 1 << 16 else np.uint32)
