@@ -40,6 +40,8 @@ _PIECE_TOKENS = 1 << 17
 _MAX_TOKENS = 1 << 24
 _CACHED_ROW_BYTES = 4 << 20
 _MAX_ENTRIES = 1 << 28
+_LEAST, _LEAST_WEIGHT = np.float32(1e-30), 1e-18  # far below what counts: no probability becomes 0 by underflow
+_LEAST_DISCOUNT = 0.01
 _FEW = 6  # so many followers are looped over in Python sooner than numpy has started
 _EXACT_COUNTS = 128
 _GROWTH = 1.09
@@ -164,7 +166,7 @@ class NGrams:
             if start < stop:
                 total, kept = self._sums(depth, node, start, stop)
                 parts.append((depth + 1, start, stop, weight / total))
-                weight *= 1 - kept / total
+                weight = max(weight * (1 - kept / total), _LEAST_WEIGHT)
         row: Floats = self._row(nodes[0] if self.order > 1 else -1) * np.float32(weight)
         for depth, start, stop, scale in parts:
             if stop - start <= _FEW:
@@ -237,6 +239,7 @@ class NGrams:
             level = self._levels[depth + 1]
             shares = self._shares[depth + 1][level.counts[index]] / totals[node][which]
             rows[used[which], level.tokens[index]] += shares.astype(np.float32)
+        np.maximum(rows, _LEAST, out=rows)
         return rows
 
     def read(self, stream: TokenIds, start: Nodes | None = None) -> Reading:
@@ -299,13 +302,13 @@ class NGrams:
             count = np.where(entry >= 0, _VALUES[self._codes(depth, entry)], 0)
             left = np.maximum(count - less, 0)
             share = self._discounted(depth, left)
-            kept = (1 - weight) * total - self._discounted(depth, count) + share
+            spare = weight * total - less + self._discounted(depth, count) - share  # the shorter context's part
             total = total - less
             if depth:
                 children = children - ((count > 0) & (left == 0))
             found = (children > 0) & (total > 0)
             scale = 1 / np.where(found, total, 1)
-            better = share * scale + (1 - np.maximum(kept, 0) * scale) * probabilities
+            better = share * scale + np.maximum(spare, 0) * scale * probabilities
             probabilities = np.where(found, better, probabilities)
             if not depth:
                 reading.lengths[here], reading.totals[here], reading.num_followers[here] = 0, total, self.vocab_size
@@ -313,7 +316,7 @@ class NGrams:
                 reading.lengths[here][found] = depth
                 reading.totals[here][found] = total[found]
                 reading.num_followers[here][found] = children[found]
-        reading.probabilities[here] = probabilities
+        reading.probabilities[here] = np.maximum(probabilities, _LEAST)
 
     def _removed(self, entries: Indices, reach: NDArray[np.int8]) -> NDArray[np.bool_]:
         """For targets ``(M, order)``, whether leaving out this occurrence takes one from the count of each order.
@@ -441,8 +444,8 @@ class NGrams:
         order = len(discounts)
         if not 1 <= order <= MAX_ORDER:
             raise ModelError(f"the n-gram memory has the order {order}, not one from 1 to {MAX_ORDER}")
-        if not bool(((discounts >= 0) & (discounts < [1, 2, 3])).all()):
-            raise ModelError("the n-gram memory has a discount that is not below the count")
+        if not bool(((discounts >= _LEAST_DISCOUNT) & (discounts < [1, 2, 3])).all()):
+            raise ModelError("the n-gram memory has a discount that is not between 0 and the count")
         rest = {name: array for name, array in arrays.items() if name != "discounts"}
         levels: list[_Level] = []
         size = vocab_size

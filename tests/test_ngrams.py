@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from gru_complete import ngrams
 from gru_complete.errors import ModelError
 from gru_complete.ngrams import MAX_ORDER, NGrams, build
 from gru_complete.parsing import parse_safetensors
@@ -166,6 +167,60 @@ def test_what_was_dropped_goes_to_shorter_contexts():
     assert whole.context(tuple(same))[1] == pytest.approx(total, rel=0.05)
 
 
+def test_what_was_dropped_can_be_left_out_too():
+    stream = random_stream(16, 3000)
+    for max_bytes in (400, 1000, 2000):
+        memory = build(stream, vocab_size=V, max_bytes=max_bytes)
+        left_out, read = memory.leave_one_out(stream), memory.read(stream)
+        assert left_out.probabilities.min() > 0
+        assert left_out.probabilities.max() < 1
+        assert np.log(left_out.probabilities).mean() < np.log(read.probabilities).mean()
+        assert (left_out.lengths <= read.lengths).all()
+
+
+def test_a_stream_read_in_pieces_gives_what_it_gives_at_once(monkeypatch):
+    stream = random_stream(17, 1000)
+    memory = build(stream, vocab_size=V)
+    at_once = memory.read(stream), memory.leave_one_out(stream)
+    monkeypatch.setattr(ngrams, "_PIECE_TOKENS", 64)
+    for reading, expected in zip((memory.read(stream), memory.leave_one_out(stream)), at_once, strict=True):
+        for name, values in vars(expected).items():
+            np.testing.assert_array_equal(getattr(reading, name), values)
+
+
+def test_of_a_very_long_stream_evenly_spaced_stretches_count(monkeypatch):
+    stream = np.concatenate([np.full(100, token) for token in (1, 2, 3, 4)]).astype(np.uint16)
+    monkeypatch.setattr(ngrams, "_MAX_TOKENS", 200)
+    monkeypatch.setattr(ngrams, "_PIECE_TOKENS", 50)
+    arrays = build(stream, vocab_size=V, order=1).to_arrays()
+    np.testing.assert_array_equal(arrays["counts.1"], [0, 49, 50, 50, 50, 0, 0])
+
+
+@pytest.mark.parametrize("count", [1, 128, 129, 1000, 123_456])
+def test_a_large_count_is_kept_to_5_percent(count):
+    stream = np.concatenate(([0, 2], np.ones(count + 1))).astype(np.uint16)
+    memory = build(stream, vocab_size=V, order=2)
+    nodes = memory.advance(memory.start(), 1)
+    assert memory.context(nodes)[1] == pytest.approx(count, rel=0.05 if count > 128 else 0)
+
+
+def test_the_most_certain_context_leaves_every_token_a_chance():
+    memory = build(np.ones(300_000, np.uint16), vocab_size=V, order=MAX_ORDER)
+    nodes = memory.nodes(np.ones(20, np.uint16))
+    assert memory.distribution(tuple(nodes[-1].tolist())).min() > 0
+    assert memory.distributions(nodes).min() > 0
+    assert memory.read(np.array([1] * 10 + [2], np.uint16)).probabilities[-1] > 0
+
+
+def test_a_large_vocabulary_has_wide_tokens():
+    stream = np.tile(np.array([0, 70_000, 5, 65_537], np.uint32), 20)
+    memory = build(stream, vocab_size=70_001)
+    again = NGrams.from_arrays(memory.to_arrays(), 70_001)
+    assert again.to_arrays()["tokens.2"].dtype == np.uint32
+    assert again.read(stream).probabilities[10:].min() > 0.5
+    assert again.distribution(again.advance(again.advance(again.start(), 0), 70_000)).argmax() == 5
+
+
 def digits_at(*places, length=30_000, number=(10, 11, 12, 10, 11)):
     """Words at random with a number at some places; 10 to 12 are digits."""
     stream = np.random.default_rng(0).integers(1, 10, length)
@@ -222,6 +277,7 @@ ATTACKS = {
     "two discounts": lambda arrays: arrays.update(discounts=np.zeros((5, 2), np.float32)),
     "discount that is no number": put("discounts", (2, 1), np.nan),
     "negative discount": put("discounts", (0, 0), -0.1),
+    "discount of nothing": put("discounts", (0, 0), 0.0),
     "discount of all": put("discounts", (0, 0), 1.0),
     "missing array": lambda arrays: arrays.pop("tokens.3"),
     "unknown array": lambda arrays: arrays.update(hook=np.zeros(1)),
