@@ -2,10 +2,13 @@
 
 Shapes: T time steps, B rows, I input_size, H hidden_size, S state_rows, G num_gates.
 
-``run_by_steps`` is the plain loop, right for every cell. The default cell has a faster way, ``_GRUSequence``: one
-autograd node for the whole sequence instead of a dozen for each step. All that does not wait for the previous step is
-done for all steps in one matrix product (input products, weight gradients, input gradient); what is left inside the
-loop writes into memory reserved beforehand.
+``run_by_steps`` is the plain loop, right for every cell. Every cell has a faster way as well:
+
+- ``gru``, ``gru-simple`` and ``rnn`` are one autograd node for the whole sequence instead of a dozen for each step
+  (``_Sequence``). All that does not wait for the previous step is done for all steps in one matrix product (input
+  products, weight gradients, input gradient); what is left inside the loop writes into memory reserved beforehand. On
+  a CPU the loops of ``gru`` can be those of ``kernel``, once it is enabled.
+- ``lstm`` and ``gru-reset-after`` are torch's own layers with the gates in another order, where no row is interrupted.
 
 Inside, everything is time-major ``(T, B, ...)`` and contiguous, so that a step is one block of memory. An argument
 ``(B, T, ...)`` that is a transposed view of such memory is read without a copy, and the results are such views.
@@ -13,13 +16,15 @@ Inside, everything is time-major ``(T, B, ...)`` and contiguous, so that a step 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gru_complete.nn.cells import GRUCell, RecurrentCell
+from gru_complete.nn import kernel
+from gru_complete.nn.cells import GRUCell, GRUResetAfterCell, LSTMCell, RecurrentCell, SimpleRNNCell, SimplifiedGRUCell
 
 
 def run_sequence(cell: RecurrentCell, x: Tensor, state: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -35,17 +40,24 @@ def run_sequence(cell: RecurrentCell, x: Tensor, state: Tensor, keep: Tensor | N
     Returns:
         The cell's outputs ``(B, T, H)`` and the state after the last step ``(S, B, H)``.
     """
-    if not isinstance(cell, GRUCell):
-        return run_by_steps(cell, x, state, keep)
-    hidden: Tensor = _GRUSequence.apply(  # type: ignore[no-untyped-call]
-        x.transpose(0, 1).contiguous(),
-        state[0].contiguous(),
-        None if keep is None else keep.t().unsqueeze(-1).to(x.dtype),
-        cell.weight_x,
-        cell.weight_h,
-        cell.bias,
-    )
-    return hidden.transpose(0, 1), hidden[-1:]
+    if loops := _LOOPS.get(type(cell)):
+        hidden: Tensor = _Sequence.apply(  # type: ignore[no-untyped-call]
+            loops,
+            x.transpose(0, 1).contiguous(),
+            state[0].contiguous(),
+            None if keep is None else keep.t().to(x.dtype).contiguous(),
+            cell.weight_x,
+            cell.weight_h,
+            cell.bias,
+        )
+        return hidden.transpose(0, 1), hidden[-1:]
+    # torch's layers know no interruptions, and on a GPU they copy the weights with a warning.
+    if x.device.type == "cpu" and (keep is None or bool(keep.all())):
+        if isinstance(cell, LSTMCell):
+            return _torch_lstm(cell, x, state)
+        if isinstance(cell, GRUResetAfterCell):
+            return _torch_gru(cell, x, state)
+    return run_by_steps(cell, x, state, keep)
 
 
 def run_by_steps(cell: RecurrentCell, x: Tensor, state: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -60,79 +72,93 @@ def run_by_steps(cell: RecurrentCell, x: Tensor, state: Tensor, keep: Tensor | N
     return torch.stack(outputs).transpose(0, 1), state
 
 
-class _GRUSequence(torch.autograd.Function):
-    """The default cell over a whole sequence as one node of the graph.
+class _Loops(NamedTuple):
+    """A cell's two loops in time, which know nothing of autograd or of the inputs.
 
-    The arithmetic is in ``_gru_forward`` and ``_gru_backward``, which know nothing of autograd, so that a fused kernel
-    may take their place.
+    Attributes:
+        forward: from the weights ``(G*H, H)``, ``keep`` ``(T, B)`` or None, states ``(T + 1, B, H)`` with the start
+            first, and the input products ``(T, B, G*H)``: fills in the other states, turns the products into gates
+            and candidates, and returns what the candidates' product has seen in place of the state, r*h
+            ``(T, B, H)``, if that is something else.
+        backward: from the weights, ``keep``, the states, the gates and the gradient of every step's output
+            ``(T, B, H)``: the gradients of the input products and of the start ``(B, H)``.
     """
+
+    forward: Callable[[Tensor, Tensor | None, Tensor, Tensor], Tensor | None]
+    backward: Callable[[Tensor, Tensor | None, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class _Sequence(torch.autograd.Function):
+    """A cell over a whole sequence as one node of the graph."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, start: Tensor, keep: Tensor | None, weight_x: Tensor, weight_h: Tensor, bias: Tensor
+        ctx: Any,
+        loops: _Loops,
+        x: Tensor,
+        start: Tensor,
+        keep: Tensor | None,
+        weight_x: Tensor,
+        weight_h: Tensor,
+        bias: Tensor,
     ) -> Tensor:
-        states, gates, candidates, reset_states = _gru_forward(x, start, keep, weight_x, weight_h, bias)
-        ctx.save_for_backward(x, keep, weight_x, weight_h, states, gates, candidates, reset_states)
+        num_steps, num_rows, _ = x.shape
+        gates = torch.addmm(bias, x.view(num_steps * num_rows, -1), weight_x.t()).view(num_steps, num_rows, -1)
+        states = x.new_empty(num_steps + 1, *start.shape)
+        states[0] = start
+        reset_states = loops.forward(weight_h.contiguous(), keep, states, gates)
+        ctx.loops = loops
+        ctx.save_for_backward(x, keep, weight_x, weight_h, states, gates, reset_states)
         return states[1:]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_hidden: Tensor) -> tuple[Tensor | None, ...]:
-        x, keep, weight_x, weight_h, states, gates, candidates, reset_states = ctx.saved_tensors
-        previous = states[:-1] if keep is None else states[:-1] * keep
-        d_gates, d_candidates, d_start = _gru_backward(
-            grad_hidden.contiguous(), previous, keep, weight_h, gates, candidates
-        )
-        needs_x, needs_start, _, needs_weight_x, needs_weight_h, needs_bias = ctx.needs_input_grad
+        x, keep, weight_x, weight_h, states, gates, reset_states = ctx.saved_tensors
+        d_products, d_start = ctx.loops.backward(weight_h.contiguous(), keep, states, gates, grad_hidden.contiguous())
+        flat = d_products.flatten(0, 1)
+        _, needs_x, needs_start, _, needs_weight_x, needs_weight_h, needs_bias = ctx.needs_input_grad
         return (
-            _input_gradient(d_gates, d_candidates, weight_x) if needs_x else None,
+            None,
+            (flat @ weight_x).view_as(x) if needs_x else None,
             d_start if needs_start else None,
             None,
-            _weight_gradient(d_gates, x, d_candidates, x) if needs_weight_x else None,
-            _weight_gradient(d_gates, previous, d_candidates, reset_states) if needs_weight_h else None,
-            torch.cat([d_gates.sum((0, 1)), d_candidates.sum((0, 1))]) if needs_bias else None,
+            flat.t() @ x.flatten(0, 1) if needs_weight_x else None,
+            _recurrent_gradient(flat, keep, states, reset_states) if needs_weight_h else None,
+            flat.sum(0) if needs_bias else None,
         )
 
 
-def _gru_forward(
-    x: Tensor, start: Tensor, keep: Tensor | None, weight_x: Tensor, weight_h: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Run the cell's equations forward.
+def _recurrent_gradient(d_products: Tensor, keep: Tensor | None, states: Tensor, reset_states: Tensor | None) -> Tensor:
+    """Gradient of the recurrent weights ``(G*H, H)``; ``d_products`` is ``(T*B, G*H)``."""
+    size = states.shape[-1]
+    previous = (states[:-1] if keep is None else states[:-1] * keep.unsqueeze(-1)).flatten(0, 1)
+    if reset_states is None:
+        return d_products.t() @ previous
+    grad = d_products.new_empty(d_products.shape[1], size)
+    torch.mm(d_products[:, :-size].t(), previous, out=grad[:-size])
+    torch.mm(d_products[:, -size:].t(), reset_states.flatten(0, 1), out=grad[-size:])
+    return grad
 
-    Args:
-        x: inputs, ``(T, B, I)``.
-        start: state before the first step, ``(B, H)``.
-        keep: ``(T, B, 1)`` or None.
-        weight_x: ``(3H, I)``, gates u, r, c.
-        weight_h: ``(3H, H)``.
-        bias: ``(3H,)``.
 
-    Returns:
-        States h ``(T + 1, B, H)`` with the start first, gates u and r ``(T, B, 2H)``, candidates c ``(T, B, H)``, and
-        what the candidates' product has seen, r*h, ``(T, B, H)``.
-    """
-    num_steps, num_rows, _ = x.shape
-    size = weight_h.shape[1]
-    flat = x.view(num_steps * num_rows, -1)
-    gates = torch.addmm(bias[: 2 * size], flat, weight_x[: 2 * size].t()).view(num_steps, num_rows, 2 * size)
-    candidates = torch.addmm(bias[2 * size :], flat, weight_x[2 * size :].t()).view(num_steps, num_rows, size)
-    states = x.new_empty(num_steps + 1, num_rows, size)
-    states[0] = start
-    reset_states = x.new_empty(num_steps, num_rows, size)
+def _gru_forward(weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: Tensor) -> Tensor:
+    """Gates u, r, c: see ``_Loops`` and ``GRUCell``."""
+    reset_states = torch.empty_like(states[1:])
+    if compiled := kernel.active_for(gates):
+        compiled.forward(weight_h, keep, states, gates, reset_states)
+        return reset_states
+    size = states.shape[-1]
     # A product of few rows is up to twice as quick when its right side lies in the order it is read.
     gates_weight = weight_h[: 2 * size].t().contiguous()
     candidate_weight = weight_h[2 * size :].t().contiguous()
-
     # Views of all steps at once: slicing inside the loop would cost as much as the arithmetic.
     steps = zip(
         states[:-1].unbind(0),
         states[1:].unbind(0),
-        gates.unbind(0),
-        gates[..., :size].unbind(0),
-        gates[..., size:].unbind(0),
-        candidates.unbind(0),
+        gates[..., : 2 * size].unbind(0),
+        *_each_gate(gates, 3),
         reset_states.unbind(0),
-        _interruptions(keep, num_steps),
+        _interruptions(keep, len(gates)),
         strict=True,
     )
     for previous, following, gate, update, reset, candidate, reset_state, kept in steps:
@@ -142,36 +168,25 @@ def _gru_forward(
         torch.mul(reset, previous, out=reset_state)
         candidate.addmm_(reset_state, candidate_weight).tanh_()
         torch.lerp(previous, candidate, update, out=following)
-    return states, gates, candidates, reset_states
+    return reset_states
 
 
 def _gru_backward(
-    grad_hidden: Tensor, previous: Tensor, keep: Tensor | None, weight_h: Tensor, gates: Tensor, candidates: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Run back through time.
-
-    Args:
-        grad_hidden: gradient of every step's output, ``(T, B, H)``.
-        previous: the state that each step started from, ``(T, B, H)``, after ``keep``.
-        keep: ``(T, B, 1)`` or None.
-        weight_h: ``(3H, H)``.
-        gates: u and r, ``(T, B, 2H)``.
-        candidates: c, ``(T, B, H)``.
-
-    Returns:
-        Gradients before the nonlinearities, for the gates ``(T, B, 2H)`` and the candidates ``(T, B, H)``, and the
-        gradient of the start state ``(B, H)``.
-    """
-    num_steps, num_rows, size = previous.shape
-    update, reset = gates[..., :size], gates[..., size:]
+    weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: Tensor, grad_hidden: Tensor
+) -> tuple[Tensor, Tensor]:
+    """See ``_Loops``."""
+    if compiled := kernel.active_for(gates):
+        return compiled.backward(weight_h, keep, states, gates, grad_hidden)
+    size = states.shape[-1]
+    previous = states[:-1] if keep is None else states[:-1] * keep.unsqueeze(-1)
+    update, reset, candidate = gates.chunk(3, dim=-1)
     # With d the gradient of h' = u*c + (1-u)*h, each gradient below is d (or that of r*h) times a factor known now.
-    update_slope = torch.ops.aten.sigmoid_backward(candidates - previous, update)
-    candidate_slope = torch.ops.aten.tanh_backward(update, candidates)
+    update_slope = torch.ops.aten.sigmoid_backward(candidate - previous, update)
+    candidate_slope = torch.ops.aten.tanh_backward(update, candidate)
     reset_slope = torch.ops.aten.sigmoid_backward(previous, reset)
     carry_share = 1 - update
 
-    d_gates = torch.empty_like(gates)
-    d_candidates = torch.empty_like(candidates)
+    d_products = torch.empty_like(gates)
     d_state = torch.zeros_like(previous[0])
     d_reset_state = torch.empty_like(d_state)
     gates_weight, candidate_weight = weight_h[: 2 * size], weight_h[2 * size :]
@@ -182,11 +197,9 @@ def _gru_backward(
         reset_slope.unbind(0),
         carry_share.unbind(0),
         reset.unbind(0),
-        d_gates.unbind(0),
-        d_gates[..., :size].unbind(0),
-        d_gates[..., size:].unbind(0),
-        d_candidates.unbind(0),
-        _interruptions(keep, num_steps),
+        d_products[..., : 2 * size].unbind(0),
+        *_each_gate(d_products, 3),
+        _interruptions(keep, len(gates)),
         strict=True,
     )
     for grad, slope_u, slope_c, slope_r, share, r, d_gate, d_u, d_r, d_c, kept in reversed(list(steps)):
@@ -198,29 +211,133 @@ def _gru_backward(
         d_state.mul_(share).addcmul_(d_reset_state, r).addmm_(d_gate, gates_weight)
         if kept is not None:
             d_state.mul_(kept)
-    return d_gates, d_candidates, d_state
+    return d_products, d_state
+
+
+def _simplified_forward(weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: Tensor) -> None:
+    """Gates u, c: see ``_Loops`` and ``SimplifiedGRUCell``."""
+    weight = weight_h.t().contiguous()
+    steps = zip(
+        states[:-1].unbind(0),
+        states[1:].unbind(0),
+        gates.unbind(0),
+        *_each_gate(gates, 2),
+        _interruptions(keep, len(gates)),
+        strict=True,
+    )
+    for previous, following, gate, update, candidate, kept in steps:
+        if kept is not None:
+            previous = previous * kept
+        gate.addmm_(previous, weight)
+        torch.lerp(previous, candidate.tanh_(), update.sigmoid_(), out=following)
+
+
+def _simplified_backward(
+    weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: Tensor, grad_hidden: Tensor
+) -> tuple[Tensor, Tensor]:
+    """See ``_Loops``."""
+    previous = states[:-1] if keep is None else states[:-1] * keep.unsqueeze(-1)
+    update, candidate = gates.chunk(2, dim=-1)
+    update_slope = torch.ops.aten.sigmoid_backward(candidate - previous, update)
+    candidate_slope = torch.ops.aten.tanh_backward(update, candidate)
+    d_products = torch.empty_like(gates)
+    d_state = torch.zeros_like(previous[0])
+    steps = zip(
+        grad_hidden.unbind(0),
+        update_slope.unbind(0),
+        candidate_slope.unbind(0),
+        (1 - update).unbind(0),
+        d_products.unbind(0),
+        *_each_gate(d_products, 2),
+        _interruptions(keep, len(gates)),
+        strict=True,
+    )
+    for grad, slope_u, slope_c, share, d_gate, d_u, d_c, kept in reversed(list(steps)):
+        d_state.add_(grad)
+        torch.mul(d_state, slope_u, out=d_u)
+        torch.mul(d_state, slope_c, out=d_c)
+        d_state.mul_(share).addmm_(d_gate, weight_h)
+        if kept is not None:
+            d_state.mul_(kept)
+    return d_products, d_state
+
+
+def _rnn_forward(weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: Tensor) -> None:
+    """No gate, the candidate is the state: see ``_Loops`` and ``SimpleRNNCell``."""
+    weight = weight_h.t().contiguous()
+    steps = zip(
+        states[:-1].unbind(0), states[1:].unbind(0), gates.unbind(0), _interruptions(keep, len(gates)), strict=True
+    )
+    for previous, following, products, kept in steps:
+        if kept is not None:
+            previous = previous * kept
+        torch.addmm(products, previous, weight, out=following).tanh_()
+
+
+def _rnn_backward(
+    weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: Tensor, grad_hidden: Tensor
+) -> tuple[Tensor, Tensor]:
+    """See ``_Loops``."""
+    slopes = 1 - states[1:].square()
+    d_products = torch.empty_like(gates)
+    d_state = torch.zeros_like(states[0])
+    steps = zip(
+        grad_hidden.unbind(0), slopes.unbind(0), d_products.unbind(0), _interruptions(keep, len(gates)), strict=True
+    )
+    for grad, slope, d_product, kept in reversed(list(steps)):
+        torch.mul(d_state.add_(grad), slope, out=d_product)
+        torch.mm(d_product, weight_h, out=d_state)
+        if kept is not None:
+            d_state.mul_(kept)
+    return d_products, d_state
+
+
+_LOOPS: dict[type[RecurrentCell], _Loops] = {
+    SimpleRNNCell: _Loops(_rnn_forward, _rnn_backward),
+    SimplifiedGRUCell: _Loops(_simplified_forward, _simplified_backward),
+    GRUCell: _Loops(_gru_forward, _gru_backward),
+}
+
+
+def _each_gate(gates: Tensor, number: int) -> list[tuple[Tensor, ...]]:
+    """For each gate its part in every step, ``(B, H)`` each."""
+    return [gate.unbind(0) for gate in gates.chunk(number, dim=-1)]
 
 
 def _interruptions(keep: Tensor | None, num_steps: int) -> list[Tensor | None]:
     """For each step the rows' ``keep`` ``(B, 1)``, or None where all rows go on: nearly everywhere."""
     if keep is None:
         return [None] * num_steps
-    all_go_on = keep.flatten(1).all(1).tolist()
-    return [None if going_on else kept for going_on, kept in zip(all_go_on, keep.unbind(0), strict=True)]
+    all_go_on = keep.all(1).tolist()
+    return [None if going_on else kept for going_on, kept in zip(all_go_on, keep.unsqueeze(-1).unbind(0), strict=True)]
 
 
-def _input_gradient(d_gates: Tensor, d_candidates: Tensor, weight_x: Tensor) -> Tensor:
-    """Gradient of the inputs, ``(T, B, I)``."""
-    num_steps, num_rows, size = d_candidates.shape
-    grad = d_gates.view(-1, 2 * size) @ weight_x[: 2 * size]
-    return grad.addmm_(d_candidates.view(-1, size), weight_x[2 * size :]).view(num_steps, num_rows, -1)
+def _torch_lstm(cell: LSTMCell, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """``cell`` by ``torch.nn.LSTM``'s function, whose gates are i, f, g, o."""
+
+    def reorder(parameter: Tensor) -> Tensor:
+        i, f, o, g = parameter.chunk(4)
+        return torch.cat([i, f, g, o])
+
+    bias = reorder(cell.bias)
+    weights = [reorder(cell.weight_x), reorder(cell.weight_h), bias, torch.zeros_like(bias)]
+    start = [row.unsqueeze(0).contiguous() for row in state]
+    hidden, end_hidden, end_cell = torch.lstm(
+        x.transpose(0, 1).contiguous(), start, weights, True, 1, 0.0, torch.is_grad_enabled(), False, False
+    )
+    return hidden.transpose(0, 1), torch.cat([end_hidden, end_cell])
 
 
-def _weight_gradient(d_gates: Tensor, gates_seen: Tensor, d_candidates: Tensor, candidates_seen: Tensor) -> Tensor:
-    """Gradient of a weight ``(3H, K)``, given what its products have seen, ``(T, B, K)`` each."""
-    size = d_candidates.shape[-1]
-    seen_size = gates_seen.shape[-1]
-    grad = d_gates.new_empty(3 * size, seen_size)
-    torch.mm(d_gates.view(-1, 2 * size).t(), gates_seen.reshape(-1, seen_size), out=grad[: 2 * size])
-    torch.mm(d_candidates.view(-1, size).t(), candidates_seen.reshape(-1, seen_size), out=grad[2 * size :])
-    return grad
+def _torch_gru(cell: GRUResetAfterCell, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """``cell`` by ``torch.nn.GRU``'s function, whose gates are r, z, c with z = 1 - u = sigma(-what u has)."""
+
+    def reorder(parameter: Tensor) -> Tensor:
+        u, r, c = parameter.chunk(3)
+        return torch.cat([r, -u, c])
+
+    bias_hidden = torch.cat([cell.bias_hidden.new_zeros(2 * cell.hidden_size), cell.bias_hidden])
+    weights = [reorder(cell.weight_x), reorder(cell.weight_h), reorder(cell.bias), bias_hidden]
+    hidden, end = torch.gru(
+        x.transpose(0, 1).contiguous(), state.contiguous(), weights, True, 1, 0.0, torch.is_grad_enabled(), False, False
+    )
+    return hidden.transpose(0, 1), end

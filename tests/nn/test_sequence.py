@@ -45,18 +45,20 @@ def test_a_sequence_is_its_steps_one_after_the_other(name, starts):
     torch.testing.assert_close(end, state)
 
 
+@every_cell
 @with_and_without_document_starts
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
-def test_the_fast_gru_has_the_values_and_gradients_of_the_slow_one(starts, dtype, tolerance):
-    case = make_case(starts=starts, dtype=dtype)
+def test_the_fast_way_has_the_values_and_gradients_of_the_slow_one(name, starts, dtype, tolerance):
+    case = make_case(name, starts, dtype)
     fast, slow = values_and_gradients(run_sequence, *case), values_and_gradients(run_by_steps, *case)
     for ours, expected in zip(fast, slow, strict=True):
         torch.testing.assert_close(ours, expected, rtol=tolerance, atol=tolerance)
 
 
+@every_cell
 @with_and_without_document_starts
-def test_gradients_of_the_fast_gru_are_those_of_finite_differences(starts):
-    cell, x, state, keep = make_case(starts=starts)
+def test_gradients_of_the_fast_way_are_those_of_finite_differences(name, starts):
+    cell, x, state, keep = make_case(name, starts)
     names, parameters = zip(*cell.named_parameters(), strict=True)
 
     class Whole(torch.nn.Module):
@@ -100,43 +102,48 @@ def test_a_document_start_forgets_everything_before_it(name):
     assert gradient[:, 2:].ne(0).any()
 
 
+@every_cell
 @pytest.mark.parametrize("frozen", ["x", "state", "weight_x", "weight_h", "bias"])
-def test_what_needs_no_gradient_gets_none_and_changes_no_other(frozen):
-    cell, x, state, keep = make_case()
+def test_what_needs_no_gradient_gets_none_and_changes_no_other(name, frozen):
+    cell, x, state, keep = make_case(name)
     everything = {"x": x, "state": state, **dict(cell.named_parameters())}
     run_sequence(cell, x, state, keep)[0].sum().backward()
-    expected = {name: tensor.grad for name, tensor in everything.items()}
+    expected = {key: tensor.grad for key, tensor in everything.items()}
     for tensor in everything.values():
         tensor.grad = None
     everything[frozen].requires_grad_(False)
     run_sequence(cell, x, state, keep)[0].sum().backward()
     assert everything[frozen].grad is None
-    for name in everything.keys() - {frozen}:
-        assert torch.equal(everything[name].grad, expected[name])
+    for other in everything.keys() - {frozen}:
+        assert torch.equal(everything[other].grad, expected[other])
 
 
-def test_the_memory_order_of_the_input_does_not_matter():
-    cell, x, state, keep = make_case()
+@every_cell
+def test_the_memory_order_of_the_input_does_not_matter(name):
+    cell, x, state, keep = make_case(name)
     time_major = x.detach().transpose(0, 1).contiguous().transpose(0, 1)
     assert torch.equal(run_sequence(cell, x, state, keep)[0], run_sequence(cell, time_major, state, keep)[0])
 
 
-def test_the_fast_gru_is_the_same_to_the_last_bit_each_time():
-    cell, x, state, keep = make_case(dtype=torch.float32)
+@every_cell
+def test_the_fast_way_is_the_same_to_the_last_bit_each_time(name):
+    cell, x, state, keep = make_case(name, dtype=torch.float32)
     first, second = (values_and_gradients(run_sequence, cell, x, state, keep) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_arguments_are_left_as_they_were():
-    cell, x, state, keep = make_case(starts=[(0, 0), (1, 3)])
+@every_cell
+def test_arguments_are_left_as_they_were(name):
+    cell, x, state, keep = make_case(name, starts=[(0, 0), (1, 3)])
     before = [tensor.detach().clone() for tensor in (x, state, keep, *cell.parameters())]
     values_and_gradients(run_sequence, cell, x, state, keep)
     for tensor, copy in zip((x, state, keep, *cell.parameters()), before, strict=True):
         assert torch.equal(tensor, copy)
 
 
-def test_without_gradients_nothing_is_kept_for_a_backward_pass():
-    cell, x, state, keep = make_case()
+@every_cell
+def test_without_gradients_nothing_is_kept_for_a_backward_pass(name):
+    cell, x, state, keep = make_case(name)
     with torch.inference_mode():
         hidden, end = run_sequence(cell, x, state, keep)
     assert hidden.grad_fn is None

@@ -1,0 +1,218 @@
+"""The default cell's time loops in C (``kernel.c``), compiled on the machine that trains; off until ``enable``.
+
+The library is built by the user's own compiler for this processor, in a private directory that is gone as soon as the
+library is loaded: about a second, paid once a training, and no cache that could be stale or forged. It is used only
+after its values and gradients have been compared with the cell's equations. Without a compiler, or when anything goes
+wrong on the way, ``enable`` says so and the loops of ``sequence`` run in torch, with the same results to rounding.
+
+Threads are those that torch has already: a second OpenMP runtime would wait for its turn by spinning and take the
+processor from the first. So the library is compiled with OpenMP and linked without it, and the loader finds the
+runtime that torch has loaded for all to see.
+
+Shapes: T time steps, B rows, H hidden_size.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gru_complete.nn.cells import GRUCell
+
+SOURCE = Path(__file__).with_name("kernel.c")
+SWITCH = "GRU_COMPLETE_KERNEL"
+"""Environment variable: "off" keeps to torch."""
+COMPILE_SECONDS = 60
+FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math")
+# "-march=native" is unknown to some compilers for ARM, which say "-mcpu=native".
+PROCESSOR_FLAGS = (("-march=native",), ("-mcpu=native",), ())
+
+
+class Kernel:
+    """The compiled loops.
+
+    Args:
+        library: ``kernel.c``, loaded.
+    """
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        pointer, number = ctypes.c_void_p, ctypes.c_long
+        sizes = [number, number, number, ctypes.c_int]
+        library.gru_workspace.restype = number
+        library.gru_workspace.argtypes = [number, number]
+        library.gru_max_rows.restype = number
+        library.gru_has_threads.restype = ctypes.c_int
+        library.gru_forward.restype = None
+        library.gru_forward.argtypes = [*sizes, *[pointer] * 6]
+        library.gru_backward.restype = None
+        library.gru_backward.argtypes = [*sizes, *[pointer] * 8]
+        self._library = library
+        self.max_rows = int(library.gru_max_rows())
+        self.has_threads = bool(library.gru_has_threads())
+
+    def takes(self, products: Tensor) -> bool:
+        """Whether the loops can work on such input products, ``(T, B, 3H)``."""
+        return (
+            products.device.type == "cpu"
+            and products.dtype == torch.float32
+            and 0 < products.shape[1] <= self.max_rows
+            and (self.has_threads or torch.get_num_threads() == 1)
+        )
+
+    def forward(
+        self, weight_h: Tensor, keep: Tensor | None, states: Tensor, products: Tensor, reset_states: Tensor
+    ) -> None:
+        """Fill in what the steps give: see ``sequence``'s loop of the same arguments. All contiguous."""
+        self._run(self._library.gru_forward, weight_h, keep, states, products, reset_states)
+
+    def backward(
+        self, weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: Tensor, grad_hidden: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Gradients of the products ``(T, B, 3H)`` and of the start ``(B, H)``. All contiguous."""
+        d_products, d_start = torch.empty_like(gates), torch.empty_like(states[0])
+        self._run(self._library.gru_backward, weight_h, keep, states, gates, grad_hidden, d_products, d_start)
+        return d_products, d_start
+
+    def _run(self, function: ctypes._NamedFuncPointer, weight_h: Tensor, keep: Tensor | None, *tensors: Tensor) -> None:
+        num_states, num_rows, size = tensors[0].shape  # the states, (T + 1, B, H)
+        workspace = weight_h.new_empty(self._library.gru_workspace(num_rows, size))
+        arguments = (weight_h, keep, *tensors, workspace)
+        assert all(tensor is None or (tensor.is_contiguous() and tensor.dtype == torch.float32) for tensor in arguments)
+        addresses = [None if tensor is None else tensor.data_ptr() for tensor in arguments]
+        function(num_states - 1, num_rows, size, torch.get_num_threads(), *addresses)
+
+
+_active: Kernel | None = None
+_description = "torch: the compiled kernel was not asked for"
+
+
+def enable() -> str:
+    """Compile, load and check the kernel, so that ``sequence`` uses it from now on in this process.
+
+    Returns:
+        What runs from now on, and if that is torch, why; as ``description``. Never raises for a machine's lack.
+    """
+    global _active, _description
+    if _active is not None:
+        return _description
+    if os.environ.get(SWITCH, "").lower() == "off":
+        _description = f"torch: {SWITCH}=off"
+        return _description
+    try:
+        kernel, compiler = _build()
+        if not kernel.has_threads and torch.get_num_threads() > 1:
+            _description = f"torch: the kernel built by {compiler} has one thread"
+            return _description
+        _check(kernel)
+    except (OSError, subprocess.SubprocessError, AttributeError, ValueError) as error:
+        _description = f"torch: no compiled kernel ({_first_line(error)})"
+    else:
+        _active, _description = kernel, f"compiled kernel ({compiler})"
+    return _description
+
+
+def disable() -> None:
+    """Let ``sequence`` use torch again."""
+    global _active, _description
+    _active, _description = None, "torch: the compiled kernel is switched off"
+
+
+def description() -> str:
+    """Which loops run, and why."""
+    return _description
+
+
+def active_for(products: Tensor) -> Kernel | None:
+    """The kernel, if it is enabled and can work on such input products."""
+    return _active if _active is not None and _active.takes(products) else None
+
+
+def _build() -> tuple[Kernel, str]:
+    """The kernel and the name of its compiler.
+
+    Raises:
+        OSError: there is no compiler, no directory to compile in, or the library cannot be loaded.
+        subprocess.SubprocessError: the source does not compile here.
+    """
+    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    problem: Exception | None = None
+    with tempfile.TemporaryDirectory(prefix="gru-complete-") as directory:
+        for threads in (True, False):
+            for processor in PROCESSOR_FLAGS:
+                library = Path(directory) / f"kernel-{threads}-{len(processor)}{''.join(processor)}.so"
+                try:
+                    _compile(compiler, [*FLAGS, *processor], library, threads=threads)
+                    return Kernel(ctypes.CDLL(str(library))), compiler[0]
+                except FileNotFoundError:
+                    raise
+                except (OSError, subprocess.CalledProcessError) as error:
+                    problem = problem or error
+    assert problem is not None
+    raise problem
+
+
+def _compile(compiler: list[str], flags: list[str], library: Path, *, threads: bool) -> None:
+    def call(*arguments: str) -> None:
+        subprocess.run(
+            [*compiler, *arguments], check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=COMPILE_SECONDS
+        )
+
+    if not threads:
+        call(*flags, str(SOURCE), "-o", str(library))
+        return
+    # In two steps: given -fopenmp, the linker would add a runtime of its own.
+    compiled = library.with_suffix(".o")
+    call(*(flag for flag in flags if flag != "-shared"), "-fopenmp", "-c", str(SOURCE), "-o", str(compiled))
+    call("-shared", str(compiled), "-o", str(library))
+
+
+def _check(kernel: Kernel) -> None:
+    """Compare with autograd through the cell's own equations, on a shape that fills neither tile nor vector.
+
+    Raises:
+        ValueError: the results differ by more than rounding.
+    """
+    num_steps, num_rows, size = 4, 5, 37
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    with torch.random.fork_rng(devices=[]):  # a cell draws weights, and training's generator must not notice
+        cell = GRUCell(1, size)
+    weight = draw(3 * size, size) / size**0.5
+    cell.weight_h.data.copy_(weight)
+    products, start, grad_hidden = draw(num_steps, num_rows, 3 * size), draw(num_rows, size), draw(4, num_rows, size)
+    keep = torch.ones(num_steps, num_rows)
+    keep[0, 1] = keep[2, 0] = keep[2, 3] = 0
+
+    states = torch.cat([start[None], torch.empty(num_steps, num_rows, size)])
+    gates, reset_states = products.clone(), torch.empty(num_steps, num_rows, size)
+    kernel.forward(weight, keep, states, gates, reset_states)
+    d_products, d_start = kernel.backward(weight, keep, states, gates, grad_hidden)
+
+    with torch.enable_grad():
+        leaves = products.requires_grad_(), start.requires_grad_()
+        state, outputs = start[None], []
+        for products_t, keep_t in zip(products, keep, strict=True):
+            state = cell.step(products_t, state * keep_t[:, None])
+            outputs.append(state[0])
+        expected = torch.autograd.grad((torch.stack(outputs) * grad_hidden).sum(), leaves)
+    for ours, theirs in [(states[1:], torch.stack(outputs)), (d_products, expected[0]), (d_start, expected[1])]:
+        if not torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5):
+            message = "its results differ from the cell's equations"
+            raise ValueError(message)
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        said = error.stderr.decode(errors="replace").strip().splitlines()
+        return said[0] if said else f"{error.cmd[0]} failed"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
