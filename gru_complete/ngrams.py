@@ -38,7 +38,7 @@ Indices = NDArray[np.signedinteger[Any]]
 _FAR_APART_TOKENS = 10_000
 _PIECE_TOKENS = 1 << 17
 _MAX_TOKENS = 1 << 24
-_CACHED_ROW_BYTES = 4 << 20
+_CACHED_ROW_BYTES = 8 << 20
 _MAX_ENTRIES = 1 << 28
 _LEAST, _LEAST_WEIGHT = np.float32(1e-30), 1e-18  # far below what counts: no probability becomes 0 by underflow
 _LEAST_DISCOUNT = 0.01
@@ -118,6 +118,7 @@ class NGrams:
         self._quick_shares = self._shares.tolist()
         self._quick_values = _VALUES.tolist()
         self._table = np.stack([np.broadcast_to(_VALUES, self._shares.shape), self._shares], axis=-1)
+        self._ones = np.ones(self.vocab_size)
         self._float_shares = self._shares.astype(np.float32)
 
     # ------------------------------------------------------------------------------------ one context
@@ -184,8 +185,9 @@ class NGrams:
         """Of the followers of a context: their counts, the dropped ones included, and their discounted counts."""
         total = self._quick_values[self._quick_dropped[depth][node]]
         if stop - start > _FEW:
-            counted, kept = self._table[depth + 1].take(self._levels[depth + 1].counts[start:stop], axis=0).sum(axis=0)
-            return total + float(counted), float(kept)
+            counts = self._table[depth + 1].take(self._levels[depth + 1].counts[start:stop], axis=0)
+            counted, kept = self._ones[: stop - start].dot(counts).tolist()  # quicker than sum
+            return total + counted, kept
         values, shares = self._quick_values, self._quick_shares[depth + 1]
         kept = 0.0
         for code in self._quick_counts[depth + 1][start:stop]:
@@ -198,7 +200,7 @@ class NGrams:
         row = self._rows.get(token)
         if row is None:
             if len(self._rows) * self.vocab_size * 4 > _CACHED_ROW_BYTES:
-                self._rows.clear()
+                del self._rows[next(iter(self._rows))]  # the oldest
             row = self._unigrams() if token < 0 else self._row(-1).copy()
             if token >= 0:
                 start, stop = self._quick_first[0][token], self._quick_first[0][token + 1]
@@ -224,22 +226,23 @@ class NGrams:
 
     def distributions(self, nodes: Indices) -> Floats:
         """The distribution in each of some contexts ``(N, order - 1)``: ``(N, V)``."""
-        rows: Floats = np.tile(self._unigrams(), (len(nodes), 1))
-        for depth in range(self.order - 1):
+        scale = np.ones(len(nodes), np.float32)  # what the longer contexts leave to the shorter ones
+        parts: list[tuple[Indices, Floats]] = []
+        for depth in reversed(range(self.order - 1)):
             weight, totals = self._backoff[depth]
-            node = nodes[:, depth]
-            used = np.flatnonzero(node >= 0)
-            node = node[used]
-            rows[used] *= weight[node, None]
-            sizes = np.diff(self._first[depth])[node]
-            which = np.repeat(np.arange(len(node)), sizes)
-            index = (
-                np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes) + self._first[depth][node][which]
-            )
-            level = self._levels[depth + 1]
-            shares = self._shares[depth + 1][level.counts[index]] / totals[node][which]
-            rows[used[which], level.tokens[index]] += shares.astype(np.float32)
-        np.maximum(rows, _LEAST, out=rows)
+            first, level = self._first[depth], self._levels[depth + 1]
+            used = np.flatnonzero(nodes[:, depth] >= 0)
+            node = nodes[used, depth]
+            sizes = first[node + 1] - first[node]
+            ends = np.cumsum(sizes)
+            index = np.arange(sizes.sum()) + np.repeat(first[node] - ends + sizes, sizes)
+            shares = self._float_shares[depth + 1][level.counts[index]]
+            shares *= np.repeat(scale[used] / totals[node], sizes)
+            parts.append((np.repeat(used * self.vocab_size, sizes) + level.tokens[index], shares))
+            scale[used] = np.maximum(scale[used] * weight[node], _LEAST_WEIGHT)
+        rows: Floats = scale[:, None] * self._unigrams()
+        for place, shares in parts:
+            rows.reshape(-1)[place] += shares
         return rows
 
     def read(self, stream: TokenIds, start: Nodes | None = None) -> Reading:
