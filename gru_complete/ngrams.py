@@ -259,7 +259,8 @@ class NGrams:
 
         This occurrence is subtracted at the highest order, and at a lower one if that leaves no occurrence of the
         n-gram one token longer. The discounts stay what they are. Exact when nothing was dropped and for counts up to
-        128; what was dropped is taken for seen once. A context left without followers counts as unseen.
+        128; what was dropped is taken for seen once. A context left without followers counts as unseen. The stream may
+        be one of several that were counted, but all of it must have been.
         """
         return self._scored(stream, self.start(), leave_out=True)
 
@@ -598,7 +599,7 @@ def _count(tokens: TokenIds, vocab_size: int, order: int, digit_tokens: NDArray[
         before = np.full(len(tokens), -1, np.int32)
         before[1:] = nodes[:-1] if length == 2 else np.where(ends[:-1], -1, nodes[:-1])
         places = np.flatnonzero(before >= 0).astype(np.int32)
-        keys = before[places] * np.int64(vocab_size) + tokens[places]
+        keys = before[places].astype(np.int64) * vocab_size + tokens[places]
         sorting = np.argsort(keys)
         keys, places = keys[sorting], places[sorting]
         del sorting
