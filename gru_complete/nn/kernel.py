@@ -19,6 +19,8 @@ import os
 import shlex
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -122,6 +124,17 @@ def disable() -> None:
     """Let ``sequence`` use torch again."""
     global _active, _description
     _active, _description = None, "torch: the compiled kernel is switched off"
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Inside, torch runs whether the kernel is enabled or not: to compare the two."""
+    global _active
+    before, _active = _active, None
+    try:
+        yield
+    finally:
+        _active = before
 
 
 def description() -> str:

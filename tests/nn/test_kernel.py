@@ -125,6 +125,13 @@ def test_other_numbers_than_float32_stay_with_torch(compiled):
     assert kernel.active_for(torch.zeros(2, compiled.max_rows + 1, 12)) is None
 
 
+def test_inside_a_pause_torch_runs(compiled):
+    products = torch.zeros(2, 3, 12)
+    with kernel.paused():
+        assert kernel.active_for(products) is None
+    assert kernel.active_for(products) is compiled
+
+
 def test_nothing_is_compiled_unless_asked_for(off):
     assert kernel.active_for(torch.zeros(2, 3, 12)) is None
 
