@@ -1,11 +1,6 @@
 """What a new text teaches a finished model, kept as a small change to its weights.
 
 A few passes over the new text; a slice of it is kept apart and says when to stop, and whether the model gained at all.
-Of the change only the part of low rank is kept: fine-tuning moves a network in few directions (Aghajanyan et al. 2020,
-arXiv:2012.13255; Hu et al. 2021, arXiv:2106.09685), and they are found after the fact, by cutting off the singular
-value decomposition of each matrix's change.
-
-Shapes: matrices (R, C), K rank of their change.
 """
 
 import os
@@ -16,13 +11,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from gru_complete import files, model_dir
 from gru_complete.config import DataConfig, TrainingConfig
 from gru_complete.errors import CorpusError, InterruptedRun, UsageError
-from gru_complete.model_dir import Model, Weights
+from gru_complete.model_dir import Delta, Model
 from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
 from gru_complete.text import corpus
 from gru_complete.text.shards import read_shard, write_shard
@@ -33,7 +27,6 @@ from gru_complete.training.learner import Learner
 from gru_complete.training.loop import TuningPart
 from gru_complete.training.preparation import MIN_TOKENS, spooled
 
-RANK = 16
 EPOCHS = 10  # the most; the tuning slice stops sooner
 LOOK_STEPS = 200  # the most updates between two looks at the tuning slice
 PATIENCE = 2  # looks without a better tuning slice
@@ -149,7 +142,7 @@ def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[
 
     path, num_bytes = None, 0
     if best_weights is not None:
-        delta = low_rank_delta(base.weights, best_weights, rank=RANK)
+        delta = model_dir.pack_delta(base.weights, best_weights)
         load_weights(learner.model, model_dir.apply_delta(base.weights, delta, name=model_dir.DELTA))
         best_bits = tuning.score(learner)[1]
         if best_bits < bits_before:
@@ -161,23 +154,6 @@ def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[
         raise InterruptedRun(f"interrupted; {saved}", signal_number=number)
     epochs = best_step / batches.steps_per_epoch
     yield Adapted(path, bits_before, best_bits, tuning.num_bytes, epochs, num_bytes)
-
-
-def low_rank_delta(before: Weights, after: Weights, *, rank: int) -> dict[str, npt.NDArray[np.float32]]:
-    """The change of the weights as ``model_dir.apply_delta`` takes it.
-
-    Of each matrix's change the nearest one of rank ``rank`` (Eckart and Young 1936), its factors equally long.
-    """
-    delta = {}
-    for name, array in before.items():
-        change = np.asarray(after[name] - array)
-        if change.ndim == 1:
-            delta[name] = change
-            continue
-        left, sizes, right = np.linalg.svd(change, full_matrices=False)
-        share = np.sqrt(sizes[:rank])
-        delta[f"{name}.left"], delta[f"{name}.right"] = left[:, :rank] * share, share[:, None] * right[:rank]
-    return delta
 
 
 def _base_of(model: Model) -> Model:
@@ -248,7 +224,7 @@ def _learner(model: Model) -> Learner:
 
 
 def _write(
-    request: AdaptationRequest, base: Model, delta: Weights, *, bits_before: float, bits_after: float, step: int
+    request: AdaptationRequest, base: Model, delta: Delta, *, bits_before: float, bits_after: float, step: int
 ) -> None:
     metrics = {"tuning_bits_per_byte": bits_after, "tuning_bits_per_byte_before": bits_before}
     facts: dict[str, Any] = {"finished": True, "steps": step, "torch": torch.__version__}
