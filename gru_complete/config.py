@@ -68,6 +68,16 @@ class ModelConfig(Section):
     )
 
 
+class NGramsConfig(Section):
+    """The memory of counted phrases beside the network."""
+
+    order: int = Field(default=5, ge=0, le=8, description="tokens in the longest phrase counted; 0: the network alone")
+    max_bytes: int | None = Field(default=None, ge=10_000, description="of the counts on disk; the rarest are dropped")
+    adapt: bool | None = Field(
+        default=None, description="whether completions learn from the text at hand; automatic: if the tuning part gains"
+    )
+
+
 class TrainingConfig(Section):
     """How the network is trained."""
 
@@ -92,6 +102,7 @@ class Config(Section):
     data: DataConfig = Field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
+    ngrams: NGramsConfig = Field(default_factory=NGramsConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
 
 

@@ -27,6 +27,7 @@ from gru_complete.files import shown
 from gru_complete.parsing import brief, json_object, parse_safetensors, whole_number
 
 if TYPE_CHECKING:
+    from gru_complete.mixture import Memory
     from gru_complete.text.tokenizer import Tokenizer
 
 GATES = {"rnn": 1, "gru-simple": 2, "gru": 3, "gru-reset-after": 3, "lstm": 4}
@@ -40,14 +41,15 @@ WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer.model"
 DELTA = "delta.safetensors"
 STEPS, SCALE = ".steps", ".scale"
-EXTRA_FILES = ("ngrams.safetensors", "optimizer.safetensors", "loop.json")
+NGRAMS = "ngrams.safetensors"
+EXTRA_FILES = (NGRAMS, "optimizer.safetensors", "loop.json")
 
 _MAX_BYTES = {
     MANIFEST: 64_000,
     WEIGHTS: 1 << 30,
     TOKENIZER: 1 << 24,
     DELTA: 1 << 30,
-    "ngrams.safetensors": 1 << 30,
+    NGRAMS: 1 << 30,
     "optimizer.safetensors": 1 << 31,
     "loop.json": 1 << 20,
 }
@@ -210,6 +212,7 @@ class Manifest:
 class Model:
     """A loaded model; ``fingerprint`` is the SHA-256 of its manifest, which names every other byte of it.
 
+    ``memory`` holds the counts and how they are mixed in; None for a model without.
     The weights and the tokenizer of an adapted model are there as those of any other.
     """
 
@@ -218,6 +221,7 @@ class Model:
     weights: Weights = field(repr=False)
     tokenizer: "Tokenizer" = field(repr=False)
     fingerprint: str
+    memory: "Memory | None" = field(default=None, repr=False)
 
 
 def save_files(
@@ -347,7 +351,16 @@ def _load_once(path: Path) -> Model:
     except ModelError as error:
         raise ModelError(f"{shown(directory / TOKENIZER)}: {error}", hint=error.hint) from error
     _check_vocab(tokenizer, manifest.arch)
-    return Model(path, manifest, weights, tokenizer, fingerprint)
+    return Model(path, manifest, weights, tokenizer, fingerprint, _load_memory(directory, manifest))
+
+
+def _load_memory(directory: Path, manifest: Manifest) -> "Memory | None":
+    from gru_complete.mixture import Memory  # here, so that a model without counts need not wait for it
+
+    if NGRAMS not in manifest.files:
+        return None
+    data = _read_listed(directory, manifest, NGRAMS)
+    return Memory.from_bytes(data, vocab_size=manifest.arch.vocab_size, name=shown(directory / NGRAMS))
 
 
 def _load_adapted(path: Path, directory: Path, manifest: Manifest, fingerprint: str) -> Model:
@@ -368,7 +381,8 @@ def _load_adapted(path: Path, directory: Path, manifest: Manifest, fingerprint: 
     delta = parse_safetensors(_read_listed(directory, manifest, DELTA), name=name)
     weights = apply_delta(base.weights, delta, name=name)
     _check_weights(weights, manifest.arch, name=name)
-    return Model(path, manifest, weights, base.tokenizer, fingerprint)
+    memory = _load_memory(directory, manifest) if NGRAMS in manifest.files else base.memory
+    return Model(path, manifest, weights, base.tokenizer, fingerprint, memory)
 
 
 def pack_delta(before: Weights, after: Weights) -> dict[str, NDArray[Any]]:

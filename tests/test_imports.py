@@ -19,6 +19,8 @@ LAYERS = [
     "text",
     "ngrams",
     "parsing",
+    "mixture",
+    "overlay",
     "model_dir",
     "nn",
     "training",

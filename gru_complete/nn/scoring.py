@@ -1,23 +1,41 @@
 """What a text costs under a model: the nats of token streams, state carried through each document.
 
-Every number here is a sum over tokens, so that the caller may divide by what is fair: bytes, characters or tokens.
+Every number here is a sum over tokens, so that the caller may divide by what is fair: bytes, characters or tokens. With
+a memory the distribution is the mixture of GRU and counts, else the GRU's alone. It is static, nothing is learnt on the
+way, unless it is asked for adapted: then an overlay of counts, empty at each document's start, learns every token after
+it was scored.
 
 Shapes: B documents read side by side, T tokens of a chunk, V vocab_size.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gru_complete.mixture import Evidence, Memory
 from gru_complete.nn.language_model import LanguageModel
+from gru_complete.overlay import Overlay
 
-LOGITS_AT_ONCE = 1 << 20
-"""Scores held in memory together; few enough that they stay in a processor's cache."""
+
+class Chunk(NamedTuple):
+    """Some tokens of a document and the GRU's scores of them.
+
+    Attributes:
+        document: which of the streams.
+        tokens: what was read, and the last target, int64 ``(n + 1,)``.
+        logits: scores of ``tokens[1:]``, ``(n, V)``.
+    """
+
+    document: int
+    tokens: np.ndarray
+    logits: Tensor
 
 
 @dataclass(frozen=True)
@@ -43,6 +61,8 @@ def score_tokens(
     model: LanguageModel,
     streams: Sequence[np.ndarray],
     *,
+    memory: Memory | None = None,
+    adapted: bool = False,
     chunk_len: int = 256,
     batch_size: int = 32,
     device: torch.device | None = None,
@@ -53,6 +73,8 @@ def score_tokens(
         model: read in evaluation mode, and left in the mode it came in.
         streams: one array of token ids for each document, with ``DOCUMENT_END`` as its first input and its last
             target; memory-mapped arrays are read chunk by chunk.
+        memory: the counts that are mixed in.
+        adapted: whether an overlay learns from each document as it is read; it needs the memory.
         chunk_len: tokens read at once; changes the time and memory, not the result.
         batch_size: the most documents read side by side.
         device: where the model is, if not where its parameters say.
@@ -63,76 +85,118 @@ def score_tokens(
     total_nats = 0.0
     num_tokens = 0
     hits = np.zeros(3, dtype=np.int64)
-    for _, nats, ranks in _scores(model, streams, chunk_len=chunk_len, batch_size=batch_size, device=device):
+    mixed = _Mixed(memory, adapted=adapted)
+    for chunk in read_documents(model, streams, chunk_len=chunk_len, batch_size=batch_size, device=device):
+        nats, ranks = mixed.nats_and_ranks(chunk)
         total_nats += float(nats.sum())
         num_tokens += len(nats)
         hits += [np.count_nonzero(ranks < limit) for limit in (1, 3, 5)]
     return TokenScores(total_nats, num_tokens, *hits.tolist())
 
 
-def token_nats(model: LanguageModel, tokens: np.ndarray, *, chunk_len: int = 256) -> np.ndarray:
-    """The nats of each token of one document but its first, float64 ``(N - 1,)``."""
-    parts = [nats for _, nats, _ in _scores(model, [tokens], chunk_len=chunk_len, batch_size=1, device=None)]
+def token_nats(
+    model: LanguageModel,
+    tokens: np.ndarray,
+    *,
+    memory: Memory | None = None,
+    adapted: bool = False,
+    chunk_len: int = 256,
+) -> np.ndarray:
+    """The nats of each token of one document but its first, float64 ``(N - 1,)``; arguments as ``score_tokens``."""
+    mixed = _Mixed(memory, adapted=adapted)
+    chunks = read_documents(model, [tokens], chunk_len=chunk_len, batch_size=1)
+    parts = [mixed.nats_and_ranks(chunk)[0] for chunk in chunks]
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def document_nats(model: LanguageModel, streams: Sequence[np.ndarray], *, batch_size: int = 64) -> np.ndarray:
+def document_nats(
+    model: LanguageModel, streams: Sequence[np.ndarray], *, memory: Memory | None = None, batch_size: int = 64
+) -> np.ndarray:
     """The nats of each document, all its tokens but the first together, float64 ``(len(streams),)``."""
     totals = np.zeros(len(streams))
-    for document, nats, _ in _scores(model, streams, chunk_len=256, batch_size=batch_size, device=None):
-        totals[document] += nats.sum()
+    mixed = _Mixed(memory)
+    for chunk in read_documents(model, streams, chunk_len=256, batch_size=batch_size):
+        totals[chunk.document] += mixed.nats_and_ranks(chunk)[0].sum()
     return totals
 
 
-def _scores(
-    model: LanguageModel, streams: Sequence[np.ndarray], *, chunk_len: int, batch_size: int, device: torch.device | None
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield for each document and chunk ``(document, nats, ranks)``, each document's chunks in order."""
+def read_documents(
+    model: LanguageModel,
+    streams: Sequence[np.ndarray],
+    *,
+    chunk_len: int = 256,
+    batch_size: int = 32,
+    device: torch.device | None = None,
+) -> Iterator[Chunk]:
+    """The GRU's scores of documents, each from a zero state and each document's chunks in order.
+
+    Arguments are those of ``score_tokens``.
+    """
     was_training = model.training
     model.eval()
     try:
         longest_first = sorted(range(len(streams)), key=lambda index: -len(streams[index]))
         for start in range(0, len(longest_first), batch_size):
-            yield from _batch_scores(model, streams, longest_first[start : start + batch_size], chunk_len, device)
+            yield from _read_batch(model, streams, longest_first[start : start + batch_size], chunk_len, device)
     finally:
         model.train(was_training)
 
 
 @torch.inference_mode()
-def _batch_scores(
+def _read_batch(
     model: LanguageModel, streams: Sequence[np.ndarray], rows: list[int], chunk_len: int, device: torch.device | None
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+) -> Iterator[Chunk]:
     """Read the documents ``rows``, longest first, side by side; those that end leave the batch."""
     state = model.initial_state(len(rows))
     for start in range(0, len(streams[rows[0]]) - 1, chunk_len):
         rows = [row for row in rows if len(streams[row]) - 1 > start]
         state = state[:, :, : len(rows)]
-        windows = [streams[row][start : start + chunk_len + 1] for row in rows]
-        lengths = [len(window) - 1 for window in windows]
-        padded = np.zeros((len(rows), lengths[0] + 1), dtype=np.int64)
+        windows = [np.asarray(streams[row][start : start + chunk_len + 1], dtype=np.int64) for row in rows]
+        padded = np.zeros((len(rows), len(windows[0])), dtype=np.int64)
         for row, window in enumerate(windows):
             padded[row, : len(window)] = window
-        tokens = torch.from_numpy(padded).to(device or state.device)
-        features, state = model.read(tokens[:, :-1], state)
-        nats, ranks = _nats_and_ranks(model, features.transpose(0, 1).flatten(0, 1), tokens[:, 1:].flatten())
-        nats, ranks = nats.view(len(rows), -1), ranks.view(len(rows), -1)
-        for row, length in enumerate(lengths):
-            yield rows[row], nats[row, :length].double().cpu().numpy(), ranks[row, :length].cpu().numpy()
+        features, state = model.read(torch.from_numpy(padded[:, :-1]).to(device or state.device), state)
+        for row, window in enumerate(windows):
+            yield Chunk(rows[row], window, model.logits(features[: len(window) - 1, row]))
 
 
-def _nats_and_ranks(model: LanguageModel, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Nats of the targets ``(N,)`` after ``features`` ``(N, E)``, and how many tokens stood before each.
+class _Mixed:
+    """Scores chunks, with the counts mixed in where there is a memory."""
 
-    Of tokens with the same score, the one with the lower id stands first, as in ``argmax``.
-    """
-    nats, ranks = [], []
-    ids = torch.arange(model.architecture.vocab_size, device=features.device)
-    rows_at_once = max(1, LOGITS_AT_ONCE // model.architecture.vocab_size)
-    for start in range(0, len(targets), rows_at_once):
-        logits = model.logits(features[start : start + rows_at_once])
-        target_ids = targets[start : start + rows_at_once].unsqueeze(-1)
-        scores = logits.gather(-1, target_ids)
-        before = (logits > scores) | ((logits == scores) & (ids < target_ids))
-        ranks.append(before.sum(-1))
-        nats.append(torch.logsumexp(logits, -1) - scores.squeeze(-1))
-    return torch.cat(nats), torch.cat(ranks)
+    def __init__(self, memory: Memory | None, *, adapted: bool = False) -> None:
+        if adapted and memory is None:
+            raise ValueError("an overlay lies over counts, and there are none")
+        self.memory = memory
+        self.overlays: defaultdict[int, Overlay] | None = defaultdict(Overlay) if adapted else None
+        self.contexts: dict[int, tuple[int, ...]] = {}  # where each document was left
+
+    def nats_and_ranks(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
+        """Nats of the targets ``(n,)``, float64, and how many tokens stood before each ``(n,)``.
+
+        Of tokens with the same score, the one with the lower id stands first, as in ``argmax``.
+        """
+        targets = torch.from_numpy(chunk.tokens[1:]).to(chunk.logits.device).unsqueeze(-1)
+        scores = chunk.logits if self.memory is None else torch.from_numpy(self._mix(self.memory, chunk))
+        score = scores.gather(-1, targets)
+        ids = torch.arange(scores.shape[1], device=scores.device)
+        ranks = ((scores > score) | ((scores == score) & (ids < targets))).sum(-1)
+        nats = torch.logsumexp(scores, -1) - score.squeeze(-1) if self.memory is None else -score.squeeze(-1).log()
+        return nats.double().cpu().numpy(), ranks.cpu().numpy()
+
+    def _mix(self, memory: Memory, chunk: Chunk) -> np.ndarray:
+        """Mixed probabilities of the chunk's targets, ``(n, V)``."""
+        ngrams = memory.ngrams
+        before = self.contexts.get(chunk.document, ngrams.start())
+        contexts = ngrams.nodes(chunk.tokens[:-1], before)
+        self.contexts[chunk.document] = tuple(contexts[-1].tolist())
+        reading = ngrams.read(chunk.tokens, before)
+        evidence = Evidence(reading.lengths, reading.totals, reading.num_followers)
+        gates = memory.mixture.gates(evidence)
+        probabilities = memory.mixture.mix(chunk.logits.cpu().numpy(), ngrams.distributions(contexts), gates)
+        if self.overlays is not None:
+            overlay = self.overlays[chunk.document]
+            tokens, lengths, totals = chunk.tokens.tolist(), evidence.lengths.tolist(), evidence.totals.tolist()
+            for row, token in enumerate(tokens[:-1]):
+                overlay.learn(token)
+                overlay.adjust(probabilities[row], overlay.context(), lengths[row], totals[row])
+        return probabilities

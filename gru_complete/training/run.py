@@ -20,15 +20,18 @@ import torch
 from gru_complete import files, model_dir
 from gru_complete.config import Config
 from gru_complete.errors import EnvironmentFailure, InterruptedRun, ModelError, UsageError
+from gru_complete.mixture import Memory
+from gru_complete.ngrams import NGrams
 from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
 from gru_complete.nn.scoring import score_tokens
 from gru_complete.text.baseline import CONTEXT_BYTES, xz_bits_per_byte
-from gru_complete.text.shards import documents
+from gru_complete.text.shards import TokenIds, documents
 from gru_complete.training import events, loop
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.events import Event
 from gru_complete.training.learner import Learner, out_of_memory_hint
+from gru_complete.training.mixing import MOST_SCORES, count, make_memory
 from gru_complete.training.plan import Plan, describe_environment, make_plan
 from gru_complete.training.preparation import Prepared, prepare, read_prepared, spooled
 
@@ -37,6 +40,7 @@ FINISHED_FILE = "finished"
 METRICS_FILE = "metrics.jsonl"
 METRICS_EVERY = 10
 REPORT_TOKENS = 30_000  # of the held-out part, for the line at the end; `eval` scores all of it
+TRIED_TOKENS = 500  # to know how long the end will take
 CLOSING_SECONDS = 1.5  # writing the model, leaving Python
 MAX_PLAN_BYTES = 1_000_000
 CHECKPOINT_BYTES = 100_000_000  # a few checkpoints of a few million weights with two moments each
@@ -124,10 +128,17 @@ def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[
             _clear(run_dir)
             yield from prepare(run_dir, spool_path, spool, config.data, config.tokenizer)
     prepared = read_prepared(run_dir)
+    counts = None
+    start = time.monotonic()
+    if config.ngrams.order:
+        yield events.Working("counting phrases")
+        counts = _count(config, prepared, "training")
+    counting_seconds = time.monotonic() - start
 
     if plan is None:
         yield events.Working("measuring the machine's speed")
-        plan = _make_plan(request, prepared, spool.report.sha256, device)
+        closing = CLOSING_SECONDS + counting_seconds + _closing_seconds(prepared, counts, config, device)
+        plan = _make_plan(request, prepared, spool.report.sha256, device, closing)
         files.write_file(run_dir / PLAN_FILE, plan.to_json())
     elif (here := describe_environment(device)) != plan.environment:
         changed = [
@@ -136,12 +147,13 @@ def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[
             if here[key] != plan.environment.get(key)
         ]
         yield events.Note(f"resumed on another set-up ({', '.join(changed)}): the last bits may differ")
-    yield from _train(request, run_dir, plan, prepared, device, stop_signal)
+    yield from _train(request, run_dir, plan, prepared, counts, device, stop_signal)
 
 
-def _make_plan(request: TrainingRequest, prepared: Prepared, corpus_sha256: str, device: torch.device) -> Plan:
+def _make_plan(
+    request: TrainingRequest, prepared: Prepared, corpus_sha256: str, device: torch.device, closing: float
+) -> Plan:
     stream = prepared.streams["training"]
-    closing = CLOSING_SECONDS + _scoring_seconds(prepared, device)
     return make_plan(
         request.config,
         stream=stream,
@@ -232,15 +244,29 @@ def _clear(run_dir: Path) -> None:
         files.remove_directory(run_dir / "checkpoints")
 
 
-def _scoring_seconds(prepared: Prepared, device: torch.device) -> float:
-    """What the line at the end will take, from a short try with a model of middling size."""
-    if "held_out" not in prepared.streams:
-        return 0.0
+def _count(config: Config, prepared: Prepared, *parts: str) -> NGrams:
+    """The counts of these parts of the text."""
+    streams = [prepared.streams[part] for part in parts]
+    num_bytes = sum(prepared.headers[part].num_bytes for part in parts)
+    return count(streams, prepared.tokenizer, config.ngrams, num_bytes=num_bytes)
+
+
+def _closing_seconds(prepared: Prepared, counts: NGrams | None, config: Config, device: torch.device) -> float:
+    """What follows the last step: fitting the gate and the line at the end, from a short try with a middling model."""
     model = LanguageModel(prepared.tokenizer.vocab_size, embedding_size=256, hidden_size=384).to(device)
-    stream = np.asarray(prepared.streams["held_out"][:REPORT_TOKENS], dtype=np.int64)
-    start = time.monotonic()
-    score_tokens(model, [stream[:1500]], device=device)
-    return (time.monotonic() - start) / min(1500, len(stream)) * len(stream) + 1.0  # and xz
+    seconds, memory = 0.0, None
+    if counts is not None:
+        start = time.monotonic()
+        sample: TokenIds = np.asarray(prepared.streams["tuning"][:TRIED_TOKENS])
+        memory = make_memory(model, counts, sample, config.ngrams, device=device)
+        tokens = min(len(prepared.streams["tuning"]), MOST_SCORES // counts.vocab_size)
+        seconds += (time.monotonic() - start) * max(1.0, tokens / len(sample))
+    if "held_out" in prepared.streams:
+        stream = np.asarray(prepared.streams["held_out"][:REPORT_TOKENS], dtype=np.int64)
+        start = time.monotonic()
+        score_tokens(model, [stream[:TRIED_TOKENS]], memory=memory, device=device)
+        seconds += (time.monotonic() - start) / min(TRIED_TOKENS, len(stream)) * len(stream) + 1.0  # and xz
+    return seconds
 
 
 def _train(
@@ -248,6 +274,7 @@ def _train(
     run_dir: Path,
     plan: Plan,
     prepared: Prepared,
+    counts: NGrams | None,
     device: torch.device,
     stop_signal: Callable[[], int | None],
 ) -> Iterator[Event]:
@@ -294,12 +321,14 @@ def _train(
         assert number is not None
         message = f"interrupted at step {final.step} of {final.max_steps}; saved"
         if not request.model_path.exists() or _belongs_to_run(request.model_path, plan):
-            _export(request, learner, prepared, {"tuning_bits_per_byte": tuning_bits}, facts(final))
+            memory = _remember(plan.config, learner, prepared, counts)
+            _export(request, learner, prepared, memory, {"tuning_bits_per_byte": tuning_bits}, facts(final))
             message += f", and {files.shown(request.model_path)} can be used"
         raise InterruptedRun(message, signal_number=number, hint="the same command goes on where it was")
     yield events.Working("measuring the model")
-    metrics = {"tuning_bits_per_byte": tuning_bits} | _held_out_metrics(prepared, learner)
-    _export(request, learner, prepared, metrics, {**facts(final), "finished": True})
+    memory = _remember(plan.config, learner, prepared, counts)
+    metrics = {"tuning_bits_per_byte": tuning_bits} | _held_out_metrics(prepared, learner, memory)
+    _export(request, learner, prepared, memory, metrics, {**facts(final), "finished": True})
     files.write_file(run_dir / FINISHED_FILE, b"")
     try:
         model_dir.remember_last(request.model_path)
@@ -332,7 +361,15 @@ def _take_the_better(store: CheckpointStore, learner: Learner, tuning: loop.Tuni
     return last_bits
 
 
-def _held_out_metrics(prepared: Prepared, learner: Learner) -> dict[str, float]:
+def _remember(config: Config, learner: Learner, prepared: Prepared, counts: NGrams | None) -> Memory | None:
+    """The memory that goes with the network; the counts take in the tuning part when the gate is fitted."""
+    if counts is None:
+        return None
+    memory = make_memory(learner.model, counts, prepared.streams["tuning"], config.ngrams, device=learner.device)
+    return dataclasses.replace(memory, ngrams=_count(config, prepared, "training", "tuning"))
+
+
+def _held_out_metrics(prepared: Prepared, learner: Learner, memory: Memory | None) -> dict[str, float]:
     """Bits per byte on the first ``REPORT_TOKENS`` of the held-out part, of the model and of xz."""
     if "held_out" not in prepared.streams:
         return {}
@@ -340,7 +377,7 @@ def _held_out_metrics(prepared: Prepared, learner: Learner) -> dict[str, float]:
     tokenizer = prepared.tokenizer
     text = tokenizer.decode(stream.tolist())
     context = tokenizer.decode(prepared.streams["training"][-CONTEXT_BYTES // 2 :].tolist())
-    scores = score_tokens(learner.model, documents(stream), device=learner.device)
+    scores = score_tokens(learner.model, documents(stream), memory=memory, device=learner.device)
     return {
         "held_out_bits_per_byte": scores.total_nats / np.log(2) / len(text),
         "held_out_bytes": len(text),
@@ -352,6 +389,7 @@ def _export(
     request: TrainingRequest,
     learner: Learner,
     prepared: Prepared,
+    memory: Memory | None,
     metrics: dict[str, float],
     facts: dict[str, Any],
 ) -> None:
@@ -364,6 +402,7 @@ def _export(
             metrics=metrics,
             training=facts,
             abbreviations=prepared.abbreviations,
+            extra_files={} if memory is None else {model_dir.NGRAMS: memory.to_bytes()},
         )
 
 

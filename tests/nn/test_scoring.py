@@ -84,11 +84,6 @@ def test_no_documents_cost_nothing(tiny_model):
     assert score_tokens(tiny_model, []) == scoring.TokenScores(0.0, 0, 0, 0, 0)
 
 
-def test_few_logits_at_once_give_the_same_result(tiny_model, monkeypatch):
-    expected = score_tokens(tiny_model, DOCUMENTS)
-    monkeypatch.setattr(scoring, "LOGITS_AT_ONCE", 2 * VOCAB_SIZE)
-    assert score_tokens(tiny_model, DOCUMENTS).total_nats == pytest.approx(expected.total_nats, rel=1e-6)
-
 
 def test_dropout_is_off_and_the_mode_is_left_as_it_was():
     model = LanguageModel(VOCAB_SIZE, embedding_size=5, hidden_size=7, dropout=0.9).train()

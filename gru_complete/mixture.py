@@ -1,0 +1,175 @@
+"""One distribution from two: what the GRU says and what the counts say of the next token.
+
+Three experts are mixed: the counts, the GRU, and the product of both, each raised to a power of its own (a log-linear
+mixture, renormalised), which is sure where both are. How much each is believed depends on the context's evidence alone:
+how long it is, how often it was seen and how many different tokens followed it. That is a small table and two slopes,
+fitted on the tuning part, which neither the GRU nor the counts have seen (``training/mixing.py``)::
+
+    e(w) = p_gru(w) ** a * p_counts(w) ** b / Z
+    p(w) = s_0 e(w) + s_1 p_counts(w) + s_2 p_gru(w)
+
+A gate that is fed the entropies or the peaks of both distributions besides gains nothing on text kept apart
+(``benchmarks/recipes.md``).
+
+Shapes: N positions, V vocab_size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gru_complete.errors import ModelError
+from gru_complete.ngrams import NGrams, Nodes
+from gru_complete.parsing import parse_safetensors
+
+Floats = NDArray[np.float32]
+
+NUM_OUTPUTS = 5  # a, b, and the logarithms of s_0, s_1, s_2, up to a constant
+NUM_SLOPES = 2
+_LARGEST_WEIGHT = 1000.0
+_MIXTURE, _ADAPTS = "mixture", "adapts"
+
+
+class Evidence(NamedTuple):
+    """What is known of the contexts of N positions, ``(N,)`` each.
+
+    Attributes:
+        lengths: tokens in the longest context that has followers.
+        totals: what was counted after it.
+        num_followers: how many different tokens followed it.
+    """
+
+    lengths: NDArray[Any]
+    totals: NDArray[Any]
+    num_followers: NDArray[Any]
+
+
+def features(evidence: Evidence, order: int) -> Floats:
+    """What the gate sees: which length, and two measures of how sure the context is, ``(N, order + NUM_SLOPES)``."""
+    rows = np.zeros((len(evidence.lengths), order + NUM_SLOPES), np.float32)
+    rows[np.arange(len(rows)), evidence.lengths] = 1
+    totals = np.maximum(np.asarray(evidence.totals, np.float32), 1)
+    rows[:, order] = np.log1p(totals) / 3
+    rows[:, order + 1] = np.log(np.asarray(evidence.num_followers, np.float32) / totals + 1e-3)
+    return rows
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The gate.
+
+    Args:
+        weights: float32, ``(order + NUM_SLOPES, NUM_OUTPUTS)``: a row for each context length, then the two slopes.
+    """
+
+    weights: Floats
+
+    @property
+    def order(self) -> int:
+        """That of the counts it belongs to."""
+        return len(self.weights) - NUM_SLOPES
+
+    def gates(self, evidence: Evidence) -> Floats:
+        """The powers a and b and the shares s_0, s_1, s_2 in the contexts, ``(N, NUM_OUTPUTS)``."""
+        gates: Floats = features(evidence, self.order) @ self.weights
+        shares = np.exp(gates[:, 2:] - gates[:, 2:].max(axis=1, keepdims=True))
+        gates[:, 2:] = shares / shares.sum(axis=1, keepdims=True)
+        return gates
+
+    def mix(self, logits: Floats, counted: Floats, gates: Floats) -> Floats:
+        """The mixed probabilities.
+
+        Args:
+            logits: the GRU's unnormalised scores, ``(..., V)``.
+            counted: the counts' probabilities, ``(..., V)``, none of them 0.
+            gates: what ``gates`` gave, ``(..., NUM_OUTPUTS)``.
+
+        Returns:
+            Probabilities, ``(..., V)``, each row's sum 1.
+        """
+        gates = gates[..., None]
+        centred = logits - logits.max(axis=-1, keepdims=True)
+        product = np.log(counted)
+        product *= gates[..., 1, :]
+        product += centred * gates[..., 0, :]
+        product -= product.max(axis=-1, keepdims=True)
+        np.exp(product, out=product)
+        product *= gates[..., 2, :] / product.sum(axis=-1, keepdims=True)
+        np.exp(centred, out=centred)
+        centred *= gates[..., 4, :] / centred.sum(axis=-1, keepdims=True)
+        product += centred
+        product += counted * gates[..., 3, :]
+        return product
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The counts with all that makes them one with the GRU: what ``ngrams.safetensors`` holds.
+
+    Args:
+        ngrams: the counts.
+        mixture: the gate.
+        adapts: whether learning from the text at hand gained on the tuning part, so that it is on by default.
+    """
+
+    ngrams: NGrams
+    mixture: Mixture
+    adapts: bool
+
+    def predict(self, logits: Floats, nodes: Nodes) -> Floats:
+        """The distribution after one context: from the GRU's scores ``(V,)`` and the counts' context."""
+        return self.mixture.mix(logits, self.ngrams.distribution(nodes), self.gates(nodes))
+
+    def gates(self, nodes: Nodes) -> Floats:
+        """``Mixture.gates`` of one context, ``(NUM_OUTPUTS,)``."""
+        length, total, num_followers = self.ngrams.context(nodes)
+        return self.mixture.gates(Evidence(*(np.array([value]) for value in (length, total, num_followers))))[0]
+
+    def to_bytes(self) -> bytes:
+        """As the model directory keeps it."""
+        from safetensors.numpy import save  # here, so that reading a model does not wait for it
+
+        arrays = self.ngrams.to_arrays()
+        arrays |= {_MIXTURE: self.mixture.weights, _ADAPTS: np.array([self.adapts], np.uint8)}
+        data: bytes = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+        return data
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, vocab_size: int, name: str) -> Memory:
+        """What ``to_bytes`` gave, or a stranger's file.
+
+        Raises:
+            ModelError: it is something else; ``name`` is for the message.
+        """
+        arrays = parse_safetensors(data, name=name)
+        try:
+            mixture, adapts = _own_arrays(arrays)
+            ngrams = NGrams.from_arrays(
+                {key: array for key, array in arrays.items() if key not in (_MIXTURE, _ADAPTS)}, vocab_size
+            )
+            if mixture.order != ngrams.order:
+                raise ModelError(f"the gate is made for the order {mixture.order}, the counts have {ngrams.order}")
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}", hint=error.hint) from None
+        return cls(ngrams, mixture, adapts)
+
+
+def _own_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[Mixture, bool]:
+    weights, adapts = arrays.get(_MIXTURE), arrays.get(_ADAPTS)
+    if (
+        weights is None
+        or weights.dtype != np.float32
+        or weights.ndim != 2
+        or weights.shape[0] <= NUM_SLOPES
+        or weights.shape[1] != NUM_OUTPUTS
+        or not bool((np.abs(weights) <= _LARGEST_WEIGHT).all())
+    ):
+        raise ModelError("the mixture's gate is missing or is none")
+    if adapts is None or adapts.dtype != np.uint8 or adapts.shape != (1,) or adapts[0] > 1:
+        raise ModelError("the n-gram memory does not say whether it adapts")
+    return Mixture(weights), bool(adapts[0])
