@@ -26,18 +26,22 @@ int omp_get_num_threads(void);
 #define BARRIER
 #endif
 
-/* A tile of ROWS rows and up to WIDTH vectors of sums fills the vector registers: 32 of 16, 16 of 8, or 32 of 4. */
+/* A tile of ROWS rows and up to WIDTH vectors of sums fills the vector registers, of which there are 32 or 16. */
 #if defined(__AVX512F__)
 #define LANES 16
 #define ROWS 8
 #elif defined(__AVX__)
 #define LANES 8
 #define ROWS 4
-#else
+#elif defined(__aarch64__)
 #define LANES 4
 #define ROWS 8
+#else
+#define LANES 4
+#define ROWS 4
 #endif
 #define WIDTH 3
+#define AHEAD 16
 #define MAX_ROWS 1024
 
 typedef float vector __attribute__((vector_size(4 * LANES)));
@@ -79,7 +83,10 @@ static inline __attribute__((always_inline)) void multiply_tile(int width, long 
     for (long k = 0; k < depth; k++) {
         vector weights[WIDTH];
 #pragma GCC unroll 8
-        for (int j = 0; j < width; j++) weights[j] = packed[k * width + j];
+        for (int j = 0; j < width; j++) {
+            weights[j] = packed[k * width + j];
+            __builtin_prefetch(packed + (k + AHEAD) * width + j); /* these come from the second cache; beyond: no harm */
+        }
 #pragma GCC unroll 8
         for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 8
