@@ -52,6 +52,10 @@ def complete(
     repetition_penalty: Annotated[
         float, typer.Option(help="Above 1: avoid what stands there already.", metavar="X")
     ] = DEFAULTS.sampling.repetition_penalty,
+    adapt: Annotated[
+        bool | None,
+        typer.Option("--adapt/--no-adapt", help="Learn phrases from the text so far; default: if the model gains."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same text.", metavar="N")] = DEFAULTS.seed,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per completion.")] = False,
     echo: Annotated[bool, typer.Option("--echo", help="Print the text so far, too.")] = False,
@@ -76,7 +80,7 @@ def complete(
         console.write(b"")  # says that it is closed, before any work
     path = find_model(model)
     text = read_text_so_far(prompt, file)
-    completer = Completer.load(path)
+    completer = Completer.load(path, adapts=adapt)
     if as_json:
         for completion in completer.complete_many(text, options, number):
             line = json.dumps(json_record(completion, model=path.name), ensure_ascii=False)

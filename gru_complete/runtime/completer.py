@@ -16,9 +16,11 @@ from typing import NamedTuple
 import numpy as np
 
 from gru_complete.model_dir import load_model
+from gru_complete.overlay import Overlay
 from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS, TextCutter, boundary
 from gru_complete.runtime.characters import CharacterMasks, is_complete
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions, check_range, stop_text
+from gru_complete.runtime.predictor import Predictor, Reading
 from gru_complete.runtime.sampling import candidates, draw, log_probability
 from gru_complete.runtime.stepper import FloatArray, Stepper
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
@@ -54,8 +56,8 @@ class Completion:
 class Context(NamedTuple):
     """A text that was read, ready to be continued any number of times."""
 
-    hidden: FloatArray  # (E,), scores the next token
-    state: FloatArray  # (L, S, H)
+    reading: Reading
+    overlay: Overlay | None  # what the text itself has said; a completion does not add to it
     recent: tuple[int, ...]  # its last tokens, at most PENALTY_TOKENS
     tail: str  # its last characters, at most CONTEXT_CHARACTERS
 
@@ -79,7 +81,7 @@ class CompletionStream:
     def __iter__(self) -> Iterator[bytes]:
         """Draw the completion, from its start each time."""
         completer, options = self._completer, self._options
-        hidden, state, before, tail = self._context
+        reading, overlay, before, tail = self._context
         recent = deque(before, maxlen=PENALTY_TOKENS)
         uniform = random.Random(options.seed).random
         cutter = completer.cutter(tail, options)
@@ -91,8 +93,9 @@ class CompletionStream:
         for num_tokens in range(1, options.max_tokens + 1):
             with _overflow_allowed():
                 if num_tokens > 1:
-                    hidden, state = completer.stepper.step(token, state)
-                token, token_logprob = completer.next_token(hidden, recent, pending, options.sampling, uniform())
+                    reading = completer.predictor.step(reading, token)
+                scores = completer.predictor.scores(reading, overlay)
+                token, token_logprob = completer.next_token(scores, recent, pending, options.sampling, uniform())
             logprob += token_logprob
             if token == DOCUMENT_END:
                 reason = "document_end"
@@ -118,40 +121,59 @@ class Completer:
     """Continues text with one model.
 
     Args:
-        stepper: the model, one step at a time.
+        predictor: the model, one step at a time.
         tokenizer: its tokenizer.
         abbreviations: words that a period follows inside its corpus's sentences, without the period.
+        adapts: whether completions learn from their prompt; as the model's memory says, if omitted.
     """
 
-    def __init__(self, stepper: Stepper, tokenizer: Tokenizer, *, abbreviations: Iterable[str] = ()) -> None:
-        self.stepper = stepper
+    def __init__(
+        self,
+        predictor: Predictor,
+        tokenizer: Tokenizer,
+        *,
+        abbreviations: Iterable[str] = (),
+        adapts: bool | None = None,
+    ) -> None:
+        self.predictor = predictor
         self.tokenizer = tokenizer
+        self.adapts = predictor.memory is not None and (predictor.memory.adapts if adapts is None else adapts)
         self._abbreviations = frozenset(abbreviations)
         self._masks = CharacterMasks(tokenizer.pieces)
 
     @classmethod
-    def load(cls, path: Path) -> Completer:
+    def load(cls, path: Path, *, adapts: bool | None = None) -> Completer:
         """Load a finished model.
+
+        Args:
+            path: its directory.
+            adapts: whether completions learn from their prompt; as the tuning part has shown, if omitted.
 
         Raises:
             ModelError: the directory is no model or a damaged one.
         """
         model = load_model(path)
-        stepper = Stepper(model.manifest.arch, model.weights)
-        return cls(stepper, model.tokenizer, abbreviations=model.manifest.tokenizer["abbreviations"])
+        predictor = Predictor(Stepper(model.manifest.arch, model.weights), model.memory)
+        return cls(predictor, model.tokenizer, abbreviations=model.manifest.tokenizer["abbreviations"], adapts=adapts)
 
     def read(self, prompt: bytes) -> Context:
         """Read a prompt, in blocks; the document's start is read before it, so it may be empty."""
         recent: list[int] = []
         blocks = (prompt[start : start + READ_BYTES] for start in range(0, len(prompt), READ_BYTES))
         with _overflow_allowed():
-            hidden, state = self.stepper.step(DOCUMENT_END, self.stepper.initial_state())
+            reading = self.predictor.start()
+            overlay = Overlay() if self.adapts else None
+            if overlay is not None:
+                overlay.learn(DOCUMENT_END)
             for encoded in self.tokenizer.encode_blocks(blocks):
                 tokens = encoded.tolist()
-                hidden, state = self.stepper.read(tokens, state)
+                reading = self.predictor.read(reading, tokens)
                 recent = (recent + tokens)[-PENALTY_TOKENS:]
+                if overlay is not None:
+                    for token in tokens:
+                        overlay.learn(token)
         tail = prompt[-4 * CONTEXT_CHARACTERS :].decode(errors="replace")[-CONTEXT_CHARACTERS:]
-        return Context(hidden, state, tuple(recent), tail)
+        return Context(reading, overlay, tuple(recent), tail)
 
     def stream(self, prompt: bytes, options: CompletionOptions) -> CompletionStream:
         """Continue a prompt piece by piece."""
@@ -178,12 +200,12 @@ class Completer:
             yield stream.result
 
     def next_token(
-        self, hidden: FloatArray, recent: Iterable[int], pending: bytes, sampling: SamplingOptions, uniform: float
+        self, scores: FloatArray, recent: Iterable[int], pending: bytes, sampling: SamplingOptions, uniform: float
     ) -> tuple[int, float]:
         """Draw the token that follows, with a random number from [0, 1).
 
         Args:
-            hidden: where the text ended, ``(E,)``.
+            scores: unnormalised log probabilities, ``(V,)``.
             recent: its last tokens.
             pending: the first bytes of a character it did not finish.
             sampling: how to draw.
@@ -192,10 +214,9 @@ class Completer:
         Returns:
             The token, and its natural log probability at temperature 1, nothing filtered.
         """
-        logits = self.stepper.logits(hidden)
-        tokens, weights = candidates(logits, sampling, recent=recent, mask=self._masks.after(pending))
+        tokens, weights = candidates(scores, sampling, recent=recent, mask=self._masks.after(pending))
         token = int(tokens[draw(weights, uniform)])
-        return token, log_probability(logits, token)
+        return token, log_probability(scores, token)
 
     def cutter(self, before: str, options: CompletionOptions) -> TextCutter:
         """Return what finds the end of a completion that follows the text ``before``."""

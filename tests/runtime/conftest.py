@@ -61,6 +61,7 @@ def scored_model():
 def says():
     """Make a completer whose model, after any prompt, all but certainly writes the given pieces and then ends."""
     from gru_complete.runtime.completer import Completer
+    from gru_complete.runtime.predictor import Predictor
 
     def make(*pieces: str, prompt: bytes = b"", abbreviations=()):
         tokenizer = BytePieces(*{piece.encode() for piece in pieces if len(piece.encode()) > 1})
@@ -73,7 +74,7 @@ def says():
             logits[script[position] if position < len(script) else 0] = 50
             return logits
 
-        return Completer(ScoredModel(scores), tokenizer, abbreviations=abbreviations)
+        return Completer(Predictor(ScoredModel(scores)), tokenizer, abbreviations=abbreviations)
 
     return make
 

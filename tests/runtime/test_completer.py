@@ -14,6 +14,7 @@ from gru_complete.runtime import completer as completer_module
 from gru_complete.runtime.boundaries import UNTIL
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
+from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.stepper import Stepper
 
 
@@ -47,21 +48,21 @@ def test_the_first_token_read_is_the_document_end(scored_model, byte_pieces):
         read.append(list(tokens))
         return np.zeros(257)
 
-    ask(Completer(scored_model(scores), byte_pieces()), b"", max_tokens=1)
-    ask(Completer(scored_model(scores), byte_pieces()), b"ab", max_tokens=1)
+    ask(Completer(Predictor(scored_model(scores)), byte_pieces()), b"", max_tokens=1)
+    ask(Completer(Predictor(scored_model(scores)), byte_pieces()), b"ab", max_tokens=1)
     assert read == [[0], [0, 1 + ord("a"), 1 + ord("b")]]
 
 
 def test_each_token_drawn_is_read_before_the_next(scored_model, byte_pieces):
     count = 1 + ord("0")  # after n tokens the likeliest piece is the digit n
     model = scored_model(lambda tokens: 50 * (np.arange(257) == count + len(tokens)))
-    assert ask(Completer(model, byte_pieces()), until="none", max_tokens=5).text == b"12345"
+    assert ask(Completer(Predictor(model), byte_pieces()), until="none", max_tokens=5).text == b"12345"
 
 
 def test_logprob_is_at_temperature_one_with_nothing_filtered(scored_model, byte_pieces):
     scores = np.full(257, -math.inf)
     scores[[1 + ord("a"), 1 + ord("b")]] = np.log([0.75, 0.25])
-    completer = Completer(scored_model(lambda tokens: scores), byte_pieces())
+    completer = Completer(Predictor(scored_model(lambda tokens: scores)), byte_pieces())
     done = ask(completer, max_tokens=3, until="none", sampling=SamplingOptions(temperature=0))
     assert (done.text, done.logprob) == (b"aaa", pytest.approx(3 * math.log(0.75)))
 
@@ -69,7 +70,7 @@ def test_logprob_is_at_temperature_one_with_nothing_filtered(scored_model, byte_
 def test_masked_tokens_still_count_in_logprob(scored_model, byte_pieces):
     scores = np.full(257, -math.inf)
     scores[[1 + ord("a"), 1 + 0x1B]] = np.log([0.25, 0.75])
-    completer = Completer(scored_model(lambda tokens: scores), byte_pieces())
+    completer = Completer(Predictor(scored_model(lambda tokens: scores)), byte_pieces())
     done = ask(completer, max_tokens=1)
     assert (done.text, done.logprob) == (b"a", pytest.approx(math.log(0.25)))
 
@@ -81,7 +82,7 @@ def test_greedy_takes_the_likeliest_each_time(scored_model, byte_pieces):
         logits[1 + ord("b" if tokens[-1] == 1 + ord("a") else "a")] = 1.01
         return logits
 
-    completer = Completer(scored_model(scores), byte_pieces())
+    completer = Completer(Predictor(scored_model(scores)), byte_pieces())
     done = ask(completer, max_tokens=4, until="none", sampling=SamplingOptions(temperature=0))
     assert done.text == b"abab"
 
@@ -94,7 +95,7 @@ def letters(tokens):
 
 @pytest.fixture
 def random_letters(scored_model, byte_pieces):
-    return Completer(scored_model(letters), byte_pieces())
+    return Completer(Predictor(scored_model(letters)), byte_pieces())
 
 
 def test_the_same_seed_gives_the_same_text_and_another_seed_another(random_letters):
@@ -122,7 +123,7 @@ def test_many_completions_read_the_prompt_once(scored_model, byte_pieces):
             return super().read(tokens, state)
 
     model = Counting(letters)
-    list(Completer(model, byte_pieces()).complete_many(b"x", CompletionOptions(), 5))
+    list(Completer(Predictor(model), byte_pieces()).complete_many(b"x", CompletionOptions(), 5))
     assert model.reads == 1
 
 
@@ -138,7 +139,7 @@ def test_repetition_penalty_sees_the_prompt_and_the_last_tokens(scored_model, by
         logits[[1 + ord("a"), 1 + ord("b"), 1 + ord("c")]] = 2, 1.5, 1.2
         return logits
 
-    completer = Completer(scored_model(scores), byte_pieces())
+    completer = Completer(Predictor(scored_model(scores)), byte_pieces())
     sampling = SamplingOptions(temperature=0, repetition_penalty=2)
     assert ask(completer, b"a", max_tokens=3, until="none", sampling=sampling).text == b"bca"
     assert ask(completer, b"a" + 64 * b"c", max_tokens=1, until="none", sampling=sampling).text == b"a"
@@ -179,14 +180,14 @@ def test_a_character_in_byte_pieces_is_one_piece_of_the_stream(scored_model, byt
     tokenizer = byte_pieces()
     script = [1 + byte for byte in "é走😀".encode()]
     model = scored_model(lambda tokens: 50 * (np.arange(257) == [*script, 0][len(tokens) - 1]))
-    stream = Completer(model, tokenizer).stream(b"", CompletionOptions(until="none"))
+    stream = Completer(Predictor(model), tokenizer).stream(b"", CompletionOptions(until="none"))
     assert list(stream) == ["é".encode(), "走".encode(), "😀".encode()]
 
 
 def test_a_character_that_max_tokens_cuts_is_dropped(scored_model, byte_pieces):
     script = [1 + byte for byte in "a走".encode()]
     model = scored_model(lambda tokens: 50 * (np.arange(257) == script[len(tokens) - 1]))
-    done = ask(Completer(model, byte_pieces()), until="none", max_tokens=3)
+    done = ask(Completer(Predictor(model), byte_pieces()), until="none", max_tokens=3)
     assert (done.text, done.tokens, done.stop_reason) == (b"a", 3, "max_tokens")
 
 
@@ -222,7 +223,7 @@ def test_an_adversarial_model_cannot_break_the_text(
     options = CompletionOptions(
         max_tokens, until, [s.encode() for s in stop], SamplingOptions(temperature=1, min_p=0), seed
     )
-    check_stream(Completer(model, byte_pieces(*PIECES)), options)
+    check_stream(Completer(Predictor(model), byte_pieces(*PIECES)), options)
 
 
 def test_ten_thousand_completions_of_random_bytes_are_text(scored_model, byte_pieces):
@@ -234,7 +235,7 @@ def test_ten_thousand_completions_of_random_bytes_are_text(scored_model, byte_pi
         def step(self, token, state):
             return [], state
 
-    completer = Completer(Forgetful(lambda tokens: logits), tokenizer)
+    completer = Completer(Predictor(Forgetful(lambda tokens: logits)), tokenizer)
     options = CompletionOptions(max_tokens=8, until="none", sampling=SamplingOptions(temperature=1, min_p=0))
     kinds = set()
     for done in completer.complete_many(b"", options, 10_000):
@@ -275,7 +276,7 @@ def test_the_largest_seed_is_followed_by_the_smallest(random_letters):
 
 @pytest.fixture(scope="module")
 def real(tokenizer, random_model):
-    return Completer(Stepper(*random_model), tokenizer)
+    return Completer(Predictor(Stepper(*random_model)), tokenizer)
 
 
 def test_a_model_loaded_from_its_directory_completes_as_it_did(real, tokenizer, random_model, tmp_path):
@@ -301,7 +302,7 @@ def test_how_the_prompt_is_cut_into_blocks_changes_nothing(real, monkeypatch):
     for size in (1, 7, 64):
         monkeypatch.setattr(completer_module, "READ_BYTES", size)
         cut = real.read(prompt)
-        assert cut.hidden.tolist() == whole.hidden.tolist()
+        assert cut.reading.hidden.tolist() == whole.reading.hidden.tolist()
         assert (cut.recent, cut.tail) == (whole.recent, whole.tail)
 
 
@@ -320,19 +321,19 @@ def test_every_prompt_is_continued_with_text(real, prompt):
 
 
 def test_a_trailing_space_of_the_prompt_counts(real):
-    assert real.read(b"On").hidden.tolist() != real.read(b"On ").hidden.tolist()
+    assert real.read(b"On").reading.hidden.tolist() != real.read(b"On ").reading.hidden.tolist()
 
 
 def test_an_empty_prompt_starts_from_the_document_end(real):
-    hidden, _ = real.stepper.step(0, real.stepper.initial_state())
-    assert real.read(b"").hidden.tolist() == hidden.tolist()
+    hidden, _ = real.predictor.stepper.step(0, real.predictor.stepper.initial_state())
+    assert real.read(b"").reading.hidden.tolist() == hidden.tolist()
 
 
 def test_weights_that_overflow_are_one_clear_error(tokenizer, random_model):
     arch, weights = random_model
     huge = {name: np.full_like(array, 3e38) for name, array in weights.items()}
     with pytest.raises(ModelError, match="not finite"):
-        ask(Completer(Stepper(arch, huge), tokenizer), b"Mr Watson")
+        ask(Completer(Predictor(Stepper(arch, huge)), tokenizer), b"Mr Watson")
 
 
 def test_a_long_prompt_takes_no_memory_beyond_a_block(tokenizer, scored_model):
@@ -340,7 +341,7 @@ def test_a_long_prompt_takes_no_memory_beyond_a_block(tokenizer, scored_model):
         def read(self, tokens, state):
             return tokens[-1:], state
 
-    completer = Completer(Unread(lambda tokens: np.zeros(tokenizer.vocab_size)), tokenizer)
+    completer = Completer(Predictor(Unread(lambda tokens: np.zeros(tokenizer.vocab_size))), tokenizer)
     peaks = []
     for size in (1 << 18, 1 << 20):
         prompt = (b"They like cats. " * (size // 16))[:size]

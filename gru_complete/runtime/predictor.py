@@ -1,0 +1,82 @@
+"""What comes next after a text: the network's step, the counts and the text at hand as one distribution.
+
+Shapes: E embedding_size, H hidden_size, L num_layers, S state_rows, V vocab_size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from gru_complete.mixture import Memory
+from gru_complete.ngrams import Nodes
+from gru_complete.overlay import LONGEST_CONTEXT, Overlay
+from gru_complete.runtime.stepper import FloatArray, Stepper
+from gru_complete.text.tokenizer import DOCUMENT_END
+
+
+class Reading(NamedTuple):
+    """Where a text ends: all that the prediction of its next token needs, besides the model and the overlay.
+
+    Attributes:
+        hidden: what scores the next token, ``(E,)``.
+        state: the network's, ``(L, S, H)``.
+        nodes: the counts' context; empty without counts.
+        last: the last tokens, at most ``LONGEST_CONTEXT``.
+    """
+
+    hidden: FloatArray
+    state: FloatArray
+    nodes: Nodes
+    last: tuple[int, ...]
+
+
+class Predictor:
+    """A model as one distribution over the next token.
+
+    Args:
+        stepper: the network.
+        memory: the counts and how they are mixed in; None for the network alone.
+    """
+
+    def __init__(self, stepper: Stepper, memory: Memory | None = None) -> None:
+        self.stepper = stepper
+        self.memory = memory
+
+    def start(self) -> Reading:
+        """A document's start: nothing is read but the document end before it."""
+        hidden, state = self.stepper.step(DOCUMENT_END, self.stepper.initial_state())
+        nodes = () if self.memory is None else self.memory.ngrams.advance(self.memory.ngrams.start(), DOCUMENT_END)
+        return Reading(hidden, state, nodes, (DOCUMENT_END,))
+
+    def read(self, reading: Reading, tokens: Iterable[int]) -> Reading:
+        """Read tokens one after another."""
+        tokens = list(tokens)
+        if not tokens:
+            return reading
+        hidden, state = self.stepper.read(tokens, reading.state)
+        nodes = reading.nodes
+        if self.memory is not None:
+            for token in tokens:
+                nodes = self.memory.ngrams.advance(nodes, token)
+        return Reading(hidden, state, nodes, (*reading.last, *tokens[-LONGEST_CONTEXT:])[-LONGEST_CONTEXT:])
+
+    def step(self, reading: Reading, token: int) -> Reading:
+        """Read one token."""
+        hidden, state = self.stepper.step(token, reading.state)
+        nodes = reading.nodes if self.memory is None else self.memory.ngrams.advance(reading.nodes, token)
+        return Reading(hidden, state, nodes, (*reading.last, token)[-LONGEST_CONTEXT:])
+
+    def scores(self, reading: Reading, overlay: Overlay | None = None) -> FloatArray:
+        """Log probabilities of what may follow, up to a constant, ``(V,)``; an overlay needs a memory under it."""
+        logits = self.stepper.logits(reading.hidden)
+        if self.memory is None:
+            return logits
+        probabilities = self.memory.predict(logits, reading.nodes)
+        if overlay is not None:
+            length, total, _ = self.memory.ngrams.context(reading.nodes)
+            overlay.adjust(probabilities, reading.last, length, total)
+        scores: FloatArray = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+        return scores
