@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from gru_complete.model_dir import Model
     from gru_complete.nn.language_model import LanguageModel
 
+OTHER_COSTS = {
+    "adapted": "adapted: learning phrases as it reads",
+    "gru_only": "static, the network alone",
+    "ngrams_only": "static, the counts alone",
+}
+
 
 def evaluate(
     context: typer.Context,
@@ -48,7 +54,7 @@ def evaluate(
     place = choose_device(device)
     module = language_model_of(loaded, place)
     report = _report(loaded, module, corpus or [], place) if corpus or read is None else None
-    pairs_report = None if read is None else evaluate_pairs(module, loaded.tokenizer, read)
+    pairs_report = None if read is None else evaluate_pairs(module, loaded.tokenizer, read, memory=loaded.memory)
     console: Console = context.obj
     if as_json:
         record: dict[str, Any] = {"model": loaded.path.name}
@@ -72,7 +78,7 @@ def _report(loaded: "Model", module: "LanguageModel", corpus: list[str], device:
     from gru_complete.training.preparation import spooled
 
     if not corpus:
-        return score(module, *held_out_part(loaded), device=device)
+        return score(module, *held_out_part(loaded), memory=loaded.memory, device=device)
     stdin = None if sys.stdin is None else sys.stdin.buffer
     try:
         # The directory holds the text, so that a signal has to end this block, not the process.
@@ -83,7 +89,7 @@ def _report(loaded: "Model", module: "LanguageModel", corpus: list[str], device:
                 starts = [0, *spool.document_ends[:-1]]
                 texts = (read_blocks(spool_path, *part) for part in zip(starts, spool.document_ends, strict=True))
                 write_shard(path, texts, loaded.tokenizer, corpus_sha256=spool.report.sha256)
-            return score(module, *read_shard(path), device=device)
+            return score(module, *read_shard(path), memory=loaded.memory, device=device)
     except StopNow as stopped:
         raise InterruptedRun("interrupted", signal_number=stopped.signal_number) from None
 
@@ -97,8 +103,13 @@ def _print_report(console: "Console", loaded: "Model", report: "Report") -> None
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column(Text(shown(loaded.path.name)))
     table.add_column(f"{report.num_bytes:,} bytes", justify="right")
-    table.add_row("bits per byte", f"{report.bits_per_byte:.4f}")
-    table.add_row("nats per character", f"{report.nats_per_char:.4f}")
+    table.add_row("bits per byte, static", f"{report.bits_per_byte:.4f}")
+    for key, name in OTHER_COSTS.items():
+        if key in figures:
+            table.add_row(f"  {name}", f"{figures[key]['bits_per_byte']:.4f}")
+    table.add_row("nats per character, static", f"{report.nats_per_char:.4f}")
+    if "adapted" in figures:
+        table.add_row("  adapted", f"{figures['adapted']['nats_per_char']:.4f}")
     table.add_row("perplexity per token", f"{report.perplexity:.2f}")
     for rank in (1, 3, 5):
         table.add_row(

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gru_complete.errors import CorpusError
+from gru_complete.mixture import Memory
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.nn.scoring import document_nats
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
@@ -101,10 +102,12 @@ def read_pairs(path: Path) -> list[Pair]:
     return pairs
 
 
-def evaluate_pairs(module: LanguageModel, tokenizer: Tokenizer, pairs: Sequence[Pair]) -> PairsReport:
+def evaluate_pairs(
+    module: LanguageModel, tokenizer: Tokenizer, pairs: Sequence[Pair], *, memory: Memory | None = None
+) -> PairsReport:
     """Score both texts of every pair from the start of a document; neither's document end counts."""
-    right_nats = document_nats(module, [_tokens(tokenizer, pair.right) for pair in pairs])
-    wrong_nats = document_nats(module, [_tokens(tokenizer, pair.wrong) for pair in pairs])
+    right_nats = document_nats(module, [_tokens(tokenizer, pair.right) for pair in pairs], memory=memory)
+    wrong_nats = document_nats(module, [_tokens(tokenizer, pair.wrong) for pair in pairs], memory=memory)
     credits = np.where(right_nats < wrong_nats, 1.0, np.where(right_nats == wrong_nats, 0.5, 0.0))
     by_distance = _grouped([distance_label(pair.distance) for pair in pairs], credits)
     return PairsReport(

@@ -1,19 +1,25 @@
 """What `eval` says of a text: its cost under a model, in units that compare across models and tokenizers.
 
-The figures are static: the weights as trained, the state carried through each document from zero, nothing learnt on
-the way. The cost counts every token, document ends included; bytes and characters are those of the text alone.
+The headline is static: network and counts as trained, the state carried through each document from zero, nothing learnt
+on the way. Beside it stands what the text costs *adapted*, where an overlay of counts, empty at each document's start,
+learns every token after it was scored, and what the network and the counts pay alone. The cost counts every token,
+document ends included; bytes and characters are those of the text alone.
 """
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from gru_complete.errors import ModelError, UsageError
 from gru_complete.files import shown
+from gru_complete.mixture import Memory
 from gru_complete.model_dir import Model, run_dir_of
+from gru_complete.ngrams import NGrams
 from gru_complete.nn.language_model import LanguageModel, load_weights
 from gru_complete.nn.scoring import TokenScores, score_tokens
 from gru_complete.text.shards import ShardHeader, TokenIds, documents, read_shard
@@ -21,19 +27,21 @@ from gru_complete.text.shards import ShardHeader, TokenIds, documents, read_shar
 
 @dataclass(frozen=True)
 class Report:
-    """The static figures of one text.
+    """The figures of one text.
 
     Args:
-        scores: nats and hits, summed over all tokens.
+        scores: static nats and hits, summed over all tokens.
         num_bytes: of the text, UTF-8.
         num_chars: code points of the text.
-        seconds: that scoring took.
+        seconds: that static scoring took.
+        other_nats: total nats by other names: "adapted", "gru_only", "ngrams_only"; none of a model without counts.
     """
 
     scores: TokenScores
     num_bytes: int
     num_chars: int
     seconds: float
+    other_nats: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def bits_per_byte(self) -> float:
@@ -62,7 +70,12 @@ class Report:
             "num_tokens": self.scores.num_tokens,
             "next_token": {name: count / self.scores.num_tokens for name, count in hits.items()},
             "tokens_per_second": self.scores.num_tokens / self.seconds,
+            **{name: self.cost(nats) for name, nats in self.other_nats.items()},
         }
+
+    def cost(self, nats: float) -> dict[str, float]:
+        """A total of nats in the units of the headline."""
+        return {"bits_per_byte": nats / math.log(2) / self.num_bytes, "nats_per_char": nats / self.num_chars}
 
 
 def language_model_of(model: Model, device: torch.device) -> LanguageModel:
@@ -80,20 +93,48 @@ def language_model_of(model: Model, device: torch.device) -> LanguageModel:
 
 
 def evaluate(
-    module: LanguageModel, stream: TokenIds, header: ShardHeader, *, device: torch.device, chunk_len: int = 256
+    module: LanguageModel,
+    stream: TokenIds,
+    header: ShardHeader,
+    *,
+    memory: Memory | None = None,
+    device: torch.device,
+    chunk_len: int = 256,
 ) -> Report:
     """Score a token stream, one document after the other.
 
     Args:
-        module: the model.
+        module: the network.
         stream: token ids, documents between document ends, ``(N,)``.
         header: the sizes of the text.
+        memory: the counts that belong to the network.
         device: where the model is.
         chunk_len: tokens read at once; it changes time and memory, not the result.
     """
     start = time.monotonic()
-    scores = score_tokens(module, documents(stream), chunk_len=chunk_len, device=device)
-    return Report(scores, header.num_bytes, header.num_chars, time.monotonic() - start)
+    texts = documents(stream)
+    scores = score_tokens(module, texts, memory=memory, chunk_len=chunk_len, device=device)
+    seconds = time.monotonic() - start
+    others: dict[str, float] = {}
+    if memory is not None:
+        adapted = score_tokens(module, texts, memory=memory, adapted=True, chunk_len=chunk_len, device=device)
+        alone = score_tokens(module, texts, chunk_len=chunk_len, device=device)
+        others = {
+            "adapted": adapted.total_nats,
+            "gru_only": alone.total_nats,
+            "ngrams_only": sum(ngram_nats(memory.ngrams, text) for text in texts),
+        }
+    return Report(scores, header.num_bytes, header.num_chars, seconds, others)
+
+
+def ngram_nats(ngrams: NGrams, tokens: TokenIds, *, chunk_len: int = 1 << 16) -> float:
+    """What one document costs under the counts alone, in nats; long documents are read in chunks."""
+    total, context = 0.0, ngrams.start()
+    for start in range(0, len(tokens) - 1, chunk_len):
+        chunk = np.asarray(tokens[start : start + chunk_len + 1])
+        total -= float(np.log(ngrams.read(chunk, context).probabilities, dtype=np.float64).sum())
+        context = tuple(ngrams.nodes(chunk[:-1], context)[-1].tolist())
+    return total
 
 
 def held_out_part(model: Model) -> tuple[TokenIds, ShardHeader]:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from gru_complete.evaluation.report import Report, evaluate
+from gru_complete.evaluation.report import Report, evaluate, ngram_nats
+from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.ngrams import build
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.nn.scoring import TokenScores
 from gru_complete.text.shards import ShardHeader
@@ -69,3 +71,29 @@ def test_the_units_of_one_bit_per_token():
     assert record["perplexity"] == pytest.approx(2)
     assert record["next_token"] == {"top1": 0.25, "top3": 0.5, "top5": 1.0}
     assert record["tokens_per_second"] == 4
+
+
+@pytest.fixture
+def memory(stream):
+    ngrams = build(stream, vocab_size=VOCAB_SIZE, order=3)
+    weights = np.zeros((3 + NUM_SLOPES, NUM_OUTPUTS), np.float32)
+    return Memory(ngrams, Mixture(weights), adapts=True)
+
+
+def test_what_each_part_pays_alone_stands_beside_the_mixture(model, stream, memory):
+    sizes = header(num_bytes=1500, num_chars=1000)
+    with_memory = evaluate(model, stream, sizes, memory=memory, device=CPU).to_json()
+    without = evaluate(model, stream, sizes, device=CPU).to_json()
+    assert with_memory["gru_only"]["bits_per_byte"] == without["bits_per_byte"]
+    assert not {"adapted", "gru_only", "ngrams_only"} & set(without)
+    # The counts have seen this very text, so they pay less than the network, and the mixture less than the network.
+    assert with_memory["ngrams_only"]["nats_per_char"] < without["nats_per_char"]
+    assert with_memory["nats_per_char"] < without["nats_per_char"]
+    assert with_memory["adapted"]["nats_per_char"] != with_memory["nats_per_char"]
+
+
+def test_the_counts_pay_the_same_however_the_text_is_chunked(stream, memory):
+    reading = memory.ngrams.read(stream)
+    expected = -np.log(reading.probabilities.astype(np.float64)).sum()
+    for chunk_len in (1, 7, 1000):
+        assert ngram_nats(memory.ngrams, stream, chunk_len=chunk_len) == pytest.approx(expected, rel=1e-6)
