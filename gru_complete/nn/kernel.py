@@ -174,7 +174,12 @@ def _build() -> tuple[Kernel, str]:
 def _compile(compiler: list[str], flags: list[str], library: Path, *, threads: bool) -> None:
     def call(*arguments: str) -> None:
         subprocess.run(
-            [*compiler, *arguments], check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=COMPILE_SECONDS
+            [*compiler, *arguments],
+            check=True,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=COMPILE_SECONDS,
+            start_new_session=True,  # Ctrl-C asks the training to stop and save, not the compiler to fail
         )
 
     if not threads:
