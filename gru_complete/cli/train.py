@@ -211,6 +211,11 @@ class Display:
             f"{event.plan.max_steps:,} steps of {training.batch_size} x {training.seq_len} tokens "
             f"= {epochs:.1f} times through the text, on {training.device}"
         )
+        if event.plan.config.ngrams.order:
+            self._line(
+                f"counts: of phrases of up to {event.plan.config.ngrams.order} tokens, which the model keeps word for "
+                "word; --set ngrams.order=0 leaves them out"
+            )
         if event.step:
             self._line(f"going on at step {event.step:,}")
         if self.console.is_animated:
@@ -314,6 +319,8 @@ def describe_result(event: "events.Finished") -> Iterator[str]:
             f"{event.metrics['held_out_bits_per_byte']:.3f} bits per byte on {event.metrics['held_out_bytes']:,} bytes "
             f"of held-out text; xz needs {event.metrics['xz_bits_per_byte']:.3f}"
         )
+        if "ngrams_bits_per_byte" in event.metrics:
+            learnt += f", the counts alone {event.metrics['ngrams_bits_per_byte']:.3f}"
     yield f"learnt: {learnt}"
     size = f"{event.num_bytes / 1e6:.1f} MB"
     yield f"model: {shown(event.model_path)}, {size}, after {event.step:,} steps and {event.seconds:.0f} s"

@@ -31,7 +31,7 @@ from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.events import Event
 from gru_complete.training.learner import Learner, out_of_memory_hint
-from gru_complete.training.mixing import MOST_SCORES, count, make_memory
+from gru_complete.training.mixing import ADAPTING_TOKENS, MOST_SCORES, count, make_memory
 from gru_complete.training.plan import Plan, describe_environment, make_plan
 from gru_complete.training.preparation import Prepared, prepare, read_prepared, spooled
 
@@ -321,13 +321,14 @@ def _train(
         assert number is not None
         message = f"interrupted at step {final.step} of {final.max_steps}; saved"
         if not request.model_path.exists() or _belongs_to_run(request.model_path, plan):
-            memory = _remember(plan.config, learner, prepared, counts)
-            _export(request, learner, prepared, memory, {"tuning_bits_per_byte": tuning_bits}, facts(final))
+            memory, metrics = _remember(plan.config, learner, prepared, counts)
+            metrics = {"tuning_bits_per_byte": tuning_bits} | metrics
+            _export(request, learner, prepared, memory, metrics, facts(final))
             message += f", and {files.shown(request.model_path)} can be used"
         raise InterruptedRun(message, signal_number=number, hint="the same command goes on where it was")
     yield events.Working("measuring the model")
-    memory = _remember(plan.config, learner, prepared, counts)
-    metrics = {"tuning_bits_per_byte": tuning_bits} | _held_out_metrics(prepared, learner, memory)
+    memory, metrics = _remember(plan.config, learner, prepared, counts)
+    metrics = {"tuning_bits_per_byte": tuning_bits} | metrics | _held_out_metrics(prepared, learner, memory)
     _export(request, learner, prepared, memory, metrics, {**facts(final), "finished": True})
     files.write_file(run_dir / FINISHED_FILE, b"")
     try:
@@ -361,16 +362,26 @@ def _take_the_better(store: CheckpointStore, learner: Learner, tuning: loop.Tuni
     return last_bits
 
 
-def _remember(config: Config, learner: Learner, prepared: Prepared, counts: NGrams | None) -> Memory | None:
-    """The memory that goes with the network; the counts take in the tuning part when the gate is fitted."""
+def _remember(
+    config: Config, learner: Learner, prepared: Prepared, counts: NGrams | None
+) -> tuple[Memory | None, dict[str, float]]:
+    """The memory that goes with the network, and what is known of the tuning part with it.
+
+    The counts take in the tuning part after the gate was fitted on it.
+    """
     if counts is None:
-        return None
-    memory = make_memory(learner.model, counts, prepared.streams["tuning"], config.ngrams, device=learner.device)
-    return dataclasses.replace(memory, ngrams=_count(config, prepared, "training", "tuning"))
+        return None, {}
+    tuning = prepared.streams["tuning"]
+    memory = make_memory(learner.model, counts, tuning, config.ngrams, device=learner.device)
+    sample: TokenIds = np.asarray(tuning[:ADAPTING_TOKENS])
+    scores = score_tokens(learner.model, documents(sample), memory=memory, device=learner.device)
+    bits = scores.total_nats / np.log(2) / len(prepared.tokenizer.decode(sample.tolist()))
+    whole = _count(config, prepared, "training", "tuning")
+    return dataclasses.replace(memory, ngrams=whole), {"tuning_bits_per_byte": bits}
 
 
 def _held_out_metrics(prepared: Prepared, learner: Learner, memory: Memory | None) -> dict[str, float]:
-    """Bits per byte on the first ``REPORT_TOKENS`` of the held-out part, of the model and of xz."""
+    """Bits per byte on the first ``REPORT_TOKENS`` of the held-out part: of the model, the counts alone and xz."""
     if "held_out" not in prepared.streams:
         return {}
     stream = np.asarray(prepared.streams["held_out"][:REPORT_TOKENS], dtype=np.int64)
@@ -381,8 +392,14 @@ def _held_out_metrics(prepared: Prepared, learner: Learner, memory: Memory | Non
     return {
         "held_out_bits_per_byte": scores.total_nats / np.log(2) / len(text),
         "held_out_bytes": len(text),
+        **({} if memory is None else {"ngrams_bits_per_byte": _counts_bits(memory, stream, len(text))}),
         "xz_bits_per_byte": xz_bits_per_byte(context, text),
     }
+
+
+def _counts_bits(memory: Memory, stream: TokenIds, num_bytes: int) -> float:
+    probabilities = memory.ngrams.read(stream).probabilities
+    return -float(np.log2(probabilities, dtype=np.float64).sum()) / num_bytes
 
 
 def _export(
