@@ -5,6 +5,7 @@ import math
 import shlex
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +30,7 @@ def adapt(
         str, typer.Option("--model", "-m", help="Name or directory of the new model, beside MODEL.", metavar="NEW")
     ],
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many times through the text.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Learn no longer than this.", metavar="N")] = None,
+    minutes: Annotated[float, typer.Option(help="Learn no longer than this.", metavar="N")] = 5.0,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the model NEW if there is one.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what came out as one JSON object.")] = False,
@@ -42,7 +43,8 @@ def adapt(
     from gru_complete.cli.signals import StopNow, StopSignals
     from gru_complete.model_dir import find_model, load_model, resolve_model_path
 
-    if minutes is not None and not 0 < minutes < math.inf:
+    started = time.monotonic()
+    if not 0 < minutes < math.inf:
         raise UsageError(f"--minutes {minutes} is not a number above 0")
     target = resolve_model_path(new)
     display = Display(context.obj, is_quiet=quiet)
@@ -60,7 +62,7 @@ def adapt(
                 target=target,
                 replace=replace,
                 epochs=adaptation.EPOCHS if epochs is None else epochs,
-                deadline=math.inf if minutes is None else train.started + 60 * minutes,
+                deadline=started + 60 * minutes,
                 stdin=None if sys.stdin is None else sys.stdin.buffer,
             )
             for event in adaptation.adapt(request, Path(work_dir), stop_signal=lambda: stop.received):

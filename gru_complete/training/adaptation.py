@@ -3,6 +3,7 @@
 A few passes over the new text; a slice of it is kept apart and says when to stop, and whether the model gained at all.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +17,10 @@ import torch
 from gru_complete import files, model_dir
 from gru_complete.config import DataConfig, TrainingConfig
 from gru_complete.errors import CorpusError, InterruptedRun, UsageError
+from gru_complete.mixture import Memory
 from gru_complete.model_dir import Delta, Model
 from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
+from gru_complete.nn.scoring import score_tokens
 from gru_complete.text import corpus
 from gru_complete.text.shards import read_shard, write_shard
 from gru_complete.text.tokenizer import Tokenizer
@@ -116,7 +119,8 @@ def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[
     learner = _learner(request.model)
 
     yield Working("learning")
-    bits_before = tuning.score(learner)[1]
+    memory = request.model.memory
+    bits_before = _bits_per_byte(learner, tuning, memory)
     best_bits, best_weights, best_step = bits_before, None, 0
     looks_since_best = 0
     look_every = min(batches.steps_per_epoch, LOOK_STEPS)
@@ -132,7 +136,7 @@ def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[
         is_last = step == max_steps or stop_signal() is not None or time.monotonic() >= request.deadline
         if step % look_every and not is_last:
             continue
-        bits = tuning.score(learner)[1]
+        bits = _bits_per_byte(learner, tuning, memory)
         looks_since_best += 1
         if bits < best_bits:
             best_bits, best_weights, best_step, looks_since_best = bits, export_weights(learner.model), step, 0
@@ -144,7 +148,7 @@ def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[
     if best_weights is not None:
         delta = model_dir.pack_delta(base.weights, best_weights)
         load_weights(learner.model, model_dir.apply_delta(base.weights, delta, name=model_dir.DELTA))
-        best_bits = tuning.score(learner)[1]
+        best_bits = _bits_per_byte(learner, tuning, memory)
         if best_bits < bits_before:
             path = request.target
             _write(request, base, delta, bits_before=bits_before, bits_after=best_bits, step=best_step)
@@ -215,6 +219,12 @@ def _read_parts(
         parts.append((np.array(read_shard(path)[0]), header.num_bytes))
     (training, _), (tuning, num_bytes) = parts
     return training, TuningPart.fold(tuning, num_bytes=num_bytes)
+
+
+def _bits_per_byte(learner: Learner, tuning: TuningPart, memory: Memory | None) -> float:
+    """What the slice kept apart costs under the model as it is used, its counts mixed in."""
+    scores = score_tokens(learner.model, tuning.rows, memory=memory, device=learner.device)
+    return scores.total_nats / math.log(2) / tuning.num_bytes
 
 
 def _learner(model: Model) -> Learner:

@@ -9,19 +9,36 @@ import time
 
 import pytest
 
+from gru_complete import files
 from gru_complete.cli import adapt
 from gru_complete.config import TrainingConfig
-from gru_complete.model_dir import load_model
+from gru_complete.model_dir import load_model, save_files
 from gru_complete.training import adaptation
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
+def save_without_counts(trained_model, path):
+    """The network of a finished model alone, since counts of the old text have a say of their own on a new one."""
+    model = load_model(trained_model)
+    path.parent.mkdir(parents=True)
+    with files.new_directory(path) as directory:
+        save_files(
+            directory,
+            arch=model.manifest.arch,
+            weights=model.weights,
+            tokenizer=model.tokenizer,
+            metrics={},
+            training={},
+            abbreviations=[],
+        )
+    return path
+
+
 @pytest.fixture
 def base(trained_model, tmp_path):
     """A finished model in a directory of its own."""
-    shutil.copytree(trained_model, tmp_path / "models" / "base")
-    return tmp_path / "models" / "base"
+    return save_without_counts(trained_model, tmp_path / "models" / "base")
 
 
 @pytest.fixture
@@ -74,6 +91,17 @@ def test_json_says_what_was_gained_and_quiet_keeps_stderr_empty(run, base, text)
     }
 
 
+def test_what_counts_is_the_model_as_it_is_used_with_its_counts(run, trained_model, text, tmp_path):
+    base = tmp_path / "models" / "base"
+    shutil.copytree(trained_model, base)
+    _, out, _ = run("adapt", base, text, "-m", base.with_name("new"), "--json", "--epochs", "1")
+    with_counts = json.loads(out)["bits_per_byte_before"]
+    assert load_model(base).memory is not None
+    alone = save_without_counts(trained_model, tmp_path / "alone" / "base")
+    _, out, _ = run("adapt", alone, text, "-m", alone.with_name("new"), "--json", "--epochs", "1")
+    assert with_counts < json.loads(out)["bits_per_byte_before"] - 0.1
+
+
 def test_the_same_command_gives_the_same_model(run, base, text):
     for name in ("a", "b"):
         assert run("adapt", base, "-", "-m", base.with_name(name), "--epochs", "1", stdin=text.read_bytes())[0] == 0
@@ -81,7 +109,7 @@ def test_the_same_command_gives_the_same_model(run, base, text):
 
 
 def test_names_stand_for_models_at_home(run, trained_model, text, tmp_path):
-    shutil.copytree(trained_model, tmp_path / "home" / "models" / "base")
+    save_without_counts(trained_model, tmp_path / "home" / "models" / "base")
     code, _, err = run("adapt", "base", text, "-m", "new", "--epochs", "1")
     assert code == 0
     assert err.endswith('complete "The " -m new\n')
