@@ -5,7 +5,7 @@ a memory the distribution is the mixture of GRU and counts, else the GRU's alone
 way, unless it is asked for adapted: then an overlay of counts, empty at each document's start, learns every token after
 it was scored.
 
-Shapes: B documents read side by side, T tokens of a chunk, V vocab_size.
+Shapes: B documents read side by side, T tokens of a chunk, E embedding_size, V vocab_size.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ class Chunk(NamedTuple):
     Attributes:
         document: which of the streams.
         tokens: what was read, and the last target, int64 ``(n + 1,)``.
+        features: what the scores are made of, ``(n, E)``.
         logits: scores of ``tokens[1:]``, ``(n, V)``.
     """
 
     document: int
     tokens: np.ndarray
+    features: Tensor
     logits: Tensor
 
 
@@ -85,7 +87,7 @@ def score_tokens(
     total_nats = 0.0
     num_tokens = 0
     hits = np.zeros(3, dtype=np.int64)
-    mixed = _Mixed(memory, adapted=adapted)
+    mixed = Mixed(memory, adapted=adapted)
     for chunk in read_documents(model, streams, chunk_len=chunk_len, batch_size=batch_size, device=device):
         nats, ranks = mixed.nats_and_ranks(chunk)
         total_nats += float(nats.sum())
@@ -103,7 +105,7 @@ def token_nats(
     chunk_len: int = 256,
 ) -> np.ndarray:
     """The nats of each token of one document but its first, float64 ``(N - 1,)``; arguments as ``score_tokens``."""
-    mixed = _Mixed(memory, adapted=adapted)
+    mixed = Mixed(memory, adapted=adapted)
     chunks = read_documents(model, [tokens], chunk_len=chunk_len, batch_size=1)
     parts = [mixed.nats_and_ranks(chunk)[0] for chunk in chunks]
     return np.concatenate(parts) if parts else np.zeros(0)
@@ -114,7 +116,7 @@ def document_nats(
 ) -> np.ndarray:
     """The nats of each document, all its tokens but the first together, float64 ``(len(streams),)``."""
     totals = np.zeros(len(streams))
-    mixed = _Mixed(memory)
+    mixed = Mixed(memory)
     for chunk in read_documents(model, streams, chunk_len=256, batch_size=batch_size):
         totals[chunk.document] += mixed.nats_and_ranks(chunk)[0].sum()
     return totals
@@ -157,11 +159,17 @@ def _read_batch(
             padded[row, : len(window)] = window
         features, state = model.read(torch.from_numpy(padded[:, :-1]).to(device or state.device), state)
         for row, window in enumerate(windows):
-            yield Chunk(rows[row], window, model.logits(features[: len(window) - 1, row]))
+            own = features[: len(window) - 1, row]
+            yield Chunk(rows[row], window, own, model.logits(own))
 
 
-class _Mixed:
-    """Scores chunks, with the counts mixed in where there is a memory."""
+class Mixed:
+    """Scores chunks, each document's in their order, with the counts mixed in where there is a memory.
+
+    Args:
+        memory: the counts that are mixed in.
+        adapted: whether an overlay learns from each document as it is read; it needs the memory.
+    """
 
     def __init__(self, memory: Memory | None, *, adapted: bool = False) -> None:
         if adapted and memory is None:
