@@ -22,6 +22,7 @@ from gru_complete import files
 from gru_complete.config import Config, ModelConfig, TrainingConfig
 from gru_complete.errors import ConfigError, ModelError
 from gru_complete.model_dir import Architecture
+from gru_complete.nn import kernel
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.training.batches import Batches, TokenArray, derived_seed
 from gru_complete.training.learner import Learner
@@ -210,6 +211,7 @@ def describe_environment(device: torch.device) -> dict[str, str]:
         "device": f"{device.type} {name}",
         "threads": str(torch.get_num_threads()),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "loops": kernel.description(),
     }
 
 

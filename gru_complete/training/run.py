@@ -22,6 +22,7 @@ from gru_complete.config import Config
 from gru_complete.errors import EnvironmentFailure, InterruptedRun, ModelError, UsageError
 from gru_complete.mixture import Memory
 from gru_complete.ngrams import NGrams
+from gru_complete.nn import kernel
 from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
 from gru_complete.nn.scoring import score_tokens
 from gru_complete.text.baseline import CONTEXT_BYTES, xz_bits_per_byte
@@ -135,6 +136,8 @@ def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[
         counts = _count(config, prepared, "training")
     counting_seconds = time.monotonic() - start
 
+    if device.type == "cpu" and config.model.cell == "gru":
+        kernel.enable()
     if plan is None:
         yield events.Working("measuring the machine's speed")
         closing = CLOSING_SECONDS + counting_seconds + _closing_seconds(prepared, counts, config, device)
