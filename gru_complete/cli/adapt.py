@@ -37,8 +37,8 @@ def adapt(
 ) -> None:
     """Teach MODEL a new text; what it learns becomes the model NEW, a small change that needs MODEL beside it.
 
-    A slice of the text is kept apart. If the model does not predict that slice better afterwards, no model is written
-    and the exit code is 1.
+    The end of the text is kept apart. If the model does not predict it better afterwards, no model is written and the
+    exit code is 1.
     """
     from gru_complete.cli.signals import StopNow, StopSignals
     from gru_complete.model_dir import find_model, load_model, resolve_model_path
@@ -112,11 +112,11 @@ class Display(train.Display):
 
         self._close_bar()
         bits = f"{event.bits_before:.3f} -> {event.bits_after:.3f} bits per byte"
-        kept_apart = f"on {event.tuning_bytes:,} bytes kept apart from the text"
+        place = f"on {event.tuning_bytes:,} bytes at the end of the text"
         if event.path is None:
-            self._line(f"nothing gained: {bits} {kept_apart}; no model is written")
+            self._line(f"nothing gained: {bits} {place}; no model is written")
             return
-        self._line(f"learnt: {bits} {kept_apart}")
+        self._line(f"learnt: {bits} {place}")
         size = f"{event.num_bytes / 1e6:.1f} MB"
         self._line(f"model: {shown(event.path)}, {size}, after {event.epochs:.1f} times through the text")
         name = event.path.name if event.path.parent == models_home() else shlex.quote(str(event.path))

@@ -1,6 +1,6 @@
 """What a new text teaches a finished model, kept as a small change to its weights.
 
-A few passes over the new text; a slice of it is kept apart and says when to stop, and whether the model gained at all.
+A few passes over the new text; its end is kept apart and says when to stop, and whether the model gained at all.
 """
 
 import math
@@ -30,13 +30,14 @@ from gru_complete.training.learner import Learner
 from gru_complete.training.loop import TuningPart
 from gru_complete.training.preparation import MIN_TOKENS, spooled
 
-EPOCHS = 10  # the most; the tuning slice stops sooner
-LOOK_STEPS = 200  # the most updates between two looks at the tuning slice
-PATIENCE = 2  # looks without a better tuning slice
+EPOCHS = 10  # the most; the end of the text stops sooner
+LOOK_STEPS = 200  # the most updates between two looks at the end of the text
+PATIENCE = 2  # looks at it without a gain
 WARMUP_STEPS = 10
 DROPOUT = 0.3
 BATCH_SIZE = 8
-DATA = DataConfig(held_out=0, tuning=0.1, max_tuning_bytes=100_000)
+# The end of the text stands for what the person writes next; slices from its midst would be predicted too well.
+DATA = DataConfig(held_out=0.1, max_held_out_bytes=100_000, tuning=1e-6)
 TRAINING = TrainingConfig(seq_len=64, learning_rate=1e-3, weight_decay=0)
 
 
@@ -65,7 +66,7 @@ class AdaptationRequest:
 
 @dataclass(frozen=True)
 class Learning:
-    """After ``epochs`` passes over the text: bits per byte of the slice kept apart."""
+    """After ``epochs`` passes over the text: bits per byte of the end kept apart."""
 
     epochs: float
     bits_per_byte: float
@@ -77,9 +78,9 @@ class Adapted:
 
     Args:
         path: of the new model; None where nothing was gained, and so nothing written.
-        bits_before: bits per byte of the slice kept apart under the model as it was.
+        bits_before: bits per byte of the end kept apart under the model as it was.
         bits_after: the same after learning.
-        tuning_bytes: of that slice.
+        tuning_bytes: of that end.
         epochs: passes over the text that went into the new model.
         num_bytes: of the new model's directory.
     """
@@ -199,7 +200,7 @@ def _check_places(request: AdaptationRequest, base: Model) -> None:
 def _read_parts(
     spool_path: Path, spool: corpus.Spool, tokenizer: Tokenizer, work_dir: Path
 ) -> tuple[TokenArray, TuningPart]:
-    """The stream to learn from, and the slice kept apart."""
+    """The stream to learn from, and the end kept apart."""
     split = corpus.split(
         spool_path,
         spool.document_ends,
@@ -209,7 +210,7 @@ def _read_parts(
         max_tuning_bytes=DATA.max_tuning_bytes,
     )
     parts = []
-    for name, ranges in (("training", split.training), ("tuning", split.tuning)):
+    for name, ranges in (("training", split.training), ("tuning", split.held_out)):
         path = work_dir / f"{name}.tokens"
         documents = (corpus.read_blocks(spool_path, *part) for part in ranges)
         header = write_shard(path, documents, tokenizer, corpus_sha256=spool.report.sha256)
@@ -222,7 +223,7 @@ def _read_parts(
 
 
 def _bits_per_byte(learner: Learner, tuning: TuningPart, memory: Memory | None) -> float:
-    """What the slice kept apart costs under the model as it is used, its counts mixed in."""
+    """What the end kept apart costs under the model as it is used, its counts mixed in."""
     scores = score_tokens(learner.model, tuning.rows, memory=memory, device=learner.device)
     return scores.total_nats / math.log(2) / tuning.num_bytes
 

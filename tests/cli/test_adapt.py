@@ -91,7 +91,9 @@ def test_json_says_what_was_gained_and_quiet_keeps_stderr_empty(run, base, text)
     }
 
 
-def test_what_counts_is_the_model_as_it_is_used_with_its_counts(run, trained_model, text, tmp_path):
+def test_what_counts_is_the_model_as_it_is_used_with_its_counts(run, trained_model, corpus_path, tmp_path):
+    text = tmp_path / "known.txt"
+    text.write_text(corpus_path.read_text()[:10_000])  # which the counts know by heart
     base = tmp_path / "models" / "base"
     shutil.copytree(trained_model, base)
     _, out, _ = run("adapt", base, text, "-m", base.with_name("new"), "--json", "--epochs", "1")
