@@ -1,4 +1,5 @@
 import io
+import os
 import random
 import sys
 import time
@@ -7,7 +8,11 @@ import pytest
 
 from gru_complete.cli import app
 from gru_complete.config import load_config
+from gru_complete.nn import kernel
 from gru_complete.training.run import TrainingRequest, run_training
+
+# Compiling the kernel takes most of a second, longer than a tiny training: only its own tests do.
+os.environ[kernel.SWITCH] = "off"
 
 VOCABULARY = "the a cat dog bird house river ate saw liked old red green small under near with and then slowly never"
 WORDS = VOCABULARY.split()

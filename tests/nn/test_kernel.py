@@ -10,6 +10,14 @@ from gru_complete.nn.cells import GRUCell
 from gru_complete.nn.sequence import run_by_steps, run_sequence
 
 
+@pytest.fixture(scope="module", autouse=True)
+def allowed():
+    """Undo what ``conftest.py`` says for all other tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(kernel.SWITCH, raising=False)
+        yield
+
+
 @pytest.fixture
 def off():
     kernel.disable()

@@ -16,6 +16,7 @@ from gru_complete.errors import (
     UsageError,
 )
 from gru_complete.model_dir import find_model, load_model, remove_model
+from gru_complete.nn import kernel
 from gru_complete.training import events
 from gru_complete.training import plan as plan_module
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
@@ -96,6 +97,17 @@ def test_a_run_interrupted_three_times_ends_as_one_that_was_not(request_for, tmp
         assert error.exit_code == 130
         assert f"interrupted at step {step} of 24" in str(error)
     train(request_for("broken", config=config))
+    assert weights_sha256(tmp_path / "straight") == weights_sha256(tmp_path / "broken")
+
+
+def test_an_interrupted_run_ends_with_the_same_bits_in_the_compiled_kernel(request_for, tmp_path, monkeypatch):
+    monkeypatch.delenv(kernel.SWITCH)
+    try:
+        train(request_for("straight"))
+        interrupt(request_for("broken"), 7)
+        train(request_for("broken"))
+    finally:
+        kernel.disable()
     assert weights_sha256(tmp_path / "straight") == weights_sha256(tmp_path / "broken")
 
 
