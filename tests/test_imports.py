@@ -21,6 +21,7 @@ LAYERS = [
     "parsing",
     "mixture",
     "overlay",
+    "neural_cache",
     "model_dir",
     "nn",
     "training",
