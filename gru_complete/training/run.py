@@ -140,7 +140,9 @@ def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[
         kernel.enable()
     if plan is None:
         yield events.Working("measuring the machine's speed")
-        closing = CLOSING_SECONDS + counting_seconds + _closing_seconds(prepared, counts, config, device)
+        closing = CLOSING_SECONDS + counting_seconds
+        if config.training.steps is None:
+            closing += _closing_seconds(prepared, counts, config, device)
         plan = _make_plan(request, prepared, spool.report.sha256, device, closing)
         files.write_file(run_dir / PLAN_FILE, plan.to_json())
     elif (here := describe_environment(device)) != plan.environment:
