@@ -39,6 +39,9 @@ def evaluate(
         Path | None,
         typer.Option(help="Minimal pairs, one JSON object per line; alone, only they are scored.", metavar="FILE"),
     ] = None,
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="Also score all ways to learn from the text as it is read; this is slow.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", metavar="DEVICE")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -53,7 +56,7 @@ def evaluate(
     read = None if pairs is None else read_pairs(pairs)
     place = choose_device(device)
     module = language_model_of(loaded, place)
-    report = _report(loaded, module, corpus or [], place) if corpus or read is None else None
+    report = _report(loaded, module, corpus or [], place, adapt=adapt) if corpus or read is None else None
     pairs_report = None if read is None else evaluate_pairs(module, loaded.tokenizer, read, memory=loaded.memory)
     console: Console = context.obj
     if as_json:
@@ -64,11 +67,15 @@ def evaluate(
         return
     if report is not None:
         _print_report(console, loaded, report)
+        if adapt:
+            _print_adapting(console, report)
     if pairs_report is not None:
         _print_pairs(console, pairs_report)
 
 
-def _report(loaded: "Model", module: "LanguageModel", corpus: list[str], device: "torch.device") -> "Report":
+def _report(
+    loaded: "Model", module: "LanguageModel", corpus: list[str], device: "torch.device", *, adapt: bool
+) -> "Report":
     from gru_complete.cli.signals import StopNow, StopSignals
     from gru_complete.config import DataConfig
     from gru_complete.evaluation.report import evaluate as score
@@ -78,7 +85,7 @@ def _report(loaded: "Model", module: "LanguageModel", corpus: list[str], device:
     from gru_complete.training.preparation import spooled
 
     if not corpus:
-        return score(module, *held_out_part(loaded), memory=loaded.memory, device=device)
+        return score(module, *held_out_part(loaded), memory=loaded.memory, adapt=adapt, device=device)
     stdin = None if sys.stdin is None else sys.stdin.buffer
     try:
         # The directory holds the text, so that a signal has to end this block, not the process.
@@ -89,7 +96,7 @@ def _report(loaded: "Model", module: "LanguageModel", corpus: list[str], device:
                 starts = [0, *spool.document_ends[:-1]]
                 texts = (read_blocks(spool_path, *part) for part in zip(starts, spool.document_ends, strict=True))
                 write_shard(path, texts, loaded.tokenizer, corpus_sha256=spool.report.sha256)
-            return score(module, *read_shard(path), memory=loaded.memory, device=device)
+            return score(module, *read_shard(path), memory=loaded.memory, adapt=adapt, device=device)
     except StopNow as stopped:
         raise InterruptedRun("interrupted", signal_number=stopped.signal_number) from None
 
@@ -118,6 +125,27 @@ def _print_report(console: "Console", loaded: "Model", report: "Report") -> None
         )
     table.add_row("tokens", f"{figures['num_tokens']:,}")
     table.add_row("tokens per second", f"{figures['tokens_per_second']:,.0f}")
+    console.print_table(table)
+
+
+def _print_adapting(console: "Console", report: "Report") -> None:
+    from rich import box
+    from rich.table import Table
+
+    figures = report.to_json()
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("learning from the text as it is read")
+    for heading in ("bits per byte", "gain", "microseconds per token"):
+        table.add_column(heading, justify="right")
+    for name in report.adapting:
+        bits_per_byte, microseconds = figures[name]["bits_per_byte"], figures[name]["microseconds_per_token"]
+        gain = figures["static"]["bits_per_byte"] - bits_per_byte
+        table.add_row(
+            name.replace("_", " + "),
+            f"{bits_per_byte:.4f}",
+            "" if name == "static" else f"{gain:.4f}",
+            f"{microseconds:,.0f}",
+        )
     console.print_table(table)
 
 

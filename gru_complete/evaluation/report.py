@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from gru_complete.errors import ModelError, UsageError
+from gru_complete.evaluation.adapting import Cost, adapting_costs
 from gru_complete.files import shown
 from gru_complete.mixture import Memory
 from gru_complete.model_dir import Model, run_dir_of
@@ -35,6 +36,8 @@ class Report:
         num_chars: code points of the text.
         seconds: that static scoring took.
         other_nats: total nats by other names: "adapted", "gru_only", "ngrams_only"; none of a model without counts.
+        adapting: what the text costs under each set of ways to learn from it, by the names of ``adapting.name_of``;
+            none unless it was asked for.
     """
 
     scores: TokenScores
@@ -42,6 +45,7 @@ class Report:
     num_chars: int
     seconds: float
     other_nats: Mapping[str, float] = field(default_factory=dict)
+    adapting: Mapping[str, Cost] = field(default_factory=dict)
 
     @property
     def bits_per_byte(self) -> float:
@@ -71,6 +75,10 @@ class Report:
             "next_token": {name: count / self.scores.num_tokens for name, count in hits.items()},
             "tokens_per_second": self.scores.num_tokens / self.seconds,
             **{name: self.cost(nats) for name, nats in self.other_nats.items()},
+            **{
+                name: self.cost(cost.nats) | {"microseconds_per_token": 1e6 * cost.seconds / self.scores.num_tokens}
+                for name, cost in self.adapting.items()
+            },
         }
 
     def cost(self, nats: float) -> dict[str, float]:
@@ -98,6 +106,7 @@ def evaluate(
     header: ShardHeader,
     *,
     memory: Memory | None = None,
+    adapt: bool = False,
     device: torch.device,
     chunk_len: int = 256,
 ) -> Report:
@@ -108,6 +117,7 @@ def evaluate(
         stream: token ids, documents between document ends, ``(N,)``.
         header: the sizes of the text.
         memory: the counts that belong to the network.
+        adapt: whether all ways to learn from the text are tried besides; that takes a millisecond for each token.
         device: where the model is.
         chunk_len: tokens read at once; it changes time and memory, not the result.
     """
@@ -124,7 +134,8 @@ def evaluate(
             "gru_only": alone.total_nats,
             "ngrams_only": sum(ngram_nats(memory.ngrams, text) for text in texts),
         }
-    return Report(scores, header.num_bytes, header.num_chars, seconds, others)
+    adapting = adapting_costs(module, texts, memory=memory) if adapt else {}
+    return Report(scores, header.num_bytes, header.num_chars, seconds, others, adapting)
 
 
 def ngram_nats(ngrams: NGrams, tokens: TokenIds, *, chunk_len: int = 1 << 16) -> float:

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import pytest
@@ -103,3 +104,31 @@ def test_a_gpu_that_is_not_there_is_an_environment_error(run, trained_model, mon
     code, _, err = run("eval", "-m", trained_model, "--device", "cuda")
     assert code == 5
     assert "--device auto" in err
+
+
+def test_adapt_scores_every_way_to_learn_from_the_text(run, trained_model, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("Zorbax the cat ate Zorbax the bird.\n" * 40)
+    _, without, _ = run("eval", path, "-m", trained_model, "--json")
+    code, out, err = run("eval", path, "-m", trained_model, "--adapt", "--json")
+    assert (code, err) == (0, "")
+    plain, record = json.loads(without), json.loads(out)
+    sets = ["static", "adapted", "cache", "dynamic", "adapted_cache", "adapted_dynamic", "cache_dynamic"]
+    for name in [*sets, "adapted_cache_dynamic"]:
+        assert set(record[name]) == {"bits_per_byte", "nats_per_char", "microseconds_per_token"}
+        assert record[name]["microseconds_per_token"] > 0
+    assert set(record) - set(plain) == {*sets, "adapted_cache_dynamic"} - {"adapted"}
+    assert record["bits_per_byte"] == plain["bits_per_byte"]
+    assert record["static"]["bits_per_byte"] == pytest.approx(plain["bits_per_byte"], rel=1e-5)
+    assert record["adapted"]["bits_per_byte"] == pytest.approx(plain["adapted"]["bits_per_byte"], rel=1e-5)
+    for name in ("adapted", "cache", "adapted_cache"):
+        assert record[name]["bits_per_byte"] < record["static"]["bits_per_byte"]
+
+
+def test_adapt_shows_the_gain_of_each_way_in_a_table(run, trained_model):
+    _, out, _ = run("eval", "-m", trained_model, "--adapt")
+    static, _ = re.search(r"^ *static +(\d\.\d{4}) +([\d,]+)$", out.decode(), re.MULTILINE).groups()
+    for name in ("cache", "dynamic", "adapted + cache + dynamic"):
+        row = re.search(rf"^ *{re.escape(name)} +(\d\.\d{{4}}) +(-?\d\.\d{{4}}) +[\d,]+$", out.decode(), re.MULTILINE)
+        bits_per_byte, gain = map(float, row.groups())
+        assert gain == pytest.approx(float(static) - bits_per_byte, abs=1.1e-4)
