@@ -16,8 +16,10 @@ Shapes: N positions, V vocab_size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,35 +77,51 @@ class Mixture:
         return len(self.weights) - NUM_SLOPES
 
     def gates(self, evidence: Evidence) -> Floats:
-        """The powers a and b and the shares s_0, s_1, s_2 in the contexts, ``(N, NUM_OUTPUTS)``."""
-        gates: Floats = features(evidence, self.order) @ self.weights
-        shares = np.exp(gates[:, 2:] - gates[:, 2:].max(axis=1, keepdims=True))
-        gates[:, 2:] = shares / shares.sum(axis=1, keepdims=True)
+        """The powers a and b and the shares s_0, s_1, s_2 in the contexts, each a column: ``(NUM_OUTPUTS, N, 1)``."""
+        gates: Floats = (features(evidence, self.order) @ self.weights).T[..., None]
+        shares = np.exp(gates[2:] - gates[2:].max(axis=0))
+        gates[2:] = shares / shares.sum(axis=0)
         return gates
 
-    def mix(self, logits: Floats, counted: Floats, gates: Floats) -> Floats:
+    def gates_of_one(self, length: int, total: float, num_followers: int) -> list[float]:
+        """``gates`` of one context, ``(NUM_OUTPUTS,)``: plain numbers take a tenth of the time of arrays of one."""
+        total = max(total, 1.0)
+        frequency, variety = math.log1p(total) / 3, math.log(num_followers / total + 1e-3)
+        rows = self._rows[length], self._rows[self.order], self._rows[self.order + 1]
+        gates = [start + frequency * first + variety * second for start, first, second in zip(*rows, strict=True)]
+        largest = max(gates[2:])
+        shares = [math.exp(score - largest) for score in gates[2:]]
+        whole = sum(shares)
+        return gates[:2] + [share / whole for share in shares]
+
+    @cached_property
+    def _rows(self) -> list[list[float]]:
+        rows: list[list[float]] = self.weights.tolist()
+        return rows
+
+    def mix(self, logits: Floats, counted: Floats, gates: Floats | Sequence[float]) -> Floats:
         """The mixed probabilities.
 
         Args:
             logits: the GRU's unnormalised scores, ``(..., V)``.
             counted: the counts' probabilities, ``(..., V)``, none of them 0.
-            gates: what ``gates`` gave, ``(..., NUM_OUTPUTS)``.
+            gates: what ``gates`` gave, or for a single row ``gates_of_one``.
 
         Returns:
             Probabilities, ``(..., V)``, each row's sum 1.
         """
-        gates = gates[..., None]
-        centred = logits - logits.max(axis=-1, keepdims=True)
+        power_gru, power_counts, share_product, share_counts, share_gru = gates
+        centred = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)  # quicker than max
         product = np.log(counted)
-        product *= gates[..., 1, :]
-        product += centred * gates[..., 0, :]
-        product -= product.max(axis=-1, keepdims=True)
+        product *= power_counts
+        product += centred * power_gru
+        product -= np.maximum.reduce(product, axis=-1, keepdims=True)
         np.exp(product, out=product)
-        product *= gates[..., 2, :] / product.sum(axis=-1, keepdims=True)
+        product *= share_product / np.add.reduce(product, axis=-1, keepdims=True)
         np.exp(centred, out=centred)
-        centred *= gates[..., 4, :] / centred.sum(axis=-1, keepdims=True)
+        centred *= share_gru / np.add.reduce(centred, axis=-1, keepdims=True)
         product += centred
-        product += counted * gates[..., 3, :]
+        product += counted * share_counts
         return product
 
 
@@ -123,12 +141,8 @@ class Memory:
 
     def predict(self, logits: Floats, nodes: Nodes) -> Floats:
         """The distribution after one context: from the GRU's scores ``(V,)`` and the counts' context."""
-        return self.mixture.mix(logits, self.ngrams.distribution(nodes), self.gates(nodes))
-
-    def gates(self, nodes: Nodes) -> Floats:
-        """``Mixture.gates`` of one context, ``(NUM_OUTPUTS,)``."""
-        length, total, num_followers = self.ngrams.context(nodes)
-        return self.mixture.gates(Evidence(*(np.array([value]) for value in (length, total, num_followers))))[0]
+        gates = self.mixture.gates_of_one(*self.ngrams.context(nodes))
+        return self.mixture.mix(logits, self.ngrams.distribution(nodes), gates)
 
     def to_bytes(self) -> bytes:
         """As the model directory keeps it."""

@@ -1,0 +1,96 @@
+"""Microseconds that the counts and the overlay add to each generated token, part by part, beside the GRU's own step.
+
+The tuning part of the model's run directory is read as a document: its first 50 kB are learnt by the overlay, the next
+tokens are timed. A model without counts gets those of its training part and a gate that believes everything a little.
+Every part is the median over the tokens, so that a machine that does something else meanwhile changes it little.
+
+    OMP_NUM_THREADS=1 python benchmarks/mixture_speed.py MODEL [--tokens 2000]
+"""
+
+import argparse
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.model_dir import Model, load_model, run_dir_of
+from gru_complete.ngrams import build
+from gru_complete.overlay import Overlay
+from gru_complete.runtime.stepper import Stepper
+from gru_complete.text.shards import read_shard
+
+LEARNT_BYTES = 50_000
+Result = TypeVar("Result")
+
+
+class Clock:
+    """Collects the seconds of the parts, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, list[float]] = defaultdict(list)
+
+    def time(self, part: str, work: Callable[[], Result]) -> Result:
+        """Do a part's work and note what it took."""
+        start = time.perf_counter()
+        result = work()
+        self.seconds[part].append(time.perf_counter() - start)
+        return result
+
+
+def memory_of(model: Model) -> Memory:
+    if model.memory is not None:
+        return model.memory
+    tokens, header = read_shard(run_dir_of(model.path) / "training.tokens")
+    vocab_size = model.manifest.arch.vocab_size
+    ngrams = build(tokens, vocab_size=vocab_size, max_bytes=1_500_000 + 2 * header.num_bytes)
+    weights = np.zeros((ngrams.order + NUM_SLOPES, NUM_OUTPUTS), np.float32)
+    weights[: ngrams.order, :2] = 0.7, 0.3
+    return Memory(ngrams, Mixture(weights), adapts=True)
+
+
+def measure(model: Model, memory: Memory, num_tokens: int) -> Clock:
+    stream, header = read_shard(run_dir_of(model.path) / "tuning.tokens")
+    num_learnt = LEARNT_BYTES * header.num_tokens // header.num_bytes
+    tokens = stream[: num_learnt + num_tokens].tolist()
+    stepper, ngrams, overlay, clock = Stepper(model.manifest.arch, model.weights), memory.ngrams, Overlay(), Clock()
+    state, nodes = stepper.initial_state(), ngrams.start()
+    for token in tokens[:num_learnt]:
+        overlay.learn(token)
+        nodes = ngrams.advance(nodes, token)
+    for token in tokens[num_learnt:]:
+        hidden, state = clock.time("GRU: step", lambda: stepper.step(token, state))  # noqa: B023  (called at once)
+        logits = clock.time("GRU: logits", lambda: stepper.logits(hidden))  # noqa: B023
+        nodes = clock.time("ngrams.advance", lambda: ngrams.advance(nodes, token))  # noqa: B023
+        counted = clock.time("ngrams.distribution", lambda: ngrams.distribution(nodes))  # noqa: B023
+        evidence = clock.time("ngrams.context", lambda: ngrams.context(nodes))  # noqa: B023
+        gates = clock.time("mixture.gates_of_one", lambda: memory.mixture.gates_of_one(*evidence))  # noqa: B023
+        mixed = clock.time("mixture.mix", lambda: memory.mixture.mix(logits, counted, gates))  # noqa: B023
+        clock.time("overlay.learn", lambda: overlay.learn(token))  # noqa: B023
+        length, total, _ = evidence
+        clock.time("overlay.adjust", lambda: overlay.adjust(mixed, overlay.context(), length, total))  # noqa: B023
+    return clock
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--tokens", type=int, default=2000)
+    options = parser.parse_args()
+    model = load_model(options.model)
+    clock = measure(model, memory_of(model), options.tokens)
+    added = [0.0] * options.tokens
+    print(f"{'part':22}{'median':>8}{'mean':>8}  microseconds, V={model.manifest.arch.vocab_size}")
+    for part, seconds in clock.seconds.items():
+        print(f"{part:22}{1e6 * statistics.median(seconds):8.1f}{1e6 * statistics.mean(seconds):8.1f}")
+        if not part.startswith("GRU"):
+            added = [sum(pair) for pair in zip(added, seconds, strict=True)]
+    print(f"{'added to the GRU':22}{1e6 * statistics.median(added):8.1f}{1e6 * statistics.mean(added):8.1f}")
+
+
+if __name__ == "__main__":
+    main()
