@@ -73,7 +73,7 @@ class Overlay:
         """Turn the model's distribution after a context into the adapted one, in place.
 
         Args:
-            probabilities: the model's, ``(V,)``; their sum stays what it is.
+            probabilities: the model's, ``(V,)``; their sum is 1 and stays so.
             context: the last tokens of the text, at least ``LONGEST_CONTEXT`` where there are as many.
             length: tokens in the longest context that the model's own counts know.
             total: how often they have seen it.
@@ -108,7 +108,10 @@ class Overlay:
     def _count(self, token: int) -> None:
         tokens = self._tokens
         for size in range(min(LONGEST_CONTEXT, len(tokens)), 0, -1):
-            followers = self._followers.setdefault(tuple(tokens[-size:]), {})
+            context = tuple(tokens[-size:])
+            followers = self._followers.get(context)
+            if followers is None:
+                followers = self._followers[context] = {}
             seen_before = followers.get(token, 0)
             followers[token] = seen_before + 1
             if seen_before:
