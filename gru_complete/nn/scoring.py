@@ -32,12 +32,14 @@ class Chunk(NamedTuple):
         tokens: what was read, and the last target, int64 ``(n + 1,)``.
         features: what the scores are made of, ``(n, E)``.
         logits: scores of ``tokens[1:]``, ``(n, V)``.
+        is_last: whether the document ends with it.
     """
 
     document: int
     tokens: np.ndarray
     features: Tensor
     logits: Tensor
+    is_last: bool
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,8 @@ def _read_batch(
         features, state = model.read(torch.from_numpy(padded[:, :-1]).to(device or state.device), state)
         for row, window in enumerate(windows):
             own = features[: len(window) - 1, row]
-            yield Chunk(rows[row], window, own, model.logits(own))
+            is_last = start + len(window) == len(streams[rows[row]])
+            yield Chunk(rows[row], window, own, model.logits(own), is_last)
 
 
 class Mixed:
@@ -183,12 +186,15 @@ class Mixed:
 
         Of tokens with the same score, the one with the lower id stands first, as in ``argmax``.
         """
-        targets = torch.from_numpy(chunk.tokens[1:]).to(chunk.logits.device).unsqueeze(-1)
         scores = chunk.logits if self.memory is None else torch.from_numpy(self._mix(self.memory, chunk))
+        targets = torch.from_numpy(chunk.tokens[1:]).to(scores.device).unsqueeze(-1)
         score = scores.gather(-1, targets)
         ids = torch.arange(scores.shape[1], device=scores.device)
         ranks = ((scores > score) | ((scores == score) & (ids < targets))).sum(-1)
-        nats = torch.logsumexp(scores, -1) - score.squeeze(-1) if self.memory is None else -score.squeeze(-1).log()
+        if self.memory is None:
+            nats = torch.logsumexp(scores, -1) - score.squeeze(-1)
+        else:
+            nats = -score.squeeze(-1).clamp(min=torch.finfo(score.dtype).tiny).log()
         return nats.double().cpu().numpy(), ranks.cpu().numpy()
 
     def _mix(self, memory: Memory, chunk: Chunk) -> np.ndarray:
@@ -207,4 +213,8 @@ class Mixed:
             for row, token in enumerate(tokens[:-1]):
                 overlay.learn(token)
                 overlay.adjust(probabilities[row], overlay.context(), lengths[row], totals[row])
+        if chunk.is_last:  # so that memory does not grow with the number of documents
+            del self.contexts[chunk.document]
+            if self.overlays is not None:
+                del self.overlays[chunk.document]
         return probabilities
