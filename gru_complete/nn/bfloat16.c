@@ -50,6 +50,9 @@ static void restore_tiles(const TileConfig *before) {
     else _tile_release();
 }
 
+/* The lanes that are left of a row. */
+static inline __mmask16 valid_of(long after) { return after < 16 ? (__mmask16)((1u << after) - 1) : (__mmask16)0xffff; }
+
 static inline __m512 from_bf16(const bf16 *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
@@ -340,7 +343,7 @@ void softmax_gradient(long rows, long size, long num_threads, bf16 *scores, cons
             bf16 *score = scores + i * size;
             __m512 highest = _mm512_set1_ps(-INFINITY), total = _mm512_setzero_ps();
             for (long k = 0; k < size; k += 16) {
-                __mmask16 mask = size - k < 16 ? (__mmask16)((1u << (size - k)) - 1) : (__mmask16)0xffff;
+                const __mmask16 mask = valid_of(size - k);
                 __m512i raw = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, score + k));
                 __m512 x = _mm512_castsi512_ps(_mm512_slli_epi32(raw, 16));
                 x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(mask, bias + k));
@@ -349,7 +352,7 @@ void softmax_gradient(long rows, long size, long num_threads, bf16 *scores, cons
             }
             const float most = _mm512_reduce_max_ps(highest), at_target = row[targets[i]];
             for (long k = 0; k < size; k += 16) {
-                __mmask16 mask = size - k < 16 ? (__mmask16)((1u << (size - k)) - 1) : (__mmask16)0xffff;
+                const __mmask16 mask = valid_of(size - k);
                 __m512 x = _mm512_maskz_loadu_ps(mask, row + k);
                 x = exponential(_mm512_sub_ps(x, _mm512_set1_ps(most)));
                 total = _mm512_mask_add_ps(total, mask, total, x);
@@ -359,7 +362,7 @@ void softmax_gradient(long rows, long size, long num_threads, bf16 *scores, cons
             losses[i] = logf(sum) + most - at_target;
             row[targets[i]] -= sum;
             for (long k = 0; k < size; k += 16) {
-                __mmask16 mask = size - k < 16 ? (__mmask16)((1u << (size - k)) - 1) : (__mmask16)0xffff;
+                const __mmask16 mask = valid_of(size - k);
                 __m512 x = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, row + k), _mm512_set1_ps(scale));
                 _mm512_mask_storeu_ps(sums + k, mask, _mm512_add_ps(_mm512_maskz_loadu_ps(mask, sums + k), x));
                 _mm256_mask_storeu_epi16(score + k, mask, rounded(x));
@@ -370,29 +373,45 @@ void softmax_gradient(long rows, long size, long num_threads, bf16 *scores, cons
 
 /* ------------------------------------------------------------------------------------------------- the dropout */
 
-/* dropped (count) = features * scale where the random byte is at least `limit`, else 0; the way back is the same on
- * the gradient. */
-void drop(long count, long num_threads, const float *features, const uint8_t *bytes, long limit, float scale,
-          bf16 *dropped) {
+/* Which of 64 features stay: those whose byte is at least `limit`. The bytes are a function of the seed and the place,
+ * so that no memory holds them (SplitMix64: Steele, Lea and Flood 2014). */
+static inline uint64_t staying(long seed, long place, long limit) {
+    const __m512i lanes = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
+    __m512i z = _mm512_add_epi64(_mm512_set1_epi64(place / 8 + 1), lanes);
+    z = _mm512_add_epi64(_mm512_set1_epi64(seed), _mm512_mullo_epi64(z, _mm512_set1_epi64(0x9e3779b97f4a7c15)));
+    z = _mm512_xor_si512(z, _mm512_srli_epi64(z, 30));
+    z = _mm512_mullo_epi64(z, _mm512_set1_epi64(0xbf58476d1ce4e5b9));
+    z = _mm512_xor_si512(z, _mm512_srli_epi64(z, 27));
+    z = _mm512_mullo_epi64(z, _mm512_set1_epi64(0x94d049bb133111eb));
+    z = _mm512_xor_si512(z, _mm512_srli_epi64(z, 31));
+    return _mm512_cmpge_epu8_mask(z, _mm512_set1_epi8((char)limit));
+}
+
+/* dropped (count) = features * scale where they stay, else 0; the way back does the same with the gradient. */
+void drop(long count, long num_threads, long seed, long limit, float scale, const float *features, bf16 *dropped) {
 #pragma omp parallel for num_threads(num_threads) schedule(static)
-    for (long i = 0; i < count; i += 16) {
-        const __mmask16 valid = count - i < 16 ? (__mmask16)((1u << (count - i)) - 1) : (__mmask16)0xffff;
-        __m128i drawn = _mm_maskz_loadu_epi8(valid, bytes + i);
-        __mmask16 stays = _mm_mask_cmpge_epu8_mask(valid, drawn, _mm_set1_epi8((char)limit));
-        __m512 x = _mm512_mul_ps(_mm512_maskz_loadu_ps(valid, features + i), _mm512_maskz_mov_ps(stays, _mm512_set1_ps(scale)));
-        _mm256_mask_storeu_epi16(dropped + i, valid, rounded(x));
+    for (long start = 0; start < count; start += 64) {
+        uint64_t stays = staying(seed, start, limit);
+        for (long i = start; i < start + 64 && i < count; i += 16, stays >>= 16) {
+            const __mmask16 valid = valid_of(count - i);
+            __m512 factor = _mm512_maskz_mov_ps((__mmask16)stays, _mm512_set1_ps(scale));
+            __m512 x = _mm512_mul_ps(_mm512_maskz_loadu_ps(valid, features + i), factor);
+            _mm256_mask_storeu_epi16(dropped + i, valid, rounded(x));
+        }
     }
 }
 
-void drop_backward(long count, long num_threads, const bf16 *grad, const uint8_t *bytes, long limit, float scale,
+void drop_backward(long count, long num_threads, long seed, long limit, float scale, const bf16 *grad,
                    float *d_features) {
 #pragma omp parallel for num_threads(num_threads) schedule(static)
-    for (long i = 0; i < count; i += 16) {
-        const __mmask16 valid = count - i < 16 ? (__mmask16)((1u << (count - i)) - 1) : (__mmask16)0xffff;
-        __m128i drawn = _mm_maskz_loadu_epi8(valid, bytes + i);
-        __mmask16 stays = _mm_mask_cmpge_epu8_mask(valid, drawn, _mm_set1_epi8((char)limit));
-        __m512i raw = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(valid, grad + i));
-        __m512 x = _mm512_castsi512_ps(_mm512_slli_epi32(raw, 16));
-        _mm512_mask_storeu_ps(d_features + i, valid, _mm512_mul_ps(x, _mm512_maskz_mov_ps(stays, _mm512_set1_ps(scale))));
+    for (long start = 0; start < count; start += 64) {
+        uint64_t stays = staying(seed, start, limit);
+        for (long i = start; i < start + 64 && i < count; i += 16, stays >>= 16) {
+            const __mmask16 valid = valid_of(count - i);
+            __m512 factor = _mm512_maskz_mov_ps((__mmask16)stays, _mm512_set1_ps(scale));
+            __m512i raw = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(valid, grad + i));
+            __m512 x = _mm512_castsi512_ps(_mm512_slli_epi32(raw, 16));
+            _mm512_mask_storeu_ps(d_features + i, valid, _mm512_mul_ps(x, factor));
+        }
     }
 }

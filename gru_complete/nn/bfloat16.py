@@ -119,9 +119,10 @@ class _Linear(torch.autograd.Function):
         return product(grad, weight), product(grad.t(), x)
 
 
-def drop(x: Tensor, random_bytes: Tensor, dropped: int) -> Tensor:
-    """Dropout of the features whose random byte is below ``dropped``, scaled up, rounded to bfloat16."""
-    result: Tensor = _Drop.apply(x.contiguous(), random_bytes, dropped)  # type: ignore[no-untyped-call]
+def drop(x: Tensor, dropped: int) -> Tensor:
+    """Dropout of ``dropped`` of 256 features, scaling up the others, float32 to bfloat16, by torch's generator."""
+    seed = int(torch.empty((), dtype=torch.int64).random_(-(2**63), None))
+    result: Tensor = _Drop.apply(x.contiguous(), seed, dropped)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -129,20 +130,18 @@ class _Drop(torch.autograd.Function):
     """One pass over the memory where autograd would take four."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, random_bytes: Tensor, dropped: int) -> Tensor:
-        ctx.save_for_backward(random_bytes)
-        ctx.choice = dropped, 256 / (256 - dropped)
+    def forward(ctx: Any, x: Tensor, seed: int, dropped: int) -> Tensor:
+        ctx.choice = seed, dropped, 256 / (256 - dropped)
         result = torch.empty_like(x, dtype=BFLOAT16)
-        _call(None, "drop", x.numel(), torch.get_num_threads(), x, random_bytes, *ctx.choice, result)
+        _call(None, "drop", x.numel(), torch.get_num_threads(), *ctx.choice, x, result)
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (random_bytes,) = ctx.saved_tensors
         grad = grad.contiguous()
         result = torch.empty_like(grad, dtype=torch.float32)
-        _call(None, "drop_backward", grad.numel(), torch.get_num_threads(), grad, random_bytes, *ctx.choice, result)
+        _call(None, "drop_backward", grad.numel(), torch.get_num_threads(), *ctx.choice, grad, result)
         return result, None, None
 
 

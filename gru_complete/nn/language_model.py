@@ -153,10 +153,10 @@ def drop_features(features: Tensor, share: float, *, dtype: torch.dtype = torch.
     dropped = min(round(share * 256), 255)
     if dropped == 0:
         return features if dtype == torch.float32 else features.to(dtype)
+    if dtype == torch.bfloat16:
+        return bfloat16.drop(features, dropped)
     words = torch.empty(features.numel() // 8 + 1, dtype=torch.int64, device=features.device).random_(-(2**63), None)
     random_bytes = words.view(torch.uint8)[: features.numel()].view(features.shape)
-    if dtype == torch.bfloat16:
-        return bfloat16.drop(features, random_bytes, dropped)
     mask = torch.empty(features.shape, dtype=features.dtype, device=features.device)
     return features * torch.ge(random_bytes, dropped, out=mask).mul_(256 / (256 - dropped))
 

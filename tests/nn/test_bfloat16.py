@@ -106,28 +106,39 @@ def test_only_the_training_loss_is_rounded():
     assert torch.equal(model(tokens)[0], exact_logits)
 
 
-@pytest.mark.parametrize("size", [1, 16, 77])
+@pytest.mark.parametrize("size", [1, 16, 77, 40_000])
 def test_dropout_drops_the_same_features_on_the_way_back_and_keeps_the_scale(size):
-    x = torch.randn(3, size, requires_grad=True)
-    random_bytes = torch.randint(256, (3, size), dtype=torch.uint8)
-    dropped = bfloat16.drop(x, random_bytes, 64)
-    expected = (x * (random_bytes >= 64) * (256 / 192)).to(torch.bfloat16)
-    assert torch.equal(dropped, expected)
-    weights = torch.randn(3, size).to(torch.bfloat16)
+    x = torch.rand(3, size).add_(1).requires_grad_()
+    torch.manual_seed(0)
+    dropped = bfloat16.drop(x, 64)
+    stays = dropped != 0
+    assert torch.equal(dropped, (x * stays * (256 / 192)).to(torch.bfloat16))
+    weights = torch.rand(3, size).to(torch.bfloat16)
     (gradient,) = torch.autograd.grad((dropped * weights).sum(), x)
-    torch.testing.assert_close(gradient, weights.float() * (random_bytes >= 64) * (256 / 192))
+    torch.testing.assert_close(gradient, weights.float() * stays * (256 / 192))
+
+
+def test_dropout_drops_its_share_and_other_features_with_another_seed():
+    masks = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        masks.append(bfloat16.drop(torch.ones(400, 250), 64) == 0)
+    assert torch.equal(masks[0], masks[1])
+    for mask in masks:
+        assert abs(mask.double().mean() - 0.25) < 0.01  # seven standard deviations
+    assert abs((masks[0] & masks[2]).double().mean() - 0.0625) < 0.006
+    assert abs((masks[0][1:] & masks[0][:-1]).double().mean() - 0.0625) < 0.006
 
 
 @pytest.mark.parametrize("cell", CELL_CLASSES)
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_every_model_trains_with_about_the_gradients_of_float32(cell, num_layers):
     torch.manual_seed(0)
-    model = LanguageModel(40, cell=cell, embedding_size=32, hidden_size=64, num_layers=num_layers, dropout=0.25)
+    model = LanguageModel(40, cell=cell, embedding_size=32, hidden_size=64, num_layers=num_layers)
     tokens = torch.randint(0, 40, (16, 6))
     found = []
     for dtype in (torch.float32, torch.bfloat16):
         model.training_dtype = dtype
-        torch.manual_seed(1)
         loss = model.loss(tokens, tokens)[0]
         found.append([loss, *torch.autograd.grad(loss, list(model.parameters()))])
     assert_about_equal(found[1], found[0])

@@ -84,7 +84,6 @@ def test_no_documents_cost_nothing(tiny_model):
     assert score_tokens(tiny_model, []) == scoring.TokenScores(0.0, 0, 0, 0, 0)
 
 
-
 def test_dropout_is_off_and_the_mode_is_left_as_it_was():
     model = LanguageModel(VOCAB_SIZE, embedding_size=5, hidden_size=7, dropout=0.9).train()
     assert score_tokens(model, DOCUMENTS) == score_tokens(model, DOCUMENTS)
