@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gru_complete.nn import bfloat16
+from gru_complete.nn import bfloat16, kernel
 from gru_complete.nn.cells import CELL_CLASSES, GRUCell
 from gru_complete.nn.cross_entropy import linear_cross_entropy
 from gru_complete.nn.language_model import LanguageModel
@@ -13,6 +13,17 @@ from gru_complete.nn.sequence import run_by_steps, run_sequence
 pytestmark = pytest.mark.skipif(
     not bfloat16._has_tiles() or shutil.which("cc") is None, reason="needs AMX and a compiler"
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(kernel.SWITCH, raising=False)
+        bfloat16.library.cache_clear()
+        yield
+    bfloat16.library.cache_clear()
+
+
 TOLERANCE = 1e-2
 """Relative length of the difference; the operands' rounding errors are up to 2^-9 each."""
 
