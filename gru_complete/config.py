@@ -86,6 +86,9 @@ class TrainingConfig(Section):
     seed: int = Field(default=0, ge=0, lt=2**63, description="start of every random choice")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes a GPU where there is one")
     threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; automatic: one per core")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="of the products in training; auto: bfloat16 where the processor has units for it"
+    )
     batch_size: int | None = Field(default=None, ge=1, le=65_536, description="B, rows read in parallel")
     seq_len: int = Field(default=64, ge=1, le=65_536, description="T, tokens per chunk of truncated back-propagation")
     learning_rate: float = Field(default=4e-3, gt=0, description="peak of the one-cycle schedule")

@@ -12,11 +12,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from gru_complete.nn import bfloat16
+
 LOGITS_AT_ONCE = 1 << 19
 """Scores held together, 2 MB of float32: what a processor's cache holds beside the weights."""
 
 
-def linear_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+def linear_cross_entropy(
+    features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Mean of -log softmax(weight @ features + bias) at the targets, in nats.
 
     The same as ``F.cross_entropy(F.linear(features, weight, bias), targets)``, without ever holding all N*V scores: a
@@ -28,8 +32,10 @@ def linear_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor, targets
         weight: ``(V, E)``.
         bias: ``(V,)``.
         targets: int64, ``(N,)``.
+        dtype: bfloat16 to round the operands of products to it, where ``bfloat16.is_available``.
     """
-    loss: Tensor = _LinearCrossEntropy.apply(features, weight, bias, targets)  # type: ignore[no-untyped-call]
+    function = _LinearCrossEntropyBFloat16 if dtype == torch.bfloat16 else _LinearCrossEntropy
+    loss: Tensor = function.apply(features, weight, bias, targets)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -54,6 +60,25 @@ class _LinearCrossEntropy(torch.autograd.Function):
             d_bias += d_logits.sum(0)
         ctx.save_for_backward(d_features, d_weight, d_bias)
         return total / num_tokens
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        d_features, d_weight, d_bias = ctx.saved_tensors
+        return d_features * grad, d_weight * grad, d_bias * grad, None
+
+
+class _LinearCrossEntropyBFloat16(torch.autograd.Function):
+    """The same with the operands of products, and the scores without bias, in bfloat16."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+        features, weight = features.to(torch.bfloat16), weight.to(torch.bfloat16)
+        scores = bfloat16.product(features, weight.t())
+        losses, d_bias = bfloat16.softmax_gradient(scores, bias, targets, len(targets))
+        d_features, d_weight = bfloat16.product(scores, weight), bfloat16.product(scores.t(), features)
+        ctx.save_for_backward(d_features, d_weight, d_bias)
+        return losses.mean()
 
     @staticmethod
     @once_differentiable

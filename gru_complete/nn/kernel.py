@@ -104,7 +104,7 @@ def enable() -> str:
     global _active, _description
     if _active is not None:
         return _description
-    if os.environ.get(SWITCH, "").lower() == "off":
+    if is_switched_off():
         _description = f"torch: {SWITCH}=off"
         return _description
     try:
@@ -147,6 +147,16 @@ def active_for(products: Tensor) -> Kernel | None:
     return _active if _active is not None and _active.takes(products) else None
 
 
+def is_switched_off() -> bool:
+    """Whether the user wants no compiled code."""
+    return os.environ.get(SWITCH, "").lower() == "off"
+
+
+def users_compiler() -> list[str]:
+    """The C compiler's command."""
+    return shlex.split(os.environ.get("CC", "")) or ["cc"]
+
+
 def _build() -> tuple[Kernel, str]:
     """The kernel and the name of its compiler.
 
@@ -154,14 +164,14 @@ def _build() -> tuple[Kernel, str]:
         OSError: there is no compiler, no directory to compile in, or the library cannot be loaded.
         subprocess.SubprocessError: the source does not compile here.
     """
-    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    compiler = users_compiler()
     problem: Exception | None = None
     with tempfile.TemporaryDirectory(prefix="gru-complete-") as directory:
         for threads in (True, False):
             for processor in PROCESSOR_FLAGS:
                 library = Path(directory) / f"kernel-{threads}{''.join(processor)}.so"
                 try:
-                    _compile(compiler, [*FLAGS, *processor], library, threads=threads)
+                    compile_library(compiler, SOURCE, [*FLAGS, *processor], library, threads=threads)
                     return Kernel(ctypes.CDLL(str(library))), compiler[0]
                 except FileNotFoundError:
                     raise
@@ -171,7 +181,13 @@ def _build() -> tuple[Kernel, str]:
     raise problem
 
 
-def _compile(compiler: list[str], flags: list[str], library: Path, *, threads: bool) -> None:
+def compile_library(compiler: list[str], source: Path, flags: list[str], library: Path, *, threads: bool) -> None:
+    """Compile one C source to a shared library that uses the OpenMP runtime which torch has loaded, if any.
+
+    Raises:
+        OSError, subprocess.SubprocessError: there is no compiler, or it does not take the source.
+    """
+
     def call(*arguments: str) -> None:
         subprocess.run(
             [*compiler, *arguments],
@@ -183,11 +199,11 @@ def _compile(compiler: list[str], flags: list[str], library: Path, *, threads: b
         )
 
     if not threads:
-        call(*flags, str(SOURCE), "-o", str(library))
+        call(*flags, str(source), "-o", str(library))
         return
     # In two steps: given -fopenmp, the linker would add a runtime of its own.
     compiled = library.with_suffix(".o")
-    call(*(flag for flag in flags if flag != "-shared"), "-fopenmp", "-c", str(SOURCE), "-o", str(compiled))
+    call(*(flag for flag in flags if flag != "-shared"), "-fopenmp", "-c", str(source), "-o", str(compiled))
     call("-shared", str(compiled), "-o", str(library))
 
 

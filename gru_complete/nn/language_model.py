@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gru_complete.model_dir import Architecture
+from gru_complete.nn import bfloat16
 from gru_complete.nn.cells import CELL_CLASSES, RecurrentCell
 from gru_complete.nn.cross_entropy import linear_cross_entropy
 from gru_complete.nn.sequence import run_sequence
@@ -63,6 +64,8 @@ class LanguageModel(nn.Module):
             raise ValueError(message)
         self.architecture = Architecture(cell, vocab_size, embedding_size, hidden_size, num_layers)
         self.dropout = dropout
+        self.training_dtype = torch.float32
+        """What the operands of products are rounded to in ``loss``, where there are kernels for it."""
         self.embedding = nn.Parameter(torch.empty(vocab_size, embedding_size))
         input_sizes = [embedding_size] + [hidden_size] * (num_layers - 1)
         cells = [CELL_CLASSES[cell](input_size, hidden_size) for input_size in input_sizes]
@@ -105,26 +108,30 @@ class LanguageModel(nn.Module):
 
         For training: see ``linear_cross_entropy``. What a text costs is in ``scoring``.
         """
-        features, state = self.read(tokens, state)
-        targets = targets.t().flatten()
-        return linear_cross_entropy(features.flatten(0, 1), self.embedding, self.output_bias, targets), state
+        dtype = self.training_dtype
+        features, state = self.read(tokens, state, dtype=dtype)
+        flat, targets = features.flatten(0, 1), targets.t().flatten()
+        return linear_cross_entropy(flat, self.embedding, self.output_bias, targets, dtype=dtype), state
 
-    def read(self, tokens: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def read(
+        self, tokens: Tensor, state: Tensor | None = None, *, dtype: torch.dtype = torch.float32
+    ) -> tuple[Tensor, Tensor]:
         """``forward`` without the last product: what ``logits`` turns into scores, time-major ``(T, B, E)``."""
         state = self.initial_state(len(tokens)) if state is None else state
         starts = tokens == DOCUMENT_END
         keep = (~starts).to(self.embedding.dtype) if bool(starts.any()) else None
         dropout = self.dropout if self.training else 0.0
-        features = drop_features(F.embedding(tokens.t(), self.embedding), dropout)
+        features = drop_features(F.embedding(tokens.t(), self.embedding), dropout, dtype=dtype)
         ends = []
         for layer, (cell, start) in enumerate(zip(self.cells, state.unbind(0), strict=True)):
             assert isinstance(cell, RecurrentCell)
-            hidden, end = run_sequence(cell, features.transpose(0, 1), start, keep)
+            hidden, end = run_sequence(cell, features.transpose(0, 1), start, keep, dtype=dtype)
             ends.append(end)
             features = hidden.transpose(0, 1) if layer == 0 else features + hidden.transpose(0, 1)
-        features = drop_features(features, dropout)
+        features = drop_features(features, dropout, dtype=dtype)
         if self.projection is not None:
-            features = F.linear(features, self.projection)
+            linear = bfloat16.linear if dtype == torch.bfloat16 else F.linear
+            features = linear(features, self.projection)
         return features, torch.stack(ends)
 
     def logits(self, features: Tensor) -> Tensor:
@@ -132,7 +139,7 @@ class LanguageModel(nn.Module):
         return F.linear(features, self.embedding, self.output_bias)
 
 
-def drop_features(features: Tensor, share: float) -> Tensor:
+def drop_features(features: Tensor, share: float, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Dropout (Srivastava et al. 2014): set a random share of the features to zero and scale up the rest.
 
     One random byte decides on each feature, so that the share is rounded to a multiple of 1/256. ``F.dropout`` draws a
@@ -141,10 +148,13 @@ def drop_features(features: Tensor, share: float) -> Tensor:
     Args:
         features: any shape.
         share: at least 0 and below 1.
+        dtype: bfloat16 to round the result to it, where ``bfloat16.is_available``.
     """
     dropped = min(round(share * 256), 255)
     if dropped == 0:
-        return features
+        return features if dtype == torch.float32 else features.to(dtype)
+    if dtype == torch.bfloat16:
+        return bfloat16.drop(features, dropped)
     words = torch.empty(features.numel() // 8 + 1, dtype=torch.int64, device=features.device).random_(-(2**63), None)
     random_bytes = words.view(torch.uint8)[: features.numel()].view(features.shape)
     mask = torch.empty(features.shape, dtype=features.dtype, device=features.device)

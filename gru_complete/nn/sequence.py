@@ -23,11 +23,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gru_complete.nn import kernel
+from gru_complete.nn import bfloat16, kernel
 from gru_complete.nn.cells import GRUCell, GRUResetAfterCell, LSTMCell, RecurrentCell, SimpleRNNCell, SimplifiedGRUCell
 
 
-def run_sequence(cell: RecurrentCell, x: Tensor, state: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def run_sequence(
+    cell: RecurrentCell, x: Tensor, state: Tensor, keep: Tensor | None = None, *, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
     """Let a cell read a sequence.
 
     Args:
@@ -36,16 +38,27 @@ def run_sequence(cell: RecurrentCell, x: Tensor, state: Tensor, keep: Tensor | N
         state: where the previous chunk ended, ``(S, B, H)``.
         keep: 1 or 0 for each position, ``(B, T)``; where it is 0 the row's state is zeroed before that step (a
             document starts there). None: no such position.
+        dtype: bfloat16 to round the operands of products to it where cell and shapes allow it; only asked for where
+            ``bfloat16.is_available``. The inputs may then be in it.
 
     Returns:
         The cell's outputs ``(B, T, H)`` and the state after the last step ``(S, B, H)``.
     """
+    hidden: Tensor
+    keep_by_step = None if keep is None else keep.t().to(state.dtype).contiguous()
+    if dtype == torch.bfloat16 and isinstance(cell, GRUCell) and bfloat16.fits(len(x), cell.hidden_size):
+        time_major, start = x.transpose(0, 1).contiguous(), state[0].contiguous()
+        hidden = _GRUSequenceBFloat16.apply(  # type: ignore[no-untyped-call]
+            time_major, start, keep_by_step, cell.weight_x, cell.weight_h, cell.bias
+        )
+        return hidden.transpose(0, 1), hidden[-1:]
+    x = x.to(state.dtype)
     if loops := _LOOPS.get(type(cell)):
-        hidden: Tensor = _Sequence.apply(  # type: ignore[no-untyped-call]
+        hidden = _Sequence.apply(  # type: ignore[no-untyped-call]
             loops,
             x.transpose(0, 1).contiguous(),
             state[0].contiguous(),
-            None if keep is None else keep.t().to(x.dtype).contiguous(),
+            keep_by_step,
             cell.weight_x,
             cell.weight_h,
             cell.bias,
@@ -126,6 +139,38 @@ class _Sequence(torch.autograd.Function):
             flat.t() @ x.flatten(0, 1) if needs_weight_x else None,
             _recurrent_gradient(flat, keep, states, reset_states) if needs_weight_h else None,
             flat.sum(0) if needs_bias else None,
+        )
+
+
+class _GRUSequenceBFloat16(torch.autograd.Function):
+    """The same with the operands of all products in bfloat16, as x may be; autograd converts the gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, start: Tensor, keep: Tensor | None, weight_x: Tensor, weight_h: Tensor, bias: Tensor
+    ) -> Tensor:
+        flat, weight_x = x.flatten(0, 1).to(torch.bfloat16), weight_x.to(torch.bfloat16)
+        gates = bfloat16.product(flat, weight_x.t()).view(*x.shape[:2], -1)
+        states, seen, reset_states = bfloat16.gru_forward(gates, bias, start, keep, weight_h)
+        ctx.save_for_backward(flat, keep, weight_x, weight_h, gates, seen, reset_states)
+        return states[1:]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_hidden: Tensor) -> tuple[Tensor | None, ...]:
+        flat, keep, weight_x, weight_h, gates, seen, reset_states = ctx.saved_tensors
+        d_products, d_bias, d_start = bfloat16.gru_backward(grad_hidden.contiguous(), gates, keep, weight_h, seen)
+        d_flat, size = d_products.flatten(0, 1), weight_h.shape[1]
+        d_x, d_weight_x = bfloat16.product(d_flat, weight_x), bfloat16.product(d_flat.t(), flat)
+        d_weight_gates = bfloat16.product(d_flat[:, : 2 * size].t(), seen.flatten(0, 1))
+        d_weight_candidate = bfloat16.product(d_flat[:, 2 * size :].t(), reset_states.flatten(0, 1))
+        return (
+            d_x.view(*grad_hidden.shape[:2], -1),
+            d_start,
+            None,
+            d_weight_x,
+            torch.cat([d_weight_gates, d_weight_candidate]),
+            d_bias,
         )
 
 

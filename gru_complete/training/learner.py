@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gru_complete.config import TrainingConfig
 from gru_complete.errors import EnvironmentFailure
+from gru_complete.nn import bfloat16
 from gru_complete.nn.language_model import LanguageModel
 
 Tokens = npt.NDArray[np.int64]
@@ -38,6 +39,8 @@ class Learner:
 
     def __init__(self, model: LanguageModel, training: TrainingConfig, device: torch.device) -> None:
         self.model = model
+        if training.precision == "bfloat16" and bfloat16.is_available(device):
+            model.training_dtype = torch.bfloat16
         self.device = device
         self.max_grad_norm = training.max_grad_norm
         matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]

@@ -22,7 +22,7 @@ from gru_complete import files
 from gru_complete.config import Config, ModelConfig, TrainingConfig
 from gru_complete.errors import ConfigError, ModelError
 from gru_complete.model_dir import Architecture
-from gru_complete.nn import kernel
+from gru_complete.nn import bfloat16, kernel
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.training.batches import Batches, TokenArray, derived_seed
 from gru_complete.training.learner import Learner
@@ -107,6 +107,11 @@ def automatic_batch_size(num_tokens: int, hidden_size: int, device: torch.device
     return max(1, min(wished, num_tokens // 256))
 
 
+def automatic_precision(device: torch.device) -> str:
+    """Bfloat16 where it is quicker: it learns the same within the spread of the seeds."""
+    return "bfloat16" if bfloat16.is_available(device) else "float32"
+
+
 def make_plan(
     config: Config,
     *,
@@ -135,6 +140,8 @@ def make_plan(
         CorpusError: the text is too short for the batch.
     """
     training = config.training
+    if training.precision == "auto":
+        training = training.model_copy(update={"precision": automatic_precision(device)})
     seconds = max(1.0, deadline - time.monotonic())
     hidden_size = WIDTH_WITHOUT_MINUTES if training.steps is not None else automatic_hidden_size(num_bytes, seconds)
     most_threads = torch.get_num_threads()

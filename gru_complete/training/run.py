@@ -22,7 +22,7 @@ from gru_complete.config import Config
 from gru_complete.errors import EnvironmentFailure, InterruptedRun, ModelError, UsageError
 from gru_complete.mixture import Memory
 from gru_complete.ngrams import NGrams
-from gru_complete.nn import kernel
+from gru_complete.nn import bfloat16, kernel
 from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
 from gru_complete.nn.scoring import score_tokens
 from gru_complete.text.baseline import CONTEXT_BYTES, xz_bits_per_byte
@@ -290,6 +290,8 @@ def _train(
     with out_of_memory_hint():
         model = LanguageModel(tokenizer.vocab_size, **plan.config.model.model_dump()).to(device)
     learner = Learner(model, training, device)
+    if training.precision == "bfloat16" and not bfloat16.is_available(device):
+        yield events.Note("this machine has nothing to compute in bfloat16 with: training is in float32")
     batches = Batches(stream, paragraph_ends(tokenizer, stream), training.batch_size, training.seq_len, training.seed)
     tuning = loop.TuningPart.fold(prepared.streams["tuning"], num_bytes=prepared.headers["tuning"].num_bytes)
     files.make_directory(run_dir / "checkpoints")

@@ -1,0 +1,236 @@
+"""Training in bfloat16 on processors with matrix units: the C library ``bfloat16.c`` and what is asked of it.
+
+Weights, states, sums and everything between products stay float32; a product's operands are rounded once. The library
+is compiled as ``kernel``'s is, and only used if it then computes what the cell's equations say.
+
+Shapes: T time steps, B rows, I input_size, H hidden_size, V vocab_size.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from gru_complete.nn import kernel
+from gru_complete.nn.cells import GRUCell
+
+BFLOAT16 = torch.bfloat16
+SOURCE = Path(__file__).with_suffix(".c")
+FLAGS = ["-O3", "-march=sapphirerapids", "-mprefer-vector-width=512", "-fPIC", "-shared"]
+"""The oldest processors with AMX; floating-point arithmetic is left exact, so that NaN and infinities pass through."""
+
+
+def is_available(device: torch.device) -> bool:
+    """Whether training there may ask for bfloat16; not on a GPU, where the time loop waits for launches anyway."""
+    return device.type == "cpu" and library() is not None
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled library; None where the processor has no matrix units, or no compiler, or the results are wrong."""
+    if kernel.is_switched_off() or platform.machine() != "x86_64" or not _has_tiles():
+        return None
+    try:
+        with tempfile.TemporaryDirectory(prefix="gru-complete-") as directory:
+            path = Path(directory, "bfloat16.so")
+            kernel.compile_library(kernel.users_compiler(), SOURCE, FLAGS, path, threads=True)
+            loaded = ctypes.CDLL(str(path))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return loaded if loaded.permit_tiles() == 0 and _computes_the_cell(loaded) else None
+
+
+def _has_tiles() -> bool:
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())  # not in every torch
+
+
+def _computes_the_cell(loaded: ctypes.CDLL) -> bool:
+    """Whether a short sequence has the values and gradients of the cell's equations, as far as rounding allows."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):  # a cell draws weights, and training's generator must not notice
+        cell = GRUCell(32, 64)
+    cell.reset_parameters(generator=generator)
+    x, grad = torch.randn(3, 16, 32, generator=generator), torch.randn(3, 16, 64, generator=generator)
+    start = torch.randn(16, 64, generator=generator, requires_grad=True)
+    with torch.enable_grad():
+        states = [start.unsqueeze(0)]
+        for x_t in x:
+            states.append(cell(x_t, states[-1]))
+        hidden = torch.cat(states[1:])
+        d_weight_x, d_bias, d_start = torch.autograd.grad(hidden, [cell.weight_x, cell.bias, start], grad)
+    with torch.no_grad():
+        gates = product(x.flatten(0, 1), cell.weight_x.t()).view(3, 16, -1)
+        ours, seen, _ = gru_forward(gates, cell.bias, start, None, cell.weight_h, loaded)
+        d_products, our_bias, our_start = gru_backward(grad, gates, None, cell.weight_h, seen, loaded)
+        our_weight_x = product(d_products.flatten(0, 1).t(), x.flatten(0, 1))
+        pairs = [(ours[1:], hidden), (our_weight_x, d_weight_x), (our_bias, d_bias), (our_start, d_start)]
+        return all(bool((our - its).norm() < 0.02 * its.norm()) for our, its in pairs)
+
+
+def _call(loaded: ctypes.CDLL | None, name: str, *arguments: Tensor | int | float | None) -> None:
+    """Call a function of the library; tensors are handed over as their addresses and must be contiguous."""
+    loaded = loaded or library()
+    assert loaded is not None
+    converted: list[Any] = []
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            assert argument.is_contiguous()
+            converted.append(ctypes.c_void_p(argument.data_ptr()))
+        elif isinstance(argument, float):
+            converted.append(ctypes.c_float(argument))
+        else:
+            converted.append(None if argument is None else ctypes.c_long(argument))
+    getattr(loaded, name)(*converted)
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """``left @ right`` of matrices in bfloat16, summed in float32, the result rounded to bfloat16."""
+    return torch.mm(left.to(BFLOAT16), right.to(BFLOAT16))
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """``x @ weight.T`` in bfloat16, ``(..., K)`` and ``(M, K)`` to ``(..., M)``, as are the gradients."""
+    result: Tensor = _Linear.apply(x.flatten(0, -2), weight)  # type: ignore[no-untyped-call]
+    return result.view(*x.shape[:-1], -1)
+
+
+class _Linear(torch.autograd.Function):
+    """Autograd's own would convert the operands a second time; it does convert a gradient to the dtype it needs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        x, weight = x.to(BFLOAT16), weight.to(BFLOAT16)
+        ctx.save_for_backward(x, weight)
+        return product(x, weight.t())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        return product(grad, weight), product(grad.t(), x)
+
+
+def drop(x: Tensor, dropped: int) -> Tensor:
+    """Dropout of ``dropped`` of 256 features, scaling up the others, float32 to bfloat16, by torch's generator."""
+    seed = int(torch.empty((), dtype=torch.int64).random_(-(2**63), None))
+    result: Tensor = _Drop.apply(x.contiguous(), seed, dropped)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Drop(torch.autograd.Function):
+    """One pass over the memory where autograd would take four."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, seed: int, dropped: int) -> Tensor:
+        ctx.choice = seed, dropped, 256 / (256 - dropped)
+        result = torch.empty_like(x, dtype=BFLOAT16)
+        _call(None, "drop", x.numel(), torch.get_num_threads(), *ctx.choice, x, result)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grad = grad.contiguous()
+        result = torch.empty_like(grad, dtype=torch.float32)
+        _call(None, "drop_backward", grad.numel(), torch.get_num_threads(), *ctx.choice, grad, result)
+        return result, None, None
+
+
+def fits(num_rows: int, hidden_size: int) -> bool:
+    """Whether the cell's kernel takes such shapes: whole tiles only."""
+    return num_rows % 16 == 0 and hidden_size % 32 == 0
+
+
+def gru_forward(
+    gates: Tensor,
+    bias: Tensor,
+    start: Tensor,
+    keep: Tensor | None,
+    weight_h: Tensor,
+    loaded: ctypes.CDLL | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the default cell forward.
+
+    Args:
+        gates: products of the inputs, without bias, bfloat16 ``(T, B, 3H)``; overwritten with the gates u, r, c.
+        bias: ``(3H,)``.
+        start: state before the first step, ``(B, H)``.
+        keep: ``(T, B, 1)`` or None.
+        weight_h: ``(3H, H)``.
+        loaded: the library, where it is not ``library()`` yet.
+
+    Returns:
+        States h ``(T + 1, B, H)`` with the start first, and in bfloat16 what the products have seen: the kept states
+        and r*h, ``(T, B, H)`` each.
+    """
+    num_steps, num_rows, _ = gates.shape
+    size = weight_h.shape[1]
+    states = start.new_empty(num_steps + 1, num_rows, size)
+    states[0] = start
+    seen, reset_states = (torch.empty_like(states[1:], dtype=BFLOAT16) for _ in range(2))
+    scratch = torch.empty_like(weight_h, dtype=BFLOAT16), torch.empty_like(start)
+    sizes = (num_steps, num_rows, size, torch.get_num_threads())
+    _call(loaded, "gru_forward", *sizes, gates, bias, keep, weight_h, states, seen, reset_states, *scratch)
+    return states, seen, reset_states
+
+
+def gru_backward(
+    grad_hidden: Tensor,
+    gates: Tensor,
+    keep: Tensor | None,
+    weight_h: Tensor,
+    seen: Tensor,
+    loaded: ctypes.CDLL | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run back through time.
+
+    Args:
+        grad_hidden: gradient of every step's output, ``(T, B, H)``.
+        gates: as ``gru_forward`` left them.
+        keep: ``(T, B, 1)`` or None.
+        weight_h: ``(3H, H)``.
+        seen: the kept states, as ``gru_forward`` returned them.
+        loaded: as in ``gru_forward``.
+
+    Returns:
+        Gradients before the nonlinearities, bfloat16 ``(T, B, 3H)``, their float32 sums ``(3H,)``, and the gradient of
+        the start state ``(B, H)``.
+    """
+    num_steps, num_rows, size = seen.shape
+    d_products = torch.empty_like(gates)
+    d_bias, d_state = weight_h.new_zeros(3 * size), weight_h.new_zeros(num_rows, size)
+    packed = torch.empty_like(weight_h, dtype=BFLOAT16)
+    sizes = (num_steps, num_rows, size, torch.get_num_threads())
+    arguments = (grad_hidden, gates, keep, weight_h, seen, d_products, d_bias, d_state, packed)
+    _call(loaded, "gru_backward", *sizes, *arguments)
+    return d_products, d_bias, d_state
+
+
+def softmax_gradient(scores: Tensor, bias: Tensor, targets: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Losses, and in place of the scores the gradient of their sum divided by ``count``.
+
+    Args:
+        scores: without bias, bfloat16 ``(N, V)``; overwritten.
+        bias: ``(V,)``.
+        targets: int64 ``(N,)``.
+        count: over how many tokens the mean is.
+
+    Returns:
+        ``-log softmax(scores + bias)`` at the targets ``(N,)``, and the bias's gradient ``(V,)``.
+    """
+    threads = torch.get_num_threads()
+    num_tokens, vocab_size = scores.shape
+    losses = bias.new_empty(num_tokens)
+    d_bias, scratch = bias.new_zeros(threads, vocab_size), bias.new_empty(threads, vocab_size)
+    sizes = (num_tokens, vocab_size, threads)
+    _call(None, "softmax_gradient", *sizes, scores, bias, targets, float(count), losses, d_bias, scratch)
+    return losses, d_bias.sum(0)
