@@ -27,6 +27,7 @@ MOST_SCORES = 1 << 23  # N * V: what the fit holds twice in float16, 32 MB
 ITERATIONS = 20
 PRIOR = 1e-4  # pull towards the start, for gates that the tuning part says little of
 BLOCK = 512
+LEAST_TOKENS = 256  # of a document, unless it is shorter: the first tokens say little of those that follow
 START = (0.7, 0.3, 0.0, 0.0, 0.0)  # where the powers and the shares end for most texts, give or take 0.3
 ADAPTING_TOKENS = 20_000  # of the tuning part, on which learning from the text at hand is tried
 
@@ -100,16 +101,14 @@ def fit_mixture(
     Args:
         model: the GRU as trained.
         ngrams: the counts of the training part alone.
-        documents: token streams of the tuning part; where they are long, as much of each as fits is used.
+        documents: token streams of the tuning part; if they are too much, of some of them the beginning is used.
         device: where the model is.
         most_scores: tokens times vocabulary that are looked at.
 
     Returns:
         The mixture; a minimum of the mean nats per token by L-BFGS (Liu and Nocedal 1989).
     """
-    most_tokens = max(1, most_scores // ngrams.vocab_size)
-    share = min(1.0, most_tokens / max(1, sum(len(document) - 1 for document in documents)))
-    used = [document[: max(2, int(share * len(document)))] for document in documents]
+    used = _beginnings(documents, max(1, most_scores // ngrams.vocab_size))
     blocks = list(_blocks(model, ngrams, used, device))
     num_tokens = sum(len(block.targets) for block in blocks)
     start = torch.zeros(ngrams.order + NUM_SLOPES, NUM_OUTPUTS)
@@ -129,6 +128,17 @@ def fit_mixture(
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
     return Mixture(weights.detach().numpy())
+
+
+def _beginnings(documents: Sequence[npt.NDArray[np.integer]], most_tokens: int) -> list[npt.NDArray[np.integer]]:
+    """About so many targets of evenly spaced documents: the same share of each, but of short documents all."""
+    num_targets = sum(len(document) - 1 for document in documents)
+    if num_targets <= most_tokens:
+        return list(documents)
+    from_each = min(LEAST_TOKENS, -(-num_targets // len(documents)))
+    spaced = documents[:: -(-len(documents) * from_each // most_tokens)]
+    share = most_tokens / sum(len(document) - 1 for document in spaced)
+    return [document[: 1 + max(1, int(share * (len(document) - 1)))] for document in spaced]
 
 
 def _blocks(

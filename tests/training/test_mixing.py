@@ -1,0 +1,161 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from gru_complete.config import NGramsConfig
+from gru_complete.mixture import Memory, Mixture
+from gru_complete.ngrams import build
+from gru_complete.nn.language_model import LanguageModel
+from gru_complete.nn.scoring import score_tokens
+from gru_complete.text.shards import documents
+from gru_complete.training import mixing
+from gru_complete.training.mixing import fit_mixture, make_memory
+
+VOCAB_SIZE = 12
+CPU = torch.device("cpu")
+
+
+def text(num_documents, seed, length=60):
+    """Documents in which the next token is nearly always the one that stands three further on in a circle."""
+    rng = np.random.default_rng(seed)
+    stream = [0]
+    for _ in range(num_documents):
+        token = rng.integers(1, VOCAB_SIZE)
+        for _ in range(length):
+            stream.append(token)
+            token = (token + 2) % (VOCAB_SIZE - 1) + 1 if rng.random() < 0.95 else rng.integers(1, VOCAB_SIZE)
+        stream.append(0)
+    return np.array(stream, np.uint16)
+
+
+def noise(num_tokens, seed=0):
+    return np.concatenate(([0], np.random.default_rng(seed).integers(1, VOCAB_SIZE, num_tokens), [0])).astype(np.uint16)
+
+
+TRAINING, TUNING = text(20, seed=0), text(20, seed=1)
+
+
+def network():
+    torch.manual_seed(0)
+    return LanguageModel(VOCAB_SIZE, embedding_size=8, hidden_size=16)
+
+
+@pytest.fixture(scope="module")
+def wise_network():
+    """A network that has learnt the text."""
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    ids = torch.from_numpy(np.stack([document[:-1] for document in documents(TRAINING)]).astype(np.int64))
+    for _ in range(60):
+        optimizer.zero_grad()
+        logits, _ = model(ids[:, :-1])
+        F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
+        optimizer.step()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def wise_counts():
+    return build(TRAINING, vocab_size=VOCAB_SIZE, order=3)
+
+
+@pytest.fixture(scope="module")
+def foolish_counts():
+    return build(noise(1200), vocab_size=VOCAB_SIZE, order=3)
+
+
+def nats_per_token(model, counts=None, mixture=None):
+    memory = None if counts is None else Memory(counts, mixture, adapts=False)
+    scores = score_tokens(model, documents(TUNING), memory=memory)
+    return scores.total_nats / scores.num_tokens
+
+
+def nats_of_counts(counts):
+    return -float(np.log(counts.read(TUNING).probabilities).mean())
+
+
+def test_where_the_counts_know_everything_they_are_believed(wise_counts):
+    model = network().eval()
+    mixture = fit_mixture(model, wise_counts, documents(TUNING), device=CPU)
+    mixed, of_counts = nats_per_token(model, wise_counts, mixture), nats_of_counts(wise_counts)
+    assert mixed <= of_counts
+    assert of_counts < 0.3 * nats_per_token(model)
+    *_, of_network = mixture.gates_of_one(*wise_counts.context(wise_counts.advance(wise_counts.start(), 5)))
+    assert of_network < 0.1  # the share of the network alone; the product may believe it as little as it likes
+
+
+def test_where_the_network_knows_everything_it_is_believed(wise_network, foolish_counts):
+    mixture = fit_mixture(wise_network, foolish_counts, documents(TUNING), device=CPU)
+    mixed, of_network = nats_per_token(wise_network, foolish_counts, mixture), nats_per_token(wise_network)
+    assert mixed <= 1.001 * of_network
+    assert of_network < 0.3 * nats_of_counts(foolish_counts)
+    *_, of_counts, _ = mixture.gates_of_one(*foolish_counts.context(foolish_counts.advance(foolish_counts.start(), 5)))
+    assert of_counts < 0.1
+
+
+def test_where_both_know_something_the_mixture_knows_more(wise_network, wise_counts):
+    """Each is made half blind: the counts have seen little, the network is read at a third of its scores."""
+    few = build(TRAINING[:60], vocab_size=VOCAB_SIZE, order=3)
+    model = network()
+    model.load_state_dict(wise_network.state_dict())
+    with torch.no_grad():
+        model.embedding.mul_(0.5)
+    mixture = fit_mixture(model.eval(), few, documents(TUNING), device=CPU)
+    assert nats_per_token(model, few, mixture) < min(nats_per_token(model), nats_of_counts(few))
+
+
+def test_fitting_beats_the_start(wise_network, wise_counts):
+    start = np.zeros((3 + mixing.NUM_SLOPES, mixing.NUM_OUTPUTS), np.float32)
+    start[:3] = mixing.START
+    fitted = fit_mixture(wise_network, wise_counts, documents(TUNING), device=CPU)
+    assert nats_per_token(wise_network, wise_counts, fitted) < nats_per_token(wise_network, wise_counts, Mixture(start))
+
+
+def test_the_same_text_gives_the_same_gate(wise_network, wise_counts):
+    first, second = (fit_mixture(wise_network, wise_counts, documents(TUNING), device=CPU) for _ in range(2))
+    np.testing.assert_array_equal(first.weights, second.weights)
+
+
+@pytest.mark.parametrize("most_scores", [1, 100 * VOCAB_SIZE])
+def test_a_few_tokens_give_a_gate_too(wise_network, wise_counts, most_scores):
+    mixture = fit_mixture(wise_network, wise_counts, documents(TUNING), device=CPU, most_scores=most_scores)
+    assert np.isfinite(mixture.weights).all()
+    memory = Memory(wise_counts, mixture, adapts=False)
+    Memory.from_bytes(memory.to_bytes(), vocab_size=VOCAB_SIZE, name="ngrams")  # which refuses a gate beyond its bounds
+
+
+def test_no_text_leaves_the_gate_at_its_start(wise_network, wise_counts):
+    mixture = fit_mixture(wise_network, wise_counts, [], device=CPU)
+    np.testing.assert_array_equal(mixture.weights[:3], np.tile(np.float32(mixing.START), (3, 1)))
+    np.testing.assert_array_equal(mixture.weights[3:], 0)
+
+
+@pytest.mark.parametrize("lengths", [[5000], [10] * 1000, [300] * 100, [5, 2000, 7, 900], [2] * 5000])
+@pytest.mark.parametrize("most_tokens", [1, 400, 2000, 100_000])
+def test_as_much_is_looked_at_as_may_be(lengths, most_tokens):
+    texts = [np.arange(length) + 100_000 * number for number, length in enumerate(lengths)]
+    beginnings = mixing._beginnings(texts, most_tokens)
+    for beginning in beginnings:
+        whole = texts[beginning[0] // 100_000]
+        assert len(beginning) >= 2
+        np.testing.assert_array_equal(beginning, whole[: len(beginning)])
+    num_targets = sum(len(beginning) - 1 for beginning in beginnings)
+    available = sum(lengths) - len(lengths)
+    assert num_targets <= max(most_tokens, len(beginnings))
+    assert num_targets >= 0.4 * min(most_tokens, available)
+
+
+def test_short_documents_are_read_to_their_end():
+    """Of a thousand documents of ten tokens, a tenth: not one token of each."""
+    texts = [np.arange(11)] * 1000
+    assert {len(beginning) for beginning in mixing._beginnings(texts, 1000)} == {11}
+
+
+@pytest.mark.parametrize("adapt", [None, False, True])
+def test_learning_on_the_way_is_on_where_it_gains(wise_network, wise_counts, adapt):
+    repeating = np.concatenate(([0], np.tile(noise(15, seed=3)[1:-1], 30), [0])).astype(np.uint16)
+    gains = {}
+    for name, tuning in (("repeating", repeating), ("noise", noise(400, seed=4))):
+        gains[name] = make_memory(wise_network, wise_counts, tuning, NGramsConfig(adapt=adapt), device=CPU).adapts
+    assert gains == {"repeating": adapt is not False, "noise": adapt is True}
