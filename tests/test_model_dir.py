@@ -19,7 +19,9 @@ from safetensors.numpy import save
 from gru_complete import files, model_dir
 from gru_complete.errors import BusyError, ModelError, UsageError
 from gru_complete.files import sha256_hex
+from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
 from gru_complete.model_dir import Architecture, load_model
+from gru_complete.ngrams import build
 from gru_complete.text.tokenizer import Tokenizer
 from gru_complete.text.tokenizer_training import train_tokenizer
 
@@ -175,6 +177,80 @@ def test_a_checkpoint_keeps_more_files_under_the_same_checks(tmp_path, tokenizer
     (path / "optimizer.safetensors").write_bytes(b"momentS")
     with pytest.raises(ModelError, match=r"optimizer.safetensors is damaged \(sha256 mismatch\)"):
         model_dir.read_extra_file(path, "optimizer.safetensors")
+
+
+# Models with counts
+
+
+def random_memory(vocab_size: int, *, seed: int = 0, adapts: bool = True) -> Memory:
+    rng = np.random.default_rng(seed)
+    ngrams = build(np.concatenate(([0], rng.integers(0, vocab_size, 500), [0])), vocab_size=vocab_size, order=3)
+    weights = rng.standard_normal((ngrams.order + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32)
+    return Memory(ngrams, Mixture(weights), adapts)
+
+
+@pytest.fixture
+def with_counts(tmp_path, tokenizer) -> Path:
+    """A tiny model with counts on disk."""
+    memory = random_memory(tokenizer.vocab_size)
+    save_model(tmp_path / "model", tokenizer, extra_files={"ngrams.safetensors": memory.to_bytes()})
+    return tmp_path / "model"
+
+
+def test_a_model_comes_back_with_its_counts(with_counts, tokenizer):
+    expected, memory = random_memory(tokenizer.vocab_size), load_model(with_counts).memory
+    assert memory is not None
+    assert memory.adapts
+    assert memory.to_bytes() == expected.to_bytes()
+    logits = np.random.default_rng(1).standard_normal(tokenizer.vocab_size).astype(np.float32)
+    nodes = memory.ngrams.advance(memory.ngrams.start(), 5)
+    np.testing.assert_array_equal(memory.predict(logits, nodes), expected.predict(logits, nodes))
+
+
+def test_a_model_without_counts_has_no_memory(saved):
+    assert load_model(saved).memory is None
+
+
+def test_damaged_counts_are_found(with_counts):
+    path = with_counts / "ngrams.safetensors"
+    data = path.read_bytes()
+    for damaged, problem in (
+        (data[:-1], "is cut off"),
+        (data[:50] + bytes([data[50] ^ 1]) + data[51:], "is damaged"),
+        (b"", "is cut off"),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(ModelError, match=f"ngrams.safetensors {problem}"):
+            load_model(with_counts)
+    path.unlink()
+    with pytest.raises(ModelError, match=r"ngrams\.safetensors"):
+        load_model(with_counts)
+
+
+@pytest.mark.parametrize("change", ["nothing", "cut", "vocabulary", "no gate", "weights"])
+def test_a_strangers_counts_that_do_not_fit_are_refused(with_counts, tokenizer, change):
+    """The manifest agrees with them."""
+    data = (with_counts / "ngrams.safetensors").read_bytes()
+    strange = {
+        "nothing": b"",
+        "cut": data[:-1],
+        "vocabulary": random_memory(tokenizer.vocab_size + 1).to_bytes(),
+        "no gate": save(random_memory(tokenizer.vocab_size).ngrams.to_arrays()),
+        "weights": (with_counts / "weights.safetensors").read_bytes(),
+    }
+    swap_in(with_counts, "ngrams.safetensors", strange[change])
+    with pytest.raises(ModelError, match=r"ngrams\.safetensors"):
+        load_model(with_counts)
+
+
+def test_an_adapted_model_has_the_counts_of_its_base_unless_it_has_its_own(with_counts, tokenizer):
+    base = load_model(with_counts)
+    own = random_memory(tokenizer.vocab_size, seed=1, adapts=False)
+    for extra_files, expected in (({}, base.memory), ({"ngrams.safetensors": own.to_bytes()}, own)):
+        with files.replace_directory(with_counts.with_name("adapted")) as directory:
+            delta = random_delta(base.manifest.arch)
+            model_dir.save_delta(directory, base=base, delta=delta, metrics={}, training={}, extra_files=extra_files)
+        assert load_model(with_counts.with_name("adapted")).memory.to_bytes() == expected.to_bytes()
 
 
 # Adapted models
