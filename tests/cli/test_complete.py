@@ -220,3 +220,24 @@ def test_control_characters_are_shown_on_a_terminal(trained_model):
     assert process.wait() == 0
     assert shown.startswith(b"a\\x1b[31mb")
     assert b"\x1b" not in shown
+
+
+NOTES = "Zorbaxel Quintonim keeps a fenlark. The fenlark of Zorbaxel Quintonim sings. Ask Zorbaxel Quintonim about it.\n"
+
+
+def files_of(model):
+    return {path.name: path.read_bytes() for path in model.iterdir()}
+
+
+def test_names_in_a_file_come_back_and_nothing_of_them_stays(run, trained_model, tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text(NOTES)
+    before = files_of(trained_model)
+    options = ("-m", trained_model, "--temperature", "0", "--max-tokens", "20", "--until", "line")
+    _, adapted, _ = run("complete", "The dog saw Zorb", "-f", notes, "--adapt", *options)
+    assert adapted.startswith(b"axel Quintonim")
+    _, static, _ = run("complete", "The dog saw Zorb", "-f", notes, "--no-adapt", *options)
+    assert not static.startswith(b"axel")
+    _, afterwards, _ = run("complete", "The dog saw Zorb", "--adapt", *options)
+    assert not afterwards.startswith(b"axel")
+    assert files_of(trained_model) == before
