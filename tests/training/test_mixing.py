@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from gru_complete.nn.scoring import score_tokens
 from gru_complete.text.shards import documents
 from gru_complete.training import mixing
 from gru_complete.training.mixing import fit_mixture, make_memory
+from gru_complete.training.run import TrainingRequest, run_training
 
 VOCAB_SIZE = 12
 CPU = torch.device("cpu")
@@ -159,3 +162,16 @@ def test_learning_on_the_way_is_on_where_it_gains(wise_network, wise_counts, ada
     for name, tuning in (("repeating", repeating), ("noise", noise(400, seed=4))):
         gains[name] = make_memory(wise_network, wise_counts, tuning, NGramsConfig(adapt=adapt), device=CPU).adapts
     assert gains == {"repeating": adapt is not False, "noise": adapt is True}
+
+
+def test_the_counts_and_the_gate_never_see_the_held_out_text(tmp_path, corpus_path, tiny_config):
+    """Two texts of which only the held-out part differs give the same counts and the same gate."""
+    text = corpus_path.read_bytes()
+    held_out = len(text) // 50  # less than is held out
+    memories = []
+    for name, last in (("as it was", text[-held_out:]), ("changed", text[-held_out:].swapcase())):
+        corpus_path.write_bytes(text[:-held_out] + last)
+        request = TrainingRequest([str(corpus_path)], tmp_path / name, tiny_config, False, time.monotonic())
+        list(run_training(request, stop_signal=lambda: None))
+        memories.append((tmp_path / name / "ngrams.safetensors").read_bytes())
+    assert memories[0] == memories[1]
