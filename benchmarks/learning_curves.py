@@ -45,12 +45,15 @@ NAMES = {"network": "network alone", "mixture": "mixture, static", "adapted": "m
 def train(options: argparse.Namespace, work: Path, started: float) -> None:
     """Train in ``work`` and keep the model of every look; ``LOOKS_FILE``, written last, says when each was there."""
     from gru_complete.config import load_config
+    from gru_complete.model_dir import run_dir_of
     from gru_complete.training import events
     from gru_complete.training.run import TrainingRequest, run_training
 
     settings = [f"training.minutes={options.minutes:g}", f"training.seed={options.seed}", "data.held_out=0"]
     config = load_config(None, [*settings, *options.settings])
     request = TrainingRequest([str(options.train)], work / "model", config, replace=True, started=started)
+    for left_over in (work / "looks", run_dir_of(request.model_path)):  # of a training that was broken off
+        shutil.rmtree(left_over, ignore_errors=True)
     looks: list[dict[str, Any]] = []
     counted_seconds, stage = None, ""
     for event in run_training(request, stop_signal=lambda: None):
@@ -148,12 +151,13 @@ def as_markdown(report: dict[str, Any]) -> str:
         f"{report['train']['bytes']:,} bytes, scored on {report['scored_bytes']:,}; "
         "bits per byte (nats per character)",
         "",
-        "| seconds | step | " + " | ".join(NAMES[curve] for curve in curves) + " |",
-        "|---|---|" + "---|" * len(curves),
+        "| seconds | with the gate | step | " + " | ".join(NAMES[curve] for curve in curves) + " |",
+        "|---|---|---|" + "---|" * len(curves),
     ]
     for point in points:
         costs = (f"{point[curve]['bits_per_byte']:.4f} ({point[curve]['nats_per_char']:.4f})" for curve in curves)
-        lines.append(f"| {point['seconds']:.1f} | {point['step']:,} | " + " | ".join(costs) + " |")
+        start = f"| {point['seconds']:.1f} | {point['mixed_seconds']:.1f} | {point['step']:,} | "
+        lines.append(start + " | ".join(costs) + " |")
     if counts is not None:
         lines += ["", f"The counts alone: {counts['bits_per_byte']:.4f} ({counts['nats_per_char']:.4f}), "]
         lines[-1] += f"counted after {counts['seconds']:.1f} s."
@@ -172,7 +176,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+    from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
     points, counts = report["points"], report["counts"]
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
@@ -182,24 +186,23 @@ def plot(report: dict[str, Any], path: Path) -> None:
             costs = [point[curve]["bits_per_byte"] for point in points]
             axes.plot(times, costs, color="black", linewidth=1.2, markersize=4, label=NAMES[curve], **style)
     last = points[-1]["seconds"]
+    heights = [1.4 * min(point[curve]["bits_per_byte"] for point in points for curve in NAMES if curve in point)]
     if counts is not None:
         ends = [counts["seconds"], last]
         axes.plot(ends, [counts["bits_per_byte"]] * 2, color="black", linestyle=":", label="counts alone, static")
+        heights.append(1.05 * counts["bits_per_byte"])
     bits_per_nat = points[0]["network"]["bits_per_byte"] / points[0]["network"]["nats_per_char"]
     for target in report["targets"]:
-        axes.axhline(float(target) * bits_per_nat, color="0.6", linewidth=0.8, zorder=0)
-        axes.annotate(
-            f"{target} nats/char",
-            (last, float(target) * bits_per_nat),
-            color="0.35",
-            fontsize=7,
-            ha="right",
-            va="bottom",
-        )
+        height = float(target) * bits_per_nat
+        heights.append(1.05 * height)
+        axes.axhline(height, color="0.6", linewidth=0.8, zorder=0)
+        place = axes.get_yaxis_transform()
+        axes.text(0.01, height, f"{target} nats/char", transform=place, color="0.35", fontsize=7, va="top")
+    axes.set_ylim(top=min(axes.get_ylim()[1], max(heights)))  # a network's first looks would flatten all the rest
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("seconds since the command began")
     axes.set_ylabel("bits per byte")
     axes.set_title(f"{report['name']}: train --minutes {report['minutes']:g}")
