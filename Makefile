@@ -53,9 +53,12 @@ types: $(STAMP)  ## mypy, strict
 
 check: lint types test  ## all that CI runs
 
-bench: demo  ## measure speeds on this machine, and kill trainings
+bench: demo  ## measure speeds and quality on this machine, and kill trainings
 	$(BIN)/python benchmarks/training_speed.py
-	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/sequence_speed.py
+	$(BIN)/python benchmarks/mixture_speed.py $(DEMO)/watson
+	$(BIN)/python benchmarks/cold_start.py $(DEMO)/watson
+	$(BIN)/python benchmarks/quality.py data/watson.txt $(DEMO)/fresh.txt --minutes 1 --json benchmarks/out/watson.json
 	$(BIN)/python benchmarks/kills.py
 
 clean:  ## remove what the targets above have made
