@@ -56,7 +56,7 @@ check: lint types test  ## all that CI runs
 bench: demo  ## measure speeds and quality on this machine, and kill trainings
 	$(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/sequence_speed.py
-	$(BIN)/python benchmarks/mixture_speed.py $(DEMO)/watson
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mixture_speed.py $(DEMO)/watson
 	$(BIN)/python benchmarks/cold_start.py $(DEMO)/watson
 	$(BIN)/python benchmarks/quality.py data/watson.txt $(DEMO)/fresh.txt --minutes 1 --json benchmarks/out/watson.json
 	$(BIN)/python benchmarks/kills.py
