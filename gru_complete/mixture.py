@@ -139,9 +139,12 @@ class Memory:
     mixture: Mixture
     adapts: bool
 
-    def predict(self, logits: Floats, nodes: Nodes) -> Floats:
-        """The distribution after one context: from the GRU's scores ``(V,)`` and the counts' context."""
-        gates = self.mixture.gates_of_one(*self.ngrams.context(nodes))
+    def predict(self, logits: Floats, nodes: Nodes, context: tuple[int, float, int] | None = None) -> Floats:
+        """The distribution after one context: from the GRU's scores ``(V,)`` and the counts' context.
+
+        Whoever has asked ``ngrams.context`` already gives what it said.
+        """
+        gates = self.mixture.gates_of_one(*(context or self.ngrams.context(nodes)))
         return self.mixture.mix(logits, self.ngrams.distribution(nodes), gates)
 
     def to_bytes(self) -> bytes:

@@ -38,7 +38,6 @@ Indices = NDArray[np.signedinteger[Any]]
 _FAR_APART_TOKENS = 10_000
 _PIECE_TOKENS = 1 << 17
 _MAX_TOKENS = 1 << 24
-_CACHED_ROW_BYTES = 8 << 20
 _MAX_ENTRIES = 1 << 28
 _LEAST, _LEAST_WEIGHT = np.float32(1e-30), 1e-18  # far below what counts: no probability becomes 0 by underflow
 _LEAST_DISCOUNT = 0.01
@@ -109,7 +108,6 @@ class NGrams:
         self._first = [level.first for level in levels[:-1]]
         taken = np.minimum(discounts[:, np.clip(_CODES, 1, 3) - 1], _VALUES)
         self._shares = _VALUES - taken  # (order, 256): by code, a count less its discount
-        self._rows: dict[int, Floats] = {}
         # Python reads single numbers from these several times faster than from arrays.
         self._quick_first = [first.data for first in self._first]
         self._quick_tokens = [level.tokens.data for level in levels]
@@ -159,7 +157,7 @@ class NGrams:
         """Probability of each token in a context, ``(V,)``: all above 0, their sum 1; the caller's to change."""
         weight = 1.0
         parts = []
-        for depth in range(self.order - 2, 0, -1):
+        for depth in range(self.order - 2, -1, -1):
             node = nodes[depth]
             if node < 0:
                 continue
@@ -168,7 +166,7 @@ class NGrams:
                 total, kept = self._sums(depth, node, start, stop)
                 parts.append((depth + 1, start, stop, weight / total))
                 weight = max(weight * (1 - kept / total), _LEAST_WEIGHT)
-        row: Floats = self._row(nodes[0] if self.order > 1 else -1) * np.float32(weight)
+        row: Floats = self._unigrams * np.float32(weight)
         for depth, start, stop, scale in parts:
             if stop - start <= _FEW:
                 tokens, counts, shares = self._quick_tokens[depth], self._quick_counts[depth], self._quick_shares[depth]
@@ -195,24 +193,9 @@ class NGrams:
             kept += shares[code]
         return total, kept
 
-    def _row(self, token: int) -> Floats:
-        """The distribution after this token and nothing before it; -1 for no token at all."""
-        row = self._rows.get(token)
-        if row is None:
-            if len(self._rows) * self.vocab_size * 4 > _CACHED_ROW_BYTES:
-                del self._rows[next(iter(self._rows))]  # the oldest
-            row = self._unigrams() if token < 0 else self._row(-1).copy()
-            if token >= 0:
-                start, stop = self._quick_first[0][token], self._quick_first[0][token + 1]
-                if start < stop:
-                    total, kept = self._sums(0, token, start, stop)
-                    row *= np.float32(1 - kept / total)
-                    level = self._levels[1]
-                    row[level.tokens[start:stop]] += self._float_shares[1][level.counts[start:stop]] / np.float32(total)
-            self._rows[token] = row
-        return row
-
+    @cached_property
     def _unigrams(self) -> Floats:
+        """The distribution after nothing."""
         weight, total = self._unigram_backoff
         shares = self._shares[0][self._levels[0].counts] / max(total, 1)
         row: Floats = (shares + weight / self.vocab_size).astype(np.float32)
@@ -240,7 +223,7 @@ class NGrams:
             shares *= np.repeat(scale[used] / totals[node], sizes)
             parts.append((np.repeat(used * self.vocab_size, sizes) + level.tokens[index], shares))
             scale[used] = np.maximum(scale[used] * weight[node], _LEAST_WEIGHT)
-        rows: Floats = scale[:, None] * self._unigrams()
+        rows: Floats = scale[:, None] * self._unigrams
         for place, shares in parts:
             rows.reshape(-1)[place] += shares
         return rows

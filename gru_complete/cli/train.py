@@ -54,6 +54,7 @@ def train(
     seed: Annotated[str | None, typer.Option(help="Start of every random choice.", metavar="N")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", metavar="DEVICE")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the model if there is one.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Print what was chosen, and why.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what came out as one JSON object.")] = False,
 ) -> None:
@@ -74,7 +75,7 @@ def train(
     overrides = [*(settings or ()), *(f"{key}={value}" for key, value in options.items() if value is not None)]
     checked = load_config(config, overrides)
     path = resolve_model_path(model or default_model_name(corpus))
-    display = Display(context.obj, is_quiet=quiet)
+    display = Display(context.obj, is_quiet=quiet, explains=explain)
     try:
         with StopSignals() as stop, display:
             # torch takes a second or two to import: after the options are checked, and where Ctrl-C is understood.
@@ -145,9 +146,10 @@ def json_record(finished: "events.Finished") -> dict[str, Any]:
 class Display:
     """Shows the events of a training on stderr: a bar where there is a terminal, plain lines for what matters."""
 
-    def __init__(self, console: "Console", *, is_quiet: bool) -> None:
+    def __init__(self, console: "Console", *, is_quiet: bool, explains: bool = False) -> None:
         self.console = console
         self.is_quiet = is_quiet
+        self.explains = explains
         self._bar: tqdm[Any] | None = None
         self._looks = 0
         self._tuning = ""
@@ -216,6 +218,9 @@ class Display:
                 f"counts: of phrases of up to {event.plan.config.ngrams.order} tokens, which the model keeps word for "
                 "word; --set ngrams.order=0 leaves them out"
             )
+        if self.explains:
+            for line in explanation(event):
+                self._line(f"  {line}")
         if event.step:
             self._line(f"going on at step {event.step:,}")
         if self.console.is_animated:
@@ -278,6 +283,18 @@ def sample_of(model_path: Path) -> str:
     except GruCompleteError as error:
         return f"(no sample: {error})"
     return harmless(" ".join(completion.text.decode().split()))
+
+
+def explanation(event: "events.Planned") -> list[str]:
+    """What was chosen and why."""
+    from gru_complete.training.plan import explain
+
+    return explain(
+        event.plan,
+        num_bytes=event.num_training_bytes,
+        num_tokens=event.num_training_tokens,
+        vocab_size=event.vocab_size,
+    )
 
 
 def describe_corpus(report: Any) -> Iterator[str]:

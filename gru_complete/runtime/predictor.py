@@ -74,9 +74,10 @@ class Predictor:
         logits = self.stepper.logits(reading.hidden)
         if self.memory is None:
             return logits
-        probabilities = self.memory.predict(logits, reading.nodes)
+        context = self.memory.ngrams.context(reading.nodes)
+        probabilities = self.memory.predict(logits, reading.nodes, context)
         if overlay is not None:
-            length, total, _ = self.memory.ngrams.context(reading.nodes)
+            length, total, _ = context
             overlay.adjust(probabilities, reading.last, length, total)
         scores: FloatArray = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
         return scores

@@ -36,6 +36,7 @@ class Planned:
     num_parameters: int
     vocab_size: int
     num_training_tokens: int
+    num_training_bytes: int
     step: int
 
 

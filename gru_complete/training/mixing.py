@@ -34,7 +34,7 @@ ADAPTING_TOKENS = 20_000  # of the tuning part, on which learning from the text 
 
 def automatic_bytes(num_bytes: int) -> int:
     """The most that the counts of this much text take on disk: what fits beside the network in 10 MB, or 25 MB."""
-    return min(13_000_000, 1_500_000 + 11 * num_bytes // 5)
+    return min(9_500_000, 1_000_000 + 11 * num_bytes // 5)
 
 
 def count(streams: Sequence[TokenIds], tokenizer: Tokenizer, settings: NGramsConfig, *, num_bytes: int) -> NGrams:

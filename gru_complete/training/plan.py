@@ -11,6 +11,7 @@ import math
 import platform
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +28,11 @@ from gru_complete.nn.language_model import LanguageModel
 from gru_complete.training.batches import Batches, TokenArray, derived_seed
 from gru_complete.training.learner import Learner
 
-PROBE_SECONDS = 3.0
+PROBE_SECONDS = 2.0
 PROBED_DROPOUT = 0.1  # any: it costs the same
-NARROWEST = 64  # the width under which no machine is too slow
-MIN_STEPS = 300  # fewer updates than this teach a wide network less than a narrow one with more
+WIDTHS = (768, 512, 384, 256, 192, 128, 64)
+PROBED_WIDTH = 256
+TOKENS_PER_WEIGHT = 2.0  # read in the minutes; a wider network that reads fewer learns less
 WIDTH_WITHOUT_MINUTES = 256
 LOOKS_OVERHEAD = 1.04  # looks at the tuning part and saves, as a share of the steps' time
 
@@ -89,11 +91,27 @@ def automatic_vocab_size(num_bytes: int) -> int:
     return int(min(4096, max(256, 2 ** round(math.log2(max(1, num_bytes) / 1_100)))))
 
 
-def automatic_hidden_size(num_bytes: int, seconds: float) -> int:
-    """H for the seconds there are and the text there is."""
-    by_time = 512 if seconds >= 400 else 384 if seconds >= 75 else 256 if seconds >= 20 else 128
-    by_text = 512 if num_bytes >= 1_000_000 else 384 if num_bytes >= 400_000 else 256 if num_bytes >= 30_000 else 128
-    return min(by_time, by_text)
+def widest_hidden_size(num_bytes: int) -> int:
+    """H that a text of this size can fill, however long the training; and the model stays a few MB."""
+    if num_bytes >= 5_000_000:
+        return 768
+    return 512 if num_bytes >= 700_000 else 384 if num_bytes >= 250_000 else 256 if num_bytes >= 30_000 else 128
+
+
+def automatic_hidden_size(num_bytes: int, num_weights: Callable[[int], int], tokens_at_probed: float) -> int:
+    """The widest H that reads enough tokens in the minutes.
+
+    Args:
+        num_bytes: of the training part.
+        num_weights: weights of the network at some H.
+        tokens_at_probed: what a network of the width ``PROBED_WIDTH`` would read in the time; the speed of others is
+            taken as the inverse of their weights, a little slow for wide ones.
+    """
+    for width in WIDTHS:
+        tokens = tokens_at_probed * num_weights(PROBED_WIDTH) / num_weights(width)
+        if width <= widest_hidden_size(num_bytes) and tokens >= TOKENS_PER_WEIGHT * num_weights(width):
+            return width
+    return WIDTHS[-1]
 
 
 def automatic_dropout(epochs: float) -> float:
@@ -142,26 +160,41 @@ def make_plan(
     training = config.training
     if training.precision == "auto":
         training = training.model_copy(update={"precision": automatic_precision(device)})
-    seconds = max(1.0, deadline - time.monotonic())
-    hidden_size = WIDTH_WITHOUT_MINUTES if training.steps is not None else automatic_hidden_size(num_bytes, seconds)
     most_threads = torch.get_num_threads()
-    while True:
+    probed_dropout = PROBED_DROPOUT if config.model.dropout is None else config.model.dropout
+
+    def sizes_at(hidden_size: int) -> _Sizes:
         sizes = _sizes(config, hidden_size, len(stream), device)
         _check_sizes(config.model.model_copy(update=sizes.of_model), vocab_size)
-        batches = Batches(stream, ends_paragraph, sizes.batch_size, training.seq_len, training.seed)
-        if training.steps is not None:
-            max_steps = training.steps
-            break
-        dropout = PROBED_DROPOUT if config.model.dropout is None else config.model.dropout
-        model = config.model.model_copy(update={**sizes.of_model, "dropout": dropout})
+        return sizes
+
+    def batches_of(sizes: _Sizes) -> Batches:
+        return Batches(stream, ends_paragraph, sizes.batch_size, training.seq_len, training.seed)
+
+    def steps_in_time(sizes: _Sizes) -> tuple[int, float]:
+        model = config.model.model_copy(update={**sizes.of_model, "dropout": probed_dropout})
         step_seconds = probe_step_seconds(
-            model, training, batches, vocab_size=vocab_size, device=device, most_threads=most_threads
+            model, training, batches_of(sizes), vocab_size=vocab_size, device=device, most_threads=most_threads
         )
         seconds = max(1.0, deadline - time.monotonic())
-        max_steps = max(1, int(seconds / (step_seconds * LOOKS_OVERHEAD)))
-        if config.model.hidden_size is not None or max_steps >= MIN_STEPS or hidden_size <= NARROWEST:
-            break
-        hidden_size //= 2  # so slow a machine, or so short a time, that a narrower network learns more
+        return max(1, int(seconds / (step_seconds * LOOKS_OVERHEAD))), seconds
+
+    def num_weights(hidden_size: int) -> int:
+        return _architecture(config.model.model_copy(update=sizes_at(hidden_size).of_model), vocab_size).num_parameters
+
+    seconds = None
+    if training.steps is not None:
+        sizes = sizes_at(WIDTH_WITHOUT_MINUTES)
+        max_steps = training.steps
+        batches_of(sizes)  # which refuses a text that is too short
+    else:
+        hidden_size = config.model.hidden_size
+        if hidden_size is None:
+            probed = sizes_at(PROBED_WIDTH)
+            tokens = steps_in_time(probed)[0] * probed.batch_size * training.seq_len
+            hidden_size = automatic_hidden_size(num_bytes, num_weights, tokens)
+        sizes = sizes_at(hidden_size)
+        max_steps, seconds = steps_in_time(sizes)
     epochs = max_steps * sizes.batch_size * training.seq_len / len(stream)
     dropout = automatic_dropout(epochs) if config.model.dropout is None else config.model.dropout
     resolved = config.model_copy(
@@ -180,10 +213,67 @@ def make_plan(
         config=resolved,
         max_steps=max_steps,
         evaluate_every=max(1, math.ceil(max_steps / training.evaluations)),
-        budget_seconds=seconds if training.steps is None else None,
+        budget_seconds=seconds,
         corpus_sha256=corpus_sha256,
         environment=describe_environment(device),
     )
+
+
+def explain(plan: Plan, *, num_bytes: int, num_tokens: int, vocab_size: int) -> list[str]:
+    """What was chosen and why, a line each.
+
+    Args:
+        plan: what was chosen.
+        num_bytes: of the training part.
+        num_tokens: in it.
+        vocab_size: V, with the 256 bytes.
+    """
+    wished, model, training = plan.requested, plan.config.model, plan.config.training
+    assert training.batch_size is not None
+    tokens_read = plan.max_steps * training.batch_size * training.seq_len
+    weights = _architecture(model, vocab_size).num_parameters
+    megabytes = f"{num_bytes / 1e6:.2g} MB of training text"
+    if plan.budget_seconds is None:
+        width_reason, steps_reason = "which suits any number of steps", ""
+    else:
+        width_reason = (
+            f"the widest that reads {TOKENS_PER_WEIGHT:g} tokens for each weight in the time; "
+            f"the {megabytes} fill {widest_hidden_size(num_bytes)} at most"
+        )
+        steps_reason = f"in {plan.budget_seconds:.0f} s, {1e3 * plan.budget_seconds / plan.max_steps:.1f} ms each"
+
+    def line(what: str, wish: object, reason: str) -> str:
+        return f"{what}, {reason if wish is None else 'as you set it'}"
+
+    return [
+        line(
+            f"vocabulary: {vocab_size - 257:,} pieces besides the single bytes",
+            wished.tokenizer.vocab_size,
+            f"about one for each 1.1 kB of the {megabytes}, from 256 to 4,096",
+        ),
+        line(f"width: {model.hidden_size}", wished.model.hidden_size, width_reason),
+        f"weights: {weights:,}, {tokens_read / weights:.1f} tokens read for each",
+        line(
+            f"batch: {training.batch_size} rows of {training.seq_len} tokens",
+            wished.training.batch_size,
+            "since many small steps learn more than few large ones",
+        ),
+        line(f"steps: {plan.max_steps:,}", training.steps, steps_reason),
+        line(
+            f"dropout: {model.dropout:g}",
+            wished.model.dropout,
+            f"since every token is read {tokens_read / num_tokens:.1f} times",
+        ),
+        line(
+            f"products: {training.precision}",
+            None if wished.training.precision == "auto" else training.precision,
+            "which the processor is quickest with; sums and weights are float32",
+        ),
+        f"time loops: {plan.environment['loops']}, {plan.environment['threads']} threads",
+        f"counts: of up to {plan.config.ngrams.order} tokens; how far they are believed, the tuning part says"
+        if plan.config.ngrams.order
+        else "counts: none, as you set it",
+    ]
 
 
 @dataclass(frozen=True)
@@ -192,12 +282,15 @@ class _Sizes:
     batch_size: int
 
 
-def _check_sizes(model: ModelConfig, vocab_size: int) -> None:
+def _architecture(model: ModelConfig, vocab_size: int) -> Architecture:
     assert model.embedding_size is not None
     assert model.hidden_size is not None
-    arch = Architecture(model.cell, vocab_size, model.embedding_size, model.hidden_size, model.num_layers)
+    return Architecture(model.cell, vocab_size, model.embedding_size, model.hidden_size, model.num_layers)
+
+
+def _check_sizes(model: ModelConfig, vocab_size: int) -> None:
     try:
-        Architecture.from_json(dataclasses.asdict(arch))
+        Architecture.from_json(dataclasses.asdict(_architecture(model, vocab_size)))
     except ModelError as error:
         raise ConfigError(f"the model would be too large: {error}") from None
 

@@ -41,7 +41,7 @@ FINISHED_FILE = "finished"
 METRICS_FILE = "metrics.jsonl"
 METRICS_EVERY = 10
 REPORT_TOKENS = 30_000  # of the held-out part, for the line at the end; `eval` scores all of it
-TRIED_TOKENS = 500  # to know how long the end will take
+TRIED_TOKENS = 1000  # to know how long the end will take
 CLOSING_SECONDS = 1.5  # writing the model, leaving Python
 MAX_PLAN_BYTES = 1_000_000
 CHECKPOINT_BYTES = 100_000_000  # a few checkpoints of a few million weights with two moments each
@@ -257,15 +257,20 @@ def _count(config: Config, prepared: Prepared, *parts: str) -> NGrams:
 
 
 def _closing_seconds(prepared: Prepared, counts: NGrams | None, config: Config, device: torch.device) -> float:
-    """What follows the last step: fitting the gate and the line at the end, from a short try with a middling model."""
+    """What follows the last step: fitting the gate and the line at the end, from short tries with a middling model."""
     model = LanguageModel(prepared.tokenizer.vocab_size, embedding_size=256, hidden_size=384).to(device)
     seconds, memory = 0.0, None
     if counts is not None:
-        start = time.monotonic()
-        sample: TokenIds = np.asarray(prepared.streams["tuning"][:TRIED_TOKENS])
-        memory = make_memory(model, counts, sample, config.ngrams, device=device)
-        tokens = min(len(prepared.streams["tuning"]), MOST_SCORES // counts.vocab_size)
-        seconds += (time.monotonic() - start) * max(1.0, tokens / len(sample))
+        tuning = prepared.streams["tuning"]
+        tries: dict[int, float] = {}
+        few, many = TRIED_TOKENS // 5, TRIED_TOKENS
+        for num_tokens in (few, few, many):  # the very first is slow
+            sample: TokenIds = np.asarray(tuning[:num_tokens])
+            start = time.monotonic()
+            memory = make_memory(model, counts, sample, config.ngrams, device=device)
+            tries[num_tokens] = time.monotonic() - start
+        tokens = min(len(tuning), max(MOST_SCORES // counts.vocab_size, ADAPTING_TOKENS))
+        seconds += tries[many] + max(0.0, tries[many] - tries[few]) / (many - few) * max(0, tokens - many)
     if "held_out" in prepared.streams:
         stream = np.asarray(prepared.streams["held_out"][:REPORT_TOKENS], dtype=np.int64)
         start = time.monotonic()
@@ -312,7 +317,9 @@ def _train(
     start, state, notes = store.load_newest(learner)
     yield from map(events.Note, notes)
     num_parameters = model.architecture.num_parameters
-    yield events.Planned(plan, num_parameters, tokenizer.vocab_size, len(stream), start.step)
+    yield events.Planned(
+        plan, num_parameters, tokenizer.vocab_size, len(stream), prepared.headers["training"].num_bytes, start.step
+    )
     log = MetricsLog(run_dir / METRICS_FILE)
     for event in loop.steps(
         plan, learner, batches, tuning, store, start, state, should_stop=lambda: stop_signal() is not None, facts=facts

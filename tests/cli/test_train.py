@@ -242,3 +242,14 @@ def test_a_terminal_sees_a_moving_bar_and_a_pipe_sees_none(corpus_path, tmp_path
     assert process.wait() == 0
     assert b"0% |" in shown
     assert b"learnt:" in shown
+
+
+def test_explain_says_what_was_chosen_and_what_was_asked_for(run, corpus_path, settings, tmp_path):
+    _, _, err = run(
+        "train", corpus_path, "-m", tmp_path / "model", "--explain", *settings, "--set", "model.dropout=0.2"
+    )
+    assert "width: 24, as you set it" in err
+    assert "dropout: 0.2, as you set it" in err
+    assert re.search(r"weights: [\d,]+, \d+\.\d tokens read for each", err)
+    _, _, quiet = run("train", corpus_path, "-m", tmp_path / "other", *settings)
+    assert "as you set it" not in quiet
