@@ -222,7 +222,7 @@ def test_control_characters_are_shown_on_a_terminal(trained_model):
     assert b"\x1b" not in shown
 
 
-NOTES = "Zorbaxel Quintonim keeps a fenlark. The fenlark of Zorbaxel Quintonim sings. Ask Zorbaxel Quintonim about it.\n"
+NOTES = "Zorbaxel Quintonim keeps a fenlark. The fenlark of Zorbaxel Quintonim sings. Ask Zorbaxel Quintonim.\n"
 
 
 def files_of(model):
