@@ -54,7 +54,6 @@ types: $(STAMP)  ## mypy, strict
 check: lint types test  ## all that CI runs
 
 bench: demo  ## measure speeds and quality on this machine, and kill trainings
-	$(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/sequence_speed.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mixture_speed.py $(DEMO)/watson
 	$(BIN)/python benchmarks/cold_start.py $(DEMO)/watson
