@@ -62,6 +62,9 @@ class ModelConfig(Section):
     hidden_size: int | None = Field(default=None, ge=1, le=8192, description="H, width of the recurrent state")
     num_layers: int = Field(default=1, ge=1, le=16, description="cells on top of each other, residual from the second")
     dropout: float | None = Field(default=None, ge=0, lt=1, description="share of activations dropped in training")
+    weight_dropout: float | None = Field(
+        default=None, ge=0, lt=1, description="share of recurrent weights dropped in training"
+    )
     update_bias: float = Field(default=-1.0, ge=-20, le=20, description="start of the update gate's bias; < 0 keeps")
     chrono_length: int | None = Field(
         default=None, ge=3, le=100_000, description="T_max of the chrono initialisation, instead of update_bias"

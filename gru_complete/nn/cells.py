@@ -12,6 +12,7 @@ writes ``h' = z*h + (1 - z)*c``: the same cell with u = 1 - z, that is, with the
 
 from __future__ import annotations
 
+import copy
 from typing import ClassVar
 
 import torch
@@ -40,6 +41,13 @@ class RecurrentCell(nn.Module):
         self.weight_h = nn.Parameter(torch.empty(rows, hidden_size))
         self.bias = nn.Parameter(torch.empty(rows))
         self.reset_parameters()
+
+    def with_recurrent_weights(self, weight_h: Tensor) -> RecurrentCell:
+        """The same cell with other recurrent weights ``(G*H, H)``, through which gradients flow."""
+        twin = copy.copy(self)
+        twin._parameters = {name: value for name, value in self._parameters.items() if name != "weight_h"}
+        twin.weight_h = weight_h  # type: ignore[assignment]
+        return twin
 
     @torch.no_grad()
     def reset_parameters(

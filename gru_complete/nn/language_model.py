@@ -26,7 +26,8 @@ class LanguageModel(nn.Module):
     From the second cell on, a cell's input is added to its output (residual connections, He et al. 2016). Tying
     follows Press and Wolf 2017, arXiv:1608.05859. Dropout, in training mode only and from torch's global generator,
     acts on the embedded tokens and on the last cell's output before the projection, never on the recurrent state
-    (Zaremba et al. 2014, arXiv:1409.2329).
+    (Zaremba et al. 2014, arXiv:1409.2329). Dropout of the recurrent weights, the same for all steps of a chunk, follows
+    Merity et al. 2018, arXiv:1708.02182.
 
     The parameters' names are those of the model file.
     """
@@ -40,6 +41,7 @@ class LanguageModel(nn.Module):
         hidden_size: int,
         num_layers: int = 1,
         dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         update_bias: float = -1.0,
         chrono_length: int | None = None,
     ) -> None:
@@ -52,18 +54,21 @@ class LanguageModel(nn.Module):
             hidden_size: H, of every cell.
             num_layers: L.
             dropout: the share of features set to zero in training.
+            weight_dropout: the share of the cells' recurrent weights set to zero in training, anew for each chunk.
             update_bias: see ``RecurrentCell.reset_parameters``.
             chrono_length: see ``RecurrentCell.reset_parameters``.
 
         Raises:
-            ValueError: ``dropout`` is not in [0, 1).
+            ValueError: a dropout is not in [0, 1).
         """
         super().__init__()
-        if not 0 <= dropout < 1:
-            message = f"dropout={dropout} is not at least 0 and below 1"
-            raise ValueError(message)
+        for name, share in (("dropout", dropout), ("weight_dropout", weight_dropout)):
+            if not 0 <= share < 1:
+                message = f"{name}={share} is not at least 0 and below 1"
+                raise ValueError(message)
         self.architecture = Architecture(cell, vocab_size, embedding_size, hidden_size, num_layers)
         self.dropout = dropout
+        self.weight_dropout = weight_dropout
         self.training_dtype = torch.float32
         """What the operands of products are rounded to in ``loss``, where there are kernels for it."""
         self.embedding = nn.Parameter(torch.empty(vocab_size, embedding_size))
@@ -125,6 +130,8 @@ class LanguageModel(nn.Module):
         ends = []
         for layer, (cell, start) in enumerate(zip(self.cells, state.unbind(0), strict=True)):
             assert isinstance(cell, RecurrentCell)
+            if self.training and self.weight_dropout:
+                cell = cell.with_recurrent_weights(drop_features(cell.weight_h, self.weight_dropout))
             hidden, end = run_sequence(cell, features.transpose(0, 1), start, keep, dtype=dtype)
             ends.append(end)
             features = hidden.transpose(0, 1) if layer == 0 else features + hidden.transpose(0, 1)

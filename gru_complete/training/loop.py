@@ -20,7 +20,7 @@ from gru_complete.training.batches import Batches, TokenArray, derived_seed
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.events import Event, Looked, Note, Replanned, Stepped, WentBack
 from gru_complete.training.learner import Learner
-from gru_complete.training.plan import Plan
+from gru_complete.training.plan import Plan, most_steps
 from gru_complete.training.schedule import one_cycle
 
 SMOOTHING = 0.98
@@ -122,7 +122,9 @@ def steps(
         is_last, is_replanning, is_stopping = step == loop.max_steps, False, should_stop()
         if plan.budget_seconds is not None and not loop.replanned and step == replan_step and not is_last:
             is_replanning = True
-            loop = replace(loop, replanned=True, max_steps=_steps_that_fit(loop, plan.budget_seconds))
+            loop = replace(
+                loop, replanned=True, max_steps=_steps_that_fit(loop, plan.budget_seconds, most_steps(batches))
+            )
             if loop.max_steps != plan.max_steps:
                 yield Replanned(step, loop.max_steps)
 
@@ -165,9 +167,9 @@ def _go_back(store: CheckpointStore, learner: Learner, loop: LoopState) -> tuple
     return replace(good, rate_scale=rate_scale), state
 
 
-def _steps_that_fit(loop: LoopState, budget_seconds: float) -> int:
-    """All steps that the budget allows at the speed so far; the present number where it is about right."""
+def _steps_that_fit(loop: LoopState, budget_seconds: float, most: int) -> int:
+    """The steps that the budget allows at the speed so far, ``most`` at most; the present number if about right."""
     predicted = loop.step_seconds / loop.step * loop.max_steps
     if abs(predicted / budget_seconds - 1) <= REPLAN_TOLERANCE:
         return loop.max_steps
-    return max(loop.step + 1, int(budget_seconds / loop.step_seconds * loop.step))
+    return max(loop.step + 1, min(most, int(budget_seconds / loop.step_seconds * loop.step)))

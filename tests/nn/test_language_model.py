@@ -261,3 +261,33 @@ def test_a_short_text_can_be_memorised(cell):
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.1
+
+
+def test_weight_dropout_drops_recurrent_weights_in_training_only():
+    model = LanguageModel(11, embedding_size=4, hidden_size=6, weight_dropout=0.5)
+    tokens = torch.tensor([[1, 2, 3, 4, 5]])
+    assert torch.equal(model.eval()(tokens)[0], model(tokens)[0])
+    model.train()
+    torch.manual_seed(0)
+    first = model(tokens)[0]
+    assert not torch.equal(first, model(tokens)[0])
+    torch.manual_seed(0)
+    assert torch.equal(first, model(tokens)[0])
+    first.sum().backward()
+    dropped = model.cells[0].weight_h.grad == 0  # what was dropped learns nothing from this chunk
+    assert 0.2 < dropped.float().mean() < 0.8
+
+
+@pytest.mark.parametrize("cell", CELL_CLASSES)
+def test_other_recurrent_weights_make_the_same_cell(cell):
+    torch.manual_seed(0)
+    one = CELL_CLASSES[cell](3, 4)
+    x, state = torch.randn(2, 3), torch.randn(one.state_rows, 2, 4)
+    twin = one.with_recurrent_weights(2 * one.weight_h)
+    before = one.step(one.input_products(x), state)
+    after = twin.step(twin.input_products(x), state)
+    assert not torch.equal(before, after)
+    assert torch.equal(one.step(one.input_products(x), state), before)
+    with torch.no_grad():
+        one.weight_h.mul_(2)
+    assert torch.equal(one.step(one.input_products(x), state), after)

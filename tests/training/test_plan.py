@@ -7,20 +7,20 @@ def weights(hidden_size):
 
 
 def test_more_time_buys_a_wider_network_up_to_what_the_text_fills():
-    chosen = [automatic_hidden_size(1_000_000, weights, tokens) for tokens in (1e3, 2e5, 1e6, 3e6, 1e7, 1e9)]
+    chosen = [automatic_hidden_size(1_000_000, 400_000, weights, tokens) for tokens in (1e3, 2e5, 1e6, 3e6, 1e7, 1e9)]
     assert chosen == sorted(chosen)
     assert chosen[0] == min(WIDTHS)
-    assert chosen[-1] == widest_hidden_size(1_000_000)
+    assert chosen[-1] == widest_hidden_size(1_000_000, 1e9)
 
 
 def test_the_width_chosen_reads_enough_tokens_for_each_weight():
     tokens = 4e6
-    width = automatic_hidden_size(100_000_000, weights, tokens)
+    width = automatic_hidden_size(100_000_000, 40_000_000, weights, tokens)
     for candidate in WIDTHS:
         would_read = tokens * weights(256) / weights(candidate)
         assert (would_read >= TOKENS_PER_WEIGHT * weights(candidate)) == (candidate <= width)
 
 
 def test_more_text_fills_a_wider_network():
-    widest = [widest_hidden_size(num_bytes) for num_bytes in (1_000, 100_000, 300_000, 1_000_000, 20_000_000)]
+    widest = [widest_hidden_size(num_bytes, 10) for num_bytes in (1_000, 100_000, 300_000, 2_000_000, 20_000_000)]
     assert widest == sorted(set(widest))

@@ -300,10 +300,10 @@ def test_a_best_look_that_was_not_saved_does_not_cost_the_best_that_was(request_
     ]
 
 
-@pytest.mark.parametrize(("seconds_per_step", "expected"), [(0.02, 50), (0.04, 25), (0.0204, 50)])
+@pytest.mark.parametrize(("seconds_per_step", "expected"), [(0.02, 50), (0.04, 25), (0.0204, 50), (0.01, 60)])
 def test_steps_are_counted_anew_when_the_speed_is_off_by_more_than_five_percent(seconds_per_step, expected):
     state = LoopState(step=10, max_steps=50, step_seconds=10 * seconds_per_step)
-    assert _steps_that_fit(state, 1.0) == expected
+    assert _steps_that_fit(state, 1.0, 60) == expected
 
 
 def test_a_machine_slower_than_probed_gets_fewer_steps_once(request_for, monkeypatch, tiny_overrides):
