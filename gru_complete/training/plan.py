@@ -88,7 +88,7 @@ class Plan:
 def automatic_vocab_size(num_bytes: int) -> int:
     """Pieces for a training part of this size: rows that are seen too rarely cost more than they say.
 
-    About one piece per 1.2 kB of text, as a power of two: 1,024 for 1 MB and 2,048 for 2.5 MB, 4,096 from 4 MB on.
+    About one piece per 1.1 kB of text, as a power of two: 1,024 for 1 MB and 2,048 for 2.5 MB, 4,096 from 4 MB on.
     """
     return int(min(4096, max(256, 2 ** round(math.log2(max(1, num_bytes) / 1_100)))))
 
