@@ -115,7 +115,7 @@ def automatic_hidden_size(
             taken as the inverse of their weights, a little slow for wide ones.
     """
     for width in WIDTHS:
-        tokens = tokens_at_probed * num_weights(PROBED_WIDTH) / num_weights(width)
+        tokens = min(MOST_EPOCHS * num_tokens, tokens_at_probed * num_weights(PROBED_WIDTH) / num_weights(width))
         is_filled = width <= widest_hidden_size(num_bytes, tokens / num_tokens)
         if is_filled and tokens >= TOKENS_PER_WEIGHT * num_weights(width):
             return width
@@ -195,7 +195,7 @@ def make_plan(
 
     def steps_in_time(sizes: _Sizes) -> tuple[float, float]:
         model = config.model.model_copy(
-            update={**sizes.of_model, "dropout": probed_dropout, "weight_dropout": PROBED_DROPOUT}
+            update={**sizes.of_model, "dropout": probed_dropout, "weight_dropout": config.model.weight_dropout or 0.0}
         )
         step_seconds = probe_step_seconds(
             model, training, batches_of(sizes), vocab_size=vocab_size, device=device, most_threads=most_threads
