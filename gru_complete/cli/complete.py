@@ -81,6 +81,8 @@ def complete(
     path = find_model(model)
     text = read_text_so_far(prompt, file)
     completer = Completer.load(path, adapts=adapt)
+    if adapt and completer.predictor.memory is None:
+        raise UsageError("--adapt: this model has no counts to lay new ones over", hint="train without ngrams.order=0")
     if as_json:
         for completion in completer.complete_many(text, options, number):
             line = json.dumps(json_record(completion, model=path.name), ensure_ascii=False)

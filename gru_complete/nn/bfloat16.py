@@ -44,13 +44,18 @@ def library() -> ctypes.CDLL | None:
             path = Path(directory, "bfloat16.so")
             kernel.compile_library(kernel.users_compiler(), SOURCE, FLAGS, path, threads=True)
             loaded = ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.SubprocessError, AttributeError, ValueError):
         return None
     return loaded if loaded.permit_tiles() == 0 and _computes_the_cell(loaded) else None
 
 
 def _has_tiles() -> bool:
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())  # not in every torch
+    """Whether the processor multiplies tiles of bfloat16; one asked to that cannot would end the program."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:  # no Linux: then nobody lets us use them
+        return False
+    return "amx_bf16" in flags and "amx_tile" in flags
 
 
 def _computes_the_cell(loaded: ctypes.CDLL) -> bool:

@@ -80,4 +80,5 @@ class Predictor:
             length, total, _ = context
             overlay.adjust(probabilities, reading.last, length, total)
         scores: FloatArray = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+        scores -= scores.mean()  # as a network's are: the repetition penalty goes by the sign
         return scores

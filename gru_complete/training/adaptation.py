@@ -38,7 +38,7 @@ DROPOUT = 0.3
 BATCH_SIZE = 8
 # The end of the text stands for what the person writes next; slices from its midst would be predicted too well.
 DATA = DataConfig(held_out=0.1, max_held_out_bytes=100_000, tuning=1e-6)
-TRAINING = TrainingConfig(seq_len=64, learning_rate=3e-4, weight_decay=0)
+TRAINING = TrainingConfig(precision="float32", seq_len=64, learning_rate=3e-4, weight_decay=0)
 
 
 @dataclass(frozen=True)

@@ -304,9 +304,12 @@ def explain(plan: Plan, *, num_bytes: int, num_tokens: int, vocab_size: int) -> 
         line(
             f"products: {training.precision}",
             None if wished.training.precision == "auto" else training.precision,
-            "which the processor is quickest with; sums and weights are float32",
+            "which the processor has units for; sums and weights are float32"
+            if training.precision == "bfloat16"
+            else "since there are no units for bfloat16 here, or no compiler to reach them",
         ),
-        f"time loops: {plan.environment['loops']}, {plan.environment['threads']} threads",
+        f"time loops: {'those for bfloat16' if training.precision == 'bfloat16' else plan.environment['loops']}, "
+        f"threads: {plan.environment['threads']}",
         f"counts: of up to {plan.config.ngrams.order} tokens; how far they are believed, the tuning part says"
         if plan.config.ngrams.order
         else "counts: none, as you set it",
