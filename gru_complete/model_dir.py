@@ -2,9 +2,9 @@
 
 A directory holds ``manifest.json`` (written last: the commit record), ``weights.safetensors`` and ``tokenizer.model``;
 a checkpoint adds what it needs to go on. An adapted model holds ``delta.safetensors`` in place of the last two, what
-is to be added to the weights of the model of that name beside it. Nothing in it is code, a path or a template. Loading
-reads the bytes of a few fixed names once, checks size and SHA-256 of those bytes and parses those bytes: nothing can
-change in between.
+is to be added to the weights of the model of that name beside it, whose counts it shares. Nothing in it is code, a
+path or a template. Loading reads the bytes of a few fixed names once, checks size and SHA-256 of those bytes and parses
+those bytes: nothing can change in between.
 
 Shapes: V vocab_size, E embedding_size, H hidden_size, G gates of the cell, I inputs of a cell (E for the first, or H).
 """
@@ -202,7 +202,7 @@ class Manifest:
             tokenizer=known["tokenizer"],
             metrics=known["metrics"],
             training=known["training"],
-            files=_file_records(known["files"], required=[WEIGHTS, TOKENIZER] if base is None else [DELTA]),
+            files=_file_records(known["files"], is_adapted=base is not None),
             tool_version=str(known["tool_version"]),
             base=base,
         )
@@ -275,7 +275,6 @@ def save_delta(
     delta: Delta,
     metrics: Mapping[str, Any],
     training: Mapping[str, Any],
-    extra_files: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write an adapted model into an existing directory beside its base; see ``save_files``.
 
@@ -285,7 +284,6 @@ def save_delta(
         delta: what to add to its weights, as ``apply_delta`` takes it.
         metrics: what was measured.
         training: facts about the training.
-        extra_files: names of ``EXTRA_FILES``.
 
     Raises:
         ModelError: these things do not make a model that ``load_model`` would take.
@@ -304,8 +302,8 @@ def save_delta(
         files={},
         tool_version=_tool_version(),
     )
-    contents = {DELTA: save({name: np.ascontiguousarray(array) for name, array in delta.items()})}
-    _write_files(directory, manifest, {**contents, **(extra_files or {})})
+    data = save({name: np.ascontiguousarray(array) for name, array in delta.items()})
+    _write_files(directory, manifest, {DELTA: data})
 
 
 def _write_files(directory: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> None:
@@ -381,8 +379,7 @@ def _load_adapted(path: Path, directory: Path, manifest: Manifest, fingerprint: 
     delta = parse_safetensors(_read_listed(directory, manifest, DELTA), name=name)
     weights = apply_delta(base.weights, delta, name=name)
     _check_weights(weights, manifest.arch, name=name)
-    memory = _load_memory(directory, manifest) if NGRAMS in manifest.files else base.memory
-    return Model(path, manifest, weights, base.tokenizer, fingerprint, memory)
+    return Model(path, manifest, weights, base.tokenizer, fingerprint, base.memory)
 
 
 def pack_delta(before: Weights, after: Weights) -> dict[str, NDArray[Any]]:
@@ -647,8 +644,9 @@ def _check_tokenizer_flags(value: object) -> None:
             raise ModelError(f"tokenizer.abbreviations has {brief(word)}, not a word of at most 8 characters")
 
 
-def _file_records(value: object, *, required: Sequence[str]) -> dict[str, FileRecord]:
-    listed = json_object(value, "files", required=required, optional=EXTRA_FILES)
+def _file_records(value: object, *, is_adapted: bool) -> dict[str, FileRecord]:
+    required, optional = ([DELTA], ()) if is_adapted else ([WEIGHTS, TOKENIZER], EXTRA_FILES)
+    listed = json_object(value, "files", required=required, optional=optional)
     records = {}
     for name, entry in listed.items():
         entry = json_object(entry, f"files.{name}", required=["bytes", "sha256"])

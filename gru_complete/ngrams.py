@@ -235,20 +235,6 @@ class NGrams:
             stream: token ids, ``(N,)``.
             start: the context before the first token; nothing, if omitted.
         """
-        return self._scored(stream, self.start() if start is None else start, leave_out=False)
-
-    def leave_one_out(self, stream: TokenIds) -> Reading:
-        """Score the stream from which the counts come, each token as if it had not been counted here.
-
-        This occurrence is subtracted at the highest order, and at a lower one if that leaves no occurrence of the
-        n-gram one token longer. The discounts stay what they are. Exact when nothing was dropped and for counts up to
-        128; what was dropped is taken for seen once. A context left without followers counts as unseen. The stream may
-        be one of several that were counted, but all of it must have been.
-        """
-        return self._scored(stream, self.start(), leave_out=True)
-
-    def _scored(self, stream: TokenIds, start: Nodes, *, leave_out: bool) -> Reading:
-        """Score a stream in pieces, so that memory does not grow with it."""
         num_targets = max(0, len(stream) - 1)
         reading = Reading(
             np.empty(num_targets, np.float32),
@@ -256,27 +242,19 @@ class NGrams:
             np.empty(num_targets, np.float32),
             np.empty(num_targets, np.int32),
         )
-        reach = self._reach(stream) if leave_out else None
+        context = self.start() if start is None else start
         for begin in range(0, num_targets, _PIECE_TOKENS):
             piece = stream[begin : begin + _PIECE_TOKENS + 1]
-            entries, contexts = self._walk(piece, start)
-            here = slice(begin, begin + len(piece) - 1)
-            removed = self._removed(entries[1:], reach[here]) if reach is not None else None
-            self._score(reading, here, contexts[:-1], entries[1:], removed)
-            start = tuple(contexts[-2].tolist())
+            entries, contexts = self._walk(piece, context)
+            self._score(reading, slice(begin, begin + len(piece) - 1), contexts[:-1], entries[1:])
+            context = tuple(contexts[-2].tolist())
         return reading
 
-    def _score(
-        self, reading: Reading, here: slice, contexts: Indices, entries: Indices, removed: NDArray[np.bool_] | None
-    ) -> None:
-        """Score targets, given as n-grams ``entries`` (M, order) in their contexts, into a part of ``reading``.
-
-        ``removed`` tells for each order, ``(M, order)``, whether one is to be taken from the target's count.
-        """
+    def _score(self, reading: Reading, here: slice, contexts: Indices, entries: Indices) -> None:
+        """Score targets, given as n-grams ``entries`` (M, order) in their contexts, into a part of ``reading``."""
         num_targets = len(entries)
         probabilities: NDArray[np.float64] = np.full(num_targets, 1 / self.vocab_size)
         for depth in range(self.order):
-            entry, less = entries[:, depth], 0 if removed is None else removed[:, depth]
             weight: NDArray[Any]
             total: NDArray[Any]
             if depth:
@@ -286,17 +264,12 @@ class NGrams:
             else:
                 weight, total = (np.full(num_targets, part) for part in self._unigram_backoff)
                 children = np.full(num_targets, self.vocab_size)
-            count = np.where(entry >= 0, _VALUES[self._codes(depth, entry)], 0)
-            left = np.maximum(count - less, 0)
-            share = self._discounted(depth, left)
-            spare = weight * total - less + self._discounted(depth, count) - share  # the shorter context's part
-            total = total - less
-            if depth:
-                children = children - ((count > 0) & (left == 0))
+            entry = entries[:, depth]
+            share = np.where(entry >= 0, self._shares[depth][self._codes(depth, entry)], 0)
+            spare = np.maximum(weight * total, 0)  # the shorter context's part
             found = (children > 0) & (total > 0)
             scale = 1 / np.where(found, total, 1)
-            better = share * scale + np.maximum(spare, 0) * scale * probabilities
-            probabilities = np.where(found, better, probabilities)
+            probabilities = np.where(found, (share + spare * probabilities) * scale, probabilities)
             if not depth:
                 reading.lengths[here], reading.totals[here], reading.num_followers[here] = 0, total, self.vocab_size
             else:
@@ -304,20 +277,6 @@ class NGrams:
                 reading.totals[here][found] = total[found]
                 reading.num_followers[here][found] = children[found]
         reading.probabilities[here] = np.maximum(probabilities, _LEAST)
-
-    def _removed(self, entries: Indices, reach: NDArray[np.int8]) -> NDArray[np.bool_]:
-        """For targets ``(M, order)``, whether leaving out this occurrence takes one from the count of each order.
-
-        Args:
-            entries: the n-grams that end with each target.
-            reach: how many tokens its context may have at all, ``(M,)``.
-        """
-        removed = np.ones(entries.shape, np.bool_)
-        for depth in range(self.order - 1, 0, -1):
-            entry = entries[:, depth]
-            gone = (_VALUES[self._codes(depth, entry)] <= removed[:, depth]) | (entry < 0)
-            removed[:, depth - 1] = gone | (reach < depth)  # nothing stands before it: it is counted by occurrences
-        return removed
 
     @cached_property
     def _backoff(self) -> list[tuple[Floats, Floats]]:
@@ -339,12 +298,6 @@ class NGrams:
         counts = self._levels[0].counts
         total = float(_VALUES[counts].sum())
         return (1 - float(self._shares[0][counts].sum()) / total if total else 1.0), total
-
-    def _discounted(self, depth: int, counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Counts less their discounts; none for a count of 0."""
-        discounts = np.concatenate(([0.0], self._discounts[depth]))
-        result: NDArray[np.float64] = counts - discounts[np.minimum(counts, 3).astype(np.int64)]
-        return result
 
     def _codes(self, depth: int, entry: Indices) -> NDArray[np.uint8]:
         """The counts of n-grams; anything for -1."""
@@ -381,16 +334,6 @@ class NGrams:
             high = np.where(right, high, middle)
         found = (low < stop) & (all_tokens[np.minimum(low, last)] == tokens)
         return np.where(found, low, -1)
-
-    def _reach(self, stream: TokenIds) -> NDArray[np.int8]:
-        """How many tokens the context after each token has, at most ``order - 1``: it starts at a document end."""
-        within = np.asarray(stream) != DOCUMENT_END
-        reach = np.ones(len(within), np.int8)
-        longer = np.ones(len(within), np.bool_)
-        for length in range(2, self.order):
-            longer = np.concatenate(([False], longer[:-1]))[: len(within)] & within
-            reach[longer] = length
-        return reach
 
     # ------------------------------------------------------------------------------------ on disk
 
@@ -519,7 +462,6 @@ def build(
     order: int = DEFAULT_ORDER,
     max_bytes: int | None = None,
     digit_tokens: NDArray[np.bool_] | None = None,
-    discounts: Floats | None = None,
 ) -> NGrams:
     """Count the n-grams of some streams.
 
@@ -531,13 +473,11 @@ def build(
         digit_tokens: which ids have digits, ``(V,)``. An n-gram of two or more tokens with such an id is counted only
             if it was seen in more than one document or more than 10,000 tokens apart: a number that stands in the text
             once, such as that of a card, is not learnt by heart.
-        discounts: ``(order, 3)``; estimated from the counts if omitted.
     """
     if not 1 <= order <= MAX_ORDER:
         raise ValueError(f"order {order} is not from 1 to {MAX_ORDER}")
     levels = _count(_joined(streams, vocab_size), vocab_size, order, digit_tokens)
-    if discounts is None:
-        discounts = np.array([_estimated_discounts(level.counts) for level in levels], np.float32)
+    discounts: Floats = np.array([_estimated_discounts(level.counts) for level in levels], np.float32)
     keep = [~level.private for level in levels]
     if max_bytes is not None and order > 1:
         keep = _fitting(levels, keep, max_bytes)

@@ -24,19 +24,19 @@ def random_stream(seed=0, length=300, vocab_size=V):
 
 
 def grams(stream, length):
-    """Every n-gram of this length with the place where it ends; none has a document end within its context."""
+    """Every n-gram of this length; none has a document end within its context."""
     for end in range(max(length - 1, 1), len(stream)):
         gram = tuple(stream[end - length + 1 : end + 1].tolist())
         if 0 not in gram[1:-1]:
-            yield gram, end
+            yield gram
 
 
 class SlowNGrams:
-    """Kneser-Ney as in the books, from dictionaries, leaving out what ends at one place."""
+    """Kneser-Ney as in the books, from dictionaries."""
 
-    def __init__(self, stream, order, discounts, without=None):
+    def __init__(self, stream, order, discounts):
         self.order, self.discounts = order, discounts
-        seen = [Counter(gram for gram, end in grams(stream, k) if end != without) for k in range(1, order + 1)]
+        seen = [Counter(grams(stream, k)) for k in range(1, order + 1)]
         self.counts = [dict(counter) for counter in seen]
         for k in range(order - 1):
             before = Counter(gram[1:] for gram in seen[k + 1])
@@ -66,30 +66,19 @@ def context_at(stream, end, order):
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
-def test_probabilities_are_those_of_the_slow_reference(order):
+def test_what_is_read_is_that_of_the_slow_reference(order):
     stream, other = random_stream(0), random_stream(1, 100)
-    fast = build(stream, vocab_size=V, order=order, discounts=DISCOUNTS[:order])
-    slow = SlowNGrams(stream, order, DISCOUNTS)
-    expected = [slow.probability(context_at(other, end, order), other[end].item()) for end in range(1, len(other))]
-    np.testing.assert_allclose(fast.read(other).probabilities, expected, rtol=1e-5)
-
-
-@pytest.mark.parametrize("order", [1, 2, 3, 4])
-def test_leaving_one_out_equals_counting_without_it(order):
-    stream = random_stream(2, 150)
-    fast = build(stream, vocab_size=V, order=order, discounts=DISCOUNTS[:order]).leave_one_out(stream)
-    for end in range(1, len(stream)):
-        context, token = context_at(stream, end, order), stream[end].item()
-        slow = SlowNGrams(stream, order, DISCOUNTS, without=end)
-        assert fast.probabilities[end - 1] == pytest.approx(slow.probability(context, token), rel=1e-5)
-        longest = max(
-            (n for n in range(len(context) + 1) if slow.followers.get(context[len(context) - n :])), default=0
-        )
-        assert fast.lengths[end - 1] == longest
+    arrays = build(stream, vocab_size=V, order=order).to_arrays() | {"discounts": DISCOUNTS[:order]}
+    reading, slow = NGrams.from_arrays(arrays, V).read(other), SlowNGrams(stream, order, DISCOUNTS)
+    for end in range(1, len(other)):
+        context, token = context_at(other, end, order), other[end].item()
+        assert reading.probabilities[end - 1] == pytest.approx(slow.probability(context, token), rel=1e-5)
+        longest = max(n for n in range(len(context) + 1) if slow.followers.get(context[len(context) - n :]))
+        assert reading.lengths[end - 1] == longest
         followers = slow.followers[context[len(context) - longest :]]
-        assert fast.totals[end - 1] == sum(followers.values())
+        assert reading.totals[end - 1] == sum(followers.values())
         if longest:
-            assert fast.num_followers[end - 1] == len(followers)
+            assert reading.num_followers[end - 1] == len(followers)
 
 
 @pytest.mark.parametrize("max_bytes", [None, 700])
@@ -167,25 +156,14 @@ def test_what_was_dropped_goes_to_shorter_contexts():
     assert whole.context(tuple(same))[1] == pytest.approx(total, rel=0.05)
 
 
-def test_what_was_dropped_can_be_left_out_too():
-    stream = random_stream(16, 3000)
-    for max_bytes in (400, 1000, 2000):
-        memory = build(stream, vocab_size=V, max_bytes=max_bytes)
-        left_out, read = memory.leave_one_out(stream), memory.read(stream)
-        assert left_out.probabilities.min() > 0
-        assert left_out.probabilities.max() < 1
-        assert np.log(left_out.probabilities).mean() < np.log(read.probabilities).mean()
-        assert (left_out.lengths <= read.lengths).all()
-
-
 def test_a_stream_read_in_pieces_gives_what_it_gives_at_once(monkeypatch):
     stream = random_stream(17, 1000)
     memory = build(stream, vocab_size=V)
-    at_once = memory.read(stream), memory.leave_one_out(stream)
+    expected = memory.read(stream)
     monkeypatch.setattr(ngrams, "_PIECE_TOKENS", 64)
-    for reading, expected in zip((memory.read(stream), memory.leave_one_out(stream)), at_once, strict=True):
-        for name, values in vars(expected).items():
-            np.testing.assert_array_equal(getattr(reading, name), values)
+    reading = memory.read(stream)
+    for name, values in vars(expected).items():
+        np.testing.assert_array_equal(getattr(reading, name), values)
 
 
 def test_of_a_very_long_stream_evenly_spaced_stretches_count(monkeypatch):
