@@ -77,7 +77,7 @@ def score(work: Path, text: str) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from gru_complete.evaluation.report import language_model_of, ngram_nats
+    from gru_complete.evaluation.report import language_model_of
     from gru_complete.mixture import Memory
     from gru_complete.model_dir import load_model, run_dir_of
     from gru_complete.text.shards import documents
@@ -112,7 +112,7 @@ def score(work: Path, text: str) -> dict[str, Any]:
         costs = {name: cost(nats) for name, nats in nats_of(module, stream, memory).items()}
         points.append({"step": look["step"], "seconds": look["seconds"], "mixed_seconds": seconds, **costs})
         print(f"{look['seconds']:7.1f} s, step {look['step']}: scored", file=sys.stderr)
-    alone = None if whole is None else {"seconds": found["counted_seconds"], **cost(ngram_nats(whole, stream))}
+    alone = None if whole is None else {"seconds": found["counted_seconds"], **cost(whole.nats(stream))}
     return {"counts": alone, "points": points}
 
 

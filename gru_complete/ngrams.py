@@ -250,6 +250,15 @@ class NGrams:
             context = tuple(contexts[-2].tolist())
         return reading
 
+    def nats(self, tokens: TokenIds, *, chunk_len: int = 1 << 16) -> float:
+        """What a stream costs, in nats: all its tokens but the first; long streams are read in chunks."""
+        total, context = 0.0, self.start()
+        for start in range(0, len(tokens) - 1, chunk_len):
+            chunk = np.asarray(tokens[start : start + chunk_len + 1])
+            total -= float(np.log(self.read(chunk, context).probabilities, dtype=np.float64).sum())
+            context = tuple(self.nodes(chunk[:-1], context)[-1].tolist())
+        return total
+
     def _score(self, reading: Reading, here: slice, contexts: Indices, entries: Indices) -> None:
         """Score targets, given as n-grams ``entries`` (M, order) in their contexts, into a part of ``reading``."""
         num_targets = len(entries)

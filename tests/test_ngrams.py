@@ -166,6 +166,13 @@ def test_a_stream_read_in_pieces_gives_what_it_gives_at_once(monkeypatch):
         np.testing.assert_array_equal(getattr(reading, name), values)
 
 
+@pytest.mark.parametrize("chunk_len", [1, 7, 1 << 16])
+def test_nats_are_those_of_what_is_read_however_it_is_chunked(chunk_len):
+    memory, stream = build(random_stream(16, 1000), vocab_size=V), random_stream(18, 200)
+    expected = -np.log(memory.read(stream).probabilities.astype(np.float64)).sum()
+    assert memory.nats(stream, chunk_len=chunk_len) == pytest.approx(expected, rel=1e-6)
+
+
 def test_of_a_very_long_stream_evenly_spaced_stretches_count(monkeypatch):
     stream = np.concatenate([np.full(100, token) for token in (1, 2, 3, 4)]).astype(np.uint16)
     monkeypatch.setattr(ngrams, "_MAX_TOKENS", 200)

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from gru_complete.errors import ModelError, UsageError
@@ -20,7 +19,6 @@ from gru_complete.evaluation.adapting import Cost, adapting_costs
 from gru_complete.files import shown
 from gru_complete.mixture import Memory
 from gru_complete.model_dir import Model, run_dir_of
-from gru_complete.ngrams import NGrams
 from gru_complete.nn.language_model import LanguageModel, load_weights
 from gru_complete.nn.scoring import TokenScores, score_tokens
 from gru_complete.text.shards import ShardHeader, TokenIds, documents, read_shard
@@ -132,20 +130,10 @@ def evaluate(
         others = {
             "adapted": adapted.total_nats,
             "gru_only": alone.total_nats,
-            "ngrams_only": sum(ngram_nats(memory.ngrams, text) for text in texts),
+            "ngrams_only": sum(memory.ngrams.nats(text) for text in texts),
         }
     adapting = adapting_costs(module, texts, memory=memory) if adapt else {}
     return Report(scores, header.num_bytes, header.num_chars, seconds, others, adapting)
-
-
-def ngram_nats(ngrams: NGrams, tokens: TokenIds, *, chunk_len: int = 1 << 16) -> float:
-    """What one document costs under the counts alone, in nats; long documents are read in chunks."""
-    total, context = 0.0, ngrams.start()
-    for start in range(0, len(tokens) - 1, chunk_len):
-        chunk = np.asarray(tokens[start : start + chunk_len + 1])
-        total -= float(np.log(ngrams.read(chunk, context).probabilities, dtype=np.float64).sum())
-        context = tuple(ngrams.nodes(chunk[:-1], context)[-1].tolist())
-    return total
 
 
 def held_out_part(model: Model) -> tuple[TokenIds, ShardHeader]:

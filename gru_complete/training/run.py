@@ -406,14 +406,9 @@ def _held_out_metrics(prepared: Prepared, learner: Learner, memory: Memory | Non
     return {
         "held_out_bits_per_byte": scores.total_nats / np.log(2) / len(text),
         "held_out_bytes": len(text),
-        **({} if memory is None else {"ngrams_bits_per_byte": _counts_bits(memory, stream, len(text))}),
+        **({} if memory is None else {"ngrams_bits_per_byte": memory.ngrams.nats(stream) / np.log(2) / len(text)}),
         "xz_bits_per_byte": xz_bits_per_byte(context, text),
     }
-
-
-def _counts_bits(memory: Memory, stream: TokenIds, num_bytes: int) -> float:
-    probabilities = memory.ngrams.read(stream).probabilities
-    return -float(np.log2(probabilities, dtype=np.float64).sum()) / num_bytes
 
 
 def _export(

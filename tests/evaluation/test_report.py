@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gru_complete.evaluation.report import Report, evaluate, ngram_nats
+from gru_complete.evaluation.report import Report, evaluate
 from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
 from gru_complete.ngrams import build
 from gru_complete.nn.language_model import LanguageModel
@@ -90,10 +90,3 @@ def test_what_each_part_pays_alone_stands_beside_the_mixture(model, stream, memo
     assert with_memory["ngrams_only"]["nats_per_char"] < without["nats_per_char"]
     assert with_memory["nats_per_char"] < without["nats_per_char"]
     assert with_memory["adapted"]["nats_per_char"] != with_memory["nats_per_char"]
-
-
-def test_the_counts_pay_the_same_however_the_text_is_chunked(stream, memory):
-    reading = memory.ngrams.read(stream)
-    expected = -np.log(reading.probabilities.astype(np.float64)).sum()
-    for chunk_len in (1, 7, 1000):
-        assert ngram_nats(memory.ngrams, stream, chunk_len=chunk_len) == pytest.approx(expected, rel=1e-6)
