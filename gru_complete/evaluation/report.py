@@ -33,7 +33,8 @@ class Report:
         num_bytes: of the text, UTF-8.
         num_chars: code points of the text.
         seconds: that static scoring took.
-        other_nats: total nats by other names: "adapted", "gru_only", "ngrams_only"; none of a model without counts.
+        other_nats: total nats by other names: "gru_only", "ngrams_only" and, unless it is in ``adapting``, "adapted";
+            none of a model without counts.
         adapting: what the text costs under each set of ways to learn from it, by the names of ``adapting.name_of``;
             none unless it was asked for.
     """
@@ -125,13 +126,11 @@ def evaluate(
     seconds = time.monotonic() - start
     others: dict[str, float] = {}
     if memory is not None:
-        adapted = score_tokens(module, texts, memory=memory, adapted=True, chunk_len=chunk_len, device=device)
         alone = score_tokens(module, texts, chunk_len=chunk_len, device=device)
-        others = {
-            "adapted": adapted.total_nats,
-            "gru_only": alone.total_nats,
-            "ngrams_only": sum(memory.ngrams.nats(text) for text in texts),
-        }
+        others = {"gru_only": alone.total_nats, "ngrams_only": sum(memory.ngrams.nats(text) for text in texts)}
+        if not adapt:  # else it is one of the ways
+            adapted = score_tokens(module, texts, memory=memory, adapted=True, chunk_len=chunk_len, device=device)
+            others = {"adapted": adapted.total_nats} | others
     adapting = adapting_costs(module, texts, memory=memory) if adapt else {}
     return Report(scores, header.num_bytes, header.num_chars, seconds, others, adapting)
 

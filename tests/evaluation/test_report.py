@@ -90,3 +90,11 @@ def test_what_each_part_pays_alone_stands_beside_the_mixture(model, stream, memo
     assert with_memory["ngrams_only"]["nats_per_char"] < without["nats_per_char"]
     assert with_memory["nats_per_char"] < without["nats_per_char"]
     assert with_memory["adapted"]["nats_per_char"] != with_memory["nats_per_char"]
+
+
+def test_adapted_is_scored_once_when_every_way_is(model, stream, memory):
+    sizes = header(num_bytes=1500, num_chars=1000)
+    plain = evaluate(model, stream, sizes, memory=memory, device=CPU)
+    every = evaluate(model, stream, sizes, memory=memory, adapt=True, device=CPU)
+    assert set(plain.other_nats) - set(every.other_nats) == {"adapted"}
+    assert every.to_json()["adapted"]["nats_per_char"] == pytest.approx(plain.to_json()["adapted"]["nats_per_char"])
