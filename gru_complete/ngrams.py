@@ -15,18 +15,22 @@ A context is the tuple of nodes for its last 1, 2, ... order - 1 tokens, -1 wher
 Shapes: V vocab_size, N tokens of a stream.
 """
 
+from __future__ import annotations
+
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gru_complete.errors import ModelError
-from gru_complete.text.shards import TokenIds
 from gru_complete.text.tokenizer import DOCUMENT_END
+
+if TYPE_CHECKING:  # `complete` imports this module, and has no use for shards
+    from gru_complete.text.shards import TokenIds
 
 MAX_ORDER = 8
 DEFAULT_ORDER = 5
@@ -371,7 +375,7 @@ class NGrams:
         return [len(level.counts) for level in self._levels]
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], vocab_size: int) -> "NGrams":
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], vocab_size: int) -> NGrams:
         """Use arrays as they are, after checking all that reading them relies on; they may come from a stranger.
 
         Raises:

@@ -4,7 +4,6 @@ import json
 import math
 import shlex
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,6 +39,8 @@ def adapt(
     The end of the text is kept apart. If the model does not predict it better afterwards, no model is written and the
     exit code is 1.
     """
+    import tempfile  # here, so that other commands need not wait for it
+
     from gru_complete.cli.signals import StopNow, StopSignals
     from gru_complete.model_dir import find_model, load_model, resolve_model_path
 

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,6 +75,8 @@ def evaluate(
 def _report(
     loaded: "Model", module: "LanguageModel", corpus: list[str], device: "torch.device", *, adapt: bool
 ) -> "Report":
+    import tempfile  # here, so that other commands need not wait for it
+
     from gru_complete.cli.signals import StopNow, StopSignals
     from gru_complete.config import DataConfig
     from gru_complete.evaluation.report import evaluate as score
