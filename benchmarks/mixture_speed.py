@@ -70,7 +70,7 @@ def measure(model: Model, memory: Memory, num_tokens: int) -> Clock:
         counted = clock.time("ngrams.distribution", lambda: ngrams.distribution(nodes))  # noqa: B023
         evidence = clock.time("ngrams.context", lambda: ngrams.context(nodes))  # noqa: B023
         gates = clock.time("mixture.gates_of_one", lambda: memory.mixture.gates_of_one(*evidence))  # noqa: B023
-        mixed = clock.time("mixture.mix", lambda: memory.mixture.mix(logits, counted, gates))  # noqa: B023
+        mixed = clock.time("mixture.mix_one", lambda: memory.mixture.mix_one(logits, counted, gates))  # noqa: B023
         clock.time("overlay.learn", lambda: overlay.learn(token))  # noqa: B023
         length, total, _ = evidence
         clock.time("overlay.adjust", lambda: overlay.adjust(mixed, overlay.context(), length, total))  # noqa: B023

@@ -20,7 +20,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,8 @@ _MAX_TOKENS = 1 << 24
 _MAX_ENTRIES = 1 << 28
 _LEAST, _LEAST_WEIGHT = np.float32(1e-30), 1e-18  # far below what counts: no probability becomes 0 by underflow
 _LEAST_DISCOUNT = 0.01
+_CACHED_ROWS = 256  # distributions after one token, which most texts' frequent ones fit: 2 MB where V = 2048
+_CACHED_SUMS = 4096
 _FEW = 6  # so many followers are looped over in Python sooner than numpy has started
 _EXACT_COUNTS = 128
 _GROWTH = 1.09
@@ -121,6 +123,8 @@ class NGrams:
         self._quick_values = _VALUES.tolist()
         self._table = np.stack([np.broadcast_to(_VALUES, self._shares.shape), self._shares], axis=-1)
         self._ones = np.ones(self.vocab_size)
+        self._after_one = lru_cache(_CACHED_ROWS)(self._distribution_after_one)
+        self._sums = lru_cache(_CACHED_SUMS)(self._sums_of_followers)
         self._float_shares = self._shares.astype(np.float32)
 
     # ------------------------------------------------------------------------------------ one context
@@ -161,7 +165,7 @@ class NGrams:
         """Probability of each token in a context, ``(V,)``: all above 0, their sum 1; the caller's to change."""
         weight = 1.0
         parts = []
-        for depth in range(self.order - 2, -1, -1):
+        for depth in range(self.order - 2, 0, -1):
             node = nodes[depth]
             if node < 0:
                 continue
@@ -170,20 +174,36 @@ class NGrams:
                 total, kept = self._sums(depth, node, start, stop)
                 parts.append((depth + 1, start, stop, weight / total))
                 weight = max(weight * (1 - kept / total), _LEAST_WEIGHT)
-        row: Floats = self._unigrams * np.float32(weight)
-        for depth, start, stop, scale in parts:
-            if stop - start <= _FEW:
-                tokens, counts, shares = self._quick_tokens[depth], self._quick_counts[depth], self._quick_shares[depth]
-                for index in range(start, stop):
-                    row[tokens[index]] += scale * shares[counts[index]]
-            else:
-                level = self._levels[depth]
-                shares = self._float_shares[depth].take(level.counts[start:stop])
-                shares *= scale
-                row[level.tokens[start:stop]] += shares
+        one_token = nodes[0] if nodes else -1
+        row: Floats = (self._after_one(one_token) if one_token >= 0 else self._unigrams) * weight
+        for part in parts:
+            self._add_followers(row, *part)
         return row
 
-    def _sums(self, depth: int, node: int, start: int, stop: int) -> tuple[float, float]:
+    def _distribution_after_one(self, node: int) -> Floats:
+        """The distribution after one token, for all callers of ``distribution`` to start from."""
+        start, stop = self._quick_first[0][node], self._quick_first[0][node + 1]
+        if start == stop:
+            return self._unigrams
+        total, kept = self._sums(0, node, start, stop)
+        row: Floats = self._unigrams * max(1 - kept / total, _LEAST_WEIGHT)
+        self._add_followers(row, 1, start, stop, 1 / total)
+        return row
+
+    def _add_followers(self, row: Floats, depth: int, start: int, stop: int, scale: float) -> None:
+        """Add the discounted counts of a context's followers, times ``scale``, to the probabilities."""
+        if stop - start <= _FEW:
+            tokens, counts, shares = self._quick_tokens[depth], self._quick_counts[depth], self._quick_shares[depth]
+            for index in range(start, stop):
+                row[tokens[index]] += scale * shares[counts[index]]
+            return
+        level = self._levels[depth]
+        added = self._float_shares[depth].take(level.counts[start:stop])
+        added *= scale
+        followers = level.tokens[start:stop].astype(np.intp)  # once, not for reading and for writing
+        row[followers] += added
+
+    def _sums_of_followers(self, depth: int, node: int, start: int, stop: int) -> tuple[float, float]:
         """Of the followers of a context: their counts, the dropped ones included, and their discounted counts."""
         total = self._quick_values[self._quick_dropped[depth][node]]
         if stop - start > _FEW:

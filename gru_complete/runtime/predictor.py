@@ -16,6 +16,8 @@ from gru_complete.overlay import LONGEST_CONTEXT, Overlay
 from gru_complete.runtime.stepper import FloatArray, Stepper
 from gru_complete.text.tokenizer import DOCUMENT_END
 
+_SMALLEST = np.finfo(np.float32).tiny
+
 
 class Reading(NamedTuple):
     """Where a text ends: all that the prediction of its next token needs, besides the model and the overlay.
@@ -79,6 +81,6 @@ class Predictor:
         if overlay is not None:
             length, total, _ = context
             overlay.adjust(probabilities, reading.last, length, total)
-        scores: FloatArray = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
-        scores -= scores.mean()  # as a network's are: the repetition penalty goes by the sign
+        np.maximum(probabilities, _SMALLEST, out=probabilities)
+        scores: FloatArray = np.log(probabilities, out=probabilities)
         return scores

@@ -78,10 +78,13 @@ def log_probability(logits: FloatArray, token: int) -> float:
 
 
 def _penalised(scores: FloatArray, recent: Iterable[int], penalty: float) -> FloatArray:
-    """Make recent tokens less likely, as CTRL (Keskar et al. 2019, arXiv:1909.05858) and llama.cpp do."""
+    """Make recent tokens less likely, as CTRL (Keskar et al. 2019, arXiv:1909.05858) and llama.cpp do.
+
+    They go by the scores' sign. Ours are known up to a constant, so it is chosen: their mean is 0.
+    """
     tokens = np.array(sorted(set(recent)), dtype=np.intp)
+    scores = scores - scores.mean(where=scores > -np.inf)
     values = scores[tokens]
-    scores = scores.copy()
     scores[tokens] = np.where(values > 0, values / penalty, values * penalty)
     return scores
 

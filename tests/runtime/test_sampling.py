@@ -88,9 +88,16 @@ def test_a_masked_token_has_no_chance():
 
 
 def test_repetition_penalty_divides_positive_scores_and_multiplies_negative_ones():
-    logits = np.array([2.0, -1.0, 1.0])
-    penalised = np.exp([2.0 / 2, -1.0 * 2, 1.0])
+    logits = np.array([2.0, -3.0, 1.0])
+    penalised = np.exp([2.0 / 2, -3.0 * 2, 1.0])
     assert chances(logits, recent=[0, 1, 0], repetition_penalty=2.0) == (penalised / penalised.sum()).round(6).tolist()
+
+
+def test_repetition_penalty_does_not_depend_on_the_constant_up_to_which_scores_are_known():
+    logits, mask = np.array([2.0, -3.0, 1.0, 9.0]), np.array([0, 0, 0, -np.inf])
+    settings = {"recent": [0, 1], "mask": mask, "repetition_penalty": 2.0}
+    assert chances(logits + 5, **settings) == chances(logits, **settings)
+    assert chances(logits, **settings)[3] == 0
 
 
 def test_repetition_penalty_leaves_the_given_scores_as_they_were():
