@@ -13,10 +13,12 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Thread
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +59,7 @@ _MAX_SIZES = {"vocab_size": 70_000, "embedding_size": 8192, "hidden_size": 8192,
 _MAX_PARAMETERS = 200_000_000
 _TOKENIZER_FLAGS = {"kind": "sentencepiece", "document_end": 0, "first_piece": 257}
 _READ_ATTEMPTS = 100  # each but the first follows a replacement of the model while it was read
+Result = TypeVar("Result")
 _TRAIN_HINT = "train one with: gru-complete train CORPUS"
 
 Weights = Mapping[str, NDArray[np.float32]]
@@ -342,6 +345,7 @@ def _load_once(path: Path) -> Model:
     manifest, fingerprint = _load_manifest(directory)
     if manifest.base is not None:
         return _load_adapted(path, directory, manifest, fingerprint)
+    memory = _begin(partial(_load_memory, directory, manifest))  # most of it is hashing, which needs no Python
     weights = parse_safetensors(_read_listed(directory, manifest, WEIGHTS), name=shown(directory / WEIGHTS))
     _check_weights(weights, manifest.arch, name=shown(directory / WEIGHTS))
     try:
@@ -349,7 +353,29 @@ def _load_once(path: Path) -> Model:
     except ModelError as error:
         raise ModelError(f"{shown(directory / TOKENIZER)}: {error}", hint=error.hint) from error
     _check_vocab(tokenizer, manifest.arch)
-    return Model(path, manifest, weights, tokenizer, fingerprint, _load_memory(directory, manifest))
+    return Model(path, manifest, weights, tokenizer, fingerprint, memory())
+
+
+def _begin(work: Callable[[], Result]) -> Callable[[], Result]:
+    """Begin some work beside what follows; what is returned waits for its result, or raises its error."""
+    results: list[Result] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except Exception as error:
+            errors.append(error)
+
+    def result() -> Result:
+        thread.join()
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    return result
 
 
 def _load_memory(directory: Path, manifest: Manifest) -> "Memory | None":
