@@ -33,8 +33,8 @@ PROBED_DROPOUT = 0.1  # any: it costs the same
 WIDTHS = (768, 512, 384, 256, 192, 128, 64)
 PROBED_WIDTH = 256
 TOKENS_PER_WEIGHT = 2.0  # read in the minutes; a wider network that reads fewer learns less
-MANY_EPOCHS = 45  # times through the text; from here on it takes more than dropout of features to learn more
-MOST_EPOCHS = 70  # and from here on nothing is learnt: the training ends before its minutes do
+OFTEN, VERY_OFTEN = 20, 45  # times through the text, from which on a wider network learns more if much is dropped
+MOST_EPOCHS = 70  # from here on nothing is learnt: the training ends before its minutes do
 WIDTH_WITHOUT_MINUTES = 256
 LOOKS_OVERHEAD = 1.04  # looks at the tuning part and saves, as a share of the steps' time
 
@@ -94,12 +94,20 @@ def automatic_vocab_size(num_bytes: int) -> int:
 
 
 def widest_hidden_size(num_bytes: int, epochs: float) -> int:
-    """H that a text of this size can fill when it is read so many times; and the model stays a few MB."""
-    if num_bytes >= 5_000_000:
+    """H that a text of this size can fill when it is read so many times; and the model stays a few MB.
+
+    Where there is time to read it very often, a wider network with much dropout learns more (``is_wide``).
+    """
+    if num_bytes >= 5_000_000 or (num_bytes >= 1_500_000 and epochs >= OFTEN):
         return 768
-    if num_bytes >= 1_500_000 or (num_bytes >= 700_000 and epochs >= MANY_EPOCHS):
+    if num_bytes >= 1_500_000 or (num_bytes >= 700_000 and epochs >= VERY_OFTEN):
         return 512
     return 384 if num_bytes >= 250_000 else 256 if num_bytes >= 30_000 else 128
+
+
+def is_wide(hidden_size: int, num_bytes: int) -> bool:
+    """Whether a network has so many weights that it would learn a text of this size by heart."""
+    return hidden_size > widest_hidden_size(num_bytes, epochs=0)
 
 
 def automatic_hidden_size(
@@ -122,18 +130,15 @@ def automatic_hidden_size(
     return WIDTHS[-1]
 
 
-def automatic_dropout(epochs: float) -> float:
-    """More dropout the more often each token is read again; beyond 0.4 it costs more steps than it saves."""
-    steps = ((1.5, 0.0), (4, 0.1), (6, 0.2), (20, 0.3))
-    return next((share for limit, share in steps if epochs < limit), 0.4)
+def automatic_dropout(epochs: float, *, wide: bool) -> float:
+    """More dropout the more often each token is read again, most in a network that ``is_wide``."""
+    steps = ((1.5, 0.0), (4, 0.1), (6, 0.2), (OFTEN, 0.3))
+    return next((share for limit, share in steps if epochs < limit), 0.5 if wide else 0.4)
 
 
-def automatic_weight_dropout(epochs: float) -> float:
-    """Of the recurrent weights, where the text is read so often that the network would learn it by heart.
-
-    It makes the network alone better sooner (1.372 against 1.388 nats per character after 27 epochs), the mixture not.
-    """
-    return 0.0 if epochs < MANY_EPOCHS else 0.3
+def automatic_weight_dropout(epochs: float, *, wide: bool) -> float:
+    """Of the recurrent weights, where dropout of features does not keep the network from learning the text by heart."""
+    return 0.3 if epochs >= (OFTEN if wide else VERY_OFTEN) else 0.0
 
 
 def automatic_batch_size(num_tokens: int, hidden_size: int, device: torch.device) -> int:
@@ -221,10 +226,11 @@ def make_plan(
         steps, seconds = steps_in_time(sizes)
         max_steps = max(1, min(int(steps), most_steps(batches_of(sizes))))
     epochs = max_steps * sizes.batch_size * training.seq_len / len(stream)
-    dropout = automatic_dropout(epochs) if config.model.dropout is None else config.model.dropout
+    wide = is_wide(sizes.of_model["hidden_size"], num_bytes)
+    dropout = automatic_dropout(epochs, wide=wide) if config.model.dropout is None else config.model.dropout
     weight_dropout = config.model.weight_dropout
     if weight_dropout is None:
-        weight_dropout = automatic_weight_dropout(epochs)
+        weight_dropout = automatic_weight_dropout(epochs, wide=wide)
     resolved = config.model_copy(
         update={
             "tokenizer": config.tokenizer.model_copy(
@@ -274,6 +280,11 @@ def explain(plan: Plan, *, num_bytes: int, num_tokens: int, vocab_size: int) -> 
             f"what fits {plan.budget_seconds:.0f} s; more than {MOST_EPOCHS} times through the text teach nothing"
         )
 
+    assert model.hidden_size is not None
+    times = f"every token is read {tokens_read / num_tokens:.1f} times"
+    if is_wide(model.hidden_size, num_bytes):
+        times += ", by a network that could learn the text by heart"
+
     def line(what: str, wish: object, reason: str) -> str:
         return f"{what}, {reason if wish is None else 'as you set it'}"
 
@@ -294,12 +305,12 @@ def explain(plan: Plan, *, num_bytes: int, num_tokens: int, vocab_size: int) -> 
         line(
             f"dropout: {model.dropout:g}",
             wished.model.dropout,
-            f"since every token is read {tokens_read / num_tokens:.1f} times",
+            f"since {times}",
         ),
         line(
             f"dropout of recurrent weights: {model.weight_dropout:g}",
             wished.model.weight_dropout,
-            f"which pays when every token is read more than {MANY_EPOCHS} times",
+            f"since {times}",
         ),
         line(
             f"products: {training.precision}",

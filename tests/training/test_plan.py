@@ -1,5 +1,13 @@
 from gru_complete.model_dir import Architecture
-from gru_complete.training.plan import TOKENS_PER_WEIGHT, WIDTHS, automatic_hidden_size, widest_hidden_size
+from gru_complete.training.plan import (
+    TOKENS_PER_WEIGHT,
+    WIDTHS,
+    automatic_dropout,
+    automatic_hidden_size,
+    automatic_weight_dropout,
+    is_wide,
+    widest_hidden_size,
+)
 
 
 def weights(hidden_size):
@@ -24,3 +32,15 @@ def test_the_width_chosen_reads_enough_tokens_for_each_weight():
 def test_more_text_fills_a_wider_network():
     widest = [widest_hidden_size(num_bytes, 10) for num_bytes in (1_000, 100_000, 300_000, 2_000_000, 20_000_000)]
     assert widest == sorted(set(widest))
+
+
+def test_a_text_that_is_read_often_gets_a_wider_network_of_which_more_is_dropped():
+    assert widest_hidden_size(2_400_000, 30) > widest_hidden_size(2_400_000, 10)
+    assert is_wide(widest_hidden_size(2_400_000, 30), 2_400_000)
+    assert not is_wide(widest_hidden_size(2_400_000, 10), 2_400_000)
+    assert automatic_dropout(30, wide=True) > automatic_dropout(30, wide=False) > automatic_dropout(10, wide=False)
+    assert automatic_weight_dropout(30, wide=True) > automatic_weight_dropout(30, wide=False) == 0
+
+
+def test_a_wide_network_that_reads_a_text_once_drops_nothing():
+    assert automatic_dropout(1, wide=True) == automatic_weight_dropout(1, wide=True) == 0
