@@ -38,9 +38,9 @@ def test_a_text_that_is_read_often_gets_a_wider_network_of_which_more_is_dropped
     assert widest_hidden_size(2_400_000, 30) > widest_hidden_size(2_400_000, 10)
     assert is_wide(widest_hidden_size(2_400_000, 30), 2_400_000)
     assert not is_wide(widest_hidden_size(2_400_000, 10), 2_400_000)
-    assert automatic_dropout(30, wide=True) > automatic_dropout(30, wide=False) > automatic_dropout(10, wide=False)
+    assert automatic_dropout(30) > automatic_dropout(10)
     assert automatic_weight_dropout(30, wide=True) > automatic_weight_dropout(30, wide=False) == 0
 
 
 def test_a_wide_network_that_reads_a_text_once_drops_nothing():
-    assert automatic_dropout(1, wide=True) == automatic_weight_dropout(1, wide=True) == 0
+    assert automatic_dropout(1) == automatic_weight_dropout(1, wide=True) == 0
