@@ -23,7 +23,7 @@ from gru_complete.nn.scoring import read_documents, score_tokens
 from gru_complete.text.shards import TokenIds, documents
 from gru_complete.text.tokenizer import Tokenizer
 
-MOST_SCORES = 1 << 24  # N * V: what the fit holds twice in float16, 64 MB
+MOST_SCORES = 1 << 25  # N * V: what the fit holds twice in float16, 128 MB
 ITERATIONS = 20
 PRIOR = 1e-4  # pull towards the start, for gates that the tuning part says little of
 BLOCK = 512
