@@ -162,6 +162,14 @@ class Memory:
         gates = self.mixture.gates_of_one(*(context or self.ngrams.context(nodes)))
         return self.mixture.mix_one(logits, self.ngrams.distribution(nodes), gates)
 
+    def predict_many(
+        self, logits: Floats, nodes: Sequence[Nodes], contexts: Sequence[tuple[int, float, int]]
+    ) -> Floats:
+        """``predict`` for N contexts at once, ``(N, V)``: from scores ``(N, V)`` and what ``predict`` takes of each."""
+        evidence = Evidence(*map(np.array, zip(*contexts, strict=True)))
+        counted = self.ngrams.distributions(np.array(nodes, np.intp).reshape(len(nodes), -1))
+        return self.mixture.mix(logits, counted, self.mixture.gates(evidence))
+
     def to_bytes(self) -> bytes:
         """As the model directory keeps it."""
         from safetensors.numpy import save  # here, so that reading a model does not wait for it

@@ -1,11 +1,11 @@
 """What comes next after a text: the network's step, the counts and the text at hand as one distribution.
 
-Shapes: E embedding_size, H hidden_size, L num_layers, S state_rows, V vocab_size.
+Shapes: E embedding_size, H hidden_size, L num_layers, N readings, S state_rows, V vocab_size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -70,6 +70,41 @@ class Predictor:
         hidden, state = self.stepper.step(token, reading.state)
         nodes = reading.nodes if self.memory is None else self.memory.ngrams.advance(reading.nodes, token)
         return Reading(hidden, state, nodes, (*reading.last, token)[-LONGEST_CONTEXT:])
+
+    def step_many(self, readings: Sequence[Reading], tokens: Sequence[int]) -> list[Reading]:
+        """Read one token after each of some readings: ``step`` for all of them, but for rounding."""
+        if not readings:
+            return []
+        hidden, states = self.stepper.step_many(tokens, np.stack([reading.state for reading in readings]))
+        advance = None if self.memory is None else self.memory.ngrams.advance
+        return [
+            Reading(
+                hidden[index],
+                states[index],
+                reading.nodes if advance is None else advance(reading.nodes, token),
+                (*reading.last, token)[-LONGEST_CONTEXT:],
+            )
+            for index, (reading, token) in enumerate(zip(readings, tokens, strict=True))
+        ]
+
+    def log_probabilities(self, readings: Sequence[Reading], overlay: Overlay | None = None) -> FloatArray:
+        """Log probabilities of what may follow each of some readings, at least one, ``(N, V)``.
+
+        The sum of each row's probabilities is 1 but for rounding. An overlay needs a memory under it.
+        """
+        logits = self.stepper.logits(np.stack([reading.hidden for reading in readings]))
+        if self.memory is None:
+            logits -= logits.max(axis=1, keepdims=True)
+            logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+            return logits
+        contexts = [self.memory.ngrams.context(reading.nodes) for reading in readings]
+        rows = self.memory.predict_many(logits, [reading.nodes for reading in readings], contexts)
+        if overlay is not None:
+            for row, reading, (length, total, _) in zip(rows, readings, contexts, strict=True):
+                overlay.adjust(row, reading.last, length, total)
+        np.maximum(rows, _SMALLEST, out=rows)
+        scores: FloatArray = np.log(rows, out=rows)
+        return scores
 
     def scores(self, reading: Reading, overlay: Overlay | None = None) -> FloatArray:
         """Log probabilities of what may follow, up to a constant, ``(V,)``; an overlay needs a memory under it."""

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from gru_complete.text.tokenizer import segments
+
 
 class BytePieces:
     """A tokenizer with the 256 byte pieces and a few more, the longest taken first."""
@@ -23,28 +25,39 @@ class BytePieces:
         for block in blocks:
             yield np.array(self.encode(block), dtype=np.uint16)
 
+    def encode_finished(self, text: bytes):
+        *finished, last = list(segments(text)) or [b""]
+        return np.array([token for segment in finished for token in self.encode(segment)], dtype=np.uint16), last
+
 
 class ScoredModel:
-    """A model whose scores are a function of the tokens read so far; the state is the number of tokens."""
+    """A model whose scores are a function of the tokens read so far; the state is the number of a list of tokens."""
 
     def __init__(self, scores):
         self.scores = scores
-        self.tokens_read = []
+        self.texts = [[]]
 
     def initial_state(self):
         return np.zeros(1)
 
     def step(self, token, state):
-        self.tokens_read = [*self.tokens_read[: int(state[0])], token]
-        return self.tokens_read, state + 1
+        self.texts.append([*self.texts[int(state[0])], token])
+        state = np.array([len(self.texts) - 1.0])
+        return state, state
 
     def read(self, tokens, state):
         for token in tokens:
             hidden, state = self.step(token, state)
         return hidden, state
 
+    def step_many(self, tokens, states):
+        states = np.stack([self.step(token, state)[1] for token, state in zip(tokens, states, strict=True)])
+        return states, states
+
     def logits(self, hidden):
-        return np.asarray(self.scores(hidden), dtype=np.float32)
+        if hidden.ndim == 2:
+            return np.stack([self.logits(row) for row in hidden])
+        return np.asarray(self.scores(self.texts[int(hidden[0])]), dtype=np.float32)
 
 
 @pytest.fixture(scope="session")

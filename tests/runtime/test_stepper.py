@@ -123,3 +123,24 @@ def test_reading_nothing_is_a_mistake():
     stepper = Stepper(arch, random_weights(arch))
     with pytest.raises(ValueError, match="no tokens"):
         stepper.read([], stepper.initial_state())
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("num_layers", [1, 3])
+@pytest.mark.parametrize("embedding_size", [3, 5])
+@pytest.mark.parametrize("num_rows", [1, 2, 7])
+def test_many_rows_at_once_equal_single_steps(cell, num_layers, embedding_size, num_rows):
+    arch = architecture(cell, num_layers, embedding_size)
+    stepper = Stepper(arch, random_weights(arch))
+    tokens = [(3 * row + 1) % VOCAB_SIZE for row in range(num_rows)]
+    before = [stepper.read(range(row + 1), stepper.initial_state())[1] for row in range(num_rows)]
+    states = np.stack(before)
+    hidden, after = stepper.step_many(tokens, states)
+    logits = stepper.logits(hidden)
+    assert (logits.shape, after.shape, after.dtype) == ((num_rows, VOCAB_SIZE), states.shape, np.float32)
+    assert states.tolist() == np.stack(before).tolist()
+    for row in range(num_rows):
+        one_hidden, one_state = stepper.step(tokens[row], before[row])
+        np.testing.assert_allclose(hidden[row], one_hidden, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(after[row], one_state, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(logits[row], stepper.logits(one_hidden), rtol=0, atol=1e-5)

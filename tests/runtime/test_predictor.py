@@ -1,0 +1,81 @@
+"""Many readings at once are the same as one after another."""
+
+import numpy as np
+import pytest
+
+from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.model_dir import CELLS, Architecture
+from gru_complete.ngrams import build
+from gru_complete.overlay import Overlay
+from gru_complete.runtime.predictor import Predictor
+from gru_complete.runtime.stepper import Stepper
+
+VOCAB_SIZE = 12
+STREAM = np.concatenate(([0], np.random.default_rng(0).zipf(1.5, 800) % VOCAB_SIZE, [0])).astype(np.uint16)
+
+
+def predictor(cell="gru", *, order=4, num_layers=2):
+    arch = Architecture(cell, VOCAB_SIZE, 5, 7, num_layers)
+    generator = np.random.default_rng(1)
+    weights = {name: generator.normal(size=shape) for name, shape in arch.tensor_shapes().items()}
+    gate = generator.normal(size=(order + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32)
+    memory = Memory(build(STREAM, vocab_size=VOCAB_SIZE, order=order), Mixture(gate), adapts=True) if order else None
+    return Predictor(Stepper(arch, weights), memory)
+
+
+def some_readings(model, number=9):
+    """Readings of 0, 1, 2, ... tokens, the last ones after a document end."""
+    readings = [model.start()]
+    for token in STREAM[1:number].tolist():
+        readings.append(model.step(readings[-1], token if len(readings) < number - 2 else 0))
+    return readings
+
+
+def learnt():
+    overlay = Overlay()
+    for token in STREAM[:60].tolist():
+        overlay.learn(token)
+    return overlay
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("order", [0, 1, 2, 5])
+def test_stepping_many_equals_stepping_each(cell, order):
+    model = predictor(cell, order=order)
+    readings = some_readings(model)
+    tokens = [(5 * index) % VOCAB_SIZE for index in range(len(readings))]
+    many = model.step_many(readings, tokens)
+    for reading, token, one_of_many in zip(readings, tokens, many, strict=True):
+        alone = model.step(reading, token)
+        assert one_of_many[2:] == alone[2:]
+        np.testing.assert_allclose(one_of_many.hidden, alone.hidden, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(one_of_many.state, alone.state, rtol=0, atol=1e-5)
+
+
+def test_stepping_none_gives_none():
+    assert predictor().step_many([], []) == []
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 5])
+@pytest.mark.parametrize("number", [1, 9])
+@pytest.mark.parametrize("adapts", [False, True])
+def test_log_probabilities_are_the_scores_of_each_and_sum_to_1(order, number, adapts):
+    model = predictor(order=order)
+    overlay = learnt() if adapts and order else None
+    readings = some_readings(model)[-number:]
+    rows = model.log_probabilities(readings, overlay)
+    assert (rows.shape, rows.dtype) == ((number, VOCAB_SIZE), np.float32)
+    np.testing.assert_allclose(np.exp(rows).sum(axis=1), 1, atol=1e-5)
+    for row, reading in zip(rows, readings, strict=True):
+        scores = np.exp(model.scores(reading, overlay))
+        np.testing.assert_allclose(np.exp(row), scores / scores.sum(), rtol=0, atol=1e-5)
+
+
+def test_log_probabilities_leave_the_readings_as_they_were():
+    model = predictor()
+    readings = some_readings(model)
+    before = [(reading.hidden.copy(), reading.state.copy()) for reading in readings]
+    model.log_probabilities(model.step_many(readings, [3] * len(readings)), learnt())
+    for reading, (hidden, state) in zip(readings, before, strict=True):
+        assert reading.hidden.tolist() == hidden.tolist()
+        assert reading.state.tolist() == state.tolist()
