@@ -22,11 +22,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Tokens = NDArray[np.integer[Any]]
+Followers = dict[int, int] | int  # tokens and how often; one that was seen once alone: 60 % less memory
 
 LONGEST_CONTEXT = 5
 MOST_TOKENS = 100_000
@@ -43,27 +46,56 @@ _BY_TEXT = 0.078  # for the logarithm of the tokens learnt
 _BY_MODEL_LENGTH = (-0.124, -1.936, -0.301, 0.658, 1.600)  # by the longest context that the model's counts know
 _BY_MODEL_FREQUENCY = 0.236  # for the logarithm of how often they have seen it
 _MANY = 24  # so many followers are added by numpy sooner than one by one
+_MOST_SHARED_OWN = 500  # tokens that a fork copies
+_MOST_BESIDE_EARLIER = 1000  # tokens; by then, counting all has become cheaper than looking through the earlier ones
 
 
 class Overlay:
-    """What one text has said so far. The text's tokens are given by the caller, who may follow it without learning."""
+    """What one text has said so far. The text's tokens are given by the caller, who may follow it without learning.
 
-    def __init__(self) -> None:
-        # What followed each context, counted; for those seen once, which are most, the token alone: 60 % less memory.
-        self._followers: dict[tuple[int, ...], dict[int, int] | int] = {}
+    Args:
+        tokens: of the text so far, ``(N,)``, at most ``MOST_TOKENS``. The overlay is as if it had learnt each of them,
+            but at once: they are counted where they are asked for.
+    """
+
+    def __init__(self, tokens: Tokens | None = None) -> None:
+        self._earlier: _Earlier | None = None
+        # Without ``_earlier`` all tokens; else its last few, which contexts reach back to, and what was learnt since.
         self._tokens: list[int] = []
+        self._num_before = 0
+        # What followed each context, counted; with ``_earlier`` those that have changed since.
+        self._followers: dict[tuple[int, ...], Followers] = {}
+        if tokens is not None and len(tokens):
+            self._take(tokens)
 
     def __len__(self) -> int:
         """Tokens that are remembered."""
-        return len(self._tokens)
+        return self._num_before + len(self._tokens)
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens that are remembered, ``(N,)``: all there is to it."""
+        own = np.array(self._tokens, np.int64)
+        return own if self._earlier is None else np.concatenate((self._earlier.tokens[: self._num_before], own))
+
+    def fork(self) -> Overlay:
+        """One that has learnt the same, and goes its own way from here; it costs little however long the text was."""
+        if len(self._tokens) > _MOST_SHARED_OWN:
+            self._take(self.tokens)  # the same counts, in the form that is shared
+        other = Overlay()
+        other._earlier, other._num_before, other._tokens = self._earlier, self._num_before, self._tokens.copy()
+        other._followers = {
+            context: followers.copy() if isinstance(followers, dict) else followers
+            for context, followers in self._followers.items()
+        }
+        return other
 
     def learn(self, token: int) -> None:
         """Count the next token of the text after those learnt before it."""
-        if len(self._tokens) >= MOST_TOKENS:
-            kept = self._tokens[MOST_TOKENS // 2 :]
-            self._followers, self._tokens = {}, []
-            for earlier in kept:
-                self._count(earlier)
+        if len(self) >= MOST_TOKENS:
+            self._count_anew(self.tokens[MOST_TOKENS // 2 :])
+        elif self._earlier is not None and len(self._tokens) > _MOST_BESIDE_EARLIER:
+            self._count_anew(self.tokens)
         self._count(token)
 
     def context(self) -> tuple[int, ...]:
@@ -81,7 +113,7 @@ class Overlay:
         """
         seen = []
         for size in range(1, min(LONGEST_CONTEXT, len(context)) + 1):
-            followers = self._followers.get(tuple(context[-size:]))
+            followers = self._after(tuple(context[-size:]))
             if followers is None:
                 break
             seen.append(followers if isinstance(followers, dict) else {followers: 1})
@@ -106,16 +138,35 @@ class Overlay:
                 for token, number in followers.items():
                     probabilities[token] += (number - _DISCOUNT) * share
 
+    def _take(self, tokens: Tokens) -> None:
+        """Forget all and learn these tokens at once."""
+        self._earlier, self._followers = _Earlier(tokens), {}
+        self._tokens = tokens[-LONGEST_CONTEXT:].tolist()
+        self._num_before = len(tokens) - len(self._tokens)
+
+    def _after(self, context: tuple[int, ...]) -> Followers | None:
+        """What followed a context; None if nothing has."""
+        followers = self._followers.get(context)
+        return followers if followers is not None or self._earlier is None else self._earlier.followers(context)
+
+    def _count_anew(self, tokens: Tokens) -> None:
+        """Forget all and learn these tokens."""
+        self._earlier, self._followers, self._tokens, self._num_before = None, {}, [], 0
+        for token in tokens.tolist():
+            self._count(token)
+
     def _count(self, token: int) -> None:
         tokens = self._tokens
         for size in range(min(LONGEST_CONTEXT, len(tokens)), 0, -1):
             context = tuple(tokens[-size:])
-            followers = self._followers.get(context)
+            followers = self._after(context)
             if followers is None:
                 self._followers[context] = token
                 continue
             if not isinstance(followers, dict):
                 followers = self._followers[context] = {followers: 1}
+            elif self._earlier is not None and context not in self._followers:
+                followers = self._followers[context] = followers.copy()  # the earlier ones are shared
             seen_before = followers.get(token, 0)
             followers[token] = seen_before + 1
             if seen_before:
@@ -129,10 +180,46 @@ class Overlay:
             _BY_LENGTH[size]
             + _BY_FREQUENCY[size] * math.log(frequency + 1)
             + _BY_VARIETY * math.log(len(followers) / frequency + 1e-3)
-            + _BY_TEXT * math.log(len(self._tokens) + 1)
+            + _BY_TEXT * math.log(len(self) + 1)
             + _BY_MODEL_LENGTH[min(length, len(_BY_MODEL_LENGTH) - 1)]
             + _BY_MODEL_FREQUENCY * math.log(total + 1)
         )
         if len(followers) == 1:
             score += _ONE_FOLLOWER
         return 1 / (1 + math.exp(-score))
+
+
+class _Earlier:
+    """What followed each context in a text that was learnt at once, counted when first asked for; never changed.
+
+    Counting all of 100,000 tokens would take a third of a second, and a completion asks for a few contexts only.
+
+    Args:
+        tokens: of the text, ``(N,)``, at least one.
+    """
+
+    def __init__(self, tokens: Tokens) -> None:
+        self.tokens = tokens
+        self._known: dict[tuple[int, ...], Followers | None] = {}
+
+    def followers(self, context: tuple[int, ...]) -> Followers | None:
+        """What followed a context, counted as ``Overlay`` does; None if nothing has."""
+        if context not in self._known:
+            self._known[context] = self._counted(context)
+        return self._known[context]
+
+    def _counted(self, context: tuple[int, ...]) -> Followers | None:
+        places = np.flatnonzero(self.tokens[:-1] == context[-1])  # of the context's last token
+        for distance, token in enumerate(context[-2::-1], start=1):
+            places = places[places >= distance]
+            places = places[self.tokens[places - distance] == token]
+        if not len(places):
+            return None
+        followers = self.tokens[places + 1].astype(np.int64)
+        size = len(context)
+        if size < LONGEST_CONTEXT:  # then each counts only where it is new after the longer context
+            before = np.where(places >= size, self.tokens[places - size].astype(np.int64), -1)
+            followers = np.unique(before << 32 | followers) & 0xFFFFFFFF
+        tokens, numbers = np.unique(followers, return_counts=True)
+        counts: dict[int, int] = dict(zip(tokens.tolist(), numbers.tolist(), strict=True))
+        return next(iter(counts)) if len(counts) == 1 and numbers[0] == 1 else counts

@@ -156,3 +156,54 @@ def test_many_followers_are_added_as_few_are(monkeypatch, num_followers):
     np.testing.assert_allclose(rows[0], rows[2], rtol=1e-5)
     np.testing.assert_allclose(rows[1], rows[2], rtol=1e-5)
     assert (rows[0][1 : num_followers + 1] != q[1 : num_followers + 1]).all()
+
+
+CONTEXTS = [[token] for token in range(3)] + [[0, 1], [2, 1, 0], [1, 1, 2, 0], [0, 0, 1, 2, 1]]
+
+
+def assert_same(overlay, other, contexts):
+    q = some_distribution()
+    assert len(overlay) == len(other)
+    assert overlay.context() == other.context()
+    assert overlay.tokens.tolist() == other.tokens.tolist()
+    for context in contexts:
+        np.testing.assert_array_equal(adjusted(overlay, q, context), adjusted(other, q, context))
+
+
+@settings(max_examples=100, deadline=None)
+@given(before=st.lists(st.integers(0, 2), max_size=60), after=st.lists(st.integers(0, 2), max_size=30))
+def test_tokens_learnt_at_once_are_as_tokens_learnt_one_by_one(before, after):
+    overlay = Overlay(np.array(before, np.uint16))
+    assert_same(overlay, learnt(before), [*CONTEXTS, before])
+    for token in after:
+        overlay.learn(token)
+    assert_same(overlay, learnt(before + after), [*CONTEXTS, before + after])
+
+
+@pytest.mark.parametrize("limit", ["MOST_TOKENS", "_MOST_BESIDE_EARLIER", "_MOST_SHARED_OWN"])
+def test_no_limit_changes_what_is_counted(monkeypatch, limit):
+    before, after = np.random.default_rng(1).integers(0, 3, (2, 40))
+    if limit == "MOST_TOKENS":
+        monkeypatch.setattr(module, limit, 50)
+    overlay, alone = Overlay(before), learnt(before.tolist())
+    if limit != "MOST_TOKENS":
+        monkeypatch.setattr(module, limit, 10)
+    for token in after.tolist():
+        overlay = overlay.fork()
+        overlay.learn(token)
+        alone.learn(token)
+        assert_same(overlay, alone, CONTEXTS)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_forks_go_their_own_ways(at_once):
+    tokens = [0, 1, 2, 0, 1, 1, 0, 1]
+    trunk = Overlay(np.array(tokens)) if at_once else learnt(tokens)
+    branch = trunk.fork()
+    for token in (2, 2, 0, 1):
+        branch.learn(token)
+    other = trunk.fork()
+    other.learn(0)
+    assert_same(trunk, learnt(tokens), CONTEXTS)
+    assert_same(branch, learnt([*tokens, 2, 2, 0, 1]), CONTEXTS)
+    assert_same(other, learnt([*tokens, 0]), CONTEXTS)
