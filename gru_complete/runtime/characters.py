@@ -29,6 +29,24 @@ def is_complete(pending: bytes) -> bool:
     return first < 0x80 or len(pending) >= _length(first)
 
 
+def unfinished(text: bytes) -> bytes:
+    """Return the first bytes of a character with which a text ends; b"" if it ends otherwise, or not as UTF-8."""
+    for size in range(1, min(3, len(text)) + 1):
+        first = text[-size]
+        if first in _FIRST_BYTES:
+            pending = text[-size:]
+            return b"" if is_complete(pending) or not _may_begin(pending) else pending
+        if first & 0xC0 != 0x80:
+            break
+    return b""
+
+
+def continues(pending: bytes, text: bytes) -> bool:
+    """Say whether text may follow an unfinished character: it goes on with it, and is no control character."""
+    whole = pending + text
+    return _is_text(whole) or (_may_begin(whole) and len(whole) < _length(whole[0]))
+
+
 class CharacterMasks:
     """The tokens allowed after each beginning of a character, as arrays to add to the logits.
 
@@ -67,6 +85,15 @@ class CharacterMasks:
 def _length(first: int) -> int:
     """Return how many bytes a character with this first byte has."""
     return 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+
+
+def _may_begin(pending: bytes) -> bool:
+    """Say whether bytes are the first of a character, or all of it."""
+    first = pending[0]
+    if first not in _FIRST_BYTES or len(pending) > _length(first):
+        return False
+    low, high = _SECOND_BYTES.get(first, _ANY_CONTINUATION)
+    return (len(pending) == 1 or low <= pending[1] <= high) and all(byte & 0xC0 == 0x80 for byte in pending[2:])
 
 
 def _is_text(piece: bytes) -> bool:

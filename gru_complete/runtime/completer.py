@@ -1,13 +1,15 @@
 """Text in, more text out: reads the prompt, draws tokens, and lets through what is certain to be the completion.
 
-Completions are exact functions of model, prompt, options and seed: one random number is used per token drawn.
+A prompt may end anywhere, also within a word or a character: the first token is drawn by the text it adds, whatever
+tokens the prompt's last word is made of (``segmentation.py``). Completions are exact functions of model, prompt,
+options and seed: one random number is used per token drawn, and one more where the first has several segmentations.
 """
 
 from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +20,11 @@ import numpy as np
 from gru_complete.model_dir import load_model
 from gru_complete.overlay import Overlay
 from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS, TextCutter, boundary
-from gru_complete.runtime.characters import CharacterMasks, is_complete
+from gru_complete.runtime.characters import CharacterMasks, continues, is_complete, unfinished
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions, check_range, stop_text
 from gru_complete.runtime.predictor import Predictor, Reading
 from gru_complete.runtime.sampling import candidates, draw, log_probability
+from gru_complete.runtime.segmentation import DEFAULT_WIDTH, Hypotheses, Openings, PieceIndex
 from gru_complete.runtime.stepper import FloatArray, Stepper
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 
@@ -54,12 +57,21 @@ class Completion:
 
 
 class Context(NamedTuple):
-    """A text that was read, ready to be continued any number of times."""
+    """A text that was read, ready to be continued any number of times, or to be read on.
+
+    Attributes:
+        reading: where its last segment begins: what is before it was read in its one canonical segmentation.
+        segment: the bytes of that segment so far; none only at a document's start.
+        overlay: what the finished segments have said. A completion does not add to it.
+        recent: the last tokens of the finished segments, at most ``PENALTY_TOKENS``.
+        tail: the last characters of the text, at most ``CONTEXT_CHARACTERS``.
+    """
 
     reading: Reading
-    overlay: Overlay | None  # what the text itself has said; a completion does not add to it
-    recent: tuple[int, ...]  # its last tokens, at most PENALTY_TOKENS
-    tail: str  # its last characters, at most CONTEXT_CHARACTERS
+    segment: bytes
+    overlay: Overlay | None
+    recent: tuple[int, ...]
+    tail: str
 
 
 class CompletionStream:
@@ -71,8 +83,11 @@ class CompletionStream:
         result: the finished completion; None until the last piece was taken.
     """
 
-    def __init__(self, completer: Completer, prompt: bytes, context: Context, options: CompletionOptions) -> None:
+    def __init__(
+        self, completer: Completer, prompt: bytes, context: Context, openings: Openings, options: CompletionOptions
+    ) -> None:
         self.result: Completion | None = None
+        self._openings = openings
         self._completer = completer
         self._prompt = prompt
         self._context = context
@@ -81,36 +96,44 @@ class CompletionStream:
     def __iter__(self) -> Iterator[bytes]:
         """Draw the completion, from its start each time."""
         completer, options = self._completer, self._options
-        reading, overlay, before, tail = self._context
-        recent = deque(before, maxlen=PENALTY_TOKENS)
+        context = self._context
+        recent = deque(completer.recent_tokens(context), maxlen=PENALTY_TOKENS)
         uniform = random.Random(options.seed).random
-        cutter = completer.cutter(tail, options)
+        cutter = completer.cutter(context.tail, options)
         text: list[bytes] = []
-        pending = b""  # the first bytes of an unfinished character
-        token = num_tokens = 0
+        pending = unfinished(context.segment)  # the first bytes of an unfinished character
+        of_prompt = len(pending)  # so many bytes of the first character are the prompt's
+        reading, token = context.reading, DOCUMENT_END
+        num_tokens = 0
         logprob = 0.0
         reason = "max_tokens"
         for num_tokens in range(1, options.max_tokens + 1):
             with _overflow_allowed():
-                if num_tokens > 1:
+                if num_tokens == 1:
+                    reading, token, written, token_logprob = completer.first_token(
+                        self._openings, recent, pending, options.sampling, uniform
+                    )
+                else:
                     reading = completer.predictor.step(reading, token)
-                scores = completer.predictor.scores(reading, overlay)
-                token, token_logprob = completer.next_token(scores, recent, pending, options.sampling, uniform())
+                    scores = completer.predictor.scores(reading, context.overlay)
+                    token, token_logprob = completer.next_token(scores, recent, pending, options.sampling, uniform())
+                    written = completer.tokenizer.pieces[token]
             logprob += token_logprob
             if token == DOCUMENT_END:
                 reason = "document_end"
                 break
             recent.append(token)
-            pending += completer.tokenizer.pieces[token]
+            pending += written
             if is_complete(pending):
                 certain = cutter.feed(pending.decode()).encode()
                 pending = b""
                 if certain:
+                    certain, of_prompt = certain[of_prompt:], 0
                     text.append(certain)
                     yield certain
                 if cutter.reason:
                     break
-        if not cutter.reason and (rest := cutter.finish().encode()):
+        if not cutter.reason and (rest := cutter.finish().encode()[of_prompt:]):
             text.append(rest)
             yield rest
         reason = cutter.reason or reason
@@ -125,6 +148,8 @@ class Completer:
         tokenizer: its tokenizer.
         abbreviations: words that a period follows inside its corpus's sentences, without the period.
         adapts: whether completions learn from their prompt; as the model's memory says, if omitted.
+        width: segmentations of the prompt's end that a completion is made of, as ``Hypotheses.open`` takes it.
+        fingerprint: of the model, by which the contexts of others are told from its own.
     """
 
     def __init__(
@@ -134,9 +159,14 @@ class Completer:
         *,
         abbreviations: Iterable[str] = (),
         adapts: bool | None = None,
+        width: int | None = DEFAULT_WIDTH,
+        fingerprint: str = "",
     ) -> None:
         self.predictor = predictor
         self.tokenizer = tokenizer
+        self.fingerprint = fingerprint
+        self.pieces = PieceIndex(tokenizer.pieces)
+        self.width = width
         self.adapts = predictor.memory is not None and (predictor.memory.adapts if adapts is None else adapts)
         self._abbreviations = frozenset(abbreviations)
         self._masks = CharacterMasks(tokenizer.pieces)
@@ -154,50 +184,124 @@ class Completer:
         """
         model = load_model(path)
         predictor = Predictor(Stepper(model.manifest.arch, model.weights), model.memory)
-        return cls(predictor, model.tokenizer, abbreviations=model.manifest.tokenizer["abbreviations"], adapts=adapts)
+        return cls(
+            predictor,
+            model.tokenizer,
+            abbreviations=model.manifest.tokenizer["abbreviations"],
+            adapts=adapts,
+            fingerprint=model.fingerprint,
+        )
 
-    def read(self, prompt: bytes) -> Context:
-        """Read a prompt, in blocks; the document's start is read before it, so it may be empty."""
-        recent: list[int] = []
-        blocks = (prompt[start : start + READ_BYTES] for start in range(0, len(prompt), READ_BYTES))
+    def read(
+        self,
+        prompt: bytes | Iterable[bytes],
+        context: Context | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Context:
+        """Read a text, in constant memory; the same text gives the same context wherever it was cut.
+
+        Args:
+            prompt: the text, whole or in blocks; it may be empty.
+            context: where the text before it ended; if omitted, a document begins. Its overlay is taken over: it must
+                not be used any more.
+            progress: is told after each block how many bytes were read so far.
+        """
         with _overflow_allowed():
-            reading = self.predictor.start()
-            overlay = Overlay() if self.adapts else None
-            if overlay is not None:
-                overlay.learn(DOCUMENT_END)
-            for encoded in self.tokenizer.encode_blocks(blocks):
-                tokens = encoded.tolist()
+            reading, segment, overlay, recent, tail = context or self._document_start()
+            before = tail[: max(0, len(tail) - len(segment.decode(errors="replace")))]  # what precedes the segment
+            num_bytes = 0
+            for block in _blocks(prompt):
+                data = segment + block
+                ids, segment = self.tokenizer.encode_finished(data)
+                tokens = ids.tolist()
                 reading = self.predictor.read(reading, tokens)
-                recent = (recent + tokens)[-PENALTY_TOKENS:]
+                recent = (*recent, *tokens[-PENALTY_TOKENS:])[-PENALTY_TOKENS:]
                 if overlay is not None:
                     for token in tokens:
                         overlay.learn(token)
-        tail = prompt[-4 * CONTEXT_CHARACTERS :].decode(errors="replace")[-CONTEXT_CHARACTERS:]
-        return Context(reading, overlay, tuple(recent), tail)
+                before = _last_characters(before, data[: len(data) - len(segment)])
+                num_bytes += len(block)
+                if progress is not None:
+                    progress(num_bytes)
+        return Context(reading, segment, overlay, recent, _last_characters(before, segment))
 
-    def stream(self, prompt: bytes, options: CompletionOptions) -> CompletionStream:
-        """Continue a prompt piece by piece."""
-        return CompletionStream(self, prompt, self.read(prompt), options)
+    def hypotheses(self, context: Context) -> Hypotheses:
+        """Return the segmentations of the text's last segment: the probability of what follows the text."""
+        with _overflow_allowed():
+            reading, segment, overlay, _, _ = context
+            return Hypotheses.open(self.predictor, self.pieces, reading, segment, overlay, width=self.width)
 
-    def complete(self, prompt: bytes, options: CompletionOptions) -> Completion:
+    def openings(self, context: Context) -> Openings:
+        """Return what the first token may add to the text."""
+        with _overflow_allowed():
+            return self.hypotheses(context).openings()
+
+    def recent_tokens(self, context: Context) -> tuple[int, ...]:
+        """Return the last tokens of the text, of its last segment those of the canonical segmentation."""
+        return (*context.recent, *self.tokenizer.encode_segment(context.segment))[-PENALTY_TOKENS:]
+
+    def stream(self, prompt: bytes | Context, options: CompletionOptions) -> CompletionStream:
+        """Continue a prompt piece by piece; the prompt of a completion of a context is given as empty."""
+        text, context = (b"", prompt) if isinstance(prompt, Context) else (prompt, self.read(prompt))
+        return CompletionStream(self, text, context, self.openings(context), options)
+
+    def complete(self, prompt: bytes | Context, options: CompletionOptions) -> Completion:
         """Continue a prompt."""
         return next(self.complete_many(prompt, options, 1))
 
-    def complete_many(self, prompt: bytes, options: CompletionOptions, n: int) -> Iterator[Completion]:
+    def complete_many(self, prompt: bytes | Context, options: CompletionOptions, n: int) -> Iterator[Completion]:
         """Continue a prompt n times, with the seeds ``options.seed``, ``options.seed + 1``, ...; it is read once.
 
         Raises:
             UsageError: n is out of range (when the first completion is asked for).
         """
         check_range("n", n, 1, 10_000)
-        context = self.read(prompt)
+        text, context = (b"", prompt) if isinstance(prompt, Context) else (prompt, self.read(prompt))
+        openings = self.openings(context)
         for index in range(n):
             seed = (options.seed + index) % 2**64
-            stream = CompletionStream(self, prompt, context, replace(options, seed=seed))
+            stream = CompletionStream(self, text, context, openings, replace(options, seed=seed))
             for _ in stream:
                 pass
             assert stream.result is not None
             yield stream.result
+
+    def first_token(
+        self,
+        openings: Openings,
+        recent: Iterable[int],
+        pending: bytes,
+        sampling: SamplingOptions,
+        uniform: Callable[[], float],
+    ) -> tuple[Reading, int, bytes, float]:
+        """Draw what the first token adds to the text, then from its posterior which token that is, after what.
+
+        Args:
+            openings: what it may add.
+            recent: the last tokens of the text.
+            pending: the first bytes of a character that the text did not finish.
+            sampling: how to draw.
+            uniform: gives random numbers from [0, 1): one is taken, a second where several tokens give the text.
+
+        Returns:
+            Where the token begins, the token, what it adds to the text, and the natural log probability of that at
+            temperature 1, nothing filtered.
+        """
+        first = len(self.pieces.distinct)
+        mask = np.full(len(openings.texts), -np.inf, np.float32)
+        mask[self.pieces.place] = self._masks.after(pending)
+        mask[first:] = [0.0 if continues(pending, text) else -np.inf for text in openings.texts[first:]]
+        scores = openings.log_probabilities
+        again = openings.of_tokens(list(recent)) if sampling.repetition_penalty != 1 else []
+        found, weights = candidates(scores, sampling, recent=again, mask=mask)
+        index = int(found[draw(weights, uniform())])
+        choices = openings.choices(index)
+        shares = np.array([choice.share for choice in choices])
+        if sampling.temperature == 0:
+            chosen = choices[int(shares.argmax())]
+        else:
+            chosen = choices[draw(shares, uniform()) if len(choices) > 1 else 0]
+        return openings.rows[chosen.row].reading, chosen.token, openings.texts[index], float(scores[index])
 
     def next_token(
         self, scores: FloatArray, recent: Iterable[int], pending: bytes, sampling: SamplingOptions, uniform: float
@@ -218,7 +322,25 @@ class Completer:
         token = int(tokens[draw(weights, uniform)])
         return token, log_probability(scores, token)
 
+    def _document_start(self) -> Context:
+        overlay = Overlay() if self.adapts else None
+        if overlay is not None:
+            overlay.learn(DOCUMENT_END)
+        return Context(self.predictor.start(), b"", overlay, (), "")
+
     def cutter(self, before: str, options: CompletionOptions) -> TextCutter:
         """Return what finds the end of a completion that follows the text ``before``."""
         until = boundary(options.until, before=before, abbreviations=self._abbreviations)
         return TextCutter(until, [stop_text(stop) for stop in options.stop])
+
+
+def _blocks(prompt: bytes | Iterable[bytes]) -> Iterator[bytes]:
+    """The prompt in blocks of at most ``READ_BYTES``."""
+    for block in [prompt] if isinstance(prompt, bytes) else prompt:
+        for start in range(0, len(block), READ_BYTES):
+            yield block[start : start + READ_BYTES]
+
+
+def _last_characters(before: str, text: bytes) -> str:
+    """The last characters of a text that goes on with whole characters."""
+    return (before + text[-4 * CONTEXT_CHARACTERS :].decode(errors="replace"))[-CONTEXT_CHARACTERS:]

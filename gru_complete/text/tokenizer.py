@@ -11,7 +11,6 @@ import hashlib
 import re
 from array import array
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -109,14 +108,28 @@ class Tokenizer:
             Ids in order, ``(N,)`` uint16, or uint32 if there are more ids than that.
         """
         carry = b""  # the last segment, which the next block may lengthen
-        for block in chain(blocks, [None]):
-            found = _SEGMENT.findall(carry if block is None else carry + block)
-            carry = b""
-            if block is not None and found:
-                *finished, carry = _short_segments(found.pop())
-                found += finished
-            if found:
-                yield np.frombuffer(b"".join(map(self._packed_ids.__getitem__, found)), self._dtype)
+        for block in blocks:
+            ids, carry = self.encode_finished(carry + block)
+            if len(ids):
+                yield ids
+        if carry:
+            yield self._joined_ids([carry])
+
+    def encode_finished(self, text: bytes) -> tuple[Tokens, bytes]:
+        """Encode all segments of a text but the last, which more text may lengthen.
+
+        Returns:
+            Ids in order, ``(N,)``, and the bytes of the last segment: at most 64, none only if there is no text.
+        """
+        found = _SEGMENT.findall(text)
+        last = b""
+        if found:
+            *finished, last = _short_segments(found.pop())
+            found += finished
+        return self._joined_ids(found), last
+
+    def _joined_ids(self, segments: Iterable[bytes]) -> Tokens:
+        return np.frombuffer(b"".join(map(self._packed_ids.__getitem__, segments)), self._dtype)
 
     def encode_segment(self, segment: bytes) -> list[int]:
         """Ids of a short text encoded as a whole: the best pieces for it, bytes for what SentencePiece cannot keep."""

@@ -13,7 +13,7 @@ class BytePieces:
         self.pieces = [b"", *(bytes([byte]) for byte in range(256)), *more]
         self.vocab_size = len(self.pieces)
 
-    def encode(self, text: bytes) -> list[int]:
+    def encode_segment(self, text: bytes) -> list[int]:
         tokens = []
         while text:
             piece = max((piece for piece in self.pieces if piece and text.startswith(piece)), key=len)
@@ -21,13 +21,11 @@ class BytePieces:
             text = text[len(piece) :]
         return tokens
 
-    def encode_blocks(self, blocks):
-        for block in blocks:
-            yield np.array(self.encode(block), dtype=np.uint16)
-
     def encode_finished(self, text: bytes):
         *finished, last = list(segments(text)) or [b""]
-        return np.array([token for segment in finished for token in self.encode(segment)], dtype=np.uint16), last
+        return np.array(
+            [token for segment in finished for token in self.encode_segment(segment)], dtype=np.uint16
+        ), last
 
 
 class ScoredModel:
@@ -79,12 +77,13 @@ def says():
     def make(*pieces: str, prompt: bytes = b"", abbreviations=()):
         tokenizer = BytePieces(*{piece.encode() for piece in pieces if len(piece.encode()) > 1})
         script = [tokenizer.pieces.index(piece.encode()) for piece in pieces]
-        already = 1 + len(tokenizer.encode(prompt))
+        places = {prompt + "".join(pieces[:number]).encode(): number for number in range(len(pieces) + 1)}
 
         def scores(tokens):
-            position = len(tokens) - already
             logits = np.zeros(tokenizer.vocab_size)
-            logits[script[position] if position < len(script) else 0] = 50
+            place = places.get(b"".join(tokenizer.pieces[token] for token in tokens))
+            if place is not None:
+                logits[[*script, 0][place]] = 50
             return logits
 
         return Completer(Predictor(ScoredModel(scores)), tokenizer, abbreviations=abbreviations)

@@ -1,0 +1,450 @@
+"""The probability of text, not of tokens: summed over the segmentations of the text's end.
+
+A prompt may end within a token, and the same bytes may be cut into tokens in many ways. Up to its last segment (white
+space and a word, ``text/tokenizer.py``) a text is read in its one canonical segmentation. Within the last segment every
+token boundary that some segmentation has is a *hypothesis*: where the boundary lies, what the model has read up to it
+(a GRU state and counts of its own), the probability w of those tokens, and the *remainder* r, the bytes after it. It
+stands for what begins with r and goes on::
+
+    mass = w * (probability of all tokens that begin with r and are longer)     r empty: w, for any token may follow
+    P(text) = sum of the masses
+
+Tokens that equal r are hypotheses of their own, with the boundary at the end of the text. This is exact as long as
+nothing is left out (``width=None``); the number of hypotheses doubles with each byte then. So at most ``width`` are
+read at each boundary, the likeliest, and none as long as it has less than ``NEGLIGIBLE`` of the whole: it waits, and is
+read as soon as the text has taken a turn that makes it count. What comes out is a sum of part of the segmentations:
+never more than the truth, and a function of the text alone, wherever it was cut on the way.
+
+Other work on this: Phan et al. 2024 (arXiv:2410.09303), Vieira et al. 2024 (arXiv:2412.03719).
+
+Shapes: V vocab_size, D different pieces.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gru_complete.errors import ModelError
+from gru_complete.overlay import Overlay
+from gru_complete.runtime.predictor import Predictor, Reading
+from gru_complete.runtime.stepper import FloatArray
+from gru_complete.text.tokenizer import DOCUMENT_END
+
+Floats64 = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+DEFAULT_WIDTH = 8
+NEGLIGIBLE = 1e-3
+"""What has less than this of the whole probability is not read."""
+
+_LEAST = -700.0  # the least log probability of a token: its exponential is no 0, so all text is possible
+_END = 256  # the document's end among the next bytes
+
+
+class PieceIndex:
+    """The vocabulary as sorted byte strings: what begins with the same bytes lies side by side.
+
+    Args:
+        pieces: the bytes of each token; b"" for the document end, which is not among the sorted.
+
+    Attributes:
+        pieces: the same.
+        order: the tokens, sorted by their bytes, ``(V - 1,)``.
+        distinct: the different byte strings, sorted, ``(D,)``; the first is b"", the document end.
+        place: where each token's bytes are among the distinct, ``(V,)``.
+    """
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        tokens = sorted((token for token in range(len(pieces)) if pieces[token]), key=pieces.__getitem__)
+        self.pieces = pieces
+        self.order: Indices = np.array(tokens, np.intp)
+        self._sorted = [pieces[token] for token in tokens]
+        self._ranges: dict[bytes, tuple[int, int, int]] = {b"": (0, 0, len(tokens))}
+        self._next_bytes: dict[bytes, Indices] = {}
+
+    def range(self, prefix: bytes) -> tuple[int, int, int]:
+        """Return (start, longer, stop): ``order[start:longer]`` equal the prefix, ``order[longer:stop]`` go on."""
+        found = self._ranges.get(prefix)
+        if found is None:
+            pieces = self._sorted
+            start = longer = bisect_left(pieces, prefix)
+            while longer < len(pieces) and pieces[longer] == prefix:
+                longer += 1
+            stop = longer
+            if longer < len(pieces) and pieces[longer].startswith(prefix):
+                stop = bisect_left(pieces, True, longer, key=lambda piece: not piece.startswith(prefix))
+            found = self._ranges[prefix] = start, longer, stop
+        return found
+
+    def next_bytes(self, prefix: bytes) -> Indices:
+        """Return the byte that follows the prefix in each token that begins with it and is longer."""
+        found = self._next_bytes.get(prefix)
+        if found is None:
+            _, longer, stop = self.range(prefix)
+            values = [piece[len(prefix)] for piece in self._sorted[longer:stop]]
+            found = self._next_bytes[prefix] = np.array(values, np.intp)
+        return found
+
+    @cached_property
+    def distinct(self) -> list[bytes]:
+        """See the class."""
+        return sorted(self.place_of)
+
+    @cached_property
+    def place_of(self) -> dict[bytes, int]:
+        """Where each byte string is among ``distinct``."""
+        return {piece: place for place, piece in enumerate(sorted({b"", *self.pieces}))}
+
+    @cached_property
+    def place(self) -> Indices:
+        """See the class."""
+        return np.array([self.place_of[piece] for piece in self.pieces], np.intp)
+
+
+class Row(NamedTuple):
+    """A hypothesis with what follows it.
+
+    Attributes:
+        log_weight: of its tokens, such that the masses of all rows sum to 1.
+        reading: the model, where its last token ends.
+        remainder: the bytes after that. The next token begins with them and is longer; one that equals them does not
+            count here, it has led to a hypothesis of its own.
+        log_probabilities: of every next token, ``(V,)``, remainder or not.
+    """
+
+    log_weight: float
+    reading: Reading
+    remainder: bytes
+    log_probabilities: FloatArray
+
+
+class Choice(NamedTuple):
+    """A token that gives a text: after which row, which token, and its share of the text's probability."""
+
+    row: int
+    token: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Openings:
+    """What may come next, as text: the bytes that one more token adds.
+
+    Attributes:
+        texts: all different; b"" is the document's end. The first D are ``PieceIndex.distinct``, then come those that
+            are only the end of some piece.
+        log_probabilities: of each text, ``(len(texts),)``; -inf where it cannot come. Their exponentials sum to 1.
+        rows: the hypotheses behind them.
+    """
+
+    texts: Sequence[bytes]
+    log_probabilities: Floats64
+    rows: Sequence[Row]
+    pieces: PieceIndex
+
+    def choices(self, index: int) -> list[Choice]:
+        """Return the tokens that give a text, with their posterior probabilities; their sum is 1."""
+        text = self.texts[index]
+        found = []
+        for number, row in enumerate(self.rows):
+            for token in self._tokens(row.remainder, text):
+                log_mass = row.log_weight + max(float(row.log_probabilities[token]), _LEAST)
+                found.append((number, token, log_mass))
+        peak = max(log_mass for _, _, log_mass in found)
+        masses = [math.exp(log_mass - peak) for _, _, log_mass in found]
+        whole = sum(masses)
+        return [Choice(row, token, mass / whole) for (row, token, _), mass in zip(found, masses, strict=True)]
+
+    def of_tokens(self, tokens: Sequence[int]) -> list[int]:
+        """Return the texts that some of these tokens give, as indices, ascending."""
+        found = set()
+        for remainder in {row.remainder for row in self.rows}:
+            for token in set(tokens):
+                piece = self.pieces.pieces[token]
+                if not remainder:
+                    found.add(int(self.pieces.place[token]))
+                elif piece.startswith(remainder) and len(piece) > len(remainder):
+                    found.add(self._index[piece[len(remainder) :]])
+        return sorted(found)
+
+    @cached_property
+    def _index(self) -> dict[bytes, int]:
+        first = len(self.pieces.distinct)
+        return self.pieces.place_of | {text: first + number for number, text in enumerate(self.texts[first:])}
+
+    def _tokens(self, remainder: bytes, text: bytes) -> list[int]:
+        if not text:
+            return [] if remainder else [DOCUMENT_END]
+        start, longer, _ = self.pieces.range(remainder + text)
+        return self.pieces.order[start:longer].tolist()  # type: ignore[no-any-return]
+
+
+class _Node:
+    """A token boundary within the segment, reached by one sequence of tokens; read when it is needed."""
+
+    __slots__ = ("before", "boundary", "log_probabilities", "log_weight", "probabilities", "reading", "token")
+
+    def __init__(self, boundary: int, log_weight: float, before: Reading, token: int | None) -> None:
+        self.boundary = boundary  # bytes of the segment before it
+        self.log_weight = log_weight
+        self.before = before  # the last token, which may not have been read yet; with None, all was
+        self.token = token
+        self.reading: Reading = before
+        self.log_probabilities: FloatArray | None = None  # of the next token, (V,)
+        self.probabilities: Floats64 | None = None  # the same in the order of the index, (V - 1,)
+
+
+class Hypotheses:
+    """The segmentations of a text's last segment: an immutable value. Made by ``open`` and ``extended``.
+
+    Attributes:
+        predictor: the model.
+        pieces: its vocabulary.
+        overlay: what the text before the segment has said.
+        segment: the bytes of the segment.
+        total: the natural log probability of the segment, given the text before it.
+    """
+
+    def __init__(
+        self,
+        model: _Model,
+        segment: bytes,
+        read: Sequence[tuple[_Node, float]],
+        waiting: Sequence[_Node],
+        num_read: dict[int, int],
+    ) -> None:
+        self._model = model
+        self.predictor = model.predictor
+        self.pieces = model.pieces
+        self.overlay = model.overlay
+        self.segment = segment
+        self._read = read  # that something may still follow, with the logarithms of their masses
+        self._waiting = waiting
+        self._num_read = num_read  # by boundary
+        at_end = [node.log_weight for node in waiting if node.boundary == len(segment)]
+        self.total = _log_sum([log_mass for _, log_mass in read] + at_end)
+
+    @classmethod
+    def open(
+        cls,
+        predictor: Predictor,
+        pieces: PieceIndex,
+        reading: Reading,
+        segment: bytes,
+        overlay: Overlay | None,
+        *,
+        width: int | None = DEFAULT_WIDTH,
+    ) -> Hypotheses:
+        """Find the segmentations of a segment, or the likeliest of them.
+
+        Args:
+            predictor: the model.
+            pieces: its vocabulary.
+            reading: where the segment begins.
+            segment: its bytes so far; may be empty.
+            overlay: what the text before it has said.
+            width: the most hypotheses that are read at each boundary, and that predictions are made of. With None
+                nothing is left out: for proofs, since their number doubles with each byte.
+
+        Raises:
+            ModelError: the model's scores are not finite.
+        """
+        model = _Model(predictor, pieces, overlay, width, math.log(NEGLIGIBLE) if width else -math.inf)
+        root = _Node(0, 0.0, reading, None)
+        return cls(model, b"", [], [root], {}).extended(segment)[0]
+
+    def extended(self, data: bytes) -> tuple[Hypotheses, float]:
+        """Take more bytes of the same segment.
+
+        Returns:
+            The hypotheses after them, and their natural log probability given the text so far.
+        """
+        after = self
+        for value in data:
+            after = after._after(bytes([value]))
+        return after, after.total - self.total
+
+    def next_bytes(self) -> Floats64:
+        """Return the probability of each next byte, at 256 that the document ends here: ``(257,)``, their sum 1."""
+        pieces = self._model.pieces
+        chances = np.zeros(_END + 1)
+        for row, node in zip(self.rows(), self._live, strict=True):
+            scale = math.exp(row.log_weight)
+            _, longer, stop = pieces.range(row.remainder)
+            assert node.probabilities is not None
+            shares = node.probabilities[longer:stop]
+            chances[:_END] += scale * np.bincount(pieces.next_bytes(row.remainder), shares, _END)
+            if not row.remainder:
+                chances[_END] += scale * math.exp(max(float(row.log_probabilities[DOCUMENT_END]), _LEAST))
+        chances /= chances.sum()
+        return chances
+
+    def openings(self) -> Openings:
+        """Return what one more token may add to the text."""
+        pieces = self._model.pieces
+        chances = np.zeros(len(pieces.distinct))
+        more: dict[bytes, float] = {}
+        rows = self.rows()
+        for row, node in zip(rows, self._live, strict=True):
+            scale = math.exp(row.log_weight)
+            if not row.remainder:
+                shares = np.exp(np.maximum(row.log_probabilities, _LEAST))
+                chances += scale * np.bincount(pieces.place, shares, len(chances))
+                continue
+            _, longer, stop = pieces.range(row.remainder)
+            assert node.probabilities is not None
+            for token, share in zip(
+                pieces.order[longer:stop].tolist(), node.probabilities[longer:stop].tolist(), strict=True
+            ):
+                text = pieces.pieces[token][len(row.remainder) :]
+                place = pieces.place_of.get(text)
+                if place is not None:
+                    chances[place] += scale * share
+                else:
+                    more[text] = more.get(text, 0.0) + scale * share
+        chances = np.append(chances, list(more.values()))
+        with np.errstate(divide="ignore"):
+            log_probabilities = np.log(chances / chances.sum())
+        return Openings([*pieces.distinct, *more], log_probabilities, rows, pieces)
+
+    def rows(self) -> list[Row]:
+        """Return the likeliest hypotheses, at most ``width``, the likeliest first."""
+        found = []
+        masses = []
+        for node in self._live:
+            assert node.log_probabilities is not None
+            remainder = self.segment[node.boundary :]
+            masses.append(self._log_mass(node, remainder))
+            found.append(Row(node.log_weight, node.reading, remainder, node.log_probabilities))
+        whole = _log_sum(masses)
+        return [row._replace(log_weight=row.log_weight - whole) for row in found]
+
+    @cached_property
+    def _live(self) -> list[_Node]:
+        """The nodes of ``rows``, all of them read."""
+        end = len(self.segment)
+        found = [(log_mass, node) for node, log_mass in self._read]
+        found += [(node.log_weight, node) for node in self._waiting if node.boundary == end]
+        floor = self.total + self._model.negligible
+        found = sorted((pair for pair in found if pair[0] >= floor), key=lambda pair: -pair[0])
+        nodes = [node for _, node in found[: self._model.width]]
+        self._model.read(nodes)
+        return nodes
+
+    def _after(self, byte: bytes) -> Hypotheses:
+        """Return the hypotheses after one more byte."""
+        model = self._model
+        segment = self.segment + byte
+        end = len(segment)
+        read: list[tuple[_Node, float]] = []
+        waiting = list(self._waiting)
+        num_read = dict(self._num_read)
+        for node, _ in self._read:
+            remainder = segment[node.boundary :]
+            waiting += model.children(node, remainder)
+            if (log_mass := self._log_mass(node, remainder)) > -math.inf:
+                read.append((node, log_mass))
+        while True:
+            at_end = [node.log_weight for node in waiting if node.boundary == end]
+            floor = _log_sum([log_mass for _, log_mass in read] + at_end) + model.negligible
+            ready = [node for node in waiting if node.boundary < end and node.log_weight >= floor]
+            if not ready:
+                break
+            boundary = min(node.boundary for node in ready)
+            ready = sorted((node for node in ready if node.boundary == boundary), key=lambda node: -node.log_weight)
+            if model.width is not None:
+                del ready[max(0, model.width - num_read.get(boundary, 0)) :]
+                if not ready:
+                    waiting = [node for node in waiting if node.boundary != boundary]
+                    continue
+            model.read(ready)
+            num_read[boundary] = num_read.get(boundary, 0) + len(ready)
+            waiting = [node for node in waiting if node not in ready]
+            for node in ready:
+                remainder = segment[boundary:]
+                for length in range(1, len(remainder) + 1):
+                    waiting += model.children(node, remainder[:length])
+                if (log_mass := self._log_mass(node, remainder)) > -math.inf:
+                    read.append((node, log_mass))
+        return Hypotheses(model, segment, read, waiting, num_read)
+
+    def _log_mass(self, node: _Node, remainder: bytes) -> float:
+        """Return the log probability of a node's tokens and of going on with a longer token than the remainder."""
+        if not remainder:
+            return node.log_weight
+        assert node.probabilities is not None
+        _, longer, stop = self._model.pieces.range(remainder)
+        if longer == stop:
+            return -math.inf
+        return node.log_weight + math.log(float(node.probabilities[longer:stop].sum()))
+
+
+class _Model(NamedTuple):
+    """What all hypotheses of a segment share."""
+
+    predictor: Predictor
+    pieces: PieceIndex
+    overlay: Overlay | None
+    width: int | None
+    negligible: float  # a log probability
+
+    def read(self, nodes: Sequence[_Node]) -> None:
+        """Read the last tokens of nodes that are not read yet, as one product."""
+        nodes = [node for node in nodes if node.log_probabilities is None]
+        if not nodes:
+            return
+        unread = [node for node in nodes if node.token is not None]
+        readings = _step_many(
+            self.predictor, [node.before for node in unread], [node.token for node in unread if node.token is not None]
+        )
+        for node, reading in zip(unread, readings, strict=True):
+            node.reading = reading
+        rows = _log_probabilities(self.predictor, [node.reading for node in nodes], self.overlay)
+        probabilities = np.exp(np.maximum(rows[:, self.pieces.order], _LEAST, dtype=np.float64))
+        if not math.isfinite(float(probabilities.sum())):
+            raise ModelError(
+                "the model's scores are not finite numbers", hint="train it again: its weights are damaged"
+            )
+        for node, row, ordered in zip(nodes, rows, probabilities, strict=True):
+            node.log_probabilities, node.probabilities = row, ordered
+
+    def children(self, node: _Node, piece: bytes) -> list[_Node]:
+        """Return the nodes that follow a read one by the tokens with these bytes."""
+        start, longer, _ = self.pieces.range(piece)
+        assert node.probabilities is not None
+        return [
+            _Node(
+                node.boundary + len(piece),
+                node.log_weight + math.log(float(node.probabilities[index])),
+                node.reading,
+                int(self.pieces.order[index]),
+            )
+            for index in range(start, longer)
+        ]
+
+
+def _step_many(predictor: Predictor, readings: Sequence[Reading], tokens: Sequence[int]) -> list[Reading]:
+    return [predictor.step(reading, token) for reading, token in zip(readings, tokens, strict=True)]
+
+
+def _log_probabilities(predictor: Predictor, readings: Sequence[Reading], overlay: Overlay | None) -> FloatArray:
+    rows = np.stack([predictor.scores(reading, overlay) for reading in readings]).astype(np.float64)
+    rows -= rows.max(axis=1, keepdims=True)
+    shifted: FloatArray = rows - np.log(np.exp(rows).sum(axis=1, keepdims=True))
+    return shifted
+
+
+def _log_sum(values: Sequence[float]) -> float:
+    """Return the logarithm of the sum of the exponentials."""
+    peak = max(values, default=-math.inf)
+    if peak == -math.inf:
+        return peak
+    return peak + math.log(sum(math.exp(value - peak) for value in values))
