@@ -1,0 +1,199 @@
+"""A text that was read, as a file: to be continued, or read on, by another process.
+
+The file is one line of JSON and then a safetensors file. The line says what it is, which model has read the text (the
+SHA-256 of its manifest) and the SHA-256 of all that follows. The tensors are those of ``Context``::
+
+    hidden (E,) float32         what scores the next token
+    state (L, S, H) float32     the network's
+    recent (N,) uint16          the last tokens, uint32 where V > 65,536; the counts' context follows from them
+    segment (N,) uint8          the bytes of the text's last segment
+    tail (N,) uint8             its last characters, UTF-8
+    overlay (N,) as recent      where the text was learnt from: the tokens that are remembered
+
+So a file takes a few kilobytes however long the text was, and where the text was learnt from up to 200 more
+(``overlay.MOST_TOKENS``). It may come from a stranger: it is checked as a model is.
+
+Shapes: E embedding_size, H hidden_size, L num_layers, S state_rows, V vocab_size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gru_complete import files
+from gru_complete.errors import ModelError
+from gru_complete.files import shown
+from gru_complete.overlay import LONGEST_CONTEXT, MOST_TOKENS, Overlay
+from gru_complete.parsing import brief, json_object, parse_safetensors, whole_number
+from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS
+from gru_complete.runtime.completer import PENALTY_TOKENS, Completer, Context
+from gru_complete.runtime.predictor import Reading
+from gru_complete.text.tokenizer import DOCUMENT_END, MAX_SEGMENT_BYTES
+
+FORMAT = "gru-complete state"
+VERSION = 1
+
+_MAX_HEADER_BYTES = 1000
+_MAX_BYTES = 1 << 23  # the largest network that is loaded has 1 MB of state
+_ANEW = "make the state anew: gru-complete prime FILE... --state-out STATE"
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def save_context(path: Path, context: Context, completer: Completer) -> int:
+    """Write a text that the completer has read, durably; returns how many bytes the file has.
+
+    Raises:
+        EnvironmentFailure: the disk or a permission said no; a file that was there is as it was.
+    """
+    data = to_bytes(context, completer)
+    files.write_file(path, data)
+    return len(data)
+
+
+def load_context(path: Path, completer: Completer) -> Context:
+    """Read what ``save_context`` wrote, or a stranger's file.
+
+    A text that was not learnt from goes on so, whatever the completer does; one that was goes on without, if the
+    completer does not adapt.
+
+    Raises:
+        ModelError: there is no such file, it is damaged or not ours, or another model has made it.
+    """
+    return from_bytes(files.read_regular_file(path, max_bytes=_MAX_BYTES), completer, name=shown(path))
+
+
+def to_bytes(context: Context, completer: Completer) -> bytes:
+    """The file of a context."""
+    from safetensors.numpy import save  # here, so that reading a state does not wait for it
+
+    arrays: dict[str, NDArray[Any]] = {
+        "hidden": np.asarray(context.reading.hidden, np.float32),
+        "state": np.ascontiguousarray(context.reading.state, np.float32),
+        "recent": np.array(context.recent, _token_dtype(completer)),
+        "segment": np.frombuffer(context.segment, np.uint8),
+        "tail": np.frombuffer(context.tail.encode(), np.uint8),
+    }
+    if context.overlay is not None:
+        arrays["overlay"] = context.overlay.tokens.astype(_token_dtype(completer))
+    tensors: bytes = save(arrays)
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": completer.fingerprint,
+        "sha256": files.sha256_hex(tensors),
+    }
+    return json.dumps(header).encode() + b"\n" + tensors
+
+
+def from_bytes(data: bytes, completer: Completer, *, name: str) -> Context:
+    """The context of a file; ``name`` is for messages.
+
+    Raises:
+        ModelError: the bytes are none, or not one of this model.
+    """
+    end = data.find(b"\n", 0, _MAX_HEADER_BYTES)
+    if not data.startswith(b"{") or end < 0:
+        raise ModelError(f"{name} is not a state that gru-complete has written", hint=_ANEW)
+    header = files.strict_json(data[:end], name=f"the first line of {name}")
+    try:
+        _check_header(header, data[end + 1 :], completer)
+        return _context(parse_safetensors(data[end + 1 :], name="it"), completer)
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}", hint=error.hint or _ANEW) from None
+
+
+def _check_header(header: dict[str, Any], tensors: bytes, completer: Completer) -> None:
+    if header.get("format") != FORMAT:
+        raise ModelError(f"format is {brief(header.get('format'))}, not {FORMAT!r}")
+    version = whole_number(header.get("version"), "version", smallest=1)
+    if version > VERSION:
+        message = f"version {version} was made by a newer gru-complete; this one reads version {VERSION}"
+        raise ModelError(message, hint="upgrade with: pip install --upgrade gru-complete")
+    json_object(header, "the first line", required=["format", "version", "model", "sha256"])
+    if header["sha256"] != files.sha256_hex(tensors):
+        raise ModelError("it is damaged or cut off (sha256 mismatch)")
+    if header["model"] != completer.fingerprint:
+        raise ModelError("it was made by another model, or by this one before it was trained again")
+
+
+def _context(arrays: Arrays, completer: Completer) -> Context:
+    start = completer.predictor.start()
+    shapes = {"hidden": start.hidden.shape, "state": start.state.shape}
+    lengths = {"recent": PENALTY_TOKENS, "segment": MAX_SEGMENT_BYTES, "tail": 4 * CONTEXT_CHARACTERS}
+    tokens = _token_dtype(completer)
+    dtypes: dict[str, type] = {"segment": np.uint8, "tail": np.uint8, "recent": tokens, "overlay": tokens}
+    if not {*arrays} - {"overlay"} == {*shapes, *lengths}:
+        raise ModelError(f"its tensors are {', '.join(map(brief, sorted(arrays)))}")
+    for key, array in arrays.items():
+        if array.dtype != dtypes.get(key, np.float32):
+            raise ModelError(f"{key} is {array.dtype}")
+        if array.shape != shapes[key] if key in shapes else array.ndim != 1:
+            raise ModelError(f"{key} has the shape {array.shape}, which does not fit the model")
+        if len(array) > {**lengths, "overlay": MOST_TOKENS}.get(key, len(array)):
+            raise ModelError(f"{key} is too long")
+    if not all(np.isfinite(arrays[key]).all() for key in shapes):
+        raise ModelError("it contains NaN or infinity")
+    recent = _tokens(arrays["recent"], completer)
+    if DOCUMENT_END in recent:
+        raise ModelError("recent has a document end in it")
+    return Context(
+        _reading(arrays, recent.tolist(), completer),
+        _segment(arrays["segment"].tobytes(), completer),
+        _overlay(arrays.get("overlay"), completer),
+        tuple(recent.tolist()),
+        _tail(arrays["tail"].tobytes()),
+    )
+
+
+def _reading(arrays: Arrays, recent: list[int], completer: Completer) -> Reading:
+    """The reading with the counts' context, which is that of the last tokens; they are more than it reaches back."""
+    tokens = [DOCUMENT_END, *recent]
+    nodes: tuple[int, ...] = ()
+    if completer.predictor.memory is not None:
+        ngrams = completer.predictor.memory.ngrams
+        nodes = ngrams.start()
+        for token in tokens[-ngrams.order :]:
+            nodes = ngrams.advance(nodes, token)
+    return Reading(arrays["hidden"], arrays["state"], nodes, tuple(tokens[-LONGEST_CONTEXT:]))
+
+
+def _segment(segment: bytes, completer: Completer) -> bytes:
+    finished, rest = completer.tokenizer.encode_finished(segment)
+    if len(finished) or rest != segment:
+        raise ModelError("segment is not one")
+    return segment
+
+
+def _overlay(tokens: NDArray[Any] | None, completer: Completer) -> Overlay | None:
+    if tokens is None:
+        return None
+    if DOCUMENT_END in _tokens(tokens, completer)[1:]:
+        raise ModelError("overlay has a document end in its middle")
+    return Overlay(tokens) if completer.adapts else None
+
+
+def _tail(data: bytes) -> str:
+    try:
+        tail = data.decode()
+    except UnicodeDecodeError:
+        raise ModelError("tail is not UTF-8") from None
+    if len(tail) > CONTEXT_CHARACTERS:
+        raise ModelError("tail is too long")
+    return tail
+
+
+def _token_dtype(completer: Completer) -> type[np.unsignedinteger[Any]]:
+    return np.uint16 if completer.tokenizer.vocab_size <= 1 << 16 else np.uint32
+
+
+def _tokens(tokens: NDArray[Any], completer: Completer) -> NDArray[Any]:
+    if len(tokens) and int(tokens.max()) >= completer.tokenizer.vocab_size:
+        raise ModelError("it has a token that the model does not have")
+    return tokens
