@@ -8,14 +8,19 @@ from dataclasses import dataclass, field
 from gru_complete.errors import UsageError
 from gru_complete.runtime.boundaries import UNTIL
 
+NO_REPEAT = 4  # 400 bytes of the Holmes stories repeat that many words once in fifty times; the likeliest text, always
+MAX_BEAM = 100
+
 
 @dataclass(frozen=True)
 class SamplingOptions:
     """How the next token is drawn; every value is checked when the options are made.
 
     Args:
-        temperature: divides the scores; 0 takes the likeliest token (greedy).
+        temperature: divides the scores; 0 takes the likeliest token that is left (greedy).
         top_k: keep the k likeliest tokens; 0 keeps all.
+        typical: keep the fewest tokens that together have this probability, those first that are about as surprising as
+            the text is on average (Meister et al. 2022, arXiv:2202.00666); 1 keeps all.
         top_p: keep the fewest likeliest tokens that together have this probability; 1 keeps all.
         min_p: keep the tokens that are at least this many times as likely as the likeliest; 0 keeps all.
         repetition_penalty: divides the positive scores of recent tokens and multiplies the negative ones; 1 is none.
@@ -29,6 +34,7 @@ class SamplingOptions:
     top_p: float = 1.0
     min_p: float = 0.05
     repetition_penalty: float = 1.0
+    typical: float = 1.0
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -37,6 +43,7 @@ class SamplingOptions:
         check_range("top-p", self.top_p, 0, 1, open_below=True)
         check_range("min-p", self.min_p, 0, 1)
         check_range("repetition penalty", self.repetition_penalty, 0.01, 100)
+        check_range("typical", self.typical, 0, 1, open_below=True)
 
 
 def check_range(name: str, value: float, low: float, high: float, *, open_below: bool = False) -> None:
@@ -61,6 +68,10 @@ class CompletionOptions:
         stop: strings before which to end, UTF-8.
         sampling: how tokens are drawn.
         seed: of the random numbers.
+        beam: how many texts are followed at once by ``search.BeamSearch``, which knows neither temperature nor filters;
+            0 draws one token after the other.
+        no_repeat: how many words in a row may not come twice (``repeats.Repeats``); 0 lets them, and None is
+            ``NO_REPEAT`` where nothing is left to chance (``beam``, temperature 0), else 0.
 
     Raises:
         UsageError: a value is outside its range.
@@ -71,15 +82,27 @@ class CompletionOptions:
     stop: Sequence[bytes] = ()
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     seed: int = 0
+    beam: int = 0
+    no_repeat: int | None = None
 
     def __post_init__(self) -> None:
         """Check every value."""
+        check_range("beam", self.beam, 0, MAX_BEAM)
+        if self.no_repeat is not None:
+            check_range("no-repeat", self.no_repeat, 0, 1000)
         check_range("max-tokens", self.max_tokens, 1, 1_000_000)
         check_range("seed", self.seed, 0, 2**64 - 1)
         if self.until not in UNTIL:
             raise UsageError(f"until must be one of {', '.join(UNTIL)}, not {self.until}")
         for stop in self.stop:
             stop_text(stop)
+
+    @property
+    def words_not_repeated(self) -> int:
+        """What ``no_repeat`` comes to."""
+        if self.no_repeat is not None:
+            return self.no_repeat
+        return NO_REPEAT if self.beam or self.sampling.temperature == 0 else 0
 
 
 def stop_text(stop: bytes) -> str:

@@ -1,13 +1,14 @@
 """Scores in, the next token out: penalties, truncation and temperature, then one draw.
 
-The filters run in llama.cpp's order: repetition penalty, top-k, top-p, min-p, and the temperature last. So what is left
-to draw from does not depend on the temperature: a high one mixes the sensible choices, it does not let in the others.
+The filters run in llama.cpp's order: repetition penalty, top-k, typical, top-p, min-p, and the temperature last; each
+sees what the one before it left, renormalised. So what is left to draw from does not depend on the temperature: a high
+one mixes the sensible choices, it does not let in the others.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,12 @@ IntArray = npt.NDArray[np.integer[Any]]
 
 
 def candidates(
-    logits: FloatArray, options: SamplingOptions, *, recent: Iterable[int] = (), mask: FloatArray | None = None
+    logits: FloatArray,
+    options: SamplingOptions,
+    *,
+    recent: Iterable[int] = (),
+    mask: FloatArray | None = None,
+    blocked: Sequence[int] = (),
 ) -> tuple[IntArray, FloatArray]:
     """Decide which tokens may come next and how likely each is, all but for the sum (``draw`` needs no more).
 
@@ -30,6 +36,7 @@ def candidates(
         options: the filters and the temperature.
         recent: the latest tokens of the text, which ``repetition_penalty`` makes less likely.
         mask: added to the logits, ``(V,)``: 0 where a token may come, -inf where it may not.
+        blocked: tokens that may not come either, unless there are no others.
 
     Returns:
         The tokens left, ascending, ``(K,)``, and in float64 what their probabilities are proportional to, ``(K,)``.
@@ -38,16 +45,22 @@ def candidates(
         ModelError: no token has a finite score.
     """
     scores = logits if mask is None else logits + mask
+    if blocked:
+        scores = without(scores, blocked)
     if options.repetition_penalty != 1:
         scores = _penalised(scores, recent, options.repetition_penalty)
     likeliest = int(scores.argmax())
     peak = float(scores[likeliest])
     if not math.isfinite(peak):
-        raise ModelError("the model's scores are not finite numbers", hint="train it again: its weights are damaged")
-    if options.temperature == 0:
+        raise damaged_scores()
+    if options.temperature == 0 and options.typical == 1:
         return np.array([likeliest]), np.ones(1)
     tokens = _truncated(scores, peak, options)
     weights = np.subtract(scores[tokens], peak, dtype=np.float64)
+    if options.typical < 1:  # the likeliest may be left out
+        weights -= weights.max()
+    if options.temperature == 0:
+        return tokens[[weights.argmax()]], np.ones(1)
     if options.temperature < 0.01:  # so that the quotient cannot overflow; exp(-800) is 0 anyway
         np.maximum(weights, -800 * options.temperature, out=weights)
     weights /= options.temperature
@@ -55,10 +68,15 @@ def candidates(
 
 
 def distribution(
-    logits: FloatArray, options: SamplingOptions, *, recent: Iterable[int] = (), mask: FloatArray | None = None
+    logits: FloatArray,
+    options: SamplingOptions,
+    *,
+    recent: Iterable[int] = (),
+    mask: FloatArray | None = None,
+    blocked: Sequence[int] = (),
 ) -> FloatArray:
     """Return the probability of every token, ``(V,)``, 0 for those filtered out; arguments as ``candidates``."""
-    tokens, weights = candidates(logits, options, recent=recent, mask=mask)
+    tokens, weights = candidates(logits, options, recent=recent, mask=mask, blocked=blocked)
     probabilities = np.zeros(len(logits))
     probabilities[tokens] = weights / weights.sum()
     return probabilities
@@ -77,6 +95,18 @@ def log_probability(logits: FloatArray, token: int) -> float:
     return float(shifted[token]) - math.log(float(np.exp(shifted).sum()))
 
 
+def without(scores: FloatArray, blocked: Sequence[int]) -> FloatArray:
+    """Return scores ``(V,)`` that are -inf for the blocked tokens, or, were none left, the scores as they are."""
+    rest = scores.copy()
+    rest[list(blocked)] = -np.inf
+    return rest if rest.max() > -np.inf else scores
+
+
+def damaged_scores() -> ModelError:
+    """Return what to raise where no token has a finite score."""
+    return ModelError("the model's scores are not finite numbers", hint="train it again: its weights are damaged")
+
+
 def _penalised(scores: FloatArray, recent: Iterable[int], penalty: float) -> FloatArray:
     """Make recent tokens less likely, as CTRL (Keskar et al. 2019, arXiv:1909.05858) and llama.cpp do.
 
@@ -90,14 +120,18 @@ def _penalised(scores: FloatArray, recent: Iterable[int], penalty: float) -> Flo
 
 
 def _truncated(scores: FloatArray, peak: float, options: SamplingOptions) -> IntArray:
-    """Return the tokens that top-k, top-p and min-p leave, ascending."""
-    floor = peak + math.log(options.min_p) if options.min_p > 0 else -math.inf
-    if options.top_p == 1:  # then the order of the filters does not matter, and min-p is the quickest
+    """Return the tokens that top-k, typical, top-p and min-p leave, ascending."""
+    if options.top_p == 1 and options.typical == 1:  # then their order does not matter, and min-p is the quickest
+        floor = peak + math.log(options.min_p) if options.min_p > 0 else -math.inf
         tokens: IntArray = np.flatnonzero(scores >= floor) if options.min_p > 0 else np.flatnonzero(scores > -np.inf)
         return _likeliest(tokens, scores, options.top_k)
     tokens = _likeliest(np.flatnonzero(scores > -np.inf), scores, options.top_k)
-    tokens = _nucleus(tokens, scores, peak, options.top_p)
-    return tokens[scores[tokens] >= floor]
+    if options.typical < 1:
+        tokens = _typical(tokens, scores, peak, options.typical)
+        peak = float(scores[tokens].max())
+    if options.top_p < 1:
+        tokens = _nucleus(tokens, scores, peak, options.top_p)
+    return tokens[scores[tokens] >= peak + math.log(options.min_p)] if options.min_p > 0 else tokens
 
 
 def _likeliest(tokens: IntArray, scores: FloatArray, top_k: int) -> IntArray:
@@ -114,4 +148,16 @@ def _nucleus(tokens: IntArray, scores: FloatArray, peak: float, top_p: float) ->
     weights = np.exp(scores[tokens[order]].astype(np.float64) - peak)
     cumulative = weights.cumsum()
     count = int(cumulative.searchsorted(top_p * cumulative[-1])) + 1
+    return np.sort(tokens[order[:count]])
+
+
+def _typical(tokens: IntArray, scores: FloatArray, peak: float, typical: float) -> IntArray:
+    """Keep the fewest whose surprisal is nearest to the entropy, the mean surprisal, with that probability together."""
+    weights = np.subtract(scores[tokens], peak, dtype=np.float64)
+    surprisals = math.log(float(np.exp(weights).sum())) - weights
+    probabilities = np.exp(-surprisals)
+    entropy = float(np.dot(probabilities, surprisals))
+    order = np.argsort(np.abs(surprisals - entropy), kind="stable")
+    cumulative = probabilities[order].cumsum()
+    count = int(cumulative.searchsorted(typical * cumulative[-1])) + 1
     return np.sort(tokens[order[:count]])

@@ -80,6 +80,36 @@ def test_min_p_counts_after_top_p():
     assert np.count_nonzero(chances(top_p=0.76, min_p=0.3)) == 2
 
 
+def test_typical_keeps_first_what_is_about_as_surprising_as_the_mean():
+    # surprisals in bits: 3, 2, 1, 3, their mean 1.75: nearest are 2, then 1, then both 3s
+    assert chances(typical=0.2) == [0, 1, 0, 0]
+    assert chances(typical=0.7) == [0, round(1 / 3, 6), round(2 / 3, 6), 0]
+    assert chances(typical=0.8) == [round(1 / 7, 6), round(2 / 7, 6), round(4 / 7, 6), 0]
+    assert chances(typical=1) == chances()
+
+
+def test_typical_counts_after_top_k_and_before_top_p():
+    # top-k leaves 1/4 and 1/2: surprisals 1.58 and 0.58 bits, their mean 0.92; nearest is the likelier
+    assert chances(top_k=2, typical=0.2) == [0, 0, 1, 0]
+    # typical leaves 1/4 and 1/2, of which the likelier alone has 2/3
+    assert chances(typical=0.7, top_p=0.6) == [0, 0, 1, 0]
+
+
+def test_min_p_and_temperature_zero_go_by_the_likeliest_that_typical_leaves():
+    assert chances(typical=0.2, min_p=0.9) == [0, 1, 0, 0]
+    assert chances(typical=0.2, temperature=0) == [0, 1, 0, 0]
+    assert chances(typical=0.8, temperature=0) == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("temperature", [0, 1e-300, 1])
+def test_a_blocked_token_has_no_chance_unless_there_is_no_other(temperature):
+    everything = range(len(EIGHTHS))
+    assert candidates(EIGHTHS, SamplingOptions(temperature, min_p=0), blocked=[2])[0].tolist().count(2) == 0
+    blocked = distribution(EIGHTHS, SamplingOptions(temperature), blocked=everything)
+    assert blocked.tolist() == distribution(EIGHTHS, SamplingOptions(temperature)).tolist()
+    assert EIGHTHS[2] > -1
+
+
 def test_a_masked_token_has_no_chance():
     mask = np.array([0, 0, -np.inf, 0], dtype=np.float32)
     assert chances(mask=mask) == [0.25, 0.5, 0, 0.25]
@@ -146,6 +176,8 @@ def test_scores_that_are_no_numbers_are_refused(bad):
         ("min_p", 1.5, "between 0 and 1"),
         ("repetition_penalty", 0.0, "between 0.01 and 100"),
         ("repetition_penalty", math.nan, "between 0.01 and 100"),
+        ("typical", 0.0, "above 0 and at most 1"),
+        ("typical", 1.1, "above 0 and at most 1"),
     ],
 )
 def test_an_option_out_of_range_is_refused_with_the_range(option, value, said):
@@ -154,7 +186,7 @@ def test_an_option_out_of_range_is_refused_with_the_range(option, value, said):
 
 
 def test_the_documented_defaults_hold():
-    assert SamplingOptions() == SamplingOptions(0.7, 0, 1.0, 0.05, 1.0)
+    assert SamplingOptions() == SamplingOptions(0.7, 0, 1.0, 0.05, 1.0, 1.0)
 
 
 finite_scores = st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=20)
@@ -169,6 +201,7 @@ finite_scores = st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1,
         top_p=st.floats(0, 1, exclude_min=True),
         min_p=st.floats(0, 1),
         repetition_penalty=st.floats(0.01, 100),
+        typical=st.floats(0, 1, exclude_min=True),
     ),
     recent=st.lists(st.integers(0, 0), max_size=2),
     uniform=st.floats(0, 1, exclude_max=True),

@@ -1,0 +1,96 @@
+"""What would be said again: the likeliest text after a phrase is what came after it the last time, and so on for ever.
+
+Drawing by chance leaves such a circle by itself; greedy completion and beam search do not (Holtzman et al. 2020,
+arXiv:1904.09751, section 3). There, what followed the same words before must not follow them again. It is the rule of
+Paulus et al. 2018 (arXiv:1705.04304, section 2.5: no trigram twice) for text instead of tokens, so that no other
+segmentation gets round it: n words in a row do not come twice. Phrases of a few short words ("of the") do not count, a
+name may be repeated, and what has no spaces is measured by its length alone.
+
+Of the prompt, only its last characters count, as if they were written by us. Whatever else stands in it may be said
+once more: a refrain, a line of code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+LETTERS_PER_WORD = 4  # on average, or more words must be the same
+LETTERS_WITHOUT_SPACES = 8  # as many as a word stand for one where there are no spaces
+LOOKS_BACK = 4096  # bytes: a longer completion may come back to its words
+
+_WORD = re.compile(rb"\S+")
+_NEXT_WORD = re.compile(rb"(\s*)\S*")
+_LONGEST_WORD = 64  # bytes that are looked at, as in text/tokenizer.py
+
+
+def repeating(text: bytes, words: int, index: Mapping[bytes, Sequence[int]]) -> list[int]:
+    """Find what may not come next: all that begins a word which would complete a repetition.
+
+    Args:
+        text: the last characters of the prompt and all that followed it; it ends with a whole character.
+        words: how many words in a row may not come twice, at least 2; 0 allows everything.
+        index: where the byte strings that may come next are (tokens of a vocabulary, for instance).
+
+    Returns:
+        The places of those that would repeat, ascending.
+    """
+    if not words:
+        return []
+    text = text[-LOOKS_BACK:]
+    found: set[int] = set()
+    for phrase, needs_space in _phrases(text, max(1, words - 1)):
+        for end in _earlier_ends(text, phrase):
+            match = _NEXT_WORD.match(text, end)
+            assert match is not None
+            if needs_space and not match[1]:
+                continue  # there, the phrase ends within a word
+            word = match[0][: len(match[1]) + _LONGEST_WORD]
+            for length in range(len(match[1]) + 1, len(word) + 1):
+                found.update(index.get(word[:length], ()))
+    return sorted(found)
+
+
+def places(texts: Sequence[bytes]) -> dict[bytes, list[int]]:
+    """Make the index that ``repeating`` takes."""
+    index: dict[bytes, list[int]] = {}
+    for place, text in enumerate(texts):
+        index.setdefault(text, []).append(place)
+    return index
+
+
+def _phrases(text: bytes, words: int) -> Iterator[tuple[bytes, bool]]:
+    """Yield the ends of the text that may not be followed by the same as before, and whether white space must come."""
+    if phrase := _last_words(text, words):
+        yield phrase, not phrase[-1:].isspace()
+    if phrase := _last_letters(text, words * LETTERS_WITHOUT_SPACES):
+        yield phrase, False
+
+
+def _last_words(text: bytes, words: int) -> bytes:
+    """Return the last words, with the white space after them, more of them if they are short; b"" without so many."""
+    text = text[-words * _LONGEST_WORD :]
+    letters = 0
+    for count, match in enumerate(reversed(list(_WORD.finditer(text))), start=1):
+        letters += len(match[0].decode(errors="ignore"))
+        if count >= words and letters >= words * LETTERS_PER_WORD:
+            return text[match.start() :]
+    return b""
+
+
+def _last_letters(text: bytes, letters: int) -> bytes:
+    """Return the last characters, so many of them; b"" if there are fewer since the last white space."""
+    run = text[-4 * letters :]
+    if not run or run[-1:].isspace():
+        return b""
+    run = run.split()[-1]
+    last = run.decode(errors="ignore")[-letters:]
+    return last.encode() if len(last) == letters else b""
+
+
+def _earlier_ends(text: bytes, phrase: bytes) -> Iterator[int]:
+    """Yield where the phrase ends that the text ends with, wherever else it occurs."""
+    start = text.find(phrase, 0, -1)
+    while start >= 0:
+        yield start + len(phrase)
+        start = text.find(phrase, start + 1, -1)
