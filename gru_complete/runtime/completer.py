@@ -202,8 +202,7 @@ class Completer:
 
         Args:
             prompt: the text, whole or in blocks; it may be empty.
-            context: where the text before it ended; if omitted, a document begins. Its overlay is taken over: it must
-                not be used any more.
+            context: where the text before it ended; if omitted, a document begins.
             progress: is told after each block how many bytes were read so far.
         """
         with _overflow_allowed():
@@ -216,7 +215,9 @@ class Completer:
                 tokens = ids.tolist()
                 reading = self.predictor.read(reading, tokens)
                 recent = (*recent, *tokens[-PENALTY_TOKENS:])[-PENALTY_TOKENS:]
-                if overlay is not None:
+                if overlay is not None and tokens:
+                    if context is not None and overlay is context.overlay:
+                        overlay = overlay.fork()
                     for token in tokens:
                         overlay.learn(token)
                 before = _last_characters(before, data[: len(data) - len(segment)])

@@ -45,7 +45,7 @@ DEFAULT_WIDTH = 8
 NEGLIGIBLE = 1e-3
 """What has less than this of the whole probability is not read."""
 
-_LEAST = -700.0  # the least log probability of a token: its exponential is no 0, so all text is possible
+_LEAST = -87.0  # the least log probability of a token: its exponential is no 0 in float32, so all text is possible
 _END = 256  # the document's end among the next bytes
 
 
@@ -83,6 +83,12 @@ class PieceIndex:
                 stop = bisect_left(pieces, True, longer, key=lambda piece: not piece.startswith(prefix))
             found = self._ranges[prefix] = start, longer, stop
         return found
+
+    def tokens(self, piece: bytes) -> list[int]:
+        """Return the tokens with exactly these bytes: none, one, or a byte and the piece of the same character."""
+        start, longer, _ = self.range(piece)
+        tokens: list[int] = self.order[start:longer].tolist()
+        return tokens
 
     def next_bytes(self, prefix: bytes) -> Indices:
         """Return the byte that follows the prefix in each token that begins with it and is longer."""
@@ -156,7 +162,7 @@ class Openings:
         found = []
         for number, row in enumerate(self.rows):
             for token in self._tokens(row.remainder, text):
-                log_mass = row.log_weight + max(float(row.log_probabilities[token]), _LEAST)
+                log_mass = row.log_weight + float(row.log_probabilities[token])
                 found.append((number, token, log_mass))
         peak = max(log_mass for _, _, log_mass in found)
         masses = [math.exp(log_mass - peak) for _, _, log_mass in found]
@@ -183,8 +189,7 @@ class Openings:
     def _tokens(self, remainder: bytes, text: bytes) -> list[int]:
         if not text:
             return [] if remainder else [DOCUMENT_END]
-        start, longer, _ = self.pieces.range(remainder + text)
-        return self.pieces.order[start:longer].tolist()  # type: ignore[no-any-return]
+        return self.pieces.tokens(remainder + text)
 
 
 class _Node:
@@ -199,7 +204,7 @@ class _Node:
         self.token = token
         self.reading: Reading = before
         self.log_probabilities: FloatArray | None = None  # of the next token, (V,)
-        self.probabilities: Floats64 | None = None  # the same in the order of the index, (V - 1,)
+        self.probabilities: FloatArray | None = None  # exponentials, in the order of the index, (V - 1,)
 
 
 class Hypotheses:
@@ -283,7 +288,7 @@ class Hypotheses:
             shares = node.probabilities[longer:stop]
             chances[:_END] += scale * np.bincount(pieces.next_bytes(row.remainder), shares, _END)
             if not row.remainder:
-                chances[_END] += scale * math.exp(max(float(row.log_probabilities[DOCUMENT_END]), _LEAST))
+                chances[_END] += scale * math.exp(row.log_probabilities[DOCUMENT_END])
         chances /= chances.sum()
         return chances
 
@@ -296,7 +301,7 @@ class Hypotheses:
         for row, node in zip(rows, self._live, strict=True):
             scale = math.exp(row.log_weight)
             if not row.remainder:
-                shares = np.exp(np.maximum(row.log_probabilities, _LEAST))
+                shares = np.exp(row.log_probabilities)
                 chances += scale * np.bincount(pieces.place, shares, len(chances))
                 continue
             _, longer, stop = pieces.range(row.remainder)
@@ -402,13 +407,14 @@ class _Model(NamedTuple):
         if not nodes:
             return
         unread = [node for node in nodes if node.token is not None]
-        readings = _step_many(
-            self.predictor, [node.before for node in unread], [node.token for node in unread if node.token is not None]
+        readings = self.predictor.step_many(
+            [node.before for node in unread], [node.token for node in unread if node.token is not None]
         )
         for node, reading in zip(unread, readings, strict=True):
             node.reading = reading
-        rows = _log_probabilities(self.predictor, [node.reading for node in nodes], self.overlay)
-        probabilities = np.exp(np.maximum(rows[:, self.pieces.order], _LEAST, dtype=np.float64))
+        rows = self.predictor.log_probabilities([node.reading for node in nodes], self.overlay)
+        np.maximum(rows, _LEAST, out=rows)  # also what overflowed downwards, but no NaN
+        probabilities = np.exp(rows.take(self.pieces.order, axis=1))
         if not math.isfinite(float(probabilities.sum())):
             raise ModelError(
                 "the model's scores are not finite numbers", hint="train it again: its weights are damaged"
@@ -418,28 +424,16 @@ class _Model(NamedTuple):
 
     def children(self, node: _Node, piece: bytes) -> list[_Node]:
         """Return the nodes that follow a read one by the tokens with these bytes."""
-        start, longer, _ = self.pieces.range(piece)
-        assert node.probabilities is not None
+        assert node.log_probabilities is not None
         return [
             _Node(
                 node.boundary + len(piece),
-                node.log_weight + math.log(float(node.probabilities[index])),
+                node.log_weight + float(node.log_probabilities[token]),
                 node.reading,
-                int(self.pieces.order[index]),
+                token,
             )
-            for index in range(start, longer)
+            for token in self.pieces.tokens(piece)
         ]
-
-
-def _step_many(predictor: Predictor, readings: Sequence[Reading], tokens: Sequence[int]) -> list[Reading]:
-    return [predictor.step(reading, token) for reading, token in zip(readings, tokens, strict=True)]
-
-
-def _log_probabilities(predictor: Predictor, readings: Sequence[Reading], overlay: Overlay | None) -> FloatArray:
-    rows = np.stack([predictor.scores(reading, overlay) for reading in readings]).astype(np.float64)
-    rows -= rows.max(axis=1, keepdims=True)
-    shifted: FloatArray = rows - np.log(np.exp(rows).sum(axis=1, keepdims=True))
-    return shifted
 
 
 def _log_sum(values: Sequence[float]) -> float:

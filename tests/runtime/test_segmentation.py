@@ -1,0 +1,295 @@
+"""Sums over segmentations against brute force: every sequence of tokens that spells the text."""
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gru_complete.errors import ModelError
+from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.model_dir import Architecture
+from gru_complete.ngrams import build
+from gru_complete.overlay import Overlay
+from gru_complete.runtime.predictor import Predictor
+from gru_complete.runtime.segmentation import Hypotheses, PieceIndex
+from gru_complete.runtime.stepper import Stepper
+
+PIECES = [b"", *(bytes([byte]) for byte in b"ab \n\xc3\xa9"), b"a", b" a", b"ab", b"ba", b"aba", b" ab", b"  ", b"bb"]
+PIECES += ["é".encode(), "aé".encode(), b"\n "]
+ALPHABET = b"ab \n\xc3\xa9"
+INDEX = PieceIndex(PIECES)
+
+
+class OneByOne(Predictor):
+    """Steps readings one at a time, in float64: so that many at once give the same bits as each alone."""
+
+    def step_many(self, readings, tokens):
+        return [self.step(reading, token) for reading, token in zip(readings, tokens, strict=True)]
+
+    def log_probabilities(self, readings, overlay=None):
+        rows = [super(OneByOne, self).log_probabilities([reading], overlay)[0] for reading in readings]
+        return np.array(rows, np.float64)
+
+
+def predictor(kind):
+    generator = np.random.default_rng(2)
+    arch = Architecture("gru", len(PIECES), 6, 8, 2)
+    weights = {name: generator.normal(size=shape) for name, shape in arch.tensor_shapes().items()}
+    memory = None
+    if kind != "network":
+        stream = generator.integers(0, len(PIECES), 3000)
+        gate = generator.normal(size=(4 + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32)
+        ngrams = build(np.append(stream, 0).astype(np.uint16), vocab_size=len(PIECES), order=4)
+        memory = Memory(ngrams, Mixture(gate), adapts=True)
+    return OneByOne(Stepper(arch, weights, np.float64), memory)
+
+
+class Model:
+    """A model, where its text begins, and what that says."""
+
+    def __init__(self, kind):
+        self.predictor = predictor(kind)
+        self.overlay = None
+        self.start = self.predictor.start()
+        tokens = [6, 9, 2, 10, 3, 6, 9, 4, 8, 12, 5, 6]
+        if kind == "overlay":
+            self.overlay = Overlay()
+            for token in tokens:
+                self.overlay.learn(token)
+        self.start = self.predictor.read(self.start, tokens)
+
+    def open(self, segment, width=None):
+        return Hypotheses.open(self.predictor, INDEX, self.start, segment, self.overlay, width=width)
+
+    def probability(self, text, reading=None):
+        """That the text goes on with these bytes, by the definition."""
+        reading = reading or self.start
+        if not text:
+            return 1.0
+        row = np.exp(self.predictor.log_probabilities([reading], self.overlay)[0])
+        whole = 0.0
+        for token, piece in enumerate(PIECES):
+            if piece and piece.startswith(text):
+                whole += row[token]
+            elif piece and text.startswith(piece):
+                whole += row[token] * self.probability(text[len(piece) :], self.predictor.step(reading, token))
+        return float(whole)
+
+    def end_probability(self, text, reading=None):
+        """That the document is these bytes, by the definition."""
+        reading = reading or self.start
+        row = np.exp(self.predictor.log_probabilities([reading], self.overlay)[0])
+        whole = 0.0 if text else row[0]
+        for token, piece in enumerate(PIECES):
+            if piece and text.startswith(piece):
+                whole += row[token] * self.end_probability(text[len(piece) :], self.predictor.step(reading, token))
+        return float(whole)
+
+
+@pytest.fixture(scope="module", params=["network", "counts", "overlay"])
+def model(request):
+    return Model(request.param)
+
+
+# Within a word, in a run of spaces, after a newline, within a character, after something else.
+TEXTS = [b"", b"a", b"aba", b" ", b"  ", b"ab  ", b" aba ab", b"\n", b"a\n ", b"\xc3", b"a\xc3", b"\xa9b"]
+TEXTS += ["aéab".encode()]
+    b"",
+    b"a",
+    b"aba",
+    b" ",
+    b"  ",
+    b"ab  ",
+    b" aba ab",
+    b"\n",
+    b"a\n ",
+    b"\xc3",
+    b"a\xc3",
+    "aéab".encode(),
+    b"\xa9b",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_with_nothing_left_out_it_is_the_sum_over_all_segmentations(model, text):
+    assert model.open(text).total == pytest.approx(math.log(model.probability(text)), abs=1e-9)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_next_bytes_are_those_of_all_segmentations(model, text):
+    expected = np.zeros(257)
+    for byte in ALPHABET:
+        expected[byte] = model.probability(text + bytes([byte]))
+    expected[256] = model.end_probability(text)
+    np.testing.assert_allclose(model.open(text).next_bytes(), expected / expected.sum(), rtol=0, atol=1e-9)
+    assert expected.sum() == pytest.approx(model.probability(text), rel=1e-5)  # a row's sum is 1 but for rounding
+
+
+@pytest.mark.parametrize("width", [1, 2, 8, None])
+@pytest.mark.parametrize("text", TEXTS)
+def test_next_bytes_sum_to_1(model, text, width):
+    chances = model.open(text, width).next_bytes()
+    assert chances.sum() == pytest.approx(1, abs=1e-12)
+    assert (chances >= 0).all()
+
+
+@pytest.mark.parametrize("width", [1, 3, 8, None])
+def test_a_text_cut_anywhere_and_continued_has_the_same_probability(model, width):
+    text = " abaé\n ba".encode()
+    whole = model.open(text, width)
+    for cut in range(len(text) + 1):
+        begun = model.open(text[:cut], width)
+        after, log_probability = begun.extended(text[cut:])
+        assert begun.total + log_probability == pytest.approx(whole.total, abs=1e-12)
+        assert after.total == whole.total
+        assert after.next_bytes().tolist() == whole.next_bytes().tolist()
+
+
+def test_with_nothing_left_out_the_probability_of_a_byte_is_that_of_going_on_with_it(model):
+    hypotheses = model.open(b" ab")
+    chances = hypotheses.next_bytes()
+    for byte in ALPHABET:
+        log_probability = hypotheses.extended(bytes([byte]))[1]
+        assert log_probability == pytest.approx(math.log(chances[byte]), abs=1e-5)  # a row's sum is 1 but for rounding
+
+
+@given(st.binary(max_size=12).map(lambda data: bytes(ALPHABET[byte % len(ALPHABET)] for byte in data)))
+@settings(max_examples=40, deadline=None)
+def test_what_is_left_out_makes_a_text_less_likely_never_impossible(text):
+    model = Model("network")
+    totals = [model.open(text, width).total for width in (1, 2, 8)]
+    assert min(totals) > -math.inf
+    assert max(totals) <= model.open(text).total + 1e-9
+
+
+def test_the_default_width_loses_little(model):
+    for text in TEXTS:
+        assert model.open(text, 8).total == pytest.approx(model.open(text).total, abs=0.02)
+
+
+def test_no_more_than_width_hypotheses_are_read_at_each_boundary():
+    class Counting(OneByOne):
+        most = 0
+
+        def step_many(self, readings, tokens):
+            self.most = max(self.most, len(tokens))
+            return super().step_many(readings, tokens)
+
+    model = Model("network")
+    model.predictor.__class__ = Counting
+    for width in (1, 2, 5):
+        model.predictor.most = 0
+        rows = model.open(b" abaabaab", width).rows()
+        assert 0 < len(rows) <= width
+        assert model.predictor.most <= width
+
+
+# ------------------------------------------------------------------------------------------ what comes next
+
+
+@pytest.mark.parametrize("width", [1, 8, None])
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_masses_of_the_rows_are_1(model, text, width):
+    whole = 0.0
+    for row in model.open(text, width).rows():
+        assert text.endswith(row.remainder)
+        longer = [
+            token
+            for token, piece in enumerate(PIECES)
+            if piece.startswith(row.remainder) and (piece != row.remainder or not row.remainder)
+        ]
+        whole += math.exp(row.log_weight) * np.exp(row.log_probabilities[longer]).sum()
+    assert whole == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("width", [1, 8, None])
+@pytest.mark.parametrize("text", TEXTS)
+def test_openings_begin_with_the_next_bytes(model, text, width):
+    hypotheses = model.open(text, width)
+    openings = hypotheses.openings()
+    chances = np.zeros(257)
+    for opening, log_probability in zip(openings.texts, openings.log_probabilities, strict=True):
+        chances[opening[0] if opening else 256] += math.exp(log_probability)
+    assert len(set(openings.texts)) == len(openings.texts)
+    np.testing.assert_allclose(chances, hypotheses.next_bytes(), rtol=0, atol=1e-12)
+
+
+def continuations(model, openings, num_bytes):
+    """How likely generation goes on with each string of so many bytes: opening, then its segmentation, then tokens."""
+    found = dict.fromkeys(map(bytes, product(ALPHABET, repeat=num_bytes)), 0.0)
+    for index, opening in enumerate(openings.texts):
+        if openings.log_probabilities[index] == -math.inf:
+            continue
+        chance = math.exp(openings.log_probabilities[index])
+        for choice in openings.choices(index):
+            reading = model.predictor.step(openings.rows[choice.row].reading, choice.token)
+            for text in found:
+                if opening and (text.startswith(opening) or opening.startswith(text)):
+                    found[text] += chance * choice.share * model.probability(text[len(opening) :], reading)
+    return found
+
+
+@pytest.mark.parametrize("text", [b"", b" ab", b"a ", b"a\n", b"a\xc3"])
+def test_generation_goes_on_as_all_segmentations_do(model, text):
+    before = model.probability(text)
+    found = continuations(model, model.open(text).openings(), 3)
+    for continuation, probability in found.items():
+        assert probability == pytest.approx(model.probability(text + continuation) / before, abs=1e-6)
+
+
+@pytest.mark.parametrize("text", [b"", b" ab", b"a ", b"a\xc3"])
+def test_choices_are_the_tokens_that_give_the_text(model, text):
+    openings = model.open(text).openings()
+    for index in np.flatnonzero(openings.log_probabilities > -math.inf):
+        choices = openings.choices(index)
+        assert sum(choice.share for choice in choices) == pytest.approx(1)
+        for row, token, _ in choices:
+            assert PIECES[token] == openings.rows[row].remainder + openings.texts[index]
+
+
+def test_texts_of_tokens_are_what_these_tokens_add(model):
+    openings = model.open(b"a").openings()
+    remainders = {row.remainder for row in openings.rows}
+    assert remainders == {b"", b"a"}
+    texts = [openings.texts[index] for index in openings.of_tokens([PIECES.index(b"ab"), PIECES.index(b"bb")])]
+    assert sorted(texts) == [b"ab", b"b", b"bb"]
+
+
+# ------------------------------------------------------------------------------------------ the index
+
+
+@given(st.sampled_from([piece[:size] for piece in PIECES for size in range(len(piece) + 1)]) | st.binary(max_size=3))
+def test_the_index_finds_what_begins_with_a_prefix(prefix):
+    start, longer, stop = INDEX.range(prefix)
+    equal = [token for token, piece in enumerate(PIECES) if piece and piece == prefix]
+    go_on = [token for token, piece in enumerate(PIECES) if piece.startswith(prefix) and len(piece) > len(prefix)]
+    assert sorted(INDEX.order[start:longer]) == equal == sorted(INDEX.tokens(prefix))
+    assert sorted(INDEX.order[longer:stop]) == go_on
+    following = [PIECES[token][len(prefix)] for token in INDEX.order[longer:stop]]
+    assert INDEX.next_bytes(prefix).tolist() == following
+
+
+def test_distinct_pieces_begin_with_the_document_end():
+    assert INDEX.distinct[0] == b""
+    assert [INDEX.distinct[place] for place in INDEX.place] == PIECES
+
+
+# ------------------------------------------------------------------------------------------ extreme models
+
+
+def test_what_the_model_thinks_impossible_is_merely_unlikely(scored_model):
+    scores = np.full(len(PIECES), -np.inf)
+    scores[1] = 0
+    model = Predictor(scored_model(lambda tokens: scores))
+    hypotheses = Hypotheses.open(model, INDEX, model.start(), b"bb", None)
+    assert hypotheses.total == pytest.approx(-87)
+    assert hypotheses.next_bytes()[ord("a")] == pytest.approx(1)
+
+
+def test_scores_that_are_no_numbers_are_one_clear_error(scored_model):
+    model = Predictor(scored_model(lambda tokens: np.full(len(PIECES), np.nan)))
+    with pytest.raises(ModelError, match="not finite"):
+        Hypotheses.open(model, INDEX, model.start(), b"a", None).next_bytes()
