@@ -7,6 +7,7 @@ options and seed: one random number is used per token drawn, and one more where 
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -44,7 +45,7 @@ class Completion:
         text: the completion, UTF-8.
         tokens: how many were drawn, with a document end and those past the end of the text.
         logprob: the sum of their natural log probabilities at temperature 1, nothing filtered.
-        stop_reason: "until", "stop", "max_tokens" or "document_end".
+        stop_reason: "until", "stop", "max_tokens", "document_end" or "confidence".
         seed: of the random numbers.
     """
 
@@ -106,6 +107,7 @@ class CompletionStream:
         reading, token = context.reading, DOCUMENT_END
         num_tokens = 0
         logprob = 0.0
+        least_logprob = math.log(options.min_confidence) if options.min_confidence else -math.inf
         reason = "max_tokens"
         for num_tokens in range(1, options.max_tokens + 1):
             with _overflow_allowed():
@@ -118,6 +120,10 @@ class CompletionStream:
                     scores = completer.predictor.scores(reading, context.overlay)
                     token, token_logprob = completer.next_token(scores, recent, pending, options.sampling, uniform())
                     written = completer.tokenizer.pieces[token]
+            if logprob + token_logprob < least_logprob:
+                num_tokens -= 1
+                reason = "confidence"
+                break
             logprob += token_logprob
             if token == DOCUMENT_END:
                 reason = "document_end"

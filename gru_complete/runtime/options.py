@@ -72,6 +72,8 @@ class CompletionOptions:
             0 draws one token after the other.
         no_repeat: how many words in a row may not come twice (``repeats.Repeats``); 0 lets them, and None is
             ``NO_REPEAT`` where nothing is left to chance (``beam``, temperature 0), else 0.
+        min_confidence: the completion ends before what would make it less probable than this, at temperature 1 and
+            nothing filtered; 0 lets it go on.
 
     Raises:
         UsageError: a value is outside its range.
@@ -84,12 +86,14 @@ class CompletionOptions:
     seed: int = 0
     beam: int = 0
     no_repeat: int | None = None
+    min_confidence: float = 0.0
 
     def __post_init__(self) -> None:
         """Check every value."""
         check_range("beam", self.beam, 0, MAX_BEAM)
         if self.no_repeat is not None:
             check_range("no-repeat", self.no_repeat, 0, 1000)
+        check_range("min-confidence", self.min_confidence, 0, 1)
         check_range("max-tokens", self.max_tokens, 1, 1_000_000)
         check_range("seed", self.seed, 0, 2**64 - 1)
         if self.until not in UNTIL:

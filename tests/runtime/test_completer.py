@@ -354,3 +354,16 @@ def test_completing_imports_neither_torch_nor_pydantic_nor_rich():
     program = "import sys, gru_complete.runtime.completer; print(*{'torch', 'pydantic', 'rich'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
+
+
+def test_a_completion_ends_before_it_becomes_less_probable_than_is_asked_for(scored_model, byte_pieces):
+    scores = np.full(257, -math.inf)
+    scores[[1 + ord("a"), 1 + ord("b")]] = np.log([0.75, 0.25])
+    completer = Completer(Predictor(scored_model(lambda tokens: scores)), byte_pieces())
+    greedy = SamplingOptions(temperature=0)
+    for confidence, text in ((0.8, b""), (0.75, b"a"), (0.5, b"aa"), (0.4, b"aaa")):
+        done = ask(completer, until="none", sampling=greedy, min_confidence=confidence - 1e-6)
+        assert (done.text, done.tokens, done.stop_reason) == (text, len(text), "confidence")
+        assert done.logprob == pytest.approx(len(text) * math.log(0.75))
+    done = ask(completer, until="none", sampling=greedy, max_tokens=2, min_confidence=0.5)
+    assert (done.text, done.stop_reason) == (b"aa", "max_tokens")
