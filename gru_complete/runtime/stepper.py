@@ -7,6 +7,9 @@ A step is bound by reading the weights from memory, so it reads as few as it can
 the first layer's gates never changes and is computed once per token, and many rows read the weights only once. Inside,
 a batch stands in columns, ``(H, N)``: the cells need no second version for it, and it is how OpenBLAS multiplies a few
 rows by C-ordered weights quickest (eight rows take twice as long side by side).
+
+What is not products is calls of numpy, a microsecond or two each after the weights have swept the caches. So there are
+few, in their quickest spelling: methods, operators in place, and constants that are arrays already.
 """
 
 from __future__ import annotations
@@ -22,11 +25,18 @@ from gru_complete.model_dir import STATE_ROWS, Architecture
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
+_HALF = np.array(0.5, np.float32)  # an array, since numpy is slow to convert a number
+
+
 class Layer(NamedTuple):
-    """The weights of one cell, gates stacked by rows in the order of the cells' equations."""
+    """The weights of one cell, gates stacked by rows in the order of the cells' equations.
+
+    The rows of the gates, all but the candidate's at the end, are halved: sigma(x) = tanh(x / 2) / 2 + 1 / 2.
+    """
 
     weight_x: FloatArray  # (G * H, I)
-    weight_h: FloatArray  # (G * H, H)
+    weight_gates: FloatArray  # the gates' part of weight_h, ((G - 1) * H, H)
+    weight_candidate: FloatArray  # the candidate's, (H, H)
     bias: FloatArray  # (G * H,)
     bias_hidden: FloatArray | None  # (H,), only gru-reset-after
 
@@ -102,7 +112,9 @@ class Stepper:
 
     def logits(self, hidden: FloatArray) -> FloatArray:
         """Score what may follow: unnormalised log probabilities, ``(V,)`` for ``(E,)``, ``(N, V)`` for ``(N, E)``."""
-        scores: FloatArray = np.ascontiguousarray(np.dot(self.embedding, hidden.T).T)
+        scores: FloatArray = self.embedding.dot(hidden.T)
+        if hidden.ndim == 2:
+            scores = np.ascontiguousarray(scores.T)
         scores += self.output_bias
         return scores
 
@@ -111,11 +123,11 @@ class Stepper:
 
         A batch comes and goes in columns: ``inputs`` ``(G * H, N)``, ``state`` ``(L, S, H, N)``.
         """
-        next_state = np.empty_like(state)
+        next_state = np.empty(state.shape, state.dtype)  # quicker than empty_like
         self.cell(inputs, layers[0], state[0], next_state[0])
         hidden: FloatArray = next_state[0, 0]
         for index, layer in enumerate(layers[1:], start=1):
-            inputs = np.dot(layer.weight_x, hidden)
+            inputs = layer.weight_x.dot(hidden)
             inputs += layer.bias
             self.cell(inputs, layer, state[index], next_state[index])
             hidden = hidden + next_state[index, 0]
@@ -126,20 +138,19 @@ class Stepper:
         inputs = self._input_products.get(token)
         if inputs is None:
             layer = self.layers[0]
-            inputs = self._input_products[token] = np.dot(layer.weight_x, self.embedding[token]) + layer.bias
+            inputs = self._input_products[token] = layer.weight_x.dot(self.embedding[token]) + layer.bias
         return inputs
 
     def _project(self, hidden: FloatArray) -> FloatArray:
-        return hidden if self.projection is None else np.dot(self.projection, hidden)
+        return hidden if self.projection is None else self.projection.dot(hidden)
 
 
 def _layer(arrays: Mapping[str, FloatArray], prefix: str) -> Layer:
-    return Layer(
-        arrays[prefix + "weight_x"],
-        arrays[prefix + "weight_h"],
-        arrays[prefix + "bias"],
-        arrays.get(prefix + "bias_hidden"),
-    )
+    weight_x, weight_h, bias = (arrays[prefix + name].copy() for name in ("weight_x", "weight_h", "bias"))
+    gate_rows = len(weight_h) - weight_h.shape[1]
+    for array in (weight_x, weight_h, bias):
+        array[:gate_rows] *= _HALF
+    return Layer(weight_x, weight_h[:gate_rows], weight_h[gate_rows:], bias, arrays.get(prefix + "bias_hidden"))
 
 
 def _for_columns(layer: Layer) -> Layer:
@@ -149,63 +160,64 @@ def _for_columns(layer: Layer) -> Layer:
 
 
 # The cells. Each takes the input products W_x x + b (G * H,), the layer, the state (S, H), and fills the next state;
-# all but the layer may have columns.
+# all but the layer may have columns. What is halved in these products is halved in the layer.
 
 
 def _rnn(inputs: FloatArray, layer: Layer, state: FloatArray, next_state: FloatArray) -> None:
     """Fill h' = tanh(W [h, x] + b)."""
-    products = np.dot(layer.weight_h, state[0])
+    products = layer.weight_candidate.dot(state[0])
     products += inputs
-    np.tanh(products, out=next_state[0])
+    np.tanh(products, next_state[0])
 
 
 def _gru_simple(inputs: FloatArray, layer: Layer, state: FloatArray, next_state: FloatArray) -> None:
     """Fill h' where u = sigma(...); c = tanh(W_c [h, x] + b_c); h' = u * c + (1 - u) * h."""
     hidden = state[0]
-    size = hidden.shape[0]
-    products = np.dot(layer.weight_h, hidden)
-    products += inputs
-    _interpolate(hidden, _sigmoid(products[:size]), products[size:], next_state[0])
+    size = len(hidden)
+    update = _gates(layer, hidden, inputs)
+    candidate = layer.weight_candidate.dot(hidden)
+    candidate += inputs[size:]
+    _interpolate(hidden, update, candidate, next_state[0])
 
 
 def _gru(inputs: FloatArray, layer: Layer, state: FloatArray, next_state: FloatArray) -> None:
     """Fill h' where u, r = sigma(...); c = tanh(W_c [r * h, x] + b_c); h' = u * c + (1 - u) * h."""
     hidden = state[0]
-    gate_rows = 2 * hidden.shape[0]
-    gates = np.dot(layer.weight_h[:gate_rows], hidden)
-    gates += inputs[:gate_rows]
-    update, reset = _gates(gates, 2)
+    size = len(hidden)
+    gates = _gates(layer, hidden, inputs)
+    reset = gates[size:]
     reset *= hidden
-    candidate = np.dot(layer.weight_h[gate_rows:], reset)
-    candidate += inputs[gate_rows:]
-    _interpolate(hidden, update, candidate, next_state[0])
+    candidate = layer.weight_candidate.dot(reset)
+    candidate += inputs[2 * size :]
+    _interpolate(hidden, gates[:size], candidate, next_state[0])
 
 
 def _gru_reset_after(inputs: FloatArray, layer: Layer, state: FloatArray, next_state: FloatArray) -> None:
     """Fill h' as ``gru``, but with c = tanh(W_cx x + b_cx + r * (W_ch h + b_ch))."""
     hidden = state[0]
-    gate_rows = 2 * hidden.shape[0]
-    products = np.dot(layer.weight_h, hidden)
-    products[:gate_rows] += inputs[:gate_rows]
-    update, reset = _gates(products[:gate_rows], 2)
-    candidate = products[gate_rows:]
+    size = len(hidden)
+    gates = _gates(layer, hidden, inputs)
+    candidate = layer.weight_candidate.dot(hidden)
     candidate += layer.bias_hidden
-    candidate *= reset
-    candidate += inputs[gate_rows:]
-    _interpolate(hidden, update, candidate, next_state[0])
+    candidate *= gates[size:]
+    candidate += inputs[2 * size :]
+    _interpolate(hidden, gates[:size], candidate, next_state[0])
 
 
 def _lstm(inputs: FloatArray, layer: Layer, state: FloatArray, next_state: FloatArray) -> None:
     """Fill h' and cell' where i, f, o = sigma(...); g = tanh(...); cell' = f * cell + i * g; h' = o * tanh(cell')."""
     hidden, memory = state
-    gate_rows = 3 * hidden.shape[0]
-    products = np.dot(layer.weight_h, hidden)
-    products += inputs
-    enter, forget, output = _gates(products[:gate_rows], 3)
-    candidate = np.tanh(products[gate_rows:])
-    np.multiply(forget, memory, out=next_state[1])
-    next_state[1] += enter * candidate
-    np.multiply(output, np.tanh(next_state[1]), out=next_state[0])
+    size = len(hidden)
+    gates = _gates(layer, hidden, inputs)
+    enter, forget, output = gates[:size], gates[size : 2 * size], gates[2 * size :]
+    candidate = layer.weight_candidate.dot(hidden)
+    candidate += inputs[3 * size :]
+    np.tanh(candidate, candidate)
+    candidate *= enter
+    forget *= memory
+    np.add(forget, candidate, next_state[1])
+    np.tanh(next_state[1], candidate)
+    np.multiply(output, candidate, next_state[0])
 
 
 CELLS: dict[str, Callable[[FloatArray, Layer, FloatArray, FloatArray], None]] = {
@@ -217,23 +229,19 @@ CELLS: dict[str, Callable[[FloatArray, Layer, FloatArray, FloatArray], None]] = 
 }
 
 
+def _gates(layer: Layer, hidden: FloatArray, inputs: FloatArray) -> FloatArray:
+    """The gates ``((G - 1) * H,)``: the logistic function by tanh, which cannot overflow as exp can."""
+    gates: FloatArray = layer.weight_gates.dot(hidden)
+    gates += inputs[: len(gates)]
+    np.tanh(gates, gates)
+    gates *= _HALF
+    gates += _HALF
+    return gates
+
+
 def _interpolate(hidden: FloatArray, update: FloatArray, candidate: FloatArray, next_hidden: FloatArray) -> None:
     """Fill u * c + (1 - u) * h as h + u * (c - h), where c is the tanh of ``candidate`` (overwritten)."""
-    np.tanh(candidate, out=candidate)
+    np.tanh(candidate, candidate)
     candidate -= hidden
     candidate *= update
-    np.add(hidden, candidate, out=next_hidden)
-
-
-def _gates(products: FloatArray, number: int) -> FloatArray:
-    """So many gates ``(H,)`` from their stacked products, which are overwritten."""
-    return _sigmoid(products).reshape(number, -1, *products.shape[1:])
-
-
-def _sigmoid(values: FloatArray) -> FloatArray:
-    """The logistic function, in place: by tanh, which cannot overflow as exp can."""
-    values *= 0.5
-    np.tanh(values, out=values)
-    values *= 0.5
-    values += 0.5
-    return values
+    np.add(hidden, candidate, next_hidden)
