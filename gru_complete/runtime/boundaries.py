@@ -7,6 +7,7 @@ Often an end is certain only after what follows it; until then ``TextCutter`` ho
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 
 UNTIL = ("word", "line", "sentence", "paragraph", "none")
 
@@ -154,6 +155,12 @@ class TextCutter:
         self._stops = stops
         self._before_until = ""  # may turn out to be past the end
         self._before_stop = ""  # may be the beginning of a stop string
+
+    def copy(self) -> TextCutter:
+        """Return another that goes on from here; what is fed to one does not touch the other."""
+        other = copy(self)
+        other._until = copy(self._until)  # holds nothing but values
+        return other
 
     def feed(self, text: str) -> str:
         """Take more text; return what is now certain to belong to the completion."""

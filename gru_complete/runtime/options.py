@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from gru_complete.errors import UsageError
 from gru_complete.runtime.boundaries import UNTIL
 
-NO_REPEAT = 4  # 400 bytes of the Holmes stories repeat that many words once in fifty times; the likeliest text, always
+NO_REPEAT = 3  # 1 of 1,000 words of the Holmes stories completes such a repetition within 400 bytes; with 2, 7 do
 MAX_BEAM = 100
 
 
@@ -68,9 +68,9 @@ class CompletionOptions:
         stop: strings before which to end, UTF-8.
         sampling: how tokens are drawn.
         seed: of the random numbers.
-        beam: how many texts are followed at once by ``search.BeamSearch``, which knows neither temperature nor filters;
-            0 draws one token after the other.
-        no_repeat: how many words in a row may not come twice (``repeats.Repeats``); 0 lets them, and None is
+        beam: how many texts are followed at once (``search.py``), whatever the temperature and the filters; 0 draws one
+            token after the other.
+        no_repeat: how many words in a row may not come twice (``repeats.py``); 0 lets them, and None is
             ``NO_REPEAT`` where nothing is left to chance (``beam``, temperature 0), else 0.
         min_confidence: the completion ends before what would make it less probable than this, at temperature 1 and
             nothing filtered; 0 lets it go on.

@@ -157,3 +157,16 @@ def test_the_end_does_not_depend_on_how_the_text_is_cut(text, before, until, sto
     assert not any(stop in at_once[0] for stop in stops)
     for size in (1, 2, 3):
         assert cut(text, until, before=before, stops=stops, size=size) == at_once
+
+
+@pytest.mark.parametrize("until", UNTIL)
+def test_a_copy_of_a_cutter_goes_on_alone(until):
+    text = "A word. Another,\n \nand one more stop."
+    for cut in range(len(text)):
+        first = TextCutter(boundary(until, before="", abbreviations=()), ["stop"])
+        first.feed(text[:cut])
+        if first.reason:
+            break
+        second = first.copy()
+        after = first.feed(text[cut:]), first.reason
+        assert (second.feed(text[cut:]), second.reason) == after
