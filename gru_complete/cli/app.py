@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gru_complete.cli import adapt, complete, evaluate, models, train
+from gru_complete.cli import adapt, complete, evaluate, models, prime, train
 from gru_complete.cli.console import Console
 from gru_complete.errors import GruCompleteError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.command("train")(train.train)
 app.command("complete")(complete.complete)
+app.command("prime")(prime.prime)
 app.command("eval")(evaluate.evaluate)
 app.command("adapt")(adapt.adapt)
 app.add_typer(models.app, name="models")

@@ -1,22 +1,35 @@
 """`complete`: the text so far comes in, its continuation goes out."""
 
-import json
 import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gru_complete.cli.options import ModelOption
-from gru_complete.errors import CorpusError, UsageError
+from gru_complete.cli.prompts import STDIN, file_blocks, reading_progress, text_blocks
+from gru_complete.errors import UsageError
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
-    from gru_complete.runtime.completer import Completer, Completion
 
 DEFAULTS = CompletionOptions()
+
+_DRAWING = ("temperature", "top_k", "top_p", "min_p", "typical", "repetition_penalty", "seed")
+_WRITING = ("max_tokens", "until", "stop", "no_repeat")
+# What an option does not go with: it would have no effect, or nobody could tell what is meant.
+_NOT_WITH = {
+    "words": ("number", "beam", "logprobs", "echo", "no_newline", *_WRITING, *_DRAWING),
+    "beam": ("min_confidence", "logprobs", *_DRAWING),
+    "min_confidence": ("number", *_DRAWING),
+    "lines": ("state_out", "no_newline"),
+    "null": ("no_newline",),
+    "interactive": (
+        *("number", "words", "beam", "min_confidence", "logprobs", "as_json", "echo", "lines", "null", "state_out"),
+        *_DRAWING,
+    ),
+}
 
 
 def complete(
@@ -49,98 +62,118 @@ def complete(
     min_p: Annotated[
         float, typer.Option(help="Leave out what has less than P times the likeliest.", metavar="P")
     ] = DEFAULTS.sampling.min_p,
+    typical: Annotated[
+        float, typer.Option(help="Draw among the most typical that together have P.", metavar="P")
+    ] = DEFAULTS.sampling.typical,
     repetition_penalty: Annotated[
         float, typer.Option(help="Above 1: avoid what stands there already.", metavar="X")
     ] = DEFAULTS.sampling.repetition_penalty,
+    no_repeat: Annotated[
+        int | None,
+        typer.Option(
+            help="No N words in a row come twice; 0: they may. Default: 4 where nothing is drawn, else 0.", metavar="N"
+        ),
+    ] = None,
+    beam: Annotated[
+        int, typer.Option(help="Search the likeliest text, N at a time, instead of drawing.", metavar="N")
+    ] = 0,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(help="Only what has this probability; exit code 1 if nothing has.", metavar="P"),
+    ] = None,
+    words: Annotated[
+        int, typer.Option(help="List the K likeliest whole words that come next, with probabilities.", metavar="K")
+    ] = 0,
     adapt: Annotated[
         bool | None,
         typer.Option("--adapt/--no-adapt", help="Learn phrases from the text so far; default: if the model gains."),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same text.", metavar="N")] = DEFAULTS.seed,
+    logprobs: Annotated[
+        int, typer.Option(help="With --json: of each token, and of the K likeliest in its place.", metavar="K")
+    ] = 0,
+    lines: Annotated[bool, typer.Option("--lines", help="Complete every line of standard input on its own.")] = False,
+    null: Annotated[
+        bool, typer.Option("-0", "--null", help="As --lines, with NUL instead of newlines; nothing is escaped.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per completion.")] = False,
     echo: Annotated[bool, typer.Option("--echo", help="Print the text so far, too.")] = False,
     no_newline: Annotated[bool, typer.Option("--no-newline", help="No newline at the end.")] = False,
+    state_in: Annotated[
+        Path | None, typer.Option(help="Go on from a text that was read before.", metavar="STATE")
+    ] = None,
+    state_out: Annotated[Path | None, typer.Option(help="Keep what was read, for --state-in.", metavar="STATE")] = None,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", "-i", help="Type, and see at each key what may follow.")
+    ] = False,
 ) -> None:
     """Continue PROMPT and print only the continuation."""
     # numpy's matrix library reads this once, at import. One thread starts quicker, is quicker on one row, and gives
     # the same bits on every machine.
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+    from gru_complete.cli.answers import Request, answer, answer_lines
+    from gru_complete.cli.states import load_state
     from gru_complete.model_dir import find_model
     from gru_complete.runtime.completer import Completer
 
-    if not 1 <= number <= 10_000:
-        raise UsageError(f"-n must be between 1 and 10000, not {number}")
+    _refuse_what_does_not_go_together(context)
+    reads_lines = lines or (null and prompt in (None, STDIN))
+    if reads_lines and (prompt not in (None, STDIN) or state_out is not None):
+        other = "--state-out" if state_out is not None else "PROMPT"
+        raise UsageError(f"every line of standard input is completed on its own; {other} does not go with that")
+    if reads_lines and number > 1 and not as_json:
+        raise UsageError("-n with --lines needs --json, which says what belongs to which line")
+    if logprobs and not as_json:
+        raise UsageError("--logprobs needs --json")
     sampling = SamplingOptions(
-        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
+        temperature=temperature if min_confidence is None else 0,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        typical=typical,
+        repetition_penalty=repetition_penalty,
     )
-    stops = tuple(os.fsencode(text) for text in stop or ())
-    options = CompletionOptions(max_tokens=max_tokens, until=until, stop=stops, sampling=sampling, seed=seed)
+    options = CompletionOptions(
+        max_tokens=max_tokens,
+        until=until,
+        stop=tuple(os.fsencode(text) for text in stop or ()),
+        sampling=sampling,
+        seed=seed,
+        beam=beam,
+        no_repeat=no_repeat,
+        min_confidence=min_confidence or 0.0,
+    )
     console: Console = context.obj
-    if sys.stdout is None:
-        console.write(b"")  # says that it is closed, before any work
+    console.check_output()  # before any work
     path = find_model(model)
-    text = read_text_so_far(prompt, file)
+    request = Request(options, number, words, logprobs, as_json, echo, null, model=path.name)
     completer = Completer.load(path, adapts=adapt)
     if adapt and completer.predictor.memory is None:
         raise UsageError("--adapt: this model has no counts to lay new ones over", hint="train without ngrams.order=0")
-    if as_json:
-        for completion in completer.complete_many(text, options, number):
-            line = json.dumps(json_record(completion, model=path.name), ensure_ascii=False)
-            console.write(line.encode("utf-8", "surrogateescape") + b"\n")
-    elif number > 1:
-        for completion in completer.complete_many(text, options, number):
-            one_line = ((text if echo else b"") + completion.text).replace(b"\n", rb"\n")
-            console.write(one_line + b"\n")
+    before = None if state_in is None else load_state(state_in, completer, must_adapt=bool(adapt))
+    if file is not None and (reads_lines or interactive):
+        with reading_progress(console) as progress:
+            before = completer.read(file_blocks(file), before, progress)
+    if interactive:
+        from gru_complete.cli.interactive import run
+
+        text = b"" if prompt is None else os.fsencode(prompt)
+        raise typer.Exit(run(completer, text, options, console, before=before, end=b"" if no_newline else b"\n"))
+    if reads_lines:
+        has_offer = answer_lines(console, completer, request, before)
     else:
-        _stream(console, completer, text, options, echo=echo, end=b"" if no_newline else b"\n")
+        blocks = text_blocks(prompt, file, drops_newline=state_out is None)
+        end = b"" if no_newline else request.end
+        has_offer = answer(console, completer, request, before, blocks, state_out=state_out, end=end)
+    if not has_offer:
+        raise typer.Exit(1)
 
 
-def _stream(
-    console: "Console", completer: "Completer", text: bytes, options: CompletionOptions, *, echo: bool, end: bytes
-) -> None:
-    if echo:
-        console.write(text)
-    try:
-        for piece in completer.stream(text, options):
-            console.write(piece)
-    except KeyboardInterrupt:
-        console.write(b"\n")
-        raise
-    if end:
-        console.write(end)
-
-
-def read_text_so_far(prompt: str | None, file: Path | None) -> bytes:
-    """What is to be continued: the file's text, then PROMPT or standard input less one final newline.
-
-    Raises:
-        CorpusError: the file cannot be read.
-        UsageError: there is nothing to continue, and a terminal is no prompt.
-    """
-    before = b""
-    if file is not None:
-        try:
-            before = file.read_bytes()
-        except OSError as error:
-            raise CorpusError(f"cannot read {str(file)!r}: {str(error.strerror).lower()}") from None
-    if prompt is not None and prompt != "-":
-        return before + os.fsencode(prompt)
-    if prompt is None and file is not None:
-        return before
-    if sys.stdin is None or (prompt is None and sys.stdin.isatty()):
-        raise UsageError("no text to continue", hint='give it as in: gru-complete complete "Mr Watson goes"')
-    return before + sys.stdin.buffer.read().removesuffix(b"\n")
-
-
-def json_record(completion: "Completion", *, model: str) -> dict[str, Any]:
-    """What ``--json`` prints of a completion; keys are only ever added."""
-    return {
-        "prompt": completion.prompt.decode("utf-8", "replace"),
-        "text": completion.text.decode("utf-8"),
-        "tokens": completion.tokens,
-        "logprob": completion.logprob,
-        "bytes": len(completion.text),
-        "stop_reason": completion.stop_reason,
-        "seed": completion.seed,
-        "model": model,
-    }
+def _refuse_what_does_not_go_together(context: typer.Context) -> None:
+    flags = {str(parameter.name): max(parameter.opts, key=len) for parameter in context.command.params}
+    sources = {name: context.get_parameter_source(name) for name in flags}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    for name in given:
+        for other in _NOT_WITH.get(name, ()):
+            if other in given:
+                raise UsageError(f"{flags[name]} and {flags[other]} do not go together")

@@ -49,6 +49,15 @@ class Console:
         if hint is not None:
             _write_error(f"hint: {hint}")
 
+    def check_output(self) -> None:
+        """Find out before any work whether there is anywhere to write to.
+
+        Raises:
+            EnvironmentFailure: stdout is closed.
+        """
+        if sys.stdout is None:
+            raise EnvironmentFailure("standard output is closed")
+
     def write(self, data: bytes) -> None:
         """Write a piece of the result to stdout at once: exact in a pipe, made harmless on a terminal.
 
@@ -56,8 +65,7 @@ class Console:
             EnvironmentFailure: stdout is closed, or its disk is full.
             typer.Exit: with code 0, where the reader has gone (`| head -1`).
         """
-        if sys.stdout is None:
-            raise EnvironmentFailure("standard output is closed")
+        self.check_output()
         try:
             if is_terminal(sys.stdout):
                 sys.stdout.write(harmless(data.decode("utf-8", "backslashreplace"), sys.stdout.encoding))

@@ -39,6 +39,7 @@ from gru_complete.text.tokenizer import DOCUMENT_END, MAX_SEGMENT_BYTES
 FORMAT = "gru-complete state"
 VERSION = 1
 
+_BEGINNING = b'{"format": "gru-complete state"'
 _MAX_HEADER_BYTES = 1000
 _MAX_BYTES = 1 << 23  # the largest network that is loaded has 1 MB of state
 _ANEW = "make the state anew: gru-complete prime FILE... --state-out STATE"
@@ -67,6 +68,15 @@ def load_context(path: Path, completer: Completer) -> Context:
         ModelError: there is no such file, it is damaged or not ours, or another model has made it.
     """
     return from_bytes(files.read_regular_file(path, max_bytes=_MAX_BYTES), completer, name=shown(path))
+
+
+def is_state(path: Path) -> bool:
+    """Say whether a file looks like one that ``save_context`` has written."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(_BEGINNING)) == _BEGINNING
+    except OSError:
+        return False
 
 
 def to_bytes(context: Context, completer: Completer) -> bytes:

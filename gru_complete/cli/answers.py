@@ -1,0 +1,216 @@
+"""What `complete` answers: to one text, or to every line of standard input."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gru_complete.cli.prompts import PromptLines, reading_progress
+from gru_complete.cli.results import Result, on_one_line
+from gru_complete.cli.states import refuse_to_overwrite, save_state
+from gru_complete.runtime.completer import Completer, Completion, Context
+from gru_complete.runtime.options import CompletionOptions, check_range
+
+if TYPE_CHECKING:
+    from gru_complete.cli.console import Console
+
+MAX_COMPLETIONS = 10_000
+MAX_WORDS = 1000
+MAX_LOGPROBS = 1000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for, besides the text; every value is checked when the request is made.
+
+    Args:
+        options: how completions are drawn, and where they end.
+        number: how many of them, different ones.
+        words: how many words to list instead; 0 for none.
+        logprobs: how many alternatives to list for each token; 0 for none.
+        as_json: whether records are printed.
+        echo: whether the text so far is printed before its completion.
+        null: whether results end with NUL.
+        model: its name, for records.
+
+    Raises:
+        UsageError: a value is outside its range.
+    """
+
+    options: CompletionOptions
+    number: int
+    words: int
+    logprobs: int
+    as_json: bool
+    echo: bool
+    null: bool
+    model: str
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        check_range("-n", self.number, 1, self.options.beam or MAX_COMPLETIONS)
+        check_range("--words", self.words, 0, MAX_WORDS)
+        check_range("--logprobs", self.logprobs, 0, MAX_LOGPROBS)
+
+    @property
+    def end(self) -> bytes:
+        """What ends a result."""
+        return b"\0" if self.null else b"\n"
+
+    def line(self, result: Result, prompt: bytes) -> bytes:
+        """A result as it is printed where there may be several: on one line, unless it ends with NUL."""
+        if self.as_json:
+            return result.to_json()
+        if self.words:
+            return result.text + self.end
+        text = prompt + result.text if self.echo else result.text
+        return (text if self.null else on_one_line(text)) + self.end
+
+
+def answer(
+    console: "Console",
+    completer: Completer,
+    request: Request,
+    before: Context | None,
+    blocks: Iterable[bytes],
+    *,
+    state_out: Path | None,
+    end: bytes,
+) -> bool:
+    """Print what may follow a text.
+
+    Args:
+        console: where to.
+        completer: the model.
+        request: what is asked for.
+        before: what was read before the text.
+        blocks: the text.
+        state_out: a file to keep it in.
+        end: printed after a single completion.
+
+    Returns:
+        Whether there was anything to offer.
+    """
+    if state_out is not None:
+        refuse_to_overwrite(state_out)
+    is_single = not (request.as_json or request.words or request.number > 1)
+    echoes_at_once = is_single and request.echo and not request.options.min_confidence
+    kept: list[bytes] = []  # the text, if it has to be printed later
+    if echoes_at_once:
+        blocks = _told(blocks, console.write)
+    elif request.as_json or request.echo:
+        blocks = _told(blocks, kept.append)
+    with reading_progress(console) as progress:
+        context = completer.read(blocks, before, progress)
+    if state_out is not None:
+        save_state(state_out, context, completer, console if context.overlay is not None else None)
+    prompt = b"".join(kept)
+    if is_single:
+        return _print_single(console, completer, context, request, prompt, end)
+    has_offer = False
+    for result in results(completer, context, request, prompt, separator=request.end):
+        if result.is_offer:
+            console.write(request.line(result, prompt))
+            has_offer = True
+    return has_offer or not request.options.min_confidence
+
+
+def answer_lines(console: "Console", completer: Completer, request: Request, before: Context | None) -> bool:
+    """Print what may follow each line of standard input.
+
+    Args:
+        console: where to.
+        completer: the model.
+        request: what is asked for.
+        before: what was read before each line.
+
+    Returns:
+        Whether there was anything to offer for any of them.
+    """
+    lines = PromptLines(request.end)
+    has_offer = False
+    for prompt, result in _results_by_line(completer, request, before, lines):
+        console.write(request.line(result, prompt))
+        has_offer = has_offer or result.is_offer
+    return has_offer or not request.options.min_confidence
+
+
+def _results_by_line(
+    completer: Completer, request: Request, before: Context | None, lines: PromptLines
+) -> Iterator[tuple[bytes, Result]]:
+    from gru_complete.runtime.batch import complete_each, forked
+
+    if not (request.words or request.logprobs or request.options.beam or request.number > 1):
+        for completion in complete_each(completer, lines.take, request.options, before):
+            yield completion.prompt, Result.of_completion(completion, prompt=completion.prompt, model=request.model)
+        return
+    before = completer.read(b"", before)
+    while (prompt := _next(lines)) is not None:
+        context = completer.read(prompt, forked(before))
+        for result in results(completer, context, request, prompt, separator=b"\t"):
+            yield prompt, result
+
+
+def _next(lines: PromptLines) -> bytes | None:
+    try:
+        return lines.take(waits=True)
+    except EOFError:
+        return None
+
+
+def results(
+    completer: Completer, context: Context, request: Request, prompt: bytes, *, separator: bytes
+) -> Iterator[Result]:
+    """What may follow a text that was read: all words in one result, or a result for each completion.
+
+    Args:
+        completer: the model.
+        context: the text.
+        request: what is asked for.
+        prompt: the text again, for records.
+        separator: between words.
+    """
+    if request.words:
+        from gru_complete.runtime.words import likeliest_words
+
+        found = likeliest_words(completer.hypotheses(context), request.words)
+        likely = [word for word in found if word.probability >= request.options.min_confidence]
+        yield Result.of_words(likely, prompt=prompt, model=request.model, separator=separator)
+        return
+    for completion in _completions(completer, context, request):
+        yield Result.of_completion(completion, prompt=prompt, model=request.model)
+
+
+def _completions(completer: Completer, context: Context, request: Request) -> Iterator[Completion]:
+    return islice(completer.complete_many(context, request.options, request.number), request.number)
+
+
+def _print_single(
+    console: "Console", completer: Completer, context: Context, request: Request, prompt: bytes, end: bytes
+) -> bool:
+    """Print a completion as it is, piece by piece; returns whether there was any."""
+    pieces: Iterable[bytes] = completer.stream(context, request.options)
+    if request.options.beam:  # which is not known to be the likeliest before it is finished
+        pieces = (completion.text for completion in _completions(completer, context, request))
+    has_offer = False
+    try:
+        for piece in pieces:
+            if piece:
+                console.write(piece if has_offer else prompt + piece)
+                has_offer = True
+    except KeyboardInterrupt:
+        console.write(b"\n")
+        raise
+    if request.options.min_confidence and not has_offer:
+        return False
+    if end:
+        console.write(end if has_offer else prompt + end)
+    return True
+
+
+def _told(blocks: Iterable[bytes], to: Callable[[bytes], object]) -> Iterator[bytes]:
+    """The blocks, each after something was told of it."""
+    for block in blocks:
+        to(block)
+        yield block

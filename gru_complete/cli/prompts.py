@@ -1,0 +1,193 @@
+"""The text so far: from files, the command line and standard input, in blocks or line by line.
+
+No prompt is read whole unless somebody has to have it whole; a line is.
+"""
+
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gru_complete.errors import CorpusError, GruCompleteError, UsageError
+from gru_complete.files import shown
+
+if TYPE_CHECKING:
+    from gru_complete.cli.console import Console
+
+STDIN = "-"
+BLOCK_BYTES = 1 << 16
+MAX_LINE_BYTES = 1 << 20
+_LINES_AHEAD = 128  # that are read while others are being completed
+_PATIENCE_SECONDS = 1.0  # so long nobody needs to be told that something is going on
+_PAUSE_SECONDS = 0.01
+
+
+def text_blocks(prompt: str | None, file: Path | None, *, drops_newline: bool = True) -> Iterator[bytes]:
+    """The text so far: the file's, then PROMPT or standard input.
+
+    Args:
+        prompt: "-" is standard input, and so is None without a file.
+        file: what comes before.
+        drops_newline: whether standard input loses one final newline.
+
+    Raises:
+        CorpusError: the file or standard input cannot be read.
+        UsageError: there is nothing to continue, and a terminal is no prompt.
+    """
+    if file is not None:
+        yield from file_blocks(file)
+    if prompt is not None and prompt != STDIN:
+        yield os.fsencode(prompt)
+    elif prompt == STDIN or file is None:
+        if sys.stdin is None or (prompt is None and sys.stdin.isatty()):
+            raise UsageError("no text to continue", hint='give it as in: gru-complete complete "Mr Watson goes"')
+        blocks = stdin_blocks()
+        yield from without_final_newline(blocks) if drops_newline else blocks
+
+
+def file_blocks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file.
+
+    Raises:
+        CorpusError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                yield block
+    except OSError as error:
+        raise _unreadable(f"'{shown(path)}'", error) from None
+
+
+def stdin_blocks() -> Iterator[bytes]:
+    """The bytes of standard input, as they come.
+
+    Raises:
+        CorpusError: it cannot be read.
+        UsageError: it is closed.
+    """
+    if sys.stdin is None:
+        raise UsageError("standard input is closed")
+    # Without the buffer: another thread may wait for it in vain while Python ends, which would then be a fatal error.
+    stream = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    try:
+        while (block := stream.read(BLOCK_BYTES)) != b"":
+            if block is None:  # nothing there yet, and another program has said that nobody shall wait
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                yield block
+    except OSError as error:
+        raise _unreadable("standard input", error) from None
+
+
+def _unreadable(what: str, error: OSError) -> CorpusError:
+    return CorpusError(f"cannot read {what}: {str(error.strerror).lower()}")
+
+
+def without_final_newline(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """A text less the newline that ``echo`` adds."""
+    held = b""
+    for block in blocks:
+        block = held + block
+        held = b"\n" if block.endswith(b"\n") else b""
+        if text := block.removesuffix(b"\n"):
+            yield text
+
+
+class PromptLines:
+    r"""The lines of standard input, without waiting for the next one where others are at hand.
+
+    They are read by a thread of its own, a few ahead. A line ends with a newline (``\n`` or ``\r\n``); the last one may
+    have none.
+
+    Args:
+        end: what ends a line: a newline or NUL.
+    """
+
+    def __init__(self, end: bytes) -> None:
+        self._end = end
+        self._lines: queue.Queue[bytes | GruCompleteError | None] = queue.Queue(_LINES_AHEAD)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def take(self, *, waits: bool) -> bytes | None:
+        """Return the next line; None if there is none yet, and it is not waited for.
+
+        Raises:
+            EOFError: there are no more.
+            CorpusError: standard input cannot be read, or a line is too long.
+        """
+        try:
+            line = self._lines.get(block=waits)
+        except queue.Empty:
+            return None
+        if isinstance(line, bytes):
+            return line
+        self._lines.put(line)  # for whoever asks again
+        raise EOFError if line is None else line
+
+    def _read(self) -> None:
+        try:
+            for line in split_lines(stdin_blocks(), self._end):
+                self._lines.put(line)
+            self._lines.put(None)
+        except GruCompleteError as error:
+            self._lines.put(error)
+
+
+def split_lines(blocks: Iterable[bytes], end: bytes) -> Iterator[bytes]:
+    """The lines of a text, without what ends them.
+
+    Raises:
+        CorpusError: a line is longer than ``MAX_LINE_BYTES``.
+    """
+    carry = b""
+    number = 0
+    for block in blocks:
+        *lines, carry = (carry + block).split(end)
+        for line in lines:
+            number += 1
+            _check_length(line, number)
+            yield line.removesuffix(b"\r") if end == b"\n" else line
+        _check_length(carry, number + 1)
+    if carry:
+        yield carry
+
+
+def _check_length(line: bytes, number: int) -> None:
+    if len(line) > MAX_LINE_BYTES:
+        message = f"line {number:,} of standard input is longer than {MAX_LINE_BYTES:,} bytes"
+        raise CorpusError(message, hint="give a long text without --lines and -0")
+
+
+@contextmanager
+def reading_progress(console: "Console") -> Iterator[Callable[[int], None] | None]:
+    """While a text is read: show on a terminal how much of it, if it takes long.
+
+    Yields:
+        What is to be told how many bytes were read so far; None where nothing can be shown.
+    """
+    if not console.is_animated:
+        yield None
+        return
+    started = time.monotonic()
+    bars: list[Any] = []
+
+    def progress(num_bytes: int) -> None:
+        if not bars:
+            if time.monotonic() - started < _PATIENCE_SECONDS:
+                return
+            from tqdm import tqdm  # here, since hardly any text takes so long
+
+            bars.append(tqdm(desc="reading", unit="B", unit_scale=True, leave=False, file=sys.stderr))
+        bars[0].update(num_bytes - bars[0].n)
+
+    try:
+        yield progress
+    finally:
+        for bar in bars:
+            bar.close()

@@ -1,0 +1,68 @@
+"""Texts that were read, kept in files."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gru_complete.errors import UsageError
+from gru_complete.files import shown
+
+if TYPE_CHECKING:
+    from gru_complete.cli.console import Console
+    from gru_complete.runtime.completer import Completer, Context
+
+
+def load_state(path: Path, completer: "Completer", *, must_adapt: bool) -> "Context":
+    """A text that was read before.
+
+    Args:
+        path: the file.
+        completer: the model that has read it.
+        must_adapt: whether it has to be one that was learnt from.
+
+    Raises:
+        ModelError: the file is missing, damaged, or another model's.
+        UsageError: the text was not learnt from.
+    """
+    from gru_complete.runtime.state import load_context
+
+    context = load_context(path, completer)
+    if must_adapt and context.overlay is None:
+        hint = "make the state anew, with --adapt"
+        raise UsageError(f"--adapt: the text of {shown(path)} was read without learning from it", hint=hint)
+    return context
+
+
+def refuse_to_overwrite(path: Path) -> None:
+    """Refuse a place for a state, before any work, where something else would be lost.
+
+    Raises:
+        UsageError: there is a file that is no state.
+    """
+    from gru_complete.runtime.state import is_state
+
+    if os.path.lexists(path) and not is_state(path):
+        raise UsageError(f"{shown(path)} exists, and is no state to be replaced", hint="name another file")
+
+
+def save_state(path: Path, context: "Context", completer: "Completer", console: "Console | None") -> None:
+    """Keep a text that was read, and say how large the file is and what of the text is in it.
+
+    Args:
+        path: the file.
+        context: the text.
+        completer: the model that has read it.
+        console: where to say it; None says nothing.
+
+    Raises:
+        EnvironmentFailure: the disk or a permission said no.
+    """
+    from gru_complete.overlay import MOST_TOKENS
+    from gru_complete.runtime.state import save_context
+
+    num_bytes = save_context(path, context, completer)
+    note = f"state: {shown(path)}, {num_bytes:,} bytes"
+    if context.overlay is not None:
+        note += f", with {len(context.overlay):,} tokens of the text to learn from (the last {MOST_TOKENS:,} at most)"
+    if console is not None:
+        console.note(note)
