@@ -1,0 +1,170 @@
+"""Where a word begins and ends, in any language, while its text is still coming in pieces of bytes.
+
+A word is a run of letters, marks, digits and underscores; an apostrophe, a hyphen or a joiner between two of them
+belongs to it ("don't", "well-known"). Scripts written without spaces (Chinese, Japanese, Thai, ...) show no words:
+there each piece that a model writes counts as one. What is no UTF-8 belongs to no word.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import NamedTuple
+
+BEFORE, BEGUN, INSIDE, PIECE = range(4)  # of a word; BEGUN: see State
+
+# Apostrophes, hyphens, the soft hyphen, Catalan's middle dot, Hebrew's marks, the joiners of Indic and Persian.
+_JOINERS = frozenset("'’-‐‑\u00ad·\u05f3\u05f4\u200c\u200d")
+_UNSPACED = (  # first and last code points of blocks whose scripts put no spaces between words
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x1000, 0x109F),  # Myanmar
+    (0x1780, 0x17FF),  # Khmer
+    (0x1950, 0x19DF),  # Tai Le, New Tai Lue
+    (0x1A20, 0x1AAF),  # Tai Tham
+    (0x3005, 0x3007),  # marks among Han characters
+    (0x3040, 0x30FF),  # Hiragana, Katakana
+    (0x31F0, 0x31FF),  # Katakana extensions
+    (0x3400, 0x4DBF),  # Han
+    (0x4E00, 0x9FFF),
+    (0xA9E0, 0xA9FF),  # Myanmar extensions
+    (0xAA60, 0xAADF),  # and Tai Viet
+    (0xF900, 0xFAFF),  # Han
+    (0xFF66, 0xFF9F),  # Katakana of half the width
+    (0x1AFF0, 0x1B16F),  # Kana extensions
+    (0x20000, 0x3FFFF),  # Han
+)
+
+
+class State(NamedTuple):
+    """Where in a word a text is that comes in pieces.
+
+    Attributes:
+        place: BEFORE a word; INSIDE one; BEGUN: inside one whose latest character stands in the given text, with more
+            after it, so that it has no end in what follows unless it goes on there.
+        tail: the last bytes, which may turn out to be past the word's end: a joiner, the first bytes of a character.
+    """
+
+    place: int
+    tail: bytes
+
+
+class End(NamedTuple):
+    """The word ends so many bytes after where the data begins; in its tail if negative."""
+
+    offset: int
+
+
+def begun(text: bytes) -> tuple[bytes, State]:
+    """The word that is begun at the end of a text, b"" if none is, and the state there."""
+    state, start = State(BEFORE, b""), len(text)
+    position = 0
+    place = BEFORE
+    end = 0
+    while position < len(text):
+        character, size = _character(text, position)
+        if character is None:  # the text ends inside it
+            break
+        kind = _kind(character)
+        if kind == INSIDE:
+            if place != INSIDE:
+                place, start = INSIDE, position
+            end = position + size
+        elif not (place == INSIDE and character in _JOINERS and end == position):
+            place = BEFORE
+        position += size
+    if place != INSIDE:
+        return b"", State(BEFORE, text[position:])
+    tail = text[end:]
+    state = State(BEGUN if tail else INSIDE, tail)
+    return text[start:], state
+
+
+def read(state: State, data: bytes) -> State | End | None:
+    """Read what follows.
+
+    Args:
+        state: where the text is.
+        data: the text's next bytes; b"" for the end of the document.
+
+    Returns:
+        Where the text is then; or where the word ended; or None if no word can come any more: the document ends before
+        one, or there is what no completion may hold (control characters, bytes that are no UTF-8).
+    """
+    place, tail = state
+    text = tail + data
+    position = end = 0
+    while position < len(text):
+        character, size = _character(text, position)
+        if character is None:
+            break
+        kind = _kind(character)
+        if place in (BEGUN, INSIDE):
+            if kind == INSIDE:
+                place, end = INSIDE, position + size
+            elif not (character in _JOINERS and end == position):
+                if place == INSIDE:
+                    return End(end - len(tail))
+                place = BEFORE
+        elif place == PIECE:
+            if kind != PIECE:
+                return End(end - len(tail))
+            end = position + size
+        if place == BEFORE:
+            if kind is None:
+                return None
+            if kind != BEFORE:
+                place, end = kind, position + size
+        position += size
+    if place == PIECE or (place == INSIDE and not data):
+        return End(end - len(tail))
+    if not data:
+        return None
+    return State(place, text[position if place == BEFORE else end :])
+
+
+def last_word(text: bytes, given: int) -> bytes:
+    """The word that a text ends with; in a script without spaces, its part that does not lie in the first bytes.
+
+    Args:
+        text: ends with a word.
+        given: so many bytes are the given text; it may end inside a character.
+    """
+    word, _ = begun(text)
+    if word:
+        return word
+    start = position = 0
+    while position < len(text):
+        character, size = _character(text, position)
+        if character is None:
+            break
+        position += size
+        if position <= given or _kind(character) != PIECE:
+            start = position
+    return text[start:]
+
+
+def _character(text: bytes, position: int) -> tuple[str | None, int]:
+    """The character at a position and its bytes; None if the text ends inside it, a lone surrogate if it is none."""
+    first = text[position]
+    if first < 0x80:
+        return chr(first), 1
+    size = 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+    try:
+        return text[position : position + size].decode(), size
+    except UnicodeDecodeError as error:
+        return (None, 0) if error.reason == "unexpected end of data" else ("\udcff", 1)
+
+
+def _kind(character: str) -> int | None:
+    """INSIDE for what words of spaced scripts consist of, PIECE for others' characters, BEFORE for the rest.
+
+    None for what no completion may hold.
+    """
+    if character.isascii():
+        if character.isalnum() or character == "_":
+            return INSIDE
+        return BEFORE if character.isprintable() or character in "\t\n" else None
+    category = unicodedata.category(character)
+    if category[0] not in "LMN":
+        return None if category in ("Cc", "Cs") else BEFORE
+    code = ord(character)
+    return PIECE if any(first <= code <= last for first, last in _UNSPACED) else INSIDE

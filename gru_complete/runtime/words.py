@@ -1,0 +1,338 @@
+"""The likeliest whole words that finish the word begun, or start the next one.
+
+Models write tokens, people read words. The probability of a word here is that of the text going on with it and the word
+ending there (``wordbreaks.py``), whatever tokens write it: summed over the segmentations of the text's end that
+``Hypotheses`` holds and over those of the word. What is counted is where a sequence of tokens first ends a word, which
+is one place in every sequence, so the words' probabilities do not overlap.
+
+- A text that ends inside a word, or with a whole word ("On"): the words that it may be the beginning of ("On", "One",
+  "Only"), the word as it stands among them, with nothing to add.
+- A text that ends after a word ("On ", "On the left, "): the next word, with all that comes before it. Mostly that is
+  nothing; after "He said" and a comma it is a space, and maybe a quotation mark.
+
+The search is best-first over sequences of tokens. A boundary between tokens holds the mass of all that goes on from
+it. Expanding it, one step of the model, turns that into words that end and boundaries further on. So a word has as its
+lower bound the mass that has ended with it, and as its upper bound that and all mass which stands at beginnings of it.
+Both meet when nothing is left to expand that could write the word, and the likeliest words are certain when no other
+upper bound exceeds their lower ones.
+
+Shapes: V vocab_size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gru_complete.runtime.predictor import Reading
+from gru_complete.runtime.segmentation import Hypotheses, PieceIndex
+from gru_complete.runtime.wordbreaks import End, State, begun, last_word, read
+from gru_complete.text.tokenizer import DOCUMENT_END
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+MAX_EXPANSIONS = 32
+"""By default: a few milliseconds for a small model."""
+
+_BATCH = 4  # boundaries that are expanded as one product
+_SMALL = 1 / 256  # of the mass that matters: what is less is bounded together, not one by one
+_KEPT_EFFECTS = 1000
+
+
+class Word(NamedTuple):
+    """A whole word that the text may go on with.
+
+    Attributes:
+        word: all of it, what the text has of it included.
+        completion: what follows the text: the rest of the word, or what comes before the next word, and that.
+        probability: that the text goes on so and the word ends; a lower bound.
+        upper: the upper bound.
+    """
+
+    word: bytes
+    completion: bytes
+    probability: float
+    upper: float
+
+
+def likeliest_words(hypotheses: Hypotheses, count: int, *, max_expansions: int | None = MAX_EXPANSIONS) -> list[Word]:
+    """Find the likeliest whole words.
+
+    Args:
+        hypotheses: the segmentations of the text's end.
+        count: how many words. Fewer are found where few were met: the text is likely to end, or the effort is small.
+        max_expansions: boundaries that may be expanded. The search ends sooner when it is certain of the words and
+            their order. With None it ends when their probabilities are exact; so many words must exist then.
+
+    Returns:
+        The words, the likeliest (by their lower bounds) first.
+    """
+    search = _Search(hypotheses)
+    left = math.inf if max_expansions is None else max_expansions
+    bounds = search.bounds(count)
+    while left > 0 and not (bounds.are_exact if max_expansions is None else bounds.are_certain):
+        batch = search.take(int(min(_BATCH, left)))
+        if not batch:
+            break
+        search.expand(batch)
+        left -= len(batch)
+        bounds = search.bounds(count)
+    return [search.word(text, bounds.upper[text]) for text in bounds.likeliest]
+
+
+class _Bounds(NamedTuple):
+    """What is known of all words at a moment.
+
+    Attributes:
+        likeliest: the words with the greatest lower bounds, as they follow the text.
+        upper: the upper bounds of all words found, by their texts.
+        reach: the greatest upper bound of all words, found or not, that begin with the key.
+        floor: the lower bound of the last of the likeliest; 0 if there are not enough.
+        are_certain: no other word can be likelier than these, and none of these than one before it.
+        are_exact: besides, each lower bound is the upper one.
+    """
+
+    likeliest: list[bytes]
+    upper: dict[bytes, float]
+    reach: dict[bytes, float]
+    floor: float
+    are_certain: bool
+    are_exact: bool
+
+
+class _Boundary:
+    """A boundary between tokens that was expanded.
+
+    Attributes:
+        text: what stands there beyond the given text.
+        state: of the word.
+        reading: the model's.
+        effects: of the tokens that may follow.
+        masses: what goes on after each of ``effects.on``; 0 for those that are pending by themselves.
+        rest: the most of ``masses`` that can stand at beginnings of one word.
+    """
+
+    __slots__ = ("effects", "masses", "reading", "rest", "state", "stem", "text")
+
+    def __init__(self, text: bytes, state: State, reading: Reading, effects: _Effects, masses: Floats) -> None:
+        self.text = text
+        self.state = state
+        self.stem = _stem(text, state)
+        self.reading = reading
+        self.effects = effects
+        self.masses = masses
+        self.rest = 0.0
+
+
+class _Pending(NamedTuple):
+    """A boundary that is not expanded: after one token of an expanded one.
+
+    Attributes:
+        mass: the probability of its tokens.
+        stem: what every word that goes on from there begins with.
+        source: the boundary before it.
+        place: of the token among ``source.effects.on``.
+    """
+
+    mass: float
+    stem: bytes
+    source: _Boundary
+    place: int
+
+
+class _Search:
+    """Best-first search over the boundaries between tokens."""
+
+    def __init__(self, hypotheses: Hypotheses) -> None:
+        self._segment = hypotheses.segment
+        self._predictor = hypotheses.predictor
+        self._overlay = hypotheses.overlay
+        self._effects = _effects_in(hypotheses.pieces)
+        self._found: defaultdict[bytes, float] = defaultdict(float)
+        self._expanded: list[_Boundary] = []
+        self._pending: list[_Pending] = []
+        _, state = begun(self._segment)
+        for log_weight, reading, remainder, log_probabilities in hypotheses.rows():
+            masses = np.exp(log_weight + log_probabilities.astype(np.float64))
+            self._place(b"", state, reading, self._effects.of(state, remainder), masses)
+        self._threshold = _SMALL * self._heaviest()
+        self._list_heavy(self._expanded)
+
+    def bounds(self, count: int) -> _Bounds:
+        """Bound every word, found or not; forget what cannot change the result."""
+        found = self._found
+        waiting: defaultdict[bytes, float] = defaultdict(float)  # mass, by what its words begin with
+        for item in self._pending:
+            waiting[item.stem] += item.mass
+        for boundary in self._expanded:
+            waiting[boundary.stem] += boundary.rest
+        likeliest = sorted(found, key=lambda text: (-found[text], text))[:count]
+        floor = found[likeliest[-1]] if len(likeliest) == count else 0.0
+        upper: dict[bytes, float] = {}
+        reach: dict[bytes, float] = {}
+        others = 0.0  # the greatest upper bound of a word that is not among the likeliest
+        path: list[tuple[bytes, float]] = []  # beginnings of a text, each with the mass that stands up to there
+        for text in sorted({*waiting, *found}):
+            while path and not text.startswith(path[-1][0]):
+                _leave(path, reach)
+            waits = waiting.get(text, 0.0)
+            mass = waits + path[-1][1] if path else waits
+            path.append((text, mass))
+            if waits > 0:
+                others = max(others, mass)
+            if text in found:
+                upper[text] = found[text] + mass
+                if text not in likeliest:
+                    others = max(others, upper[text])
+            reach[text] = upper.get(text, mass)
+        while path:
+            _leave(path, reach)
+        self._pending = [item for item in self._pending if reach[item.stem] > floor]
+        self._expanded = [boundary for boundary in self._expanded if boundary.rest and reach[boundary.stem] > floor]
+        lower = [found[text] for text in likeliest]
+        bests = [upper[text] for text in likeliest]
+        are_certain = floor > 0 and all(low >= other for low, other in zip(lower, [*bests[1:], others], strict=True))
+        return _Bounds(likeliest, upper, reach, floor, are_certain, are_certain and lower == bests)
+
+    def take(self, most: int) -> list[_Pending]:
+        """Take the heaviest boundaries that are pending."""
+        self._pending.sort(key=lambda item: -item.mass)
+        rest = max((boundary.rest for boundary in self._expanded), default=0.0)
+        while rest > (self._pending[0].mass if self._pending else 0.0):  # it must not outweigh what is listed
+            self._threshold = _SMALL * self._heaviest()
+            self._list_heavy(self._expanded)
+            self._pending.sort(key=lambda item: -item.mass)
+            rest = max((boundary.rest for boundary in self._expanded), default=0.0)
+        batch = self._pending[:most]
+        del self._pending[:most]
+        return batch
+
+    def expand(self, batch: Sequence[_Pending]) -> None:
+        """Read one more token at each of some boundaries, as one product."""
+        tokens = [int(item.source.effects.on[item.place]) for item in batch]
+        readings = self._predictor.step_many([item.source.reading for item in batch], tokens)
+        rows = np.exp(self._predictor.log_probabilities(readings, self._overlay))
+        first = len(self._expanded)
+        for (mass, _, source, place), reading, row in zip(batch, readings, rows, strict=True):
+            text, state = source.text + source.effects.added[place], source.effects.states[place]
+            self._place(text, state, reading, self._effects.of(state, b""), mass * row.astype(np.float64))
+        self._list_heavy(self._expanded[first:])
+
+    def word(self, completion: bytes, upper: float) -> Word:
+        """Return a word that was found."""
+        whole = last_word(self._segment + completion, len(self._segment))
+        return Word(whole, completion, self._found[completion], upper)
+
+    def _place(self, text: bytes, state: State, reading: Reading, effects: _Effects, masses: Floats) -> None:
+        """Take in a boundary: the masses of all tokens, ``(V,)``, go to the words that end and to what goes on."""
+        ending = np.bincount(effects.groups, masses[effects.over], len(effects.ends)).tolist()
+        for (dropped, added), mass in zip(effects.ends, ending, strict=True):
+            if mass:
+                self._found[text[: len(text) - dropped] + added] += mass
+        if len(effects.on):
+            self._expanded.append(_Boundary(text, state, reading, effects, masses[effects.on]))
+
+    def _list_heavy(self, boundaries: Sequence[_Boundary]) -> None:
+        """Make what goes on with a mass of at least the threshold pending by itself; bound the rest."""
+        for boundary in boundaries:
+            masses, effects = boundary.masses, boundary.effects
+            for index in np.flatnonzero(masses >= self._threshold).tolist():
+                stem = _stem(boundary.text + effects.added[index], effects.states[index])
+                self._pending.append(_Pending(float(masses[index]), stem, boundary, index))
+                masses[index] = 0.0
+            boundary.rest = effects.heaviest_chain(masses)
+
+    def _heaviest(self) -> float:
+        return max((float(boundary.masses.max()) for boundary in self._expanded), default=0.0)
+
+
+class _Effects:
+    """What tokens do to a word in some state, after some remainder.
+
+    Attributes:
+        on: tokens after which it is not over.
+        added: what each of them adds to the text.
+        states: of the word after each of them.
+        over: tokens with which it ends.
+        groups: which of ``ends`` each of them does.
+        ends: how many bytes of the text turn out to be past the word, and which of the token belong to it.
+    """
+
+    def __init__(self, pieces: PieceIndex, state: State, remainder: bytes) -> None:
+        _, longer, stop = pieces.range(remainder)
+        tokens = pieces.order[longer:stop].tolist()  # sorted by their bytes
+        if not remainder:
+            tokens.append(DOCUMENT_END)
+        going, over, ends = [], [], []
+        for token in tokens:
+            added = pieces.pieces[token][len(remainder) :]
+            after = read(state, added)
+            if isinstance(after, State):
+                going.append((token, added, after))
+            elif isinstance(after, End):
+                over.append(token)
+                ends.append((max(0, -after.offset), added[: max(0, after.offset)]))
+        depths = _depths([_stem(state.tail + added, after) for _, added, after in going])
+        going = [going[index] for index in np.argsort(depths, kind="stable")]
+        self.on: Indices = np.array([token for token, _, _ in going], np.intp)
+        self.added = [added for _, added, _ in going]
+        self.states = [after for _, _, after in going]
+        self.over: Indices = np.array(over, np.intp)
+        self.ends = sorted(set(ends))
+        self.groups: Indices = np.array([self.ends.index(end) for end in ends], np.intp)
+        self._levels = np.searchsorted(np.sort(depths), range(max(depths, default=-1) + 1))
+
+    def heaviest_chain(self, masses: Floats) -> float:
+        """Bound the mass, of ``masses`` after each of ``on``, that can stand at beginnings of one word."""
+        return float(np.maximum.reduceat(masses, self._levels).sum())  # one at each depth
+
+
+class _EffectsInVocabulary:
+    """The effects of a vocabulary's tokens, found when they are asked for."""
+
+    def __init__(self, pieces: PieceIndex) -> None:
+        self._pieces = pieces
+        self._found: dict[tuple[State, bytes], _Effects] = {}
+
+    def of(self, state: State, remainder: bytes) -> _Effects:
+        """Return the effects in a state after a remainder."""
+        key = state, remainder
+        if key not in self._found:
+            if len(self._found) >= _KEPT_EFFECTS:
+                self._found.clear()
+            self._found[key] = _Effects(self._pieces, state, remainder)
+        return self._found[key]
+
+
+_effects_in = lru_cache(maxsize=2)(_EffectsInVocabulary)  # finding them takes milliseconds
+
+
+def _stem(text: bytes, state: State) -> bytes:
+    """Return what every word that goes on from here begins with: not the bytes that may turn out to be past its end."""
+    return text[: max(0, len(text) - len(state.tail))]
+
+
+def _depths(texts: Sequence[bytes]) -> list[int]:
+    """Count for each text the others that it begins with; of equal texts each begins with the one before it."""
+    depths = [0] * len(texts)
+    path: list[bytes] = []
+    for index in sorted(range(len(texts)), key=texts.__getitem__):
+        while path and not texts[index].startswith(path[-1]):
+            path.pop()
+        depths[index] = len(path)
+        path.append(texts[index])
+    return depths
+
+
+def _leave(path: list[tuple[bytes, float]], reach: dict[bytes, float]) -> None:
+    """Step back from the last text of a path; what is reached there is reached from the one before it."""
+    text, _ = path.pop()
+    if path:
+        reach[path[-1][0]] = max(reach[path[-1][0]], reach[text])

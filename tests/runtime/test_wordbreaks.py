@@ -1,0 +1,99 @@
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gru_complete.runtime.wordbreaks import BEFORE, End, State, begun, last_word, read
+
+
+def ending(given, *pieces):
+    """What follows the given text until a word has ended; None if none can."""
+    _, state = begun(given)
+    text = b""
+    for piece in (*pieces, b""):
+        after = read(state, piece)
+        if isinstance(after, End):
+            return (text + piece)[: len(text) + after.offset].decode()
+        if after is None:
+            return None
+        text, state = text + piece, after
+    raise AssertionError("the document's end ends everything")
+
+
+@pytest.mark.parametrize(
+    ("given", "following", "expected"),
+    [
+        ("Mr Wat", "son goes", "son"),
+        ("On", " the left", ""),
+        ("On ", "the left", "the"),
+        ("On", "e.", "e"),
+        ("On the left,", " he", " he"),
+        ("he said: ", '"Go on', '"Go'),
+        ("do", "n't go", "n't"),
+        ("dogs", "' tails", ""),
+        ("dogs'", " tails ", " tails"),
+        ("well", "-known man", "-known"),
+        ("well", "--known", ""),
+        ("well-", "known", "known"),
+        ("well-", "-known", "-known"),
+        ("snake_", "case(", "case"),
+        ("19", "84.", "84"),
+        ("na", "i\u0308ve one", "i\u0308ve"),
+        ("Пра", "вда.", "вда"),
+        ("इति", "हास ", "हास"),
+        ("می", "\u200cخواهم ", "\u200cخواهم"),
+        ("한국", "어는 ", "어는"),
+        ("GPU", "東京", ""),
+        ("", "", None),
+        ("a ", "", None),
+        ("a", "", ""),
+        ("a ", "\x1b[1m", None),
+        ("a ", "\x85b", None),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_a_word_ends_at_the_same_place_however_its_text_comes(given, following, expected, size):
+    data = following.encode()
+    pieces = [data[start : start + size] for start in range(0, len(data), size)]
+    assert ending(given.encode(), *pieces) == expected
+
+
+def test_of_a_script_without_spaces_a_piece_is_a_word():
+    assert ending("東".encode(), "京".encode(), "都".encode()) == "京"
+    assert ending("東".encode(), "京都".encode()) == "京都"
+    assert ending("東".encode(), "京、".encode()) == "京"
+    assert ending("ไป".encode(), "เที่ยว".encode(), "กัน".encode()) == "เที่ยว"
+    kyoto = "京".encode()
+    assert ending("東".encode(), kyoto[:1], kyoto[1:2], kyoto[2:], b"a") == "京"
+
+
+def test_a_text_may_end_inside_a_character():
+    first, second = "é".encode()[:1], "é".encode()[1:]
+    assert begun(b"caf" + first) == (b"caf" + first, State(1, first))
+    assert read(begun(b"caf" + first)[1], second + b" ") == End(1)
+    assert isinstance(read(begun(b"caf")[1], first), State)
+    assert read(read(begun(b"caf")[1], first), b"x") == End(-1)  # that was no character: the word had ended before it
+    assert last_word(b"caf" + first + second, 4) == "café".encode()
+
+
+def test_bytes_that_are_no_text_are_in_no_word():
+    assert read(State(BEFORE, b""), b"\xff") is None
+    assert read(begun(b"a")[1], b"\xff") == End(0)
+    assert begun(b"a\xff") == (b"", State(BEFORE, b""))
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "expected"),
+    [("He goes", 5, "goes"), ("don't", 4, "don't"), ("東京都", 3, "京都"), ("「東", 0, "東")],
+)
+def test_the_last_word_is_a_whole_one(text, given, expected):
+    assert last_word(text.encode(), given).decode() == expected
+
+
+@given(st.text(), st.text())
+def test_whatever_the_text_a_word_ends_with_a_letter_a_mark_or_a_digit(before, after):
+    found = ending(before.encode(), *(character.encode() for character in after))
+    assert found is None or after.startswith(found)
+    if found:
+        assert unicodedata.category(found[-1])[0] in "LMN" or found[-1] == "_"
