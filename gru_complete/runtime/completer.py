@@ -175,7 +175,7 @@ class Completer:
         self.width = width
         self.adapts = predictor.memory is not None and (predictor.memory.adapts if adapts is None else adapts)
         self._abbreviations = frozenset(abbreviations)
-        self._masks = CharacterMasks(tokenizer.pieces)
+        self.masks = CharacterMasks(tokenizer.pieces)
 
     @classmethod
     def load(cls, path: Path, *, adapts: bool | None = None) -> Completer:
@@ -296,7 +296,7 @@ class Completer:
         """
         first = len(self.pieces.distinct)
         mask = np.full(len(openings.texts), -np.inf, np.float32)
-        mask[self.pieces.place] = self._masks.after(pending)
+        mask[self.pieces.place] = self.masks.after(pending)
         mask[first:] = [0.0 if continues(pending, text) else -np.inf for text in openings.texts[first:]]
         scores = openings.log_probabilities
         again = openings.of_tokens(list(recent)) if sampling.repetition_penalty != 1 else []
@@ -325,7 +325,7 @@ class Completer:
         Returns:
             The token, and its natural log probability at temperature 1, nothing filtered.
         """
-        tokens, weights = candidates(scores, sampling, recent=recent, mask=self._masks.after(pending))
+        tokens, weights = candidates(scores, sampling, recent=recent, mask=self.masks.after(pending))
         token = int(tokens[draw(weights, uniform)])
         return token, log_probability(scores, token)
 
