@@ -41,7 +41,7 @@ Indices = NDArray[np.intp]
 MAX_EXPANSIONS = 32
 """By default: a few milliseconds for a small model."""
 
-_BATCH = 4  # boundaries that are expanded as one product
+_BATCH = 4  # boundaries that are expanded as one product at first; then more and more, for they weigh less and less
 _SMALL = 1 / 256  # of the mass that matters: what is less is bounded together, not one by one
 _KEPT_EFFECTS = 1000
 
@@ -75,14 +75,15 @@ def likeliest_words(hypotheses: Hypotheses, count: int, *, max_expansions: int |
         The words, the likeliest (by their lower bounds) first.
     """
     search = _Search(hypotheses)
-    left = math.inf if max_expansions is None else max_expansions
+    most = math.inf if max_expansions is None else max_expansions
+    spent = 0
     bounds = search.bounds(count)
-    while left > 0 and not (bounds.are_exact if max_expansions is None else bounds.are_certain):
-        batch = search.take(int(min(_BATCH, left)))
+    while spent < most and not (bounds.are_exact if max_expansions is None else bounds.are_certain):
+        batch = search.take(int(min(max(_BATCH, spent // 4), most - spent)))
         if not batch:
             break
         search.expand(batch)
-        left -= len(batch)
+        spent += len(batch)
         bounds = search.bounds(count)
     return [search.word(text, bounds.upper[text]) for text in bounds.likeliest]
 
