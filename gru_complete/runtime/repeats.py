@@ -38,8 +38,11 @@ def repeating(text: bytes, words: int, index: Mapping[bytes, Sequence[int]]) -> 
     if not words:
         return []
     text = text[-LOOKS_BACK:]
+    before = max(1, words - 1)
+    if text.find(text[-before * LETTERS_PER_WORD :], 0, -1) < 0:  # no phrase is shorter; nearly all calls end here
+        return []
     found: set[int] = set()
-    for phrase, needs_space in _phrases(text, max(1, words - 1)):
+    for phrase, needs_space in _phrases(text, before):
         for end in _earlier_ends(text, phrase):
             match = _NEXT_WORD.match(text, end)
             assert match is not None
