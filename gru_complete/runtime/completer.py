@@ -42,7 +42,7 @@ class Completion:
 
     Args:
         prompt: the text continued.
-        text: the completion, UTF-8.
+        text: the completion, UTF-8; where the prompt ends within a character, the rest of that comes first.
         tokens: how many were drawn, with a document end and those past the end of the text.
         logprob: the sum of their natural log probabilities at temperature 1, nothing filtered.
         stop_reason: "until", "stop", "max_tokens", "document_end" or "confidence".
@@ -78,7 +78,8 @@ class Context(NamedTuple):
 class CompletionStream:
     """The pieces of one completion, as they become certain.
 
-    Iterating draws the tokens. Every piece is whole UTF-8 characters; joined they are ``result.text``.
+    Iterating draws the tokens. Every piece is whole UTF-8 characters, but for the rest of one that the prompt has
+    begun; joined they are ``result.text``.
 
     Attributes:
         result: the finished completion; None until the last piece was taken.
@@ -100,10 +101,10 @@ class CompletionStream:
         context = self._context
         recent = deque(completer.recent_tokens(context), maxlen=PENALTY_TOKENS)
         uniform = random.Random(options.seed).random
-        cutter = completer.cutter(context.tail, options)
         text: list[bytes] = []
         pending = unfinished(context.segment)  # the first bytes of an unfinished character
         of_prompt = len(pending)  # so many bytes of the first character are the prompt's
+        cutter = completer.cutter(context.tail[:-1] if pending else context.tail, options)
         reading, token = context.reading, DOCUMENT_END
         num_tokens = 0
         logprob = 0.0
@@ -234,14 +235,25 @@ class Completer:
 
     def hypotheses(self, context: Context) -> Hypotheses:
         """Return the segmentations of the text's last segment: the probability of what follows the text."""
-        with _overflow_allowed():
-            reading, segment, overlay, _, _ = context
-            return Hypotheses.open(self.predictor, self.pieces, reading, segment, overlay, width=self.width)
+        reading, segment, overlay, _, _ = context
+        return Hypotheses.open(self.predictor, self.pieces, reading, segment, overlay, width=self.width)
 
     def openings(self, context: Context) -> Openings:
-        """Return what the first token may add to the text."""
-        with _overflow_allowed():
-            return self.hypotheses(context).openings()
+        """Return what the first token may add to the text; something of it is text (``opening_mask``)."""
+        hypotheses = self.hypotheses(context)
+        openings = hypotheses.openings()
+        mask = self.opening_mask(openings, unfinished(context.segment))
+        if not bool((openings.log_probabilities + mask > -np.inf).any()):
+            openings = hypotheses.thorough().openings()
+        return openings
+
+    def opening_mask(self, openings: Openings, pending: bytes) -> FloatArray:
+        """Return 0 for each opening that may follow the first bytes of a character, -inf for the others, ``(N,)``."""
+        first = len(self.pieces.distinct)
+        mask = np.full(len(openings.texts), -np.inf, np.float32)
+        mask[self.pieces.place] = self.masks.after(pending)
+        mask[first:] = [0.0 if continues(pending, text) else -np.inf for text in openings.texts[first:]]
+        return mask
 
     def recent_tokens(self, context: Context) -> tuple[int, ...]:
         """Return the last tokens of the text, of its last segment those of the canonical segmentation."""
@@ -294,10 +306,7 @@ class Completer:
             Where the token begins, the token, what it adds to the text, and the natural log probability of that at
             temperature 1, nothing filtered.
         """
-        first = len(self.pieces.distinct)
-        mask = np.full(len(openings.texts), -np.inf, np.float32)
-        mask[self.pieces.place] = self.masks.after(pending)
-        mask[first:] = [0.0 if continues(pending, text) else -np.inf for text in openings.texts[first:]]
+        mask = self.opening_mask(openings, pending)
         scores = openings.log_probabilities
         again = openings.of_tokens(list(recent)) if sampling.repetition_penalty != 1 else []
         found, weights = candidates(scores, sampling, recent=again, mask=mask)

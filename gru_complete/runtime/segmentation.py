@@ -9,11 +9,11 @@ stands for what begins with r and goes on::
     mass = w * (probability of all tokens that begin with r and are longer)     r empty: w, for any token may follow
     P(text) = sum of the masses
 
-Tokens that equal r are hypotheses of their own, with the boundary at the end of the text. This is exact as long as
-nothing is left out (``width=None``); the number of hypotheses doubles with each byte then. So at most ``width`` are
-read at each boundary, the likeliest, and none as long as it has less than ``NEGLIGIBLE`` of the whole: it waits, and is
-read as soon as the text has taken a turn that makes it count. What comes out is a sum of part of the segmentations:
-never more than the truth, and a function of the text alone, wherever it was cut on the way.
+Tokens that equal r are hypotheses of their own, with the boundary at the end of the text. Summed over all hypotheses
+this is exact (``width=None``), but their number doubles with each byte. So they are looked at from the likeliest on,
+and left out is what has less than ``NEGLIGIBLE`` of the mass that was found or of the likeliest hypothesis with the
+same boundary, and all beyond the ``width`` likeliest with the same boundary. What comes out is a sum of part of the
+segmentations: never more than the truth, and a function of the text alone, wherever it was cut on the way.
 
 Other work on this: Phan et al. 2024 (arXiv:2410.09303), Vieira et al. 2024 (arXiv:2412.03719).
 
@@ -24,9 +24,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import heappop, heappush, nsmallest
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -43,9 +45,11 @@ Indices = NDArray[np.intp]
 
 DEFAULT_WIDTH = 8
 NEGLIGIBLE = 1e-3
-"""What has less than this of the whole probability is not read."""
+"""What has less than this of the probability is left out."""
 
 _LEAST = -87.0  # the least log probability of a token: its exponential is no 0 in float32, so all text is possible
+_TOGETHER = 8  # hypotheses are stepped as one product at most: more rows cost little more than one
+_MOST_PREFIXES = 1 << 16  # remembered by the index
 _END = 256  # the document's end among the next bytes
 
 
@@ -67,13 +71,16 @@ class PieceIndex:
         self.pieces = pieces
         self.order: Indices = np.array(tokens, np.intp)
         self._sorted = [pieces[token] for token in tokens]
-        self._ranges: dict[bytes, tuple[int, int, int]] = {b"": (0, 0, len(tokens))}
+        self._longest = max(map(len, pieces))
+        self._ranges: dict[bytes, tuple[int, int, int]] = {}
         self._next_bytes: dict[bytes, Indices] = {}
 
     def range(self, prefix: bytes) -> tuple[int, int, int]:
         """Return (start, longer, stop): ``order[start:longer]`` equal the prefix, ``order[longer:stop]`` go on."""
         found = self._ranges.get(prefix)
         if found is None:
+            if len(prefix) > self._longest:
+                return 0, 0, 0
             pieces = self._sorted
             start = longer = bisect_left(pieces, prefix)
             while longer < len(pieces) and pieces[longer] == prefix:
@@ -81,8 +88,20 @@ class PieceIndex:
             stop = longer
             if longer < len(pieces) and pieces[longer].startswith(prefix):
                 stop = bisect_left(pieces, True, longer, key=lambda piece: not piece.startswith(prefix))
+            if len(self._ranges) >= _MOST_PREFIXES:
+                self._ranges.clear()
             found = self._ranges[prefix] = start, longer, stop
         return found
+
+    def beginning(self, text: bytes) -> list[tuple[int, int, int]]:
+        """Return the ranges of the text's prefixes of 1, 2, ... bytes, as far as pieces begin with them."""
+        ranges = []
+        for size in range(1, len(text) + 1):
+            start, longer, stop = self.range(text[:size])
+            if start == stop:
+                break
+            ranges.append((start, longer, stop))
+        return ranges
 
     def tokens(self, piece: bytes) -> list[int]:
         """Return the tokens with exactly these bytes: none, one, or a byte and the piece of the same character."""
@@ -195,7 +214,16 @@ class Openings:
 class _Node:
     """A token boundary within the segment, reached by one sequence of tokens; read when it is needed."""
 
-    __slots__ = ("before", "boundary", "log_probabilities", "log_weight", "probabilities", "reading", "token")
+    __slots__ = (
+        "before",
+        "boundary",
+        "children",
+        "log_probabilities",
+        "log_weight",
+        "probabilities",
+        "reading",
+        "token",
+    )
 
     def __init__(self, boundary: int, log_weight: float, before: Reading, token: int | None) -> None:
         self.boundary = boundary  # bytes of the segment before it
@@ -205,37 +233,67 @@ class _Node:
         self.reading: Reading = before
         self.log_probabilities: FloatArray | None = None  # of the next token, (V,)
         self.probabilities: FloatArray | None = None  # exponentials, in the order of the index, (V - 1,)
+        self.children: dict[int, _Node] = {}  # by token
+
+    def child(self, token: int, num_bytes: int) -> _Node:
+        """Return the node after one more token; this one was read."""
+        found = self.children.get(token)
+        if found is None:
+            assert self.log_probabilities is not None
+            log_weight = self.log_weight + float(self.log_probabilities[token])
+            found = self.children[token] = _Node(self.boundary + num_bytes, log_weight, self.reading, token)
+        return found
+
+
+class _Model(NamedTuple):
+    """What all hypotheses of a segment share."""
+
+    predictor: Predictor
+    pieces: PieceIndex
+    overlay: Overlay | None
+    width: int | None
+    negligible: float  # a log probability
+
+    def read(self, nodes: Iterable[_Node]) -> None:
+        """Read those nodes that are not read yet, as one product."""
+        nodes = [node for node in nodes if node.log_probabilities is None]
+        if not nodes:
+            return
+        with np.errstate(over="ignore", invalid="ignore"):  # a stranger's weights may overflow: then there is an error
+            unread = [node for node in nodes if node.token is not None]
+            readings = self.predictor.step_many(
+                [node.before for node in unread], [node.token for node in unread if node.token is not None]
+            )
+            for node, reading in zip(unread, readings, strict=True):
+                node.reading = reading
+            rows = self.predictor.log_probabilities([node.reading for node in nodes], self.overlay)
+            np.maximum(rows, _LEAST, out=rows)  # also what overflowed downwards, but no NaN
+            probabilities = np.exp(rows.take(self.pieces.order, axis=1))
+        if not math.isfinite(float(probabilities.sum())):
+            raise ModelError(
+                "the model's scores are not finite numbers", hint="train it again: its weights are damaged"
+            )
+        for node, row, ordered in zip(nodes, rows, probabilities, strict=True):
+            node.log_probabilities, node.probabilities = row, ordered
 
 
 class Hypotheses:
-    """The segmentations of a text's last segment: an immutable value. Made by ``open`` and ``extended``.
+    """The segmentations of a text's last segment: an immutable value. Made by ``open``, ``extended`` and ``thorough``.
 
     Attributes:
         predictor: the model.
         pieces: its vocabulary.
         overlay: what the text before the segment has said.
         segment: the bytes of the segment.
-        total: the natural log probability of the segment, given the text before it.
     """
 
-    def __init__(
-        self,
-        model: _Model,
-        segment: bytes,
-        read: Sequence[tuple[_Node, float]],
-        waiting: Sequence[_Node],
-        num_read: dict[int, int],
-    ) -> None:
-        self._model = model
+    def __init__(self, model: _Model, root: _Node, segment: bytes) -> None:
         self.predictor = model.predictor
         self.pieces = model.pieces
         self.overlay = model.overlay
         self.segment = segment
-        self._read = read  # that something may still follow, with the logarithms of their masses
-        self._waiting = waiting
-        self._num_read = num_read  # by boundary
-        at_end = [node.log_weight for node in waiting if node.boundary == len(segment)]
-        self.total = _log_sum([log_mass for _, log_mass in read] + at_end)
+        self._model = model
+        self._root = root  # of the tree of all nodes; it grows where they are asked for
 
     @classmethod
     def open(
@@ -263,8 +321,7 @@ class Hypotheses:
             ModelError: the model's scores are not finite.
         """
         model = _Model(predictor, pieces, overlay, width, math.log(NEGLIGIBLE) if width else -math.inf)
-        root = _Node(0, 0.0, reading, None)
-        return cls(model, b"", [], [root], {}).extended(segment)[0]
+        return cls(model, _Node(0, 0.0, reading, None), segment)
 
     def extended(self, data: bytes) -> tuple[Hypotheses, float]:
         """Take more bytes of the same segment.
@@ -272,10 +329,32 @@ class Hypotheses:
         Returns:
             The hypotheses after them, and their natural log probability given the text so far.
         """
-        after = self
-        for value in data:
-            after = after._after(bytes([value]))
+        after = Hypotheses(self._model, self._root, self.segment + data)
         return after, after.total - self.total
+
+    @property
+    def end_log_probability(self) -> float:
+        """The natural log probability that the document ends here, given the text so far."""
+        total, found = self._found
+        at_end = [node for node, _ in found if node.boundary == len(self.segment)]
+        if not at_end:
+            return self.thorough().end_log_probability
+        self._model.read(at_end)
+        ends = [
+            node.log_weight + float(node.log_probabilities[DOCUMENT_END])
+            for node in at_end
+            if node.log_probabilities is not None
+        ]
+        return _log_sum(ends) - total
+
+    def thorough(self) -> Hypotheses:
+        """Leave out only what ``width`` does: then every byte may follow, however unlikely."""
+        return Hypotheses(self._model._replace(negligible=-math.inf), self._root, self.segment)
+
+    @property
+    def total(self) -> float:
+        """The natural log probability of the segment, given the text before it."""
+        return self._found[0]
 
     def next_bytes(self) -> Floats64:
         """Return the probability of each next byte, at 256 that the document ends here: ``(257,)``, their sum 1."""
@@ -323,117 +402,67 @@ class Hypotheses:
     def rows(self) -> list[Row]:
         """Return the likeliest hypotheses, at most ``width``, the likeliest first."""
         found = []
-        masses = []
         for node in self._live:
             assert node.log_probabilities is not None
-            remainder = self.segment[node.boundary :]
-            masses.append(self._log_mass(node, remainder))
-            found.append(Row(node.log_weight, node.reading, remainder, node.log_probabilities))
-        whole = _log_sum(masses)
+            found.append(Row(node.log_weight, node.reading, self.segment[node.boundary :], node.log_probabilities))
+        masses = {id(node): log_mass for node, log_mass in self._found[1]}
+        whole = _log_sum([masses[id(node)] for node in self._live])
         return [row._replace(log_weight=row.log_weight - whole) for row in found]
 
     @cached_property
     def _live(self) -> list[_Node]:
         """The nodes of ``rows``, all of them read."""
-        end = len(self.segment)
-        found = [(log_mass, node) for node, log_mass in self._read]
-        found += [(node.log_weight, node) for node in self._waiting if node.boundary == end]
-        floor = self.total + self._model.negligible
-        found = sorted((pair for pair in found if pair[0] >= floor), key=lambda pair: -pair[0])
-        nodes = [node for _, node in found[: self._model.width]]
-        self._model.read(nodes)
+        total, found = self._found
+        model = self._model
+        found = sorted((pair for pair in found if pair[1] >= total + model.negligible), key=lambda pair: -pair[1])
+        nodes = [node for node, _ in found[: None if model.negligible == -math.inf else model.width]]
+        model.read(nodes)
         return nodes
 
-    def _after(self, byte: bytes) -> Hypotheses:
-        """Return the hypotheses after one more byte."""
-        model = self._model
-        segment = self.segment + byte
-        end = len(segment)
-        read: list[tuple[_Node, float]] = []
-        waiting = list(self._waiting)
-        num_read = dict(self._num_read)
-        for node, _ in self._read:
-            remainder = segment[node.boundary :]
-            waiting += model.children(node, remainder)
-            if (log_mass := self._log_mass(node, remainder)) > -math.inf:
-                read.append((node, log_mass))
-        while True:
-            at_end = [node.log_weight for node in waiting if node.boundary == end]
-            floor = _log_sum([log_mass for _, log_mass in read] + at_end) + model.negligible
-            ready = [node for node in waiting if node.boundary < end and node.log_weight >= floor]
-            if not ready:
+    @cached_property
+    def _found(self) -> tuple[float, list[tuple[_Node, float]]]:
+        """The logarithm of the sum of all masses, and the nodes that have one, with its logarithm."""
+        model, segment, end = self._model, self.segment, len(self.segment)
+        if not segment:
+            return 0.0, [(self._root, 0.0)]
+        total = -math.inf
+        found: list[tuple[_Node, float]] = []
+        number = count()  # so that the heap never compares nodes
+        heap = [(0.0, next(number), self._root)]
+        taken: dict[int, int] = {}  # how many, by boundary
+        most: dict[int, float] = {}  # the log weight of the likeliest, by boundary
+        while heap:
+            _, _, node = heappop(heap)
+            boundary, log_weight, floor = node.boundary, node.log_weight, total + model.negligible
+            if log_weight < floor:
                 break
-            boundary = min(node.boundary for node in ready)
-            ready = sorted((node for node in ready if node.boundary == boundary), key=lambda node: -node.log_weight)
-            if model.width is not None:
-                del ready[max(0, model.width - num_read.get(boundary, 0)) :]
-                if not ready:
-                    waiting = [node for node in waiting if node.boundary != boundary]
-                    continue
-            model.read(ready)
-            num_read[boundary] = num_read.get(boundary, 0) + len(ready)
-            waiting = [node for node in waiting if node not in ready]
-            for node in ready:
-                remainder = segment[boundary:]
-                for length in range(1, len(remainder) + 1):
-                    waiting += model.children(node, remainder[:length])
-                if (log_mass := self._log_mass(node, remainder)) > -math.inf:
-                    read.append((node, log_mass))
-        return Hypotheses(model, segment, read, waiting, num_read)
-
-    def _log_mass(self, node: _Node, remainder: bytes) -> float:
-        """Return the log probability of a node's tokens and of going on with a longer token than the remainder."""
-        if not remainder:
-            return node.log_weight
-        assert node.probabilities is not None
-        _, longer, stop = self._model.pieces.range(remainder)
-        if longer == stop:
-            return -math.inf
-        return node.log_weight + math.log(float(node.probabilities[longer:stop].sum()))
-
-
-class _Model(NamedTuple):
-    """What all hypotheses of a segment share."""
-
-    predictor: Predictor
-    pieces: PieceIndex
-    overlay: Overlay | None
-    width: int | None
-    negligible: float  # a log probability
-
-    def read(self, nodes: Sequence[_Node]) -> None:
-        """Read the last tokens of nodes that are not read yet, as one product."""
-        nodes = [node for node in nodes if node.log_probabilities is None]
-        if not nodes:
-            return
-        unread = [node for node in nodes if node.token is not None]
-        readings = self.predictor.step_many(
-            [node.before for node in unread], [node.token for node in unread if node.token is not None]
-        )
-        for node, reading in zip(unread, readings, strict=True):
-            node.reading = reading
-        rows = self.predictor.log_probabilities([node.reading for node in nodes], self.overlay)
-        np.maximum(rows, _LEAST, out=rows)  # also what overflowed downwards, but no NaN
-        probabilities = np.exp(rows.take(self.pieces.order, axis=1))
-        if not math.isfinite(float(probabilities.sum())):
-            raise ModelError(
-                "the model's scores are not finite numbers", hint="train it again: its weights are damaged"
-            )
-        for node, row, ordered in zip(nodes, rows, probabilities, strict=True):
-            node.log_probabilities, node.probabilities = row, ordered
-
-    def children(self, node: _Node, piece: bytes) -> list[_Node]:
-        """Return the nodes that follow a read one by the tokens with these bytes."""
-        assert node.log_probabilities is not None
-        return [
-            _Node(
-                node.boundary + len(piece),
-                node.log_weight + float(node.log_probabilities[token]),
-                node.reading,
-                token,
-            )
-            for token in self.pieces.tokens(piece)
-        ]
+            if taken.get(boundary, 0) == model.width:
+                continue
+            if log_weight < most.setdefault(boundary, log_weight) + model.negligible:
+                continue
+            if node.log_probabilities is None:  # read what will be needed next along with it
+                others = [other for _, _, other in nsmallest(_TOGETHER, heap)]
+                others += [other for other, _ in found if other.boundary == end]
+                model.read([node, *(other for other in others if other.log_weight >= floor)][:_TOGETHER])
+            taken[boundary] = taken.get(boundary, 0) + 1
+            remainder = segment[boundary:]
+            ranges = self.pieces.beginning(remainder)
+            for size, (start, longer, _) in enumerate(ranges, start=1):
+                for token in self.pieces.order[start:longer].tolist():
+                    child = node.child(token, size)
+                    if child.boundary < end:
+                        heappush(heap, (-child.log_weight, next(number), child))
+                    else:
+                        found.append((child, child.log_weight))
+                        total = _log_sum([total, child.log_weight])
+            if len(ranges) == len(remainder):
+                _, longer, stop = ranges[-1]
+                if longer < stop:
+                    assert node.probabilities is not None
+                    log_mass = node.log_weight + math.log(float(node.probabilities[longer:stop].sum()))
+                    found.append((node, log_mass))
+                    total = _log_sum([total, log_mass])
+        return total, found
 
 
 def _log_sum(values: Sequence[float]) -> float:

@@ -97,20 +97,6 @@ def model(request):
 # Within a word, in a run of spaces, after a newline, within a character, after something else.
 TEXTS = [b"", b"a", b"aba", b" ", b"  ", b"ab  ", b" aba ab", b"\n", b"a\n ", b"\xc3", b"a\xc3", b"\xa9b"]
 TEXTS += ["aéab".encode()]
-    b"",
-    b"a",
-    b"aba",
-    b" ",
-    b"  ",
-    b"ab  ",
-    b" aba ab",
-    b"\n",
-    b"a\n ",
-    b"\xc3",
-    b"a\xc3",
-    "aéab".encode(),
-    b"\xa9b",
-]
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -170,21 +156,38 @@ def test_the_default_width_loses_little(model):
         assert model.open(text, 8).total == pytest.approx(model.open(text).total, abs=0.02)
 
 
-def test_no_more_than_width_hypotheses_are_read_at_each_boundary():
+def test_no_more_than_width_hypotheses_count_at_each_boundary():
     class Counting(OneByOne):
-        most = 0
+        num_read = 0
 
         def step_many(self, readings, tokens):
-            self.most = max(self.most, len(tokens))
+            self.num_read += len(tokens)
             return super().step_many(readings, tokens)
 
     model = Model("network")
     model.predictor.__class__ = Counting
+    text = b" abaabaabaab"
     for width in (1, 2, 5):
-        model.predictor.most = 0
-        rows = model.open(b" abaabaab", width).rows()
-        assert 0 < len(rows) <= width
-        assert model.predictor.most <= width
+        model.predictor.num_read = 0
+        rows = model.open(text, width).thorough().rows()
+        boundaries = [row.remainder for row in rows if row.remainder]
+        assert max(map(boundaries.count, boundaries)) <= width
+        assert len(model.open(text, width).rows()) <= width
+        assert model.predictor.num_read <= 2 * 8 * len(text)  # all that have the same boundary are more than 100
+
+
+def test_looking_thoroughly_leaves_no_byte_impossible(scored_model):
+    scores = np.where(np.arange(len(PIECES)) == PIECES.index(b"aba"), 50, 0)
+    model = Predictor(scored_model(lambda tokens: scores))
+    hypotheses = Hypotheses.open(model, INDEX, model.start(), b"a", None)
+    assert hypotheses.next_bytes()[ord(" ")] == 0
+    assert hypotheses.thorough().next_bytes()[ord(" ")] > 0
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_document_may_end_after_every_segmentation(model, text):
+    expected = math.log(model.end_probability(text) / model.probability(text))
+    assert model.open(text).end_log_probability == pytest.approx(expected, abs=1e-9)
 
 
 # ------------------------------------------------------------------------------------------ what comes next

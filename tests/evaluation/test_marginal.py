@@ -1,0 +1,79 @@
+import math
+
+import numpy as np
+import pytest
+
+from gru_complete.evaluation.marginal import marginal_cost
+from gru_complete.model_dir import Architecture
+from gru_complete.runtime.predictor import Predictor
+from gru_complete.runtime.segmentation import Hypotheses, PieceIndex
+from gru_complete.runtime.stepper import Stepper
+from gru_complete.text.tokenizer import segments
+
+
+class Words:
+    """A tokenizer of the 256 bytes and a few pieces, the longest taken first."""
+
+    pieces = [b"", *(bytes([byte]) for byte in range(256)), b" a", b" ab", b"ab", b"ba", b"\n\n"]
+
+    def encode_segment(self, segment):
+        tokens = []
+        while segment:
+            piece = max((piece for piece in self.pieces if piece and segment.startswith(piece)), key=len)
+            tokens.append(self.pieces.index(piece))
+            segment = segment[len(piece) :]
+        return tokens
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    generator = np.random.default_rng(0)
+    arch = Architecture("gru", len(Words.pieces), 5, 7, 1)
+    weights = {name: generator.normal(size=shape) for name, shape in arch.tensor_shapes().items()}
+    weights["output_bias"][:257] -= 4  # pieces are likelier than bytes, as in a trained model
+    return Predictor(Stepper(arch, weights, np.float64))
+
+
+DOCUMENTS = [b"abba ab\n\nba a abab", b"", b" ab"]
+
+
+def test_the_sum_over_segmentations_is_tighter_than_one(predictor):
+    cost = marginal_cost(predictor, Words(), DOCUMENTS)
+    assert cost.num_bytes == sum(map(len, DOCUMENTS))
+    assert cost.bits_per_byte < cost.one_segmentation_bits_per_byte
+    assert cost.bits_per_byte == pytest.approx(cost.nats / math.log(2) / cost.num_bytes)
+
+
+def test_it_is_the_cost_of_each_byte_after_those_before_it(predictor):
+    document, tokenizer, index = DOCUMENTS[0], Words(), PieceIndex(Words.pieces)
+    reading, nats, hypotheses = predictor.start(), 0.0, None
+    for segment in segments(document):
+        for size in range(len(segment)):
+            if hypotheses is None:
+                hypotheses = Hypotheses.open(predictor, index, reading, b"", None, width=None)
+            nats -= math.log(hypotheses.next_bytes()[segment[size]])
+            hypotheses = Hypotheses.open(predictor, index, reading, segment[: size + 1], None, width=None)
+        reading = predictor.read(reading, tokenizer.encode_segment(segment))
+    nats -= math.log(hypotheses.next_bytes()[256])
+    assert marginal_cost(predictor, tokenizer, [document], width=None).nats == pytest.approx(nats, abs=1e-9)
+
+
+def test_one_segmentation_is_the_cost_of_its_tokens(predictor):
+    reading, nats = predictor.start(), 0.0
+    for token in [*(token for part in segments(DOCUMENTS[0]) for token in Words().encode_segment(part)), 0]:
+        nats -= predictor.log_probabilities([reading])[0, token]
+        reading = predictor.step(reading, token)
+    cost = marginal_cost(predictor, Words(), DOCUMENTS[:1])
+    assert cost.one_segmentation_nats == pytest.approx(nats, abs=1e-9)
+
+
+def test_a_bounded_sample_is_the_beginning(predictor):
+    cost = marginal_cost(predictor, Words(), DOCUMENTS, max_bytes=6)
+    whole = marginal_cost(predictor, Words(), [DOCUMENTS[0][:6]])
+    assert cost.num_bytes == 6
+    assert cost.nats < whole.nats  # the document goes on
+
+
+def test_no_text_is_no_cost(predictor):
+    with pytest.raises(ValueError, match="no text"):
+        marginal_cost(predictor, Words(), [])
