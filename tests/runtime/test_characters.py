@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gru_complete.runtime.characters import CharacterMasks, is_complete
+from gru_complete.runtime.characters import CharacterMasks, continues, is_complete, unfinished
 
 PIECES = [b"", *(bytes([byte]) for byte in range(256)), b"the", "né".encode(), b"\r\n", "a\x85".encode()]
 
@@ -77,3 +77,31 @@ def test_any_walk_along_the_masks_is_text(walk):
 def test_a_vocabulary_without_byte_pieces_needs_none():
     masks = CharacterMasks([b"", b"a", b"\x1b["])
     assert masks.after(b"").tolist() == [0, 0, -np.inf]
+
+
+CHARACTERS = st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from("\t\n")
+
+
+@given(st.text(max_size=3).map(str.encode), CHARACTERS.map(str.encode), st.text(CHARACTERS, max_size=2).map(str.encode))
+def test_a_character_is_unfinished_until_its_last_byte(before, character, after):
+    for size in range(1, len(character)):
+        begun = character[:size]
+        assert unfinished(before + begun) == begun
+        assert continues(begun, character[size:] + after)
+        assert continues(begun, character[size : size + 1])
+        assert not continues(begun, b"a")
+    assert unfinished(before + character) == b""
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"\x80", b"\xff", b"\xc0", b"\xe0\x80", b"\xc2\x80", b"\xe4\xbd\xa0\xa0", b"\xe4a"]
+)
+def test_what_begins_no_character_is_not_unfinished(text):
+    assert unfinished(text) == b""
+
+
+@pytest.mark.parametrize(
+    ("pending", "text"), [(b"\xc2", b"\x80"), (b"\xe0", b"\x80"), (b"", b"\x1b"), (b"\xc3", b"\xa9\x07")]
+)
+def test_neither_control_characters_nor_overlong_ones_are_text(pending, text):
+    assert not continues(pending, text)

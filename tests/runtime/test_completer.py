@@ -5,17 +5,21 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gru_complete.errors import ModelError, UsageError
+from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
 from gru_complete.model_dir import save_files
+from gru_complete.ngrams import build
 from gru_complete.runtime import completer as completer_module
-from gru_complete.runtime.boundaries import UNTIL
+from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS, UNTIL
+from gru_complete.runtime.characters import unfinished
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.stepper import Stepper
+from gru_complete.text.tokenizer import segments
 
 
 def ask(completer, prompt=b"", **options):
@@ -367,3 +371,147 @@ def test_a_completion_ends_before_it_becomes_less_probable_than_is_asked_for(sco
         assert done.logprob == pytest.approx(len(text) * math.log(0.75))
     done = ask(completer, until="none", sampling=greedy, max_tokens=2, min_confidence=0.5)
     assert (done.text, done.stop_reason) == (b"aa", "max_tokens")
+
+
+# ------------------------------------------------------------------ prompts that end anywhere
+
+
+def same(context, other):
+    """Two contexts are the same, bit for bit."""
+    assert context.segment == other.segment
+    assert (context.recent, context.tail) == (other.recent, other.tail)
+    assert context.reading.nodes == other.reading.nodes
+    assert context.reading.last == other.reading.last
+    assert context.reading.hidden.tolist() == other.reading.hidden.tolist()
+    assert context.reading.state.tolist() == other.reading.state.tolist()
+    if context.overlay is not None:
+        assert context.overlay.tokens.tolist() == other.overlay.tokens.tolist()
+    return True
+
+
+@pytest.fixture(scope="module")
+def learning(real):
+    """The same model with counts, learning from its prompt."""
+    stream = np.array([0, *real.tokenizer.encode(b"Mr Watson goes to Paris. They like cats.\n" * 5), 0], np.uint16)
+    ngrams = build(stream, vocab_size=real.tokenizer.vocab_size, order=3)
+    gate = np.random.default_rng(0).normal(size=(3 + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32)
+    predictor = Predictor(real.predictor.stepper, Memory(ngrams, Mixture(gate), adapts=True))
+    return Completer(predictor, real.tokenizer)
+
+
+PROMPTS = st.text(max_size=80).map(str.encode) | st.binary(max_size=80)
+PROMPTS |= st.lists(
+    st.sampled_from(["Mr Watson", " ", "  ", "\n", "\n\n", "走", "é", "goes", ".", "\t"]), max_size=9
+).map(lambda parts: "".join(parts).encode())
+
+
+@given(prompt=PROMPTS, data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_text_read_in_two_parts_is_the_text_read_at_once(learning, prompt, data):
+    cut = data.draw(st.integers(0, len(prompt)))
+    first = learning.read(prompt[:cut])
+    both = learning.read(prompt[cut:], first)
+    assert same(both, learning.read(prompt))
+    assert same(first, learning.read(prompt[:cut]))  # reading on left it as it was
+    finished = sum(len(segment) for segment in list(segments(prompt))[:-1])
+    assert both.segment == prompt[finished:]
+    assert both.tail == prompt.decode(errors="replace")[-CONTEXT_CHARACTERS:]
+
+
+@given(prompt=PROMPTS, sizes=st.lists(st.integers(0, 9), max_size=8))
+@settings(max_examples=30, deadline=None)
+def test_a_prompt_may_come_in_blocks(learning, prompt, sizes):
+    starts = np.cumsum([0, *sizes]).tolist()
+    blocks = [prompt[start:stop] for start, stop in zip(starts, [*starts[1:], None], strict=True)]
+    told = []
+    assert same(learning.read(iter(blocks), progress=told.append), learning.read(prompt))
+    assert told == sorted(told)
+    assert told[-1:] == [len(prompt)] * bool(prompt)
+
+
+@given(prompt=PROMPTS, cut=st.integers(0, 3), temperature=st.sampled_from([0, 1, 3]), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_any_prompt_cut_anywhere_is_continued_with_text(learning, prompt, cut, temperature, seed):
+    prompt = prompt[: len(prompt) - cut]
+    sampling = SamplingOptions(temperature=temperature, min_p=0, repetition_penalty=1.2)
+    done = learning.complete(prompt, CompletionOptions(max_tokens=8, until="none", sampling=sampling, seed=seed))
+    assert done.prompt == prompt
+    begun = unfinished(prompt)
+    text = (begun + done.text).decode() if done.text else ""
+    assert not any(ord(c) < 0x20 and c not in "\t\n" or 0x7F <= ord(c) < 0xA0 for c in text)
+
+
+@pytest.mark.parametrize("temperature", [0, 0.7, 1])
+def test_a_word_that_the_prompt_begins_is_finished(scored_model, byte_pieces, temperature):
+    tokenizer = byte_pieces(b" Watson", b" W", b"at")
+    watson = tokenizer.pieces.index(b" Watson")
+    completer = Completer(Predictor(scored_model(lambda tokens: 50 * (np.arange(260) == watson))), tokenizer)
+    for size in range(1, 7):
+        done = ask(completer, b"Mr" + b" Watson"[:size], max_tokens=1, sampling=SamplingOptions(temperature))
+        assert done.text == b" Watson"[size:]
+        assert done.logprob == pytest.approx(0, abs=1e-6)
+
+
+def test_a_character_that_the_prompt_begins_is_finished(scored_model, byte_pieces):
+    tokenizer = byte_pieces(" 走る".encode())
+    completer = Completer(Predictor(scored_model(lambda tokens: 50 * (np.arange(258) == 257))), tokenizer)
+    for size in (2, 3):
+        stream = completer.stream(" 走".encode()[:size], CompletionOptions(max_tokens=2, until="none"))
+        assert list(stream) == [" 走る".encode()[size:], " 走る".encode()]
+
+
+def test_what_finishes_a_character_need_not_be_likely(scored_model, byte_pieces):
+    # after the first byte only a control character is to be expected
+    tokenizer = byte_pieces("\x9b".encode())
+    completer = Completer(Predictor(scored_model(lambda tokens: 80 * (np.arange(258) == 257))), tokenizer)
+    done = ask(completer, b"a\xc2", max_tokens=1, until="none")
+    assert ord((b"\xc2" + done.text).decode()) >= 0xA0
+
+
+def test_a_stop_string_may_hold_the_character_that_the_prompt_begins(scored_model, byte_pieces):
+    tokenizer = byte_pieces("走x".encode())
+    completer = Completer(Predictor(scored_model(lambda tokens: 50 * (np.arange(258) == 257))), tokenizer)
+    begun = "走".encode()[:1]
+    assert ask(completer, begun, until="none", max_tokens=1, stop=["走x".encode()]).text == b""
+    assert ask(completer, begun, until="none", max_tokens=1, stop=["走xy".encode()]).text == "走x".encode()[1:]
+
+
+def test_openings_are_drawn_as_often_as_they_are_likely(real):
+    """Evenly spaced numbers in place of random ones, at temperature 1 with nothing filtered."""
+    context = real.read(b"Mr Wat")
+    openings = real.openings(context)
+    sampling = SamplingOptions(temperature=1, min_p=0)
+    allowed = real.opening_mask(openings, b"") == 0
+    expected = np.where(allowed, np.exp(openings.log_probabilities), 0)
+    num_drawn, drawn = 2000, dict.fromkeys(openings.texts, 0)
+    for number in range(num_drawn):
+        uniform = iter([(number + 0.5) / num_drawn, 0.5]).__next__
+        drawn[real.first_token(openings, (), b"", sampling, uniform)[2]] += 1
+    for text, chance in zip(openings.texts, expected / expected.sum(), strict=True):
+        assert abs(drawn[text] / num_drawn - chance) <= 1 / num_drawn
+
+
+def test_the_segmentation_is_drawn_from_its_posterior(real):
+    context = real.read(b"Mr Wat")
+    openings = real.openings(context)
+    several = [i for i in np.flatnonzero(openings.log_probabilities > -9) if len(openings.choices(i)) > 1]
+    sampling = SamplingOptions(temperature=1, min_p=0)
+    chances = np.where(real.opening_mask(openings, b"") == 0, np.exp(openings.log_probabilities), 0)
+    ends = np.cumsum(chances / chances.sum())
+    for index in [index for index in several if chances[index]][:3]:
+        found = {}
+        for number in range(500):
+            uniform = iter([ends[index] - chances[index] / 2, (number + 0.5) / 500]).__next__
+            reading, token, text, _ = real.first_token(openings, (), b"", sampling, uniform)
+            assert text == openings.texts[index]
+            found[id(reading), token] = found.get((id(reading), token), 0) + 1
+        for row, token, share in openings.choices(index):
+            assert abs(found.get((id(openings.rows[row].reading), token), 0) / 500 - share) <= 1 / 500
+
+
+def test_a_context_is_continued_as_its_text_is(real):
+    options = CompletionOptions(until="none", max_tokens=9, seed=4)
+    context = real.read(b"Mr Watson go")
+    assert real.complete(context, options).text == real.complete(b"Mr Watson go", options).text
+    assert real.stream(context, options).result is None
+    assert [done.text for done in real.complete_many(context, options, 2)][0] == real.complete(context, options).text
