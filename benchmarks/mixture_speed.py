@@ -67,12 +67,11 @@ def measure(model: Model, memory: Memory, num_tokens: int) -> Clock:
         hidden, state = clock.time("GRU: step", lambda: stepper.step(token, state))  # noqa: B023  (called at once)
         logits = clock.time("GRU: logits", lambda: stepper.logits(hidden))  # noqa: B023
         nodes = clock.time("ngrams.advance", lambda: ngrams.advance(nodes, token))  # noqa: B023
-        counted = clock.time("ngrams.distribution", lambda: ngrams.distribution(nodes))  # noqa: B023
-        evidence = clock.time("ngrams.context", lambda: ngrams.context(nodes))  # noqa: B023
-        gates = clock.time("mixture.gates_of_one", lambda: memory.mixture.gates_of_one(*evidence))  # noqa: B023
-        mixed = clock.time("mixture.mix_one", lambda: memory.mixture.mix_one(logits, counted, gates))  # noqa: B023
+        found = clock.time("ngrams.distribution", lambda: ngrams.distribution_and_context(nodes))  # noqa: B023
+        counted, context = found
+        mixed = clock.time("mixture.mix_one", lambda: memory.mixture.mix_one(logits, counted, context))  # noqa: B023
         clock.time("overlay.learn", lambda: overlay.learn(token))  # noqa: B023
-        length, total, _ = evidence
+        length, total, _ = context
         clock.time("overlay.adjust", lambda: overlay.adjust(mixed, overlay.context(), length, total))  # noqa: B023
     return clock
 

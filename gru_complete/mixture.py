@@ -17,16 +17,16 @@ Shapes: N positions, V vocab_size.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gru_complete.errors import ModelError
-from gru_complete.ngrams import NGrams, Nodes
+from gru_complete.ngrams import Context, NGrams, Nodes
 from gru_complete.parsing import parse_safetensors
 
 Floats = NDArray[np.float32]
@@ -34,6 +34,7 @@ Floats = NDArray[np.float32]
 NUM_OUTPUTS = 5  # a, b, and the logarithms of s_0, s_1, s_2, up to a constant
 NUM_SLOPES = 2
 _LARGEST_WEIGHT = 1000.0
+_CACHED_GATES = 4096  # most contexts of a text are as long, as often seen and as various as others
 _MIXTURE, _ADAPTS = "mixture", "adapts"
 
 
@@ -125,19 +126,32 @@ class Mixture:
         product += counted * share_counts
         return product
 
-    def mix_one(self, logits: Floats, counted: Floats, gates: Sequence[float]) -> Floats:
-        """``mix`` of a single row ``(V,)`` with what ``gates_of_one`` gave, in fewer calls of numpy, its only cost."""
-        powers, shares = np.array(gates[:2], np.float32), np.array(gates[2:], np.float32)
-        rows = np.empty((3, len(logits)), np.float32)  # product, counts, GRU
-        np.subtract(logits, logits.max(), out=rows[2])
-        np.log(counted, out=rows[1])
-        np.dot(powers[::-1], rows[1:], out=rows[0])
-        rows[0] -= rows[0].max()
-        np.exp(rows[::2], out=rows[::2])
+    def mix_one(self, logits: Floats, counted: Floats, context: Context) -> Floats:
+        """``mix`` of a single row ``(V,)``; the calls of numpy are what it costs."""
+        powers, shares = self._powers_and_shares(*context)
+        rows = np.empty((3, len(logits)), np.float32)  # the product, the counts, the GRU
+        product, gru = rows[0], rows[2]
+        peak = logits.argmax()
+        np.subtract(logits, logits[peak : peak + 1], gru)
+        np.log(counted, rows[1])
+        powers.dot(rows[1:], product)
+        peak = product.argmax()
+        np.subtract(product, product[peak : peak + 1].copy(), product)
+        np.exp(rows[::2], rows[::2])
         rows[1] = counted
-        sums = np.dot(rows, np.ones(len(logits), np.float32))  # quicker than sum
-        mixed: Floats = np.dot(shares / sums, rows)
+        shares = shares / rows.dot(_ones(len(logits)))  # quicker than sum
+        mixed: Floats = shares.dot(rows)
         return mixed
+
+    @cached_property
+    def _powers_and_shares(self) -> Callable[[int, float, int], tuple[Floats, Floats]]:
+        """``gates_of_one``, kept, as ``mix_one`` wants it: the powers ``(2,)``, the counts' first, and the shares."""
+
+        def compute(length: int, total: float, num_followers: int) -> tuple[Floats, Floats]:
+            power_gru, power_counts, *shares = self.gates_of_one(length, total, num_followers)
+            return np.array([power_counts, power_gru], np.float32), np.array(shares, np.float32)
+
+        return lru_cache(_CACHED_GATES)(compute)
 
 
 @dataclass(frozen=True)
@@ -154,21 +168,22 @@ class Memory:
     mixture: Mixture
     adapts: bool
 
-    def predict(self, logits: Floats, nodes: Nodes, context: tuple[int, float, int] | None = None) -> Floats:
-        """The distribution after one context: from the GRU's scores ``(V,)`` and the counts' context.
+    def predict(self, logits: Floats, nodes: Nodes) -> Floats:
+        """The distribution after one context: from the GRU's scores ``(V,)`` and the counts' context."""
+        return self.predict_in_context(logits, nodes)[0]
 
-        Whoever has asked ``ngrams.context`` already gives what it said.
-        """
-        gates = self.mixture.gates_of_one(*(context or self.ngrams.context(nodes)))
-        return self.mixture.mix_one(logits, self.ngrams.distribution(nodes), gates)
+    def predict_in_context(self, logits: Floats, nodes: Nodes) -> tuple[Floats, Context]:
+        """What ``predict`` and ``ngrams.context`` say."""
+        counted, context = self.ngrams.distribution_and_context(nodes)
+        return self.mixture.mix_one(logits, counted, context), context
 
-    def predict_many(
-        self, logits: Floats, nodes: Sequence[Nodes], contexts: Sequence[tuple[int, float, int]]
-    ) -> Floats:
-        """``predict`` for N contexts at once, ``(N, V)``: from scores ``(N, V)`` and what ``predict`` takes of each."""
-        evidence = Evidence(*map(np.array, zip(*contexts, strict=True)))
-        counted = self.ngrams.distributions(np.array(nodes, np.intp).reshape(len(nodes), -1))
-        return self.mixture.mix(logits, counted, self.mixture.gates(evidence))
+    def predict_many(self, logits: Floats, nodes: Sequence[Nodes]) -> tuple[Floats, list[Context]]:
+        """``predict_in_context`` for N contexts at once: from the GRU's scores ``(N, V)`` to ``(N, V)``."""
+        # `NGrams.distributions` is for thousands of contexts: it begins with a pass over all counts.
+        found = [self.ngrams.distribution_and_context(node) for node in nodes]
+        contexts = [context for _, context in found]
+        gates = self.mixture.gates(Evidence(*map(np.array, zip(*contexts, strict=True))))
+        return self.mixture.mix(logits, np.stack([row for row, _ in found]), gates), contexts
 
     def to_bytes(self) -> bytes:
         """As the model directory keeps it."""
@@ -197,6 +212,11 @@ class Memory:
         except ModelError as error:
             raise ModelError(f"{name}: {error}", hint=error.hint) from None
         return cls(ngrams, mixture, adapts)
+
+
+@lru_cache(4)
+def _ones(number: int) -> Floats:
+    return np.ones(number, np.float32)
 
 
 def _own_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[Mixture, bool]:

@@ -21,7 +21,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ MAX_ORDER = 8
 DEFAULT_ORDER = 5
 
 Nodes = tuple[int, ...]
+Context = tuple[int, float, int]
+"""How well a context is known: its length in tokens, what was counted after it, how many different tokens followed."""
 Floats = NDArray[np.float32]
 Indices = NDArray[np.signedinteger[Any]]
 
@@ -45,9 +47,9 @@ _MAX_TOKENS = 1 << 24
 _MAX_ENTRIES = 1 << 28
 _LEAST, _LEAST_WEIGHT = np.float32(1e-30), 1e-18  # far below what counts: no probability becomes 0 by underflow
 _LEAST_DISCOUNT = 0.01
-_CACHED_ROWS = 256  # distributions after one token, which most texts' frequent ones fit: 2 MB where V = 2048
-_CACHED_SUMS = 4096
-_FEW = 6  # so many followers are looped over in Python sooner than numpy has started
+_CACHED_BYTES = 4 << 20  # for distributions after one token: where V = 2048, most texts' 512 most frequent tokens
+_CACHED_FOLLOWERS = 4096
+_FEW = 6
 _EXACT_COUNTS = 128
 _GROWTH = 1.09
 _CODES = np.arange(256)
@@ -92,6 +94,22 @@ class _Level:
     dropped: NDArray[np.uint8]
 
 
+class _Followers(NamedTuple):
+    """What followed a context.
+
+    Attributes:
+        total: their counts together, the dropped ones' included.
+        kept: their discounted counts together.
+        tokens: which they are.
+        counts: the discounted count of each.
+    """
+
+    total: float
+    kept: float
+    tokens: Indices
+    counts: Floats
+
+
 class NGrams:
     """Counts of contexts and their followers, and the probabilities they give.
 
@@ -117,14 +135,14 @@ class NGrams:
         # Python reads single numbers from these several times faster than from arrays.
         self._quick_first = [first.data for first in self._first]
         self._quick_tokens = [level.tokens.data for level in levels]
-        self._quick_counts = [level.counts.data for level in levels]
         self._quick_dropped = [level.dropped.data for level in levels[:-1]]
+        self._quick_counts = [level.counts.data for level in levels]
         self._quick_shares = self._shares.tolist()
         self._quick_values = _VALUES.tolist()
         self._table = np.stack([np.broadcast_to(_VALUES, self._shares.shape), self._shares], axis=-1)
         self._ones = np.ones(self.vocab_size)
-        self._after_one = lru_cache(_CACHED_ROWS)(self._distribution_after_one)
-        self._sums = lru_cache(_CACHED_SUMS)(self._sums_of_followers)
+        self._after_one = lru_cache(max(64, _CACHED_BYTES // (4 * self.vocab_size)))(self._distribution_after_one)
+        self._followers = lru_cache(_CACHED_FOLLOWERS)(self._stored_followers)
         self._float_shares = self._shares.astype(np.float32)
 
     # ------------------------------------------------------------------------------------ one context
@@ -151,71 +169,81 @@ class NGrams:
             following.append(child)
         return tuple(following)
 
-    def context(self, nodes: Nodes) -> tuple[int, float, int]:
-        """The longest context that has followers: its length, what was counted after it, and how many they are."""
+    def context(self, nodes: Nodes) -> Context:
+        """The longest context that has followers."""
         for depth in reversed(range(self.order - 1)):
             node = nodes[depth]
             if node >= 0:
                 start, stop = self._quick_first[depth][node], self._quick_first[depth][node + 1]
                 if start < stop:
-                    return depth + 1, self._sums(depth, node, start, stop)[0], stop - start
+                    return depth + 1, self._followers(depth, node, start, stop).total, stop - start
         return 0, self._unigram_backoff[1], self.vocab_size
 
     def distribution(self, nodes: Nodes) -> Floats:
         """Probability of each token in a context, ``(V,)``: all above 0, their sum 1; the caller's to change."""
+        return self.distribution_and_context(nodes)[0]
+
+    def distribution_and_context(self, nodes: Nodes) -> tuple[Floats, Context]:
+        """What ``distribution`` and ``context`` say, quicker than both."""
         weight = 1.0
-        parts = []
+        few: list[tuple[list[int], list[float], float]] = []
+        many: list[tuple[Indices, Floats, float]] = []
+        longest: Context | None = None
         for depth in range(self.order - 2, 0, -1):
             node = nodes[depth]
             if node < 0:
                 continue
-            start, stop = self._quick_first[depth][node], self._quick_first[depth][node + 1]
+            first = self._quick_first[depth]
+            start, stop = first[node], first[node + 1]
             if start < stop:
-                total, kept = self._sums(depth, node, start, stop)
-                parts.append((depth + 1, start, stop, weight / total))
+                if stop - start <= _FEW:
+                    total, kept, tokens, shares = self._few_followers(depth, node, start, stop)
+                    few.append((tokens, shares, weight / total))
+                else:
+                    total, kept, indices, counts = self._followers(depth, node, start, stop)
+                    many.append((indices, counts, weight / total))
+                longest = longest or (depth + 1, total, stop - start)
                 weight = max(weight * (1 - kept / total), _LEAST_WEIGHT)
-        one_token = nodes[0] if nodes else -1
-        row: Floats = (self._after_one(one_token) if one_token >= 0 else self._unigrams) * weight
-        for part in parts:
-            self._add_followers(row, *part)
-        return row
+        after_one, context = self._after_one(nodes[0] if nodes else -1)
+        row: Floats = after_one * weight
+        for indices, counts, scale in many:
+            row[indices] += counts * scale
+        for tokens, shares, scale in few:
+            for token, share in zip(tokens, shares, strict=True):
+                row[token] += share * scale
+        return row, longest or context
 
-    def _distribution_after_one(self, node: int) -> Floats:
-        """The distribution after one token, for all callers of ``distribution`` to start from."""
-        start, stop = self._quick_first[0][node], self._quick_first[0][node + 1]
+    def _distribution_after_one(self, node: int) -> tuple[Floats, Context]:
+        """The distribution and the context after one token or none, for all that is asked to start from."""
+        start, stop = (self._quick_first[0][node], self._quick_first[0][node + 1]) if node >= 0 else (0, 0)
         if start == stop:
-            return self._unigrams
-        total, kept = self._sums(0, node, start, stop)
+            return self._unigrams, (0, self._unigram_backoff[1], self.vocab_size)
+        total, kept, tokens, counts = self._stored_followers(0, node, start, stop)
         row: Floats = self._unigrams * max(1 - kept / total, _LEAST_WEIGHT)
-        self._add_followers(row, 1, start, stop, 1 / total)
-        return row
+        row[tokens] += counts * (1 / total)
+        return row, (1, total, stop - start)
 
-    def _add_followers(self, row: Floats, depth: int, start: int, stop: int, scale: float) -> None:
-        """Add the discounted counts of a context's followers, times ``scale``, to the probabilities."""
-        if stop - start <= _FEW:
-            tokens, counts, shares = self._quick_tokens[depth], self._quick_counts[depth], self._quick_shares[depth]
-            for index in range(start, stop):
-                row[tokens[index]] += scale * shares[counts[index]]
-            return
-        level = self._levels[depth]
-        added = self._float_shares[depth].take(level.counts[start:stop])
-        added *= scale
-        followers = level.tokens[start:stop].astype(np.intp)  # once, not for reading and for writing
-        row[followers] += added
-
-    def _sums_of_followers(self, depth: int, node: int, start: int, stop: int) -> tuple[float, float]:
-        """Of the followers of a context: their counts, the dropped ones included, and their discounted counts."""
-        total = self._quick_values[self._quick_dropped[depth][node]]
-        if stop - start > _FEW:
-            counts = self._table[depth + 1].take(self._levels[depth + 1].counts[start:stop], axis=0)
-            counted, kept = self._ones[: stop - start].dot(counts).tolist()  # quicker than sum
-            return total + counted, kept
-        values, shares = self._quick_values, self._quick_shares[depth + 1]
-        kept = 0.0
+    def _few_followers(
+        self, depth: int, node: int, start: int, stop: int
+    ) -> tuple[float, float, list[int], list[float]]:
+        """``_stored_followers`` in Python, which has looked at a few before numpy has started."""
+        total, kept = self._quick_values[self._quick_dropped[depth][node]], 0.0
+        values, shares, counts = self._quick_values, self._quick_shares[depth + 1], []
         for code in self._quick_counts[depth + 1][start:stop]:
             total += values[code]
             kept += shares[code]
-        return total, kept
+            counts.append(shares[code])
+        return total, kept, self._quick_tokens[depth + 1][start:stop].tolist(), counts
+
+    def _stored_followers(self, depth: int, node: int, start: int, stop: int) -> _Followers:
+        """Those of a node, from where in the next level they stand."""
+        level = self._levels[depth + 1]
+        codes = level.counts[start:stop]
+        sums = self._ones[: stop - start].dot(self._table[depth + 1].take(codes, axis=0))  # quicker than sum
+        counted, kept = sums.tolist()
+        total = self._quick_values[self._quick_dropped[depth][node]] + counted
+        counts = self._float_shares[depth + 1].take(codes)
+        return _Followers(total, kept, level.tokens[start:stop].astype(np.intp), counts)
 
     @cached_property
     def _unigrams(self) -> Floats:

@@ -97,8 +97,7 @@ class Predictor:
             logits -= logits.max(axis=1, keepdims=True)
             logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
             return logits
-        contexts = [self.memory.ngrams.context(reading.nodes) for reading in readings]
-        rows = self.memory.predict_many(logits, [reading.nodes for reading in readings], contexts)
+        rows, contexts = self.memory.predict_many(logits, [reading.nodes for reading in readings])
         if overlay is not None:
             for row, reading, (length, total, _) in zip(rows, readings, contexts, strict=True):
                 overlay.adjust(row, reading.last, length, total)
@@ -107,15 +106,22 @@ class Predictor:
         return scores
 
     def scores(self, reading: Reading, overlay: Overlay | None = None) -> FloatArray:
-        """Log probabilities of what may follow, up to a constant, ``(V,)``; an overlay needs a memory under it."""
+        """Log probabilities of what may follow, ``(V,)``: ``log_probabilities`` of one reading, but for rounding."""
         logits = self.stepper.logits(reading.hidden)
         if self.memory is None:
-            return logits
-        context = self.memory.ngrams.context(reading.nodes)
-        probabilities = self.memory.predict(logits, reading.nodes, context)
+            return _normalised(logits)
+        probabilities, (length, total, _) = self.memory.predict_in_context(logits, reading.nodes)
         if overlay is not None:
-            length, total, _ = context
             overlay.adjust(probabilities, reading.last, length, total)
         np.maximum(probabilities, _SMALLEST, out=probabilities)
         scores: FloatArray = np.log(probabilities, out=probabilities)
         return scores
+
+
+def _normalised(logits: FloatArray) -> FloatArray:
+    """The logarithm of the softmax, ``(V,)``."""
+    peak = logits.argmax()
+    scores: FloatArray = logits - logits[peak : peak + 1]
+    total = np.add.reduce(np.exp(scores), keepdims=True)  # quicker than sum
+    scores -= np.log(total, total)
+    return scores
