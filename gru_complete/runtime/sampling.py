@@ -50,13 +50,14 @@ def candidates(
     if options.repetition_penalty != 1:
         scores = _penalised(scores, recent, options.repetition_penalty)
     likeliest = int(scores.argmax())
-    peak = float(scores[likeliest])
+    peak = scores.item(likeliest)
     if not math.isfinite(peak):
         raise damaged_scores()
     if options.temperature == 0 and options.typical == 1:
         return np.array([likeliest]), np.ones(1)
     tokens = _truncated(scores, peak, options)
-    weights = np.subtract(scores[tokens], peak, dtype=np.float64)
+    weights = scores[tokens].astype(np.float64)
+    weights -= peak
     if options.typical < 1:  # the likeliest may be left out
         weights -= weights.max()
     if options.temperature == 0:
@@ -85,7 +86,7 @@ def distribution(
 def draw(weights: FloatArray, uniform: float) -> int:
     """Turn a random number in [0, 1) into an index, each as likely as its weight says (inverse of the cumulative)."""
     cumulative = weights.cumsum()
-    index = int(cumulative.searchsorted(uniform * cumulative[-1], side="right"))
+    index = int(cumulative.searchsorted(uniform * cumulative.item(-1), side="right"))
     return index if index < len(weights) else int(weights.nonzero()[0][-1])  # rounding reached the end
 
 
@@ -123,7 +124,8 @@ def _truncated(scores: FloatArray, peak: float, options: SamplingOptions) -> Int
     """Return the tokens that top-k, typical, top-p and min-p leave, ascending."""
     if options.top_p == 1 and options.typical == 1:  # then their order does not matter, and min-p is the quickest
         floor = peak + math.log(options.min_p) if options.min_p > 0 else -math.inf
-        tokens: IntArray = np.flatnonzero(scores >= floor) if options.min_p > 0 else np.flatnonzero(scores > -np.inf)
+        kept = scores >= np.asarray(floor, scores.dtype) if options.min_p > 0 else scores > -np.inf
+        tokens: IntArray = kept.nonzero()[0]
         return _likeliest(tokens, scores, options.top_k)
     tokens = _likeliest(np.flatnonzero(scores > -np.inf), scores, options.top_k)
     if options.typical < 1:
