@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gru_complete.cli.prompts import PromptLines, reading_progress
 from gru_complete.cli.results import Result, on_one_line
 from gru_complete.cli.states import refuse_to_overwrite, save_state
-from gru_complete.runtime.completer import Completer, Completion, Context
+from gru_complete.runtime.completer import Completer, Context
+from gru_complete.runtime.draft import Completion
 from gru_complete.runtime.options import CompletionOptions, check_range
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 MAX_COMPLETIONS = 10_000
 MAX_WORDS = 1000
-MAX_LOGPROBS = 1000
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,6 @@ class Request:
         options: how completions are drawn, and where they end.
         number: how many of them, different ones.
         words: how many words to list instead; 0 for none.
-        logprobs: how many alternatives to list for each token; 0 for none.
         as_json: whether records are printed.
         echo: whether the text so far is printed before its completion.
         null: whether results end with NUL.
@@ -41,7 +39,6 @@ class Request:
     options: CompletionOptions
     number: int
     words: int
-    logprobs: int
     as_json: bool
     echo: bool
     null: bool
@@ -51,7 +48,6 @@ class Request:
         """Check every value."""
         check_range("-n", self.number, 1, self.options.beam or MAX_COMPLETIONS)
         check_range("--words", self.words, 0, MAX_WORDS)
-        check_range("--logprobs", self.logprobs, 0, MAX_LOGPROBS)
 
     @property
     def end(self) -> bytes:
@@ -139,22 +135,22 @@ def answer_lines(console: "Console", completer: Completer, request: Request, bef
 def _results_by_line(
     completer: Completer, request: Request, before: Context | None, lines: PromptLines
 ) -> Iterator[tuple[bytes, Result]]:
-    from gru_complete.runtime.batch import complete_each, forked
+    from gru_complete.runtime.batch import complete_each
 
-    if not (request.words or request.logprobs or request.options.beam or request.number > 1):
+    if not (request.words or request.options.beam or request.number > 1):
         for completion in complete_each(completer, lines.take, request.options, before):
             yield completion.prompt, Result.of_completion(completion, prompt=completion.prompt, model=request.model)
         return
     before = completer.read(b"", before)
     while (prompt := _next(lines)) is not None:
-        context = completer.read(prompt, forked(before))
+        context = completer.read(prompt, before)
         for result in results(completer, context, request, prompt, separator=b"\t"):
             yield prompt, result
 
 
 def _next(lines: PromptLines) -> bytes | None:
     try:
-        return lines.take(waits=True)
+        return lines.take(True)
     except EOFError:
         return None
 
@@ -183,7 +179,7 @@ def results(
 
 
 def _completions(completer: Completer, context: Context, request: Request) -> Iterator[Completion]:
-    return islice(completer.complete_many(context, request.options, request.number), request.number)
+    return completer.complete_many(context, request.options, request.number)
 
 
 def _print_single(

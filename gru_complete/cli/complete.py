@@ -71,7 +71,7 @@ def complete(
     no_repeat: Annotated[
         int | None,
         typer.Option(
-            help="No N words in a row come twice; 0: they may. Default: 4 where nothing is drawn, else 0.", metavar="N"
+            help="No N words in a row come twice; 0: they may. Default: 3 where nothing is drawn, else 0.", metavar="N"
         ),
     ] = None,
     beam: Annotated[
@@ -142,11 +142,12 @@ def complete(
         beam=beam,
         no_repeat=no_repeat,
         min_confidence=min_confidence or 0.0,
+        logprobs=logprobs,
     )
     console: Console = context.obj
     console.check_output()  # before any work
     path = find_model(model)
-    request = Request(options, number, words, logprobs, as_json, echo, null, model=path.name)
+    request = Request(options, number, words, as_json, echo, null, model=path.name)
     completer = Completer.load(path, adapts=adapt)
     if adapt and completer.predictor.memory is None:
         raise UsageError("--adapt: this model has no counts to lay new ones over", hint="train without ngrams.order=0")

@@ -114,7 +114,7 @@ class PromptLines:
         self._lines: queue.Queue[bytes | GruCompleteError | None] = queue.Queue(_LINES_AHEAD)
         threading.Thread(target=self._read, daemon=True).start()
 
-    def take(self, *, waits: bool) -> bytes | None:
+    def take(self, waits: bool) -> bytes | None:
         """Return the next line; None if there is none yet, and it is not waited for.
 
         Raises:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gru_complete.runtime.completer import Completion
+    from gru_complete.runtime.draft import Completion
+    from gru_complete.runtime.logprobs import Logprob
     from gru_complete.runtime.words import Word
 
 
@@ -42,6 +43,10 @@ class Result(NamedTuple):
             "seed": completion.seed,
             "model": model,
         }
+        if completion.logprobs:
+            record["logprobs"] = [
+                {**_logprob(token), "top": [_logprob(rival) for rival in token.top]} for token in completion.logprobs
+            ]
         return cls(completion.text, record)
 
     @classmethod
@@ -69,6 +74,10 @@ class Result(NamedTuple):
     def to_json(self) -> bytes:
         """The record as a line."""
         return json.dumps(self.record, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+
+
+def _logprob(piece: "Logprob") -> dict[str, Any]:
+    return {"text": shown_text(piece.text), "bytes": list(piece.text), "logprob": piece.logprob}
 
 
 def on_one_line(text: bytes) -> bytes:

@@ -7,54 +7,36 @@ options and seed: one random number is used per token drawn, and one more where 
 
 from __future__ import annotations
 
-import math
-import random
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from itertools import count, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from gru_complete.model_dir import load_model
 from gru_complete.overlay import Overlay
 from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS, TextCutter, boundary
-from gru_complete.runtime.characters import CharacterMasks, continues, is_complete, unfinished
+from gru_complete.runtime.characters import CharacterMasks, continues, unfinished
+from gru_complete.runtime.draft import PENALTY_TOKENS, Completion, Draft
+from gru_complete.runtime.logprobs import token_logprobs
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions, check_range, stop_text
 from gru_complete.runtime.predictor import Predictor, Reading
+from gru_complete.runtime.repeats import places
 from gru_complete.runtime.sampling import candidates, draw, log_probability
 from gru_complete.runtime.segmentation import DEFAULT_WIDTH, Hypotheses, Openings, PieceIndex
 from gru_complete.runtime.stepper import FloatArray, Stepper
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 
-PENALTY_TOKENS = 64  # how far back the repetition penalty looks: llama.cpp's default
 READ_BYTES = 1 << 16  # of the prompt at a time
+
+if TYPE_CHECKING:
+    from gru_complete.runtime.search import Continuations
 
 # A stranger's weights may overflow: `candidates` then says so, and numpy need not.
 _overflow_allowed = partial(np.errstate, over="ignore", invalid="ignore")
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A finished completion.
-
-    Args:
-        prompt: the text continued.
-        text: the completion, UTF-8; where the prompt ends within a character, the rest of that comes first.
-        tokens: how many were drawn, with a document end and those past the end of the text.
-        logprob: the sum of their natural log probabilities at temperature 1, nothing filtered.
-        stop_reason: "until", "stop", "max_tokens", "document_end" or "confidence".
-        seed: of the random numbers.
-    """
-
-    prompt: bytes
-    text: bytes
-    tokens: int
-    logprob: float
-    stop_reason: str
-    seed: int
 
 
 class Context(NamedTuple):
@@ -97,54 +79,19 @@ class CompletionStream:
 
     def __iter__(self) -> Iterator[bytes]:
         """Draw the completion, from its start each time."""
-        completer, options = self._completer, self._options
-        context = self._context
-        recent = deque(completer.recent_tokens(context), maxlen=PENALTY_TOKENS)
-        uniform = random.Random(options.seed).random
-        text: list[bytes] = []
-        pending = unfinished(context.segment)  # the first bytes of an unfinished character
-        of_prompt = len(pending)  # so many bytes of the first character are the prompt's
-        cutter = completer.cutter(context.tail[:-1] if pending else context.tail, options)
-        reading, token = context.reading, DOCUMENT_END
-        num_tokens = 0
-        logprob = 0.0
-        least_logprob = math.log(options.min_confidence) if options.min_confidence else -math.inf
-        reason = "max_tokens"
-        for num_tokens in range(1, options.max_tokens + 1):
+        completer, sampling, overlay = self._completer, self._options.sampling, self._context.overlay
+        draft = completer.draft(self._context, self._options)
+        with _overflow_allowed():
+            reading, token, certain = completer.begin(draft, self._openings, sampling)
+        while True:
+            if certain:
+                yield certain
+            if draft.reason:
+                break
             with _overflow_allowed():
-                if num_tokens == 1:
-                    reading, token, written, token_logprob = completer.first_token(
-                        self._openings, recent, pending, options.sampling, uniform
-                    )
-                else:
-                    reading = completer.predictor.step(reading, token)
-                    scores = completer.predictor.scores(reading, context.overlay)
-                    token, token_logprob = completer.next_token(scores, recent, pending, options.sampling, uniform())
-                    written = completer.tokenizer.pieces[token]
-            if logprob + token_logprob < least_logprob:
-                num_tokens -= 1
-                reason = "confidence"
-                break
-            logprob += token_logprob
-            if token == DOCUMENT_END:
-                reason = "document_end"
-                break
-            recent.append(token)
-            pending += written
-            if is_complete(pending):
-                certain = cutter.feed(pending.decode()).encode()
-                pending = b""
-                if certain:
-                    certain, of_prompt = certain[of_prompt:], 0
-                    text.append(certain)
-                    yield certain
-                if cutter.reason:
-                    break
-        if not cutter.reason and (rest := cutter.finish().encode()[of_prompt:]):
-            text.append(rest)
-            yield rest
-        reason = cutter.reason or reason
-        self.result = Completion(self._prompt, b"".join(text), num_tokens, logprob, reason, options.seed)
+                reading = completer.predictor.step(reading, token)
+                token, certain = completer.go_on(draft, completer.predictor.scores(reading, overlay), sampling)
+        self.result = draft.completion(self._prompt)
 
 
 class Completer:
@@ -238,9 +185,12 @@ class Completer:
         reading, segment, overlay, _, _ = context
         return Hypotheses.open(self.predictor, self.pieces, reading, segment, overlay, width=self.width)
 
-    def openings(self, context: Context) -> Openings:
-        """Return what the first token may add to the text; something of it is text (``opening_mask``)."""
-        hypotheses = self.hypotheses(context)
+    def openings(self, context: Context, hypotheses: Hypotheses | None = None) -> Openings:
+        """Return what the first token may add to the text; something of it is text (``opening_mask``).
+
+        The hypotheses are those of the context; whoever has them already gives them.
+        """
+        hypotheses = hypotheses or self.hypotheses(context)
         openings = hypotheses.openings()
         mask = self.opening_mask(openings, unfinished(context.segment))
         if not bool((openings.log_probabilities + mask > -np.inf).any()):
@@ -255,9 +205,13 @@ class Completer:
         mask[first:] = [0.0 if continues(pending, text) else -np.inf for text in openings.texts[first:]]
         return mask
 
-    def recent_tokens(self, context: Context) -> tuple[int, ...]:
-        """Return the last tokens of the text, of its last segment those of the canonical segmentation."""
-        return (*context.recent, *self.tokenizer.encode_segment(context.segment))[-PENALTY_TOKENS:]
+    def draft(self, context: Context, options: CompletionOptions) -> Draft:
+        """Return a completion of which nothing is drawn yet."""
+        pending = unfinished(context.segment)
+        tail = context.tail[:-1] if pending else context.tail
+        # Of the last segment, which may have several segmentations, the tokens of the canonical one.
+        recent = (*context.recent, *self.tokenizer.encode_segment(context.segment))[-PENALTY_TOKENS:]
+        return Draft(options, self.cutter(tail, options), recent=recent, tail=tail, pending=pending)
 
     def stream(self, prompt: bytes | Context, options: CompletionOptions) -> CompletionStream:
         """Continue a prompt piece by piece; the prompt of a completion of a context is given as empty."""
@@ -269,21 +223,99 @@ class Completer:
         return next(self.complete_many(prompt, options, 1))
 
     def complete_many(self, prompt: bytes | Context, options: CompletionOptions, n: int) -> Iterator[Completion]:
-        """Continue a prompt n times, with the seeds ``options.seed``, ``options.seed + 1``, ...; it is read once.
+        """Continue a prompt in n different ways; it is read once.
+
+        They are drawn with the seeds ``options.seed``, ``options.seed + 1``, ...; what was drawn before is left out. Or
+        they are the n best that a beam finds. There may be fewer.
 
         Raises:
-            UsageError: n is out of range (when the first completion is asked for).
+            UsageError: n is out of range.
         """
         check_range("n", n, 1, 10_000)
         text, context = (b"", prompt) if isinstance(prompt, Context) else (prompt, self.read(prompt))
         openings = self.openings(context)
-        for index in range(n):
+        from gru_complete.runtime.search import distinct  # here, so that a single completion need not wait for it
+
+        if options.beam:
+            return islice(self._beam(text, context, openings, options), n)
+        return distinct(self._drawn(text, context, openings, options), n)
+
+    def _drawn(
+        self, text: bytes, context: Context, openings: Openings, options: CompletionOptions
+    ) -> Iterator[Completion]:
+        """Draw completions for ever, with one seed after the other."""
+        for index in count():
             seed = (options.seed + index) % 2**64
             stream = CompletionStream(self, text, context, openings, replace(options, seed=seed))
             for _ in stream:
                 pass
             assert stream.result is not None
             yield stream.result
+
+    def _beam(
+        self, text: bytes, context: Context, openings: Openings, options: CompletionOptions
+    ) -> Iterator[Completion]:
+        """Search the likeliest completions."""
+        from gru_complete.runtime.search import Start, beam_search
+
+        pending = unfinished(context.segment)
+        tail = context.tail[:-1] if pending else context.tail
+        with _overflow_allowed():
+            found = beam_search(
+                self.predictor,
+                self._continuations,
+                self.masks,
+                Start.of(openings, self.opening_mask(openings, pending), pending),
+                before=tail,
+                cutter=self.cutter(tail, options),
+                overlay=context.overlay,
+                options=options,
+            )
+        for one in found:
+            yield Completion(text, one.text, one.tokens, one.log_probability, one.stop_reason, options.seed)
+
+    @cached_property
+    def _continuations(self) -> Continuations:
+        from gru_complete.runtime.search import Continuations
+
+        return Continuations(self.tokenizer.pieces)
+
+    @cached_property
+    def _places(self) -> dict[bytes, list[int]]:
+        return places(self.tokenizer.pieces)
+
+    def begin(self, draft: Draft, openings: Openings, sampling: SamplingOptions) -> tuple[Reading, int, bytes]:
+        """Draw the first token of a draft.
+
+        Returns:
+            Where the token begins, the token, and what is certain of the completion by then.
+        """
+        blocked = draft.blocked(places(openings.texts)) if draft.may_block else ()
+        reading, token, text, logprob = self.first_token(
+            openings, draft.recent, draft.pending, sampling, draft.uniform, blocked
+        )
+        logprobs = None
+        if draft.num_rivals:
+            index = openings.texts.index(text)
+            logprobs = token_logprobs(openings.texts, openings.log_probabilities, index, draft.num_rivals)
+        return reading, token, draft.take(token, text, logprob, logprobs)
+
+    def go_on(self, draft: Draft, scores: FloatArray, sampling: SamplingOptions) -> tuple[int, bytes]:
+        """Draw another token of a draft.
+
+        Args:
+            draft: what is drawn so far.
+            scores: log probabilities of what may follow, ``(V,)``.
+            sampling: how to draw.
+
+        Returns:
+            The token, and what has become certain of the completion.
+        """
+        blocked = draft.blocked(self._places) if draft.may_block else ()
+        token, logprob = self.next_token(scores, draft.recent, draft.pending, sampling, draft.uniform(), blocked)
+        pieces = self.tokenizer.pieces
+        logprobs = token_logprobs(pieces, scores, token, draft.num_rivals) if draft.num_rivals else None
+        return token, draft.take(token, pieces[token], logprob, logprobs)
 
     def first_token(
         self,
@@ -292,6 +324,7 @@ class Completer:
         pending: bytes,
         sampling: SamplingOptions,
         uniform: Callable[[], float],
+        blocked: Sequence[int] = (),
     ) -> tuple[Reading, int, bytes, float]:
         """Draw what the first token adds to the text, then from its posterior which token that is, after what.
 
@@ -301,6 +334,7 @@ class Completer:
             pending: the first bytes of a character that the text did not finish.
             sampling: how to draw.
             uniform: gives random numbers from [0, 1): one is taken, a second where several tokens give the text.
+            blocked: openings that may not come, unless there are no others.
 
         Returns:
             Where the token begins, the token, what it adds to the text, and the natural log probability of that at
@@ -309,7 +343,7 @@ class Completer:
         mask = self.opening_mask(openings, pending)
         scores = openings.log_probabilities
         again = openings.of_tokens(list(recent)) if sampling.repetition_penalty != 1 else []
-        found, weights = candidates(scores, sampling, recent=again, mask=mask)
+        found, weights = candidates(scores, sampling, recent=again, mask=mask, blocked=blocked)
         index = int(found[draw(weights, uniform())])
         choices = openings.choices(index)
         shares = np.array([choice.share for choice in choices])
@@ -320,7 +354,13 @@ class Completer:
         return openings.rows[chosen.row].reading, chosen.token, openings.texts[index], float(scores[index])
 
     def next_token(
-        self, scores: FloatArray, recent: Iterable[int], pending: bytes, sampling: SamplingOptions, uniform: float
+        self,
+        scores: FloatArray,
+        recent: Iterable[int],
+        pending: bytes,
+        sampling: SamplingOptions,
+        uniform: float,
+        blocked: Sequence[int] = (),
     ) -> tuple[int, float]:
         """Draw the token that follows, with a random number from [0, 1).
 
@@ -330,11 +370,12 @@ class Completer:
             pending: the first bytes of a character it did not finish.
             sampling: how to draw.
             uniform: the random number.
+            blocked: tokens that may not come, unless there are no others.
 
         Returns:
             The token, and its natural log probability at temperature 1, nothing filtered.
         """
-        tokens, weights = candidates(scores, sampling, recent=recent, mask=self.masks.after(pending))
+        tokens, weights = candidates(scores, sampling, recent=recent, mask=self.masks.after(pending), blocked=blocked)
         token = int(tokens[draw(weights, uniform)])
         return token, log_probability(scores, token)
 

@@ -75,6 +75,8 @@ class CompletionOptions:
         min_confidence: the completion ends before what would make it less probable than this, at temperature 1 and
             nothing filtered; 0 lets it go on.
 
+        logprobs: how many of the likeliest tokens to name beside each token.
+
     Raises:
         UsageError: a value is outside its range.
     """
@@ -87,6 +89,7 @@ class CompletionOptions:
     beam: int = 0
     no_repeat: int | None = None
     min_confidence: float = 0.0
+    logprobs: int = 0
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -94,6 +97,7 @@ class CompletionOptions:
         if self.no_repeat is not None:
             check_range("no-repeat", self.no_repeat, 0, 1000)
         check_range("min-confidence", self.min_confidence, 0, 1)
+        check_range("logprobs", self.logprobs, 0, 1000)
         check_range("max-tokens", self.max_tokens, 1, 1_000_000)
         check_range("seed", self.seed, 0, 2**64 - 1)
         if self.until not in UNTIL:

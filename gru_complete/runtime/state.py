@@ -32,7 +32,8 @@ from gru_complete.files import shown
 from gru_complete.overlay import LONGEST_CONTEXT, MOST_TOKENS, Overlay
 from gru_complete.parsing import brief, json_object, parse_safetensors, whole_number
 from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS
-from gru_complete.runtime.completer import PENALTY_TOKENS, Completer, Context
+from gru_complete.runtime.completer import Completer, Context
+from gru_complete.runtime.draft import PENALTY_TOKENS
 from gru_complete.runtime.predictor import Reading
 from gru_complete.text.tokenizer import DOCUMENT_END, MAX_SEGMENT_BYTES
 

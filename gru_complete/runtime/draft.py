@@ -1,0 +1,142 @@
+"""A completion while it is drawn: which tokens came, what is certain of its text, and why it ended.
+
+It knows no model: one prompt's completion (``completer.py``) and those of many at once (``batch.py``) are drafts alike.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gru_complete.runtime.boundaries import TextCutter
+from gru_complete.runtime.characters import is_complete
+from gru_complete.runtime.logprobs import TokenLogprobs
+from gru_complete.runtime.options import CompletionOptions
+from gru_complete.runtime.repeats import repeating
+from gru_complete.text.tokenizer import DOCUMENT_END
+
+PENALTY_TOKENS = 64  # how far back the repetition penalty looks: llama.cpp's default
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A finished completion.
+
+    Args:
+        prompt: the text continued.
+        text: the completion, UTF-8.
+        tokens: how many were drawn, with a document end and those past the end of the text.
+        logprob: the sum of their natural log probabilities at temperature 1, nothing filtered.
+        stop_reason: "until", "stop", "max_tokens", "document_end" or "confidence".
+        seed: of the random numbers.
+        logprobs: of each token, if they were asked for.
+    """
+
+    prompt: bytes
+    text: bytes
+    tokens: int
+    logprob: float
+    stop_reason: str
+    seed: int
+    logprobs: tuple[TokenLogprobs, ...] = ()
+
+
+class Draft:
+    """A completion that is being drawn.
+
+    Args:
+        options: how, and where it ends.
+        cutter: finds its end.
+        recent: the last tokens of the prompt.
+        tail: the prompt's last characters.
+        pending: the first bytes of a character that the prompt did not finish; ``tail`` is without them.
+
+    Attributes:
+        recent: the last tokens of the text.
+        pending: the first bytes of an unfinished character.
+        uniform: gives the next random number from [0, 1).
+        reason: why it has ended, as ``Completion`` names it; None before.
+        may_block: whether ``blocked`` may find something.
+        num_rivals: how many of each token's rivals to name.
+    """
+
+    def __init__(
+        self, options: CompletionOptions, cutter: TextCutter, *, recent: Iterable[int], tail: str, pending: bytes
+    ) -> None:
+        self.recent = deque(recent, maxlen=PENALTY_TOKENS)
+        self.pending = pending
+        self.uniform = random.Random(options.seed).random
+        self.reason: str | None = None
+        self._options = options
+        self._cutter = cutter
+        self._of_prompt = len(pending)  # so many bytes of the first character are the prompt's
+        self._least_logprob = math.log(options.min_confidence) if options.min_confidence else -math.inf
+        self._words = options.words_not_repeated
+        self.may_block = self._words > 0
+        self.num_rivals = options.logprobs
+        self._written = tail.encode()  # and all whole characters since
+        self._text: list[bytes] = []
+        self._tokens = 0
+        self._logprob = 0.0
+        self._logprobs: list[TokenLogprobs] = []
+
+    def blocked(self, index: Mapping[bytes, Sequence[int]]) -> list[int]:
+        """Return where those byte strings are that may not come next, since they would repeat what was said."""
+        return repeating(self._written, self._words, index) if self.may_block and not self.pending else []
+
+    def take(self, token: int, written: bytes, logprob: float, logprobs: TokenLogprobs | None = None) -> bytes:
+        """Take the next token.
+
+        Args:
+            token: its id.
+            written: what it adds to the text.
+            logprob: the natural logarithm of its probability at temperature 1, nothing filtered.
+            logprobs: the same with its rivals, where they were asked for.
+
+        Returns:
+            What is now certain to belong to the completion: whole characters.
+        """
+        if self._logprob + logprob < self._least_logprob:
+            return self._end("confidence")
+        self._tokens += 1
+        self._logprob += logprob
+        if logprobs is not None:
+            self._logprobs.append(logprobs)
+        if token == DOCUMENT_END:
+            return self._end("document_end")
+        self.recent.append(token)
+        self.pending += written
+        certain = b""
+        if is_complete(self.pending):
+            if self.may_block:
+                self._written += self.pending
+            certain = self._certain(self._cutter.feed(self.pending.decode()))
+            self.pending = b""
+            self.reason = self._cutter.reason
+        if self.reason is None and self._tokens == self._options.max_tokens:
+            certain += self._end("max_tokens")
+        return certain
+
+    def completion(self, prompt: bytes) -> Completion:
+        """Return it, once it has ended."""
+        assert self.reason is not None
+        text = b"".join(self._text)
+        logprobs = tuple(self._logprobs)
+        return Completion(prompt, text, self._tokens, self._logprob, self.reason, self._options.seed, logprobs)
+
+    def _end(self, reason: str) -> bytes:
+        """End here; returns what was held back until now."""
+        rest = self._certain(self._cutter.finish())
+        self.reason = self._cutter.reason or reason
+        return rest
+
+    def _certain(self, text: str) -> bytes:
+        data = text.encode()
+        if data and self._of_prompt:
+            data, self._of_prompt = data[self._of_prompt :], 0
+        if data:
+            self._text.append(data)
+        return data
