@@ -25,7 +25,7 @@ from gru_complete.runtime.logprobs import token_logprobs
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions, check_range, stop_text
 from gru_complete.runtime.predictor import Predictor, Reading
 from gru_complete.runtime.repeats import places
-from gru_complete.runtime.sampling import candidates, draw, log_probability
+from gru_complete.runtime.sampling import candidates, draw
 from gru_complete.runtime.segmentation import DEFAULT_WIDTH, Hypotheses, Openings, PieceIndex
 from gru_complete.runtime.stepper import FloatArray, Stepper
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
@@ -365,7 +365,7 @@ class Completer:
         """Draw the token that follows, with a random number from [0, 1).
 
         Args:
-            scores: unnormalised log probabilities, ``(V,)``.
+            scores: log probabilities, ``(V,)``.
             recent: its last tokens.
             pending: the first bytes of a character it did not finish.
             sampling: how to draw.
@@ -377,7 +377,7 @@ class Completer:
         """
         tokens, weights = candidates(scores, sampling, recent=recent, mask=self.masks.after(pending), blocked=blocked)
         token = int(tokens[draw(weights, uniform)])
-        return token, log_probability(scores, token)
+        return token, float(scores[token])
 
     def _document_start(self) -> Context:
         overlay = Overlay() if self.adapts else None

@@ -90,12 +90,6 @@ def draw(weights: FloatArray, uniform: float) -> int:
     return index if index < len(weights) else int(weights.nonzero()[0][-1])  # rounding reached the end
 
 
-def log_probability(logits: FloatArray, token: int) -> float:
-    """Return the natural log probability of a token at temperature 1, nothing filtered."""
-    shifted = logits - logits.max()
-    return float(shifted[token]) - math.log(float(np.exp(shifted).sum()))
-
-
 def without(scores: FloatArray, blocked: Sequence[int]) -> FloatArray:
     """Return scores ``(V,)`` that are -inf for the blocked tokens, or, were none left, the scores as they are."""
     rest = scores.copy()

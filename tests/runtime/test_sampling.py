@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gru_complete.errors import ModelError, UsageError
 from gru_complete.runtime.options import SamplingOptions
-from gru_complete.runtime.sampling import candidates, distribution, draw, log_probability
+from gru_complete.runtime.sampling import candidates, distribution, draw
 
 EIGHTHS = np.log(np.array([1, 2, 4, 1], dtype=np.float32) / 8)  # probabilities 1/8, 1/4, 1/2, 1/8
 
@@ -150,11 +150,6 @@ def test_draw_never_takes_what_has_no_chance_even_where_sums_round():
     tenths = np.array([0.1] * 10 + [0.0])
     assert draw(tenths, 1 - 2**-53) == 9
     assert draw(tenths, 1.0) == 9
-
-
-def test_log_probability_is_that_of_the_plain_softmax():
-    assert log_probability(EIGHTHS + 3, 2) == pytest.approx(math.log(0.5), abs=1e-6)
-    assert log_probability(np.array([1000.0, 0.0]), 1) == -1000
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
