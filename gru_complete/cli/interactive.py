@@ -59,6 +59,9 @@ if TYPE_CHECKING:
 KEYS = "Tab: take  Ctrl-Right: word  Up/Down: others  Enter: done  Ctrl-C: leave"
 STYLE = Style.from_dict({"offer": "#888888", "keys": "#888888", "chosen": "reverse"})
 STYLE_WITHOUT_COLOR = Style.from_dict({"offer": "dim", "keys": "dim", "chosen": "reverse"})
+IDLE_SECONDS = 0.1  # without a key, then the candidates are looked for before they are asked for
+SWITCH_SECONDS = 0.0005  # for which the model's thread may keep a key waiting; Python's default is 5 ms, time and again
+
 JOINERS = "\u200c\u200d"  # not printable by themselves, but scripts and emoji need them
 
 Answer = TypeVar("Answer")
@@ -108,7 +111,12 @@ def run(
             screen=_output(screen),
             has_color=console.has_color(screen),
         )
-        typed = asyncio.run(editor.run())
+        switch_seconds = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_SECONDS)
+        try:
+            typed = asyncio.run(editor.run())
+        finally:
+            sys.setswitchinterval(switch_seconds)
     if typed is not None:
         console.write(typed.encode("utf-8", "surrogateescape") + end)
     return editor.exit_code
@@ -176,8 +184,9 @@ class Editor:
         self._seen = text  # the text that what follows is about
         self._greedy = ""
         self._is_fresh = False  # whether the model has answered for `_seen`, or what is left of an older offer stands
+        self._is_pausing = False  # whether no key has come for a while
         self._is_list_open = False
-        self._candidates: list[Candidate] | None = None  # asked for when the list is opened
+        self._candidates: list[Candidate] | None = None  # asked for in a pause, or when the list is opened
         self._choice = 0  # counts Down and Up: the greedy offer, then the candidates, in a circle
         self._question = asyncio.Event()  # set when there is something to think about
         self._thread = ThreadPoolExecutor(max_workers=1)
@@ -244,7 +253,8 @@ class Editor:
                         continue
                     self._greedy, self._is_fresh = greedy, True
                     self._application.invalidate()
-                if self._is_list_open and self._candidates is None:
+                    asyncio.get_running_loop().call_later(IDLE_SECONDS, self._pause, text)
+                if self._candidates is None and (self._is_list_open or self._is_pausing):
                     candidates = await self._ask(self._suggester.candidates, text)
                     if candidates is not None:
                         self._candidates = candidates
@@ -252,6 +262,11 @@ class Editor:
         except Exception as error:  # prompt_toolkit would print it and wait for Enter
             if not self._application.is_done:
                 self._application.exit(exception=error)
+
+    def _pause(self, text: str) -> None:
+        if self._seen is text:
+            self._is_pausing = True
+            self._question.set()
 
     async def _ask(self, question: Callable[[bytes, Callable[[], bool]], Answer], text: str) -> Answer | None:
         """Ask in the other thread; None if the text has changed meanwhile."""
@@ -281,7 +296,7 @@ class Editor:
         text = self._buffer.text
         goes_on = text.startswith(self._seen) and expected.startswith(text)
         self._greedy = expected[len(text) :] if goes_on else ""
-        self._seen, self._is_fresh = text, False
+        self._seen, self._is_fresh, self._is_pausing = text, False, False
         self._close_list()
         self._question.set()
 

@@ -70,6 +70,7 @@ class TypingSession:
             options,
             max_tokens=min(options.max_tokens, OFFERED_TOKENS),
             sampling=SamplingOptions(temperature=0),
+            beam=0,
         )
         self._text = b""
         self._lengths = [0]

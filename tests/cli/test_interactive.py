@@ -149,6 +149,15 @@ def test_up_and_down_walk_through_the_candidates_in_a_circle():
     assert type_into(script, text="The ") == ("The dog", 0)
 
 
+def test_candidates_are_looked_for_in_a_pause_and_shown_when_asked_for():
+    async def script(typist):
+        await until(lambda: typist.editor._candidates is not None)
+        await typist.sees("The ", "cat sat on the mat.")
+        typist.press("\r")
+
+    assert type_into(script, text="The ") == ("The ", 0)
+
+
 def test_escape_and_typing_close_the_list():
     async def script(typist):
         typist.press(UP)
@@ -441,8 +450,8 @@ def test_without_colour_the_offer_is_faint_only(terminal, trained_model):
     assert not re.search(GREY, terminal.screen())
 
 
-def test_a_piped_prompt_is_typed_on_at_the_terminal(terminal, trained_model):
-    terminal.types(f"echo 'The cat' | {command(trained_model, '-')} | cat")
+def test_keys_come_from_the_terminal_and_go_to_it_between_pipes(terminal, trained_model):
+    terminal.types(f"echo | {command(trained_model, 'The cat')} 2>&1 | cat")
     terminal.presses("Enter")
     offered(terminal, "The cat")
     terminal.types(" saw")
