@@ -443,7 +443,8 @@ class Hypotheses:
             if node.log_probabilities is None:  # read what will be needed next along with it
                 others = [other for _, _, other in nsmallest(_TOGETHER, heap)]
                 others += [other for other, _ in found if other.boundary == end]
-                model.read([node, *(other for other in others if other.log_weight >= floor)][:_TOGETHER])
+                likely = max(total, log_weight) + model.negligible
+                model.read([node, *(other for other in others if other.log_weight >= likely)][:_TOGETHER])
             taken[boundary] = taken.get(boundary, 0) + 1
             remainder = segment[boundary:]
             ranges = self.pieces.beginning(remainder)
