@@ -1,0 +1,220 @@
+"""Prompts that end inside a word: how often the word is found, how likely its rest is, read in four ways.
+
+Sentences of TEXT are cut inside a random word, between two of its letters; what is before the cut is the prompt.
+
+- naive: the prompt is encoded as it is, and the model goes on after its last token;
+- healing: the prompt's last token is dropped, and what comes next must begin with its bytes;
+- K = 1, K = 8: so many segmentations of the prompt's last word are carried (``runtime/segmentation.py``).
+
+All use the same search for whole words (``runtime/words.py``), and the log probabilities are of text: of the rest of
+the word and the character after it, however they are cut into tokens. Shares have Wilson intervals, means those of
+normal distributions, all of 95 %; gains are of the same prompts, so their intervals are of differences.
+
+    python benchmarks/partial_words.py MODEL TEXT [--sentences 500] [--seed 0] [--json out.json]
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+
+import argparse
+import json
+import math
+import random
+import re
+import statistics
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gru_complete.evaluation.intervals import Interval, mean_interval, share_interval
+from gru_complete.model_dir import find_model
+from gru_complete.overlay import Overlay
+from gru_complete.runtime.completer import Completer
+from gru_complete.runtime.predictor import Predictor
+from gru_complete.runtime.segmentation import Hypotheses, PieceIndex, Row
+from gru_complete.runtime.wordbreaks import End, State, begun, read
+from gru_complete.runtime.words import likeliest_words
+
+WAYS = ("naive", "healing", "K = 1", "K = 8")
+SENTENCE = re.compile(r"[^\s.!?][^.!?]*[.!?]+[\"'”’)]*")
+FEWEST_WORDS = 4
+LETTERS = re.compile(r"[^\W\d_]{2,}")
+
+
+class Cut(NamedTuple):
+    """A sentence cut inside a word: what is before, the rest of the word, and the character after that."""
+
+    prompt: bytes
+    rest: bytes
+    after: bytes
+
+
+class Given(NamedTuple):
+    """What the search for words needs, with segmentations of our own choosing."""
+
+    predictor: Predictor
+    pieces: PieceIndex
+    overlay: Overlay | None
+    segment: bytes
+    found: list[Row]
+
+    def rows(self) -> list[Row]:
+        """As ``Hypotheses.rows``."""
+        return self.found
+
+
+def cuts_of(text: str, number: int, seed: int) -> list[Cut]:
+    """Choose sentences, and in each a word and a place in it."""
+    generator = random.Random(seed)
+    sentences = [" ".join(match[0].split()) for match in SENTENCE.finditer(text)]
+    sentences = [sentence for sentence in sentences if len(sentence.split()) >= FEWEST_WORDS]
+    cuts = []
+    for sentence in generator.sample(sentences, min(number, len(sentences))):
+        words = list(LETTERS.finditer(sentence))
+        if not words:
+            continue
+        word = generator.choice(words)
+        place = generator.randint(word.start() + 1, word.end() - 1)
+        rest = rest_of_word(sentence[:place], sentence[place:])
+        cuts.append(Cut(sentence[:place].encode(), rest.encode(), sentence[place + len(rest) :][:1].encode()))
+    return cuts
+
+
+def rest_of_word(before: str, following: str) -> str:
+    """What finishes the word begun, by the rule that the search goes by."""
+    data = following.encode()
+    after: State | End | None = begun(before.encode())[1]
+    for position in range(len(data)):
+        assert isinstance(after, State)
+        after = read(after, data[position : position + 1])
+        if isinstance(after, End):
+            return data[: position + after.offset].decode()
+    return following
+
+
+def readings(completer: Completer, prompt: bytes) -> dict[str, Hypotheses | Given]:
+    """The prompt, read in each of the ways."""
+    context = completer.read(prompt)
+    predictor, pieces, overlay = completer.predictor, completer.pieces, context.overlay
+    *tokens, last = completer.tokenizer.encode_segment(context.segment)
+    before = predictor.read(context.reading, tokens)
+    after = predictor.step(before, last)
+    rows = predictor.log_probabilities([before, after], overlay)
+    piece = pieces.pieces[last]
+    _, longer, stop = pieces.range(piece)
+    mass = math.fsum(math.exp(float(rows[0][token])) for token in pieces.order[longer:stop].tolist())
+    itself = math.exp(float(rows[0][last]))
+    whole = math.log(mass + itself)
+    healed = [Row(-whole, before, piece, rows[0]), Row(math.log(itself) - whole, after, b"", rows[1])]
+
+    def given(found: list[Row]) -> Given:
+        return Given(predictor, pieces, overlay, context.segment, found)
+
+    def hypotheses(width: int) -> Hypotheses:
+        return Hypotheses.open(predictor, pieces, context.reading, context.segment, overlay, width=width)
+
+    return {
+        "naive": given([Row(0.0, after, b"", rows[1])]),
+        "healing": given(healed),
+        "K = 1": hypotheses(1),
+        "K = 8": hypotheses(8),
+    }
+
+
+def log_probability(hypotheses: Hypotheses | Given, data: bytes) -> float:
+    """The natural log probability that the text goes on with these bytes."""
+    if isinstance(hypotheses, Hypotheses):
+        return hypotheses.extended(data)[1]
+    predictor, pieces, overlay, _, rows = hypotheses
+    chance = 0.0
+    for row in rows:
+        text = row.remainder + data
+        for length in range(len(row.remainder) + 1, len(text) + 1):
+            start, longer, stop = pieces.range(text[:length])
+            going_on = range(start, stop) if length == len(text) else range(start, longer)
+            for token in pieces.order[going_on.start : going_on.stop].tolist():
+                mass = math.exp(row.log_weight + float(row.log_probabilities[token]))
+                if length < len(text):
+                    reading = predictor.step(row.reading, token)
+                    mass *= math.exp(Hypotheses.open(predictor, pieces, reading, text[length:], overlay).total)
+                chance += mass
+    return math.log(chance)
+
+
+def measure(completer: Completer, cuts: list[Cut]) -> dict[str, Any]:
+    """All figures of all ways, cut by cut."""
+    found: dict[str, dict[str, list[float]]] = {way: {"first": [], "among_three": [], "nats": []} for way in WAYS}
+    for cut in cuts:
+        for way, hypotheses in readings(completer, cut.prompt).items():
+            words = [word.completion for word in likeliest_words(hypotheses, 3)]  # type: ignore[arg-type]
+            found[way]["first"].append(float(words[:1] == [cut.rest]))
+            found[way]["among_three"].append(float(cut.rest in words))
+            found[way]["nats"].append(log_probability(hypotheses, cut.rest + cut.after))
+    return found
+
+
+def summary(found: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
+    """Shares, means and gains over the first way, with their intervals."""
+    figures: dict[str, Any] = {}
+    for way, values in found.items():
+        count = len(values["nats"])
+        gains = [own - other for own, other in zip(values["nats"], found["naive"]["nats"], strict=True)]
+        hits = [own - other for own, other in zip(values["first"], found["naive"]["first"], strict=True)]
+        figures[way] = {
+            "first": share_interval(int(sum(values["first"])), count),
+            "among_three": share_interval(int(sum(values["among_three"])), count),
+            "nats": mean_interval(values["nats"]),
+            "gain_nats": mean_interval(gains),
+            "gain_first": mean_interval(hits),
+            "median_gain_nats": statistics.median(gains),
+        }
+    return figures
+
+
+def as_markdown(report: dict[str, Any]) -> str:
+    lines = [
+        f"{report['cuts']} sentences of {report['text']}, model {report['model']}, seed {report['seed']}",
+        "",
+        "| the prompt is read | word is first, % | among three, % | first: gain over naive | log p of the rest, nats "
+        "| gain over naive, nats |",
+        "|---|---|---|---|---|---|",
+    ]
+    for way, figures in report["ways"].items():
+        cells = [shown(figures["first"], 100, 1), shown(figures["among_three"], 100, 1)]
+        cells += [shown(figures["gain_first"], 100, 1), shown(figures["nats"], 1, 2), shown(figures["gain_nats"], 1, 2)]
+        lines.append(f"| {way} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def shown(interval: Interval, scale: float, digits: int) -> str:
+    value, low, high = (f"{scale * number:.{digits}f}" for number in interval)
+    return f"{value} ({low} to {high})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", help="name or directory")
+    parser.add_argument("text", type=Path, help="that the model was not trained on")
+    parser.add_argument("--sentences", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures, and those of every cut")
+    options = parser.parse_args()
+    model = find_model(options.model)
+    cuts = cuts_of(options.text.read_text(encoding="utf-8-sig"), options.sentences, options.seed)
+    found = measure(Completer.load(model), cuts)
+    report = {
+        "model": model.name,
+        "text": options.text.name,
+        "seed": options.seed,
+        "cuts": len(cuts),
+        "ways": summary(found),
+    }
+    print(as_markdown(report))
+    if options.json is not None:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        rows = [{"prompt": cut.prompt.decode(), "rest": cut.rest.decode()} for cut in cuts]
+        options.json.write_text(json.dumps(report | {"every_cut": {"cuts": rows, **found}}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
