@@ -42,7 +42,7 @@ class Request:
     as_json: bool
     echo: bool
     null: bool
-    model: str
+    model: str = ""
 
     def __post_init__(self) -> None:
         """Check every value."""

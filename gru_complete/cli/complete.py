@@ -1,6 +1,7 @@
 """`complete`: the text so far comes in, its continuation goes out."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -144,10 +145,11 @@ def complete(
         min_confidence=min_confidence or 0.0,
         logprobs=logprobs,
     )
+    request = Request(options, number, words, as_json, echo, null)
     console: Console = context.obj
     console.check_output()  # before any work
     path = find_model(model)
-    request = Request(options, number, words, as_json, echo, null, model=path.name)
+    request = replace(request, model=path.name)
     completer = Completer.load(path, adapts=adapt)
     if adapt and completer.predictor.memory is None:
         raise UsageError("--adapt: this model has no counts to lay new ones over", hint="train without ngrams.order=0")

@@ -1,0 +1,121 @@
+import subprocess
+import sys
+
+import pytest
+
+GRU_COMPLETE = [sys.executable, "-m", "gru_complete"]
+TEXT = "The cat saw Zorbaxel Quintonim. Naïve 🧑🏽‍🚀 Zorbaxel Quintonim ate the bir"
+
+
+@pytest.mark.parametrize("cut", [0, 10, 14, 34, 37, len(TEXT.encode())])
+@pytest.mark.parametrize("adapt", ["--adapt", "--no-adapt"])
+def test_a_text_in_two_parts_is_completed_as_one(run, trained_model, tmp_path, cut, adapt):
+    data, state = TEXT.encode(), tmp_path / "s.gru"
+    (tmp_path / "a.txt").write_bytes(data[:cut])
+    code, out, _ = run("prime", tmp_path / "a.txt", "--state-out", state, "-m", trained_model, adapt)
+    assert (code, out) == (0, b"")
+    _, whole, _ = run("complete", "-", "-m", trained_model, adapt, stdin=data + b"\n")
+    _, parts, _ = run("complete", "-", "--state-in", state, "-m", trained_model, adapt, stdin=data[cut:] + b"\n")
+    assert parts == whole
+
+
+def test_complete_keeps_what_it_has_read_with_the_final_newline(run, trained_model, tmp_path):
+    state = tmp_path / "s.gru"
+    _, first, _ = run("complete", "--state-out", state, "-m", trained_model, stdin=b"A dog ate.\n")
+    (tmp_path / "a.txt").write_bytes(b"A dog ate.\n")
+    assert run("complete", "-f", tmp_path / "a.txt", "-m", trained_model)[1] == first
+    _, whole, _ = run("complete", "-m", trained_model, stdin=b"A dog ate.\nThe ca")
+    assert run("complete", "The ca", "--state-in", state, "-m", trained_model)[1] == whole
+
+
+def test_files_are_read_as_cat_joins_them_and_folders_in_order(run, trained_model, tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.txt").write_text("The cat sa")
+    (folder / "b.txt").write_text("w a dog. ")
+    (folder / ".hidden.txt").write_text("Hidden. ")
+    (tmp_path / "c.txt").write_text("A bir")
+    state = tmp_path / "s.gru"
+    run("prime", folder, "-", tmp_path / "c.txt", "--state-out", state, "-m", trained_model, stdin=b"The river. ")
+    _, primed, _ = run("complete", "", "--state-in", state, "-m", trained_model)
+    _, joined, _ = run("complete", "The cat saw a dog. The river. A bir", "-m", trained_model)
+    assert primed == joined
+
+
+def test_a_state_may_be_read_on(run, trained_model, tmp_path):
+    first, second = tmp_path / "1.gru", tmp_path / "2.gru"
+    (tmp_path / "a.txt").write_text("The cat sa")
+    (tmp_path / "b.txt").write_text("w a do")
+    run("prime", tmp_path / "a.txt", "--state-out", first, "-m", trained_model)
+    run("prime", tmp_path / "b.txt", "--state-in", first, "--state-out", second, "-m", trained_model)
+    _, primed, _ = run("complete", "", "--state-in", second, "-m", trained_model)
+    assert primed == run("complete", "The cat saw a do", "-m", trained_model)[1]
+
+
+def test_the_size_and_what_it_holds_are_said(run, trained_model, tmp_path):
+    state, text = tmp_path / "s.gru", tmp_path / "a.txt"
+    text.write_text("The cat.\n")
+    _, _, err = run("prime", text, "--state-out", state, "-m", trained_model, "--adapt")
+    assert f"state: {state}, {state.stat().st_size:,} bytes, with " in err
+    assert "(the last 100,000 at most)" in err
+    _, _, err = run("prime", text, "--state-out", state, "-m", trained_model, "--no-adapt")
+    assert err == f"state: {state}, {state.stat().st_size:,} bytes\n"
+    assert run("prime", text, "--state-out", state, "-m", trained_model, "--adapt", "--quiet")[2] == ""
+    assert run("complete", "x", "--state-out", state, "-m", trained_model, "--no-adapt")[2] == ""
+
+
+def test_a_foreign_a_damaged_and_a_missing_state_are_exit_4_with_a_hint(run, trained_model, tmp_path):
+    state = tmp_path / "s.gru"
+    run("complete", "The", "--state-out", state, "-m", trained_model)
+    data = state.read_bytes()
+    for other in (data.replace(b'"model": "', b'"model": "0', 1), data[:-1], b"", b"not a state\n"):
+        state.write_bytes(other)
+        code, out, err = run("complete", "x", "--state-in", state, "-m", trained_model)
+        assert (code, out) == (4, b"")
+        assert err.startswith("error: ")
+        assert "hint: " in err
+    state.unlink()
+    assert run("complete", "x", "--state-in", state, "-m", trained_model)[0] == 4
+
+
+def test_no_file_but_a_state_is_overwritten(run, trained_model, tmp_path):
+    letter = tmp_path / "letter.txt"
+    letter.write_text("Dear Sir")
+    for command in (["prime", letter], ["complete", "x"]):
+        code, out, err = run(*command, "--state-out", letter, "-m", trained_model)
+        assert (code, out) == (2, b"")
+        assert "is no state to be replaced" in err
+    assert letter.read_text() == "Dear Sir"
+
+
+def test_a_state_without_learning_cannot_be_learnt_from(run, trained_model, tmp_path):
+    state = tmp_path / "s.gru"
+    run("complete", "The", "--state-out", state, "-m", trained_model, "--no-adapt")
+    code, _, err = run("complete", "x", "--state-in", state, "-m", trained_model, "--adapt")
+    assert code == 2
+    assert "was read without learning from it" in err
+
+
+def test_a_missing_text_is_exit_3_and_leaves_no_state(run, trained_model, tmp_path):
+    code, _, err = run("prime", tmp_path / "none.txt", "--state-out", tmp_path / "s.gru", "-m", trained_model)
+    assert code == 3
+    assert "no such file" in err
+    assert not (tmp_path / "s.gru").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kB on Linux only")
+def test_a_long_prompt_takes_no_more_memory(trained_model, tmp_path):
+    """It is read in blocks of 64 kB."""
+
+    def peak_kilobytes(num_bytes):
+        code = (
+            "import resource, sys; from gru_complete.cli import app; code = app.run(sys.argv[1:]);"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr); sys.exit(code)"
+        )
+        text = b"The old dog saw a cat near the river. " * (num_bytes // 38)
+        command = [sys.executable, "-c", code, "complete", "--no-adapt", "--until", "word", "-m", str(trained_model)]
+        result = subprocess.run(command, input=text, capture_output=True, check=True)
+        return int(result.stderr.split()[-1])
+
+    assert peak_kilobytes(2_000_000) < peak_kilobytes(200_000) + 1000
