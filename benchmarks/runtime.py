@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -129,11 +130,16 @@ def generator_of(completer: Completer) -> Callable[[], float]:
     seeds = iter(range(1 << 30))
 
     def generate() -> float:
-        num_tokens, start = 0, time.perf_counter()
+        num_tokens, seconds = 0, 0.0
         while num_tokens < BLOCK_TOKENS:
             options = CompletionOptions(max_tokens=BLOCK_TOKENS - num_tokens, until="none", seed=next(seeds))
-            num_tokens += completer.complete(context, options).tokens
-        return (time.perf_counter() - start) / num_tokens
+            stream = completer.stream(context, options)  # which sums over the segmentations of the prompt's end
+            start = time.perf_counter()
+            deque(stream, maxlen=0)
+            seconds += time.perf_counter() - start
+            assert stream.result is not None
+            num_tokens += stream.result.tokens
+        return seconds / num_tokens
 
     return generate
 
