@@ -79,3 +79,14 @@ def test_log_probabilities_leave_the_readings_as_they_were():
     for reading, (hidden, state) in zip(readings, before, strict=True):
         assert reading.hidden.tolist() == hidden.tolist()
         assert reading.state.tolist() == state.tolist()
+
+
+@pytest.mark.parametrize("order", [1, 2, 5])
+def test_what_is_looked_up_at_once_is_what_is_looked_up_apart(order):
+    ngrams = build(STREAM, vocab_size=VOCAB_SIZE, order=order)
+    nodes = ngrams.nodes(STREAM)
+    rows = ngrams.distributions(nodes)
+    for row, node in zip(rows, map(tuple, nodes.tolist()), strict=True):
+        found, context = ngrams.distribution_and_context(node)
+        np.testing.assert_allclose(found, row, rtol=0, atol=1e-6)
+        assert context == ngrams.context(node)
