@@ -12,16 +12,16 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = os.environ[
 import argparse
 import asyncio
 import io
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output.vt100 import Vt100_Output
 
-from gru_complete.cli.interactive import SWITCH_SECONDS, Editor
+from gru_complete.cli.interactive import Editor
 from gru_complete.model_dir import find_model
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions
@@ -30,34 +30,52 @@ from gru_complete.runtime.session import TypingSession
 BACKSPACE, DOWN, ENTER = "\x7f", "\x1b[B", "\r"
 
 
+class Seen(NamedTuple):
+    """What the latest drawing showed: a flag that is set after it does not count as seen."""
+
+    text: str
+    has_offer: bool
+    has_list: bool
+
+
 async def measure(editor: Editor, keys: PipeInput, text: str) -> dict[str, list[float]]:
-    """Type, delete and choose; returns the milliseconds of each."""
+    """Type, choose and delete; returns the milliseconds of each."""
     found: dict[str, list[float]] = {}
     rendered = asyncio.Event()
-    editor._application.after_render += lambda _: rendered.set()
+    seen = Seen("", False, False)
 
-    async def press(name: str, key: str, is_answered: Callable[[], bool]) -> None:
-        started = time.perf_counter()
-        rendered.clear()
-        keys.send_text(key)
-        await rendered.wait()
-        found.setdefault(f"{name}: shown", []).append(1000 * (time.perf_counter() - started))
-        while not is_answered():
+    def look(_: object) -> None:
+        nonlocal seen
+        has_list = editor._is_list_open and editor._candidates is not None
+        seen = Seen(editor.text, editor._is_fresh, has_list)
+        rendered.set()
+
+    async def until(is_seen: Callable[[], bool]) -> None:
+        while not is_seen():
             rendered.clear()
             await rendered.wait()
+
+    async def press(name: str, key: str, expected: str) -> None:
+        started = time.perf_counter()
+        keys.send_text(key)
+        if name != "down":
+            await until(lambda: seen.text == expected)
+            found.setdefault(f"{name}: shown", []).append(1000 * (time.perf_counter() - started))
+        await until(lambda: seen.text == expected and (seen.has_list if name == "down" else seen.has_offer))
         found.setdefault(f"{name}: answered", []).append(1000 * (time.perf_counter() - started))
 
+    editor._application.after_render += look
+    typed = editor.text
     running = asyncio.create_task(editor.run())
-    while not editor._is_fresh:
-        await asyncio.sleep(0.01)
-    for character in text:
-        await press("key", character if character != "\n" else "\x1b\r", lambda: editor._is_fresh)
-    for _ in range(len(text) // 10):
-        await press("down", DOWN, lambda: editor._candidates is not None)
-        await press("key", "x", lambda: editor._is_fresh)
-        await press("backspace", BACKSPACE, lambda: editor._is_fresh)
+    await until(lambda: seen.has_offer)
+    for index, character in enumerate(text):
+        typed += character
+        await press("key", character if character != "\n" else "\x1b\r", typed)
+        if index % 10 == 0:
+            await press("down", DOWN, typed)
     for _ in text:
-        await press("backspace", BACKSPACE, lambda: editor._is_fresh)
+        typed = typed[:-1]
+        await press("backspace", BACKSPACE, typed)
     keys.send_text(ENTER)
     await running
     return found
@@ -76,7 +94,6 @@ def main() -> None:
     before = text[: len(text) - arguments.keys]
     completer = Completer.load(find_model(arguments.model))
     screen = Vt100_Output(io.StringIO(), lambda: Size(24, 80), term="xterm-256color", enable_cpr=False)
-    sys.setswitchinterval(SWITCH_SECONDS)
     with create_pipe_input() as keys:
         session = TypingSession(completer, CompletionOptions())
         editor = Editor(session, before, keyboard=keys, screen=screen, has_color=True)

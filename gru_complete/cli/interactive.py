@@ -60,7 +60,6 @@ KEYS = "Tab: take  Ctrl-Right: word  Up/Down: others  Enter: done  Ctrl-C: leave
 STYLE = Style.from_dict({"offer": "#888888", "keys": "#888888", "chosen": "reverse"})
 STYLE_WITHOUT_COLOR = Style.from_dict({"offer": "dim", "keys": "dim", "chosen": "reverse"})
 IDLE_SECONDS = 0.1  # without a key, then the candidates are looked for before they are asked for
-SWITCH_SECONDS = 0.0005  # for which the model's thread may keep a key waiting; Python's default is 5 ms, time and again
 
 JOINERS = "\u200c\u200d"  # not printable by themselves, but scripts and emoji need them
 
@@ -111,12 +110,7 @@ def run(
             screen=_output(screen),
             has_color=console.has_color(screen),
         )
-        switch_seconds = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH_SECONDS)
-        try:
-            typed = asyncio.run(editor.run())
-        finally:
-            sys.setswitchinterval(switch_seconds)
+        typed = asyncio.run(editor.run())
     if typed is not None:
         console.write(typed.encode("utf-8", "surrogateescape") + end)
     return editor.exit_code
@@ -204,6 +198,7 @@ class Editor:
             output=screen,
         )
         self._application.ttimeoutlen = 0.05  # after so many seconds, an Escape is no beginning of an arrow key
+        self._application.timeoutlen = 0.1  # and after so many, none of Alt-Enter
 
     @property
     def text(self) -> str:
@@ -330,7 +325,7 @@ class Editor:
         def _previous(event: KeyPressEvent) -> None:
             self._choose(-1)
 
-        @add("escape", filter=Condition(lambda: self._is_list_open), eager=True)
+        @add("escape", filter=Condition(lambda: self._is_list_open))
         def _close(event: KeyPressEvent) -> None:
             self._close_list()
 

@@ -207,6 +207,17 @@ def test_lines_are_broken_by_alt_enter_and_pasted_whole():
     assert type_into(script) == ("a\nbc\nd\te", 0)
 
 
+def test_alt_enter_breaks_the_line_also_while_the_list_is_open():
+    async def script(typist):
+        typist.press(DOWN)
+        await typist.sees("The ", "cat")
+        typist.press(ALT_ENTER)
+        await typist.sees("The \n")
+        typist.press("\r")
+
+    assert type_into(script, text="The ") == ("The \n", 0)
+
+
 def test_what_was_offered_stays_while_it_is_typed(monkeypatch):
     proverb = Proverb()
     goes_on = threading.Event()
