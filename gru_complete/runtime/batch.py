@@ -5,17 +5,15 @@ or some, and what may follow them. All that is answered together. A row that end
 product stays wide, and nothing of a row reaches another.
 
 What comes before the first drawn token, reading the prompt and finding its segmentations, is the same code as for one
-prompt. It runs with a stand-in for the predictor, which knows what was asked for before. What it does not know stops
-the code and is asked for; then the code runs again, and further. It keeps what it has read, so this costs little.
+prompt: generators, which yield what they want to be read (``Completer.reading``, ``Hypotheses.unread``).
 
 Shapes: N rows, V vocab_size.
 """
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,17 +22,15 @@ from gru_complete.overlay import Overlay
 from gru_complete.runtime.completer import Completer, Context
 from gru_complete.runtime.draft import Completion, Draft
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
-from gru_complete.runtime.predictor import Predictor, Reading
+from gru_complete.runtime.predictor import Reading
 from gru_complete.runtime.sampling import IntArray, damaged_scores
-from gru_complete.runtime.segmentation import Hypotheses
+from gru_complete.runtime.segmentation import Node, fill
 from gru_complete.runtime.stepper import FloatArray
 
 WIDTH = 64
 """Rows at once. A product of twice as many takes twice as long, and no longer fits the processor's cache."""
 _MOST_ROWS = 128  # of a product; more no longer fit the processor's cache
 _MOST_WAITING = 4 * WIDTH  # prompts that were begun and not yet given back, for one before them takes long
-
-_SMALLEST = np.finfo(np.float32).tiny
 
 Take = Callable[[bool], bytes | None]
 
@@ -102,70 +98,12 @@ class _Ask:
     Attributes:
         reading: where the tokens begin; when it is answered, where they end.
         tokens: those that are not read yet, the next one last.
-        wants_scores: whether to predict what follows.
-        overlay: what the text has said.
-        scores: the answer, log probabilities ``(V,)``.
+        node: what wants to be told what may follow.
     """
 
     reading: Reading
     tokens: list[int]
-    wants_scores: bool = False
-    overlay: Overlay | None = None
-    scores: FloatArray | None = None
-
-
-class _Unanswered(Exception):
-    """The stand-in has not been told the answers yet."""
-
-
-class _StandIn(Predictor):
-    """Answers what was answered before, and raises ``_Unanswered`` for the rest; one prompt is prepared with it.
-
-    Attributes:
-        asks: what it was asked in vain.
-        overlay: what the text has said, once that is known.
-    """
-
-    def __init__(self, predictor: Predictor) -> None:
-        super().__init__(predictor.stepper, predictor.memory)
-        self.asks: list[_Ask] = []
-        self.overlay: Overlay | None = None
-        # By the id of the reading and the tokens: the reading itself, so that it keeps its id, and what was asked.
-        self._read: dict[tuple[int, ...], tuple[Reading, _Ask]] = {}
-        self._predicted: dict[int, _Ask] = {}  # by the id of the reading
-
-    def read(self, reading: Reading, tokens: Iterable[int]) -> Reading:
-        """Read tokens one after another."""
-        tokens = list(tokens)
-        return self._after([(reading, tokens)], wants_scores=False)[0] if tokens else reading
-
-    def step_many(self, readings: Sequence[Reading], tokens: Sequence[int]) -> list[Reading]:
-        """Read one token after each reading; what follows them will be asked for next."""
-        return self._after([(reading, [token]) for reading, token in zip(readings, tokens, strict=True)])
-
-    def log_probabilities(self, readings: Sequence[Reading], overlay: Overlay | None = None) -> FloatArray:
-        """Log probabilities of what may follow each reading, ``(N, V)``."""
-        for reading in readings:
-            if id(reading) not in self._predicted:
-                ask = self._predicted[id(reading)] = _Ask(reading, [], wants_scores=True, overlay=overlay)
-                self.asks.append(ask)
-        if self.asks:
-            raise _Unanswered
-        return np.stack([_scores_of(self._predicted[id(reading)]) for reading in readings])
-
-    def _after(self, wanted: Sequence[tuple[Reading, list[int]]], *, wants_scores: bool = True) -> list[Reading]:
-        asks = []
-        for reading, tokens in wanted:
-            key = id(reading), *tokens
-            if key not in self._read:
-                ask = _Ask(reading, tokens[::-1], wants_scores, self.overlay)
-                self._read[key] = reading, ask
-                self.asks.append(ask)
-            asks.append(self._read[key][1])
-        if self.asks:
-            raise _Unanswered
-        self._predicted.update({id(ask.reading): ask for ask in asks if ask.wants_scores})
-        return [ask.reading for ask in asks]
+    node: Node | None = None
 
 
 class _Row:
@@ -175,6 +113,7 @@ class _Row:
         number: of the prompt.
         prompt: the prompt.
         asks: what it wants to know next.
+        overlay: what its text has said.
         draft: what is drawn, from the first token on.
     """
 
@@ -184,37 +123,37 @@ class _Row:
         self.number = number
         self.prompt = prompt
         self.asks: list[_Ask] = []
+        self.overlay: Overlay | None = None
         self.draft: Draft | None = None
-        self._before = before
+        self._completer = completer
         self._options = options
-        self._overlay: Overlay | None = None
-        self._hypotheses: tuple[Context, Hypotheses] | None = None
-        self._stand_in = _StandIn(completer.predictor)
-        self._completer = copy.copy(completer)
-        self._completer.predictor = self._stand_in
+        self._preparing = self._prepare(before)
         self.prepare()
 
     def prepare(self) -> None:
         """Read the prompt and draw the first token, as far as the answers go."""
-        completer = self._completer
-        self._stand_in.asks = self.asks = []
-        try:
-            if self._hypotheses is None:
-                context = completer.read(self.prompt, self._before)
-                self._overlay = self._stand_in.overlay = context.overlay
-                self._hypotheses = context, completer.hypotheses(context)
-            context, hypotheses = self._hypotheses
-            openings = completer.openings(context, hypotheses)
-        except _Unanswered:
-            return
-        draft = completer.draft(context, self._options)
-        reading, token, _ = completer.begin(draft, openings, self._options.sampling)
-        self.draft = draft
-        self.ask_what_follows(reading, token)
+        self.asks = next(self._preparing)
 
-    def ask_what_follows(self, reading: Reading, token: int) -> None:
-        """Want to know what follows one more token."""
-        self.asks = [_Ask(reading, [token], wants_scores=True, overlay=self._overlay)]
+    def _prepare(self, before: Context) -> Iterator[list[_Ask]]:
+        completer = self._completer
+        reading = completer.reading(self.prompt, before)
+        ask: _Ask | None = None
+        while True:
+            try:
+                start, tokens = next(reading) if ask is None else reading.send(ask.reading)
+            except StopIteration as end:
+                context: Context = end.value
+                break
+            ask = _Ask(start, tokens[::-1])
+            yield [ask]
+        self.overlay = context.overlay
+        hypotheses = completer.hypotheses(context)
+        for nodes in hypotheses.unread():
+            yield [_Ask(node.before, [] if node.token is None else [node.token], node) for node in nodes]
+        draft = completer.draft(context, self._options)
+        start, token, _ = completer.begin(draft, completer.openings(context, hypotheses), self._options.sampling)
+        self.draft = draft
+        yield [_Ask(start, [token])]
 
 
 class _Answerer:
@@ -234,12 +173,13 @@ class _Answerer:
         with np.errstate(over="ignore", invalid="ignore"):
             self._step([ask for row in rows for ask in row.asks if ask.tokens])
             ready = [row for row in rows if not any(ask.tokens for ask in row.asks)]
-            asks = [ask for row in ready for ask in row.asks if ask.wants_scores]
-            scores = self._predict(asks)
-        drawing = [row for row in ready if row.draft is not None]
-        if drawing:
-            number = {id(ask): index for index, ask in enumerate(asks)}
-            self._draw(drawing, scores[[number[id(row.asks[0])] for row in drawing]])
+            looking = [row for row in ready if row.draft is None and row.asks[0].node is not None]
+            drawing = [row for row in ready if row.draft is not None]
+            for start in range(0, len(drawing), _MOST_ROWS):
+                self._draw(drawing[start : start + _MOST_ROWS])
+            asks = [(ask, row.overlay) for row in looking for ask in row.asks]
+            for start in range(0, len(asks), _MOST_ROWS):
+                self._fill(asks[start : start + _MOST_ROWS])
         for row in ready:
             if row.draft is None:
                 row.prepare()
@@ -252,31 +192,19 @@ class _Answerer:
             for ask, reading in zip(part, readings, strict=True):
                 ask.reading = reading
 
-    def _predict(self, asks: Sequence[_Ask]) -> FloatArray:
-        """Log probabilities of what follows, ``(N, V)``."""
-        parts = [
-            self._predictor.log_probabilities([ask.reading for ask in asks[start : start + _MOST_ROWS]])
-            for start in range(0, len(asks), _MOST_ROWS)
-        ]
-        scores = np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
-        for row, ask in zip(scores, asks, strict=True):
-            if ask.overlay is not None:
-                self._adjust(row, ask.reading, ask.overlay)
-            ask.scores = row
-        return scores
+    def _fill(self, asks: Sequence[tuple[_Ask, Overlay | None]]) -> None:
+        """Tell nodes what may follow them."""
+        nodes = [ask.node for ask, _ in asks if ask.node is not None]
+        for node, (ask, _) in zip(nodes, asks, strict=True):
+            node.reading = ask.reading
+        readings = [node.reading for node in nodes]
+        fill(self._completer.pieces, nodes, self._predictor.log_probabilities(readings, [own for _, own in asks]))
 
-    def _adjust(self, row: FloatArray, reading: Reading, overlay: Overlay) -> None:
-        """Lay what the text has said over what the model says, in place."""
-        assert self._predictor.memory is not None
-        length, total, _ = self._predictor.memory.ngrams.context(reading.nodes)
-        np.exp(row, out=row)
-        overlay.adjust(row, reading.last, length, total)
-        np.maximum(row, _SMALLEST, out=row)
-        np.log(row, out=row)
-
-    def _draw(self, rows: Sequence[_Row], scores: FloatArray) -> None:
-        """Draw the next token of each row from its scores, ``(N, V)``."""
+    def _draw(self, rows: Sequence[_Row]) -> None:
+        """Draw the next token of each row."""
         completer, sampling = self._completer, self._options.sampling
+        readings = [row.asks[0].reading for row in rows]
+        scores = self._predictor.log_probabilities(readings, [row.overlay for row in rows])
         drafts = [row.draft for row in rows if row.draft is not None]
         if self._is_plain:
             masked = scores + completer.masks.after(b"")
@@ -291,8 +219,8 @@ class _Answerer:
                 draft.take(token, pieces[token], logprob)
         else:
             tokens = [completer.go_on(draft, row, sampling)[0] for draft, row in zip(drafts, scores, strict=True)]
-        for row, token in zip(rows, tokens, strict=True):
-            row.ask_what_follows(row.asks[0].reading, token)
+        for row, reading, token in zip(rows, readings, tokens, strict=True):
+            row.asks = [_Ask(reading, [token])]
 
 
 def draw_each(scores: FloatArray, sampling: SamplingOptions, uniforms: Sequence[float]) -> IntArray:
@@ -324,8 +252,3 @@ def draw_each(scores: FloatArray, sampling: SamplingOptions, uniforms: Sequence[
     targets = before + np.asarray(uniforms) * (cumulative[ends - 1] - before)
     drawn: IntArray = kept[np.clip(np.searchsorted(cumulative, targets, side="right"), starts, ends - 1)]
     return drawn
-
-
-def _scores_of(ask: _Ask) -> FloatArray:
-    assert ask.scores is not None
-    return ask.scores

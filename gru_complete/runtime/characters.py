@@ -7,6 +7,7 @@ its own. A byte opens a character, and until that character is complete only byt
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ def unfinished(text: bytes) -> bytes:
     return b""
 
 
+@lru_cache(1 << 15)  # it is asked of the same endings of pieces again and again
 def continues(pending: bytes, text: bytes) -> bool:
     """Say whether text may follow an unfinished character: it goes on with it, and is no control character."""
     whole = pending + text

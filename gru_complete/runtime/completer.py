@@ -7,7 +7,7 @@ options and seed: one random number is used per token drawn, and one more where 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import count, islice
@@ -160,24 +160,46 @@ class Completer:
             progress: is told after each block how many bytes were read so far.
         """
         with _overflow_allowed():
-            reading, segment, overlay, recent, tail = context or self._document_start()
-            before = tail[: max(0, len(tail) - len(segment.decode(errors="replace")))]  # what precedes the segment
-            num_bytes = 0
-            for block in _blocks(prompt):
-                data = segment + block
-                ids, segment = self.tokenizer.encode_finished(data)
-                tokens = ids.tolist()
-                reading = self.predictor.read(reading, tokens)
-                recent = (*recent, *tokens[-PENALTY_TOKENS:])[-PENALTY_TOKENS:]
-                if overlay is not None and tokens:
-                    if context is not None and overlay is context.overlay:
-                        overlay = overlay.fork()
-                    for token in tokens:
-                        overlay.learn(token)
-                before = _last_characters(before, data[: len(data) - len(segment)])
-                num_bytes += len(block)
-                if progress is not None:
-                    progress(num_bytes)
+            steps = self.reading(prompt, context, progress)
+            reading: Reading | None = None
+            while True:
+                try:
+                    before, tokens = next(steps) if reading is None else steps.send(reading)
+                except StopIteration as end:
+                    read: Context = end.value
+                    return read
+                reading = self.predictor.read(before, tokens)
+
+    def reading(
+        self,
+        prompt: bytes | Iterable[bytes],
+        context: Context | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Generator[tuple[Reading, list[int]], Reading, Context]:
+        """``read``, but for the model: who wants to read many texts side by side does that.
+
+        Yields:
+            Where the text read so far ended, and the next tokens. Where these end must be sent.
+        """
+        reading, segment, overlay, recent, tail = context or self._document_start()
+        before = tail[: max(0, len(tail) - len(segment.decode(errors="replace")))]  # what precedes the segment
+        num_bytes = 0
+        for block in _blocks(prompt):
+            data = segment + block
+            ids, segment = self.tokenizer.encode_finished(data)
+            tokens = ids.tolist()
+            if tokens:
+                reading = yield reading, tokens
+            recent = (*recent, *tokens[-PENALTY_TOKENS:])[-PENALTY_TOKENS:]
+            if overlay is not None and tokens:
+                if context is not None and overlay is context.overlay:
+                    overlay = overlay.fork()
+                for token in tokens:
+                    overlay.learn(token)
+            before = _last_characters(before, data[: len(data) - len(segment)])
+            num_bytes += len(block)
+            if progress is not None:
+                progress(num_bytes)
         return Context(reading, segment, overlay, recent, _last_characters(before, segment))
 
     def hypotheses(self, context: Context) -> Hypotheses:

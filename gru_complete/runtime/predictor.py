@@ -75,7 +75,8 @@ class Predictor:
         """Read one token after each of some readings: ``step`` for all of them, but for rounding."""
         if not readings:
             return []
-        hidden, states = self.stepper.step_many(tokens, np.stack([reading.state for reading in readings]))
+        states = np.concatenate([reading.state for reading in readings])  # quicker than stack
+        hidden, states = self.stepper.step_many(tokens, states.reshape(len(readings), *readings[0].state.shape))
         advance = None if self.memory is None else self.memory.ngrams.advance
         return [
             Reading(
@@ -87,20 +88,26 @@ class Predictor:
             for index, (reading, token) in enumerate(zip(readings, tokens, strict=True))
         ]
 
-    def log_probabilities(self, readings: Sequence[Reading], overlay: Overlay | None = None) -> FloatArray:
+    def log_probabilities(
+        self, readings: Sequence[Reading], overlay: Overlay | Sequence[Overlay | None] | None = None
+    ) -> FloatArray:
         """Log probabilities of what may follow each of some readings, at least one, ``(N, V)``.
 
-        The sum of each row's probabilities is 1 but for rounding. An overlay needs a memory under it.
+        The sum of each row's probabilities is 1 but for rounding. An overlay, of all readings or of each its own,
+        needs a memory under it.
         """
-        logits = self.stepper.logits(np.stack([reading.hidden for reading in readings]))
+        hidden = np.concatenate([reading.hidden for reading in readings]).reshape(len(readings), -1)
+        logits = self.stepper.logits(hidden)
         if self.memory is None:
             logits -= logits.max(axis=1, keepdims=True)
             logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
             return logits
         rows, contexts = self.memory.predict_many(logits, [reading.nodes for reading in readings])
         if overlay is not None:
-            for row, reading, (length, total, _) in zip(rows, readings, contexts, strict=True):
-                overlay.adjust(row, reading.last, length, total)
+            overlays = [overlay] * len(readings) if isinstance(overlay, Overlay) else overlay
+            for row, reading, (length, total, _), own in zip(rows, readings, contexts, overlays, strict=True):
+                if own is not None:
+                    own.adjust(row, reading.last, length, total)
         np.maximum(rows, _SMALLEST, out=rows)
         scores: FloatArray = np.log(rows, out=rows)
         return scores

@@ -24,12 +24,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import heappop, heappush, nsmallest
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,24 @@ _LEAST = -87.0  # the least log probability of a token: its exponential is no 0 
 _TOGETHER = 8  # hypotheses are stepped as one product at most: more rows cost little more than one
 _MOST_PREFIXES = 1 << 16  # remembered by the index
 _END = 256  # the document's end among the next bytes
+
+Result = TypeVar("Result")
+
+
+class Endings(NamedTuple):
+    """What follows a prefix in the M tokens that begin with it and are longer, in the order of the index.
+
+    Attributes:
+        own: those whose ending is a piece of its own, as numbers below M.
+        places: where that piece is among the distinct.
+        rest: the others.
+        texts: their endings.
+    """
+
+    own: Indices
+    places: Indices
+    rest: Indices
+    texts: list[bytes]
 
 
 class PieceIndex:
@@ -74,6 +92,7 @@ class PieceIndex:
         self._longest = max(map(len, pieces))
         self._ranges: dict[bytes, tuple[int, int, int]] = {}
         self._next_bytes: dict[bytes, Indices] = {}
+        self._endings: dict[bytes, Endings] = {}
 
     def range(self, prefix: bytes) -> tuple[int, int, int]:
         """Return (start, longer, stop): ``order[start:longer]`` equal the prefix, ``order[longer:stop]`` go on."""
@@ -118,6 +137,23 @@ class PieceIndex:
             found = self._next_bytes[prefix] = np.array(values, np.intp)
         return found
 
+    def endings(self, prefix: bytes) -> Endings:
+        """Return what follows the prefix in each token that begins with it and is longer."""
+        found = self._endings.get(prefix)
+        if found is None:
+            _, longer, stop = self.range(prefix)
+            texts = [piece[len(prefix) :] for piece in self._sorted[longer:stop]]
+            places = [self.place_of.get(text, -1) for text in texts]
+            own = [number for number, place in enumerate(places) if place >= 0]
+            rest = [number for number, place in enumerate(places) if place < 0]
+            found = self._endings[prefix] = Endings(
+                np.array(own, np.intp),
+                np.array([places[number] for number in own], np.intp),
+                np.array(rest, np.intp),
+                [texts[number] for number in rest],
+            )
+        return found
+
     @cached_property
     def distinct(self) -> list[bytes]:
         """See the class."""
@@ -127,6 +163,11 @@ class PieceIndex:
     def place_of(self) -> dict[bytes, int]:
         """Where each byte string is among ``distinct``."""
         return {piece: place for place, piece in enumerate(sorted({b"", *self.pieces}))}
+
+    @cached_property
+    def ordered_place(self) -> Indices:
+        """Where the bytes of each token of ``order`` are among the distinct, ``(V - 1,)``."""
+        return self.place[self.order]
 
     @cached_property
     def place(self) -> Indices:
@@ -211,8 +252,19 @@ class Openings:
         return self.pieces.tokens(remainder + text)
 
 
-class _Node:
-    """A token boundary within the segment, reached by one sequence of tokens; read when it is needed."""
+class Node:
+    """A token boundary within the segment, reached by one sequence of tokens; read when it is needed (``read``).
+
+    Attributes:
+        boundary: bytes of the segment before it.
+        log_weight: the log probability of its tokens.
+        before: where its last token begins.
+        token: the last token, or None where all was read.
+        reading: where it ends, once the node was read.
+        log_probabilities: of the next token, ``(V,)``; None until the node was read.
+        probabilities: their exponentials, in the order of the index, ``(V - 1,)``.
+        children: by token.
+    """
 
     __slots__ = (
         "before",
@@ -226,22 +278,22 @@ class _Node:
     )
 
     def __init__(self, boundary: int, log_weight: float, before: Reading, token: int | None) -> None:
-        self.boundary = boundary  # bytes of the segment before it
+        self.boundary = boundary
         self.log_weight = log_weight
-        self.before = before  # the last token, which may not have been read yet; with None, all was
+        self.before = before
         self.token = token
         self.reading: Reading = before
-        self.log_probabilities: FloatArray | None = None  # of the next token, (V,)
-        self.probabilities: FloatArray | None = None  # exponentials, in the order of the index, (V - 1,)
-        self.children: dict[int, _Node] = {}  # by token
+        self.log_probabilities: FloatArray | None = None
+        self.probabilities: FloatArray | None = None
+        self.children: dict[int, Node] = {}
 
-    def child(self, token: int, num_bytes: int) -> _Node:
+    def child(self, token: int, num_bytes: int) -> Node:
         """Return the node after one more token; this one was read."""
         found = self.children.get(token)
         if found is None:
             assert self.log_probabilities is not None
             log_weight = self.log_weight + float(self.log_probabilities[token])
-            found = self.children[token] = _Node(self.boundary + num_bytes, log_weight, self.reading, token)
+            found = self.children[token] = Node(self.boundary + num_bytes, log_weight, self.reading, token)
         return found
 
 
@@ -254,27 +306,53 @@ class _Model(NamedTuple):
     width: int | None
     negligible: float  # a log probability
 
-    def read(self, nodes: Iterable[_Node]) -> None:
-        """Read those nodes that are not read yet, as one product."""
-        nodes = [node for node in nodes if node.log_probabilities is None]
-        if not nodes:
-            return
-        with np.errstate(over="ignore", invalid="ignore"):  # a stranger's weights may overflow: then there is an error
+    def read_all(self, search: Generator[list[Node], None, Result]) -> Result:
+        """Let a search go on to its end; returns what it finds."""
+        while True:
+            try:
+                nodes = next(search)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
             unread = [node for node in nodes if node.token is not None]
-            readings = self.predictor.step_many(
-                [node.before for node in unread], [node.token for node in unread if node.token is not None]
-            )
-            for node, reading in zip(unread, readings, strict=True):
-                node.reading = reading
-            rows = self.predictor.log_probabilities([node.reading for node in nodes], self.overlay)
-            np.maximum(rows, _LEAST, out=rows)  # also what overflowed downwards, but no NaN
-            probabilities = np.exp(rows.take(self.pieces.order, axis=1))
+            with np.errstate(over="ignore", invalid="ignore"):  # a stranger's weights may overflow
+                readings = self.predictor.step_many(
+                    [node.before for node in unread], [node.token for node in unread if node.token is not None]
+                )
+                for node, reading in zip(unread, readings, strict=True):
+                    node.reading = reading
+                rows = self.predictor.log_probabilities([node.reading for node in nodes], self.overlay)
+            fill(self.pieces, nodes, rows)
+
+
+def fill(pieces: PieceIndex, nodes: Sequence[Node], log_probabilities: FloatArray) -> None:
+    """Tell nodes, whose ``reading`` is known, what may follow them.
+
+    Args:
+        pieces: the vocabulary.
+        nodes: at least one.
+        log_probabilities: the model's, ``(N, V)``; may be changed.
+
+    Raises:
+        ModelError: they are not finite.
+    """
+    np.maximum(log_probabilities, _LEAST, out=log_probabilities)  # also what overflowed downwards, but no NaN
+    with np.errstate(over="ignore", invalid="ignore"):
+        probabilities = log_probabilities.take(pieces.order, axis=1)
+        np.exp(probabilities, probabilities)
         if not math.isfinite(float(probabilities.sum())):
             raise ModelError(
                 "the model's scores are not finite numbers", hint="train it again: its weights are damaged"
             )
-        for node, row, ordered in zip(nodes, rows, probabilities, strict=True):
-            node.log_probabilities, node.probabilities = row, ordered
+    for node, row, ordered in zip(nodes, log_probabilities, probabilities, strict=True):
+        node.log_probabilities, node.probabilities = row, ordered
+
+
+def _unread(nodes: Iterable[Node]) -> Generator[list[Node], None, None]:
+    """Ask for those nodes that are not read yet."""
+    nodes = [node for node in nodes if node.log_probabilities is None]
+    if nodes:
+        yield nodes
 
 
 class Hypotheses:
@@ -287,7 +365,7 @@ class Hypotheses:
         segment: the bytes of the segment.
     """
 
-    def __init__(self, model: _Model, root: _Node, segment: bytes) -> None:
+    def __init__(self, model: _Model, root: Node, segment: bytes) -> None:
         self.predictor = model.predictor
         self.pieces = model.pieces
         self.overlay = model.overlay
@@ -321,7 +399,7 @@ class Hypotheses:
             ModelError: the model's scores are not finite.
         """
         model = _Model(predictor, pieces, overlay, width, math.log(NEGLIGIBLE) if width else -math.inf)
-        return cls(model, _Node(0, 0.0, reading, None), segment)
+        return cls(model, Node(0, 0.0, reading, None), segment)
 
     def extended(self, data: bytes) -> tuple[Hypotheses, float]:
         """Take more bytes of the same segment.
@@ -339,7 +417,7 @@ class Hypotheses:
         at_end = [node for node, _ in found if node.boundary == len(self.segment)]
         if not at_end:
             return self.thorough().end_log_probability
-        self._model.read(at_end)
+        self._model.read_all(_unread(at_end))
         ends = [
             node.log_weight + float(node.log_probabilities[DOCUMENT_END])
             for node in at_end
@@ -379,21 +457,17 @@ class Hypotheses:
         rows = self.rows()
         for row, node in zip(rows, self._live, strict=True):
             scale = math.exp(row.log_weight)
+            assert node.probabilities is not None
             if not row.remainder:
-                shares = np.exp(row.log_probabilities)
-                chances += scale * np.bincount(pieces.place, shares, len(chances))
+                chances += scale * np.bincount(pieces.ordered_place, node.probabilities, len(chances))
+                chances[0] += scale * math.exp(row.log_probabilities[DOCUMENT_END])
                 continue
             _, longer, stop = pieces.range(row.remainder)
-            assert node.probabilities is not None
-            for token, share in zip(
-                pieces.order[longer:stop].tolist(), node.probabilities[longer:stop].tolist(), strict=True
-            ):
-                text = pieces.pieces[token][len(row.remainder) :]
-                place = pieces.place_of.get(text)
-                if place is not None:
-                    chances[place] += scale * share
-                else:
-                    more[text] = more.get(text, 0.0) + scale * share
+            own, places, rest, texts = pieces.endings(row.remainder)
+            shares = scale * node.probabilities[longer:stop].astype(np.float64)
+            np.add.at(chances, places, shares[own])
+            for text, share in zip(texts, shares[rest].tolist(), strict=True):
+                more[text] = more.get(text, 0.0) + share
         chances = np.append(chances, list(more.values()))
         with np.errstate(divide="ignore"):
             log_probabilities = np.log(chances / chances.sum())
@@ -409,24 +483,42 @@ class Hypotheses:
         whole = _log_sum([masses[id(node)] for node in self._live])
         return [row._replace(log_weight=row.log_weight - whole) for row in found]
 
+    def unread(self) -> Iterator[list[Node]]:
+        """Look for the likeliest hypotheses without reading on.
+
+        Yields:
+            Nodes whose ``reading`` must be found, and which must be told what follows them (``fill``), before it goes
+            on. At its end ``total``, ``rows``, ``openings`` and ``next_bytes`` have all that they need.
+        """
+        if "_found" not in self.__dict__:
+            self._found = yield from self._search()
+        if "_live" not in self.__dict__:
+            self._live = yield from self._choose()
+
     @cached_property
-    def _live(self) -> list[_Node]:
+    def _live(self) -> list[Node]:
         """The nodes of ``rows``, all of them read."""
+        return self._model.read_all(self._choose())
+
+    def _choose(self) -> Generator[list[Node], None, list[Node]]:
         total, found = self._found
         model = self._model
         found = sorted((pair for pair in found if pair[1] >= total + model.negligible), key=lambda pair: -pair[1])
         nodes = [node for node, _ in found[: None if model.negligible == -math.inf else model.width]]
-        model.read(nodes)
+        yield from _unread(nodes)
         return nodes
 
     @cached_property
-    def _found(self) -> tuple[float, list[tuple[_Node, float]]]:
+    def _found(self) -> tuple[float, list[tuple[Node, float]]]:
         """The logarithm of the sum of all masses, and the nodes that have one, with its logarithm."""
+        return self._model.read_all(self._search())
+
+    def _search(self) -> Generator[list[Node], None, tuple[float, list[tuple[Node, float]]]]:
         model, segment, end = self._model, self.segment, len(self.segment)
         if not segment:
             return 0.0, [(self._root, 0.0)]
         total = -math.inf
-        found: list[tuple[_Node, float]] = []
+        found: list[tuple[Node, float]] = []
         number = count()  # so that the heap never compares nodes
         heap = [(0.0, next(number), self._root)]
         taken: dict[int, int] = {}  # how many, by boundary
@@ -444,7 +536,7 @@ class Hypotheses:
                 others = [other for _, _, other in nsmallest(_TOGETHER, heap)]
                 others += [other for other, _ in found if other.boundary == end]
                 likely = max(total, log_weight) + model.negligible
-                model.read([node, *(other for other in others if other.log_weight >= likely)][:_TOGETHER])
+                yield from _unread([node, *(other for other in others if other.log_weight >= likely)][:_TOGETHER])
             taken[boundary] = taken.get(boundary, 0) + 1
             remainder = segment[boundary:]
             ranges = self.pieces.beginning(remainder)
