@@ -133,6 +133,8 @@ class _Row:
     def prepare(self) -> None:
         """Read the prompt and draw the first token, as far as the answers go."""
         self.asks = next(self._preparing)
+        if self.draft is not None:
+            self._preparing = iter(())  # lets go of the segmentations, and of the row itself
 
     def _prepare(self, before: Context) -> Iterator[list[_Ask]]:
         completer = self._completer
