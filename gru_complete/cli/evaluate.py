@@ -2,6 +2,9 @@
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,10 +18,13 @@ if TYPE_CHECKING:
     import torch
 
     from gru_complete.cli.console import Console
+    from gru_complete.evaluation.intervals import Interval
+    from gru_complete.evaluation.offers import OffersReport
     from gru_complete.evaluation.pairs import PairsReport
     from gru_complete.evaluation.report import Report
     from gru_complete.model_dir import Model
     from gru_complete.nn.language_model import LanguageModel
+    from gru_complete.text.shards import ShardHeader, TokenIds
 
 OTHER_COSTS = {
     "adapted": "adapted: learning phrases as it reads",
@@ -41,6 +47,14 @@ def evaluate(
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Also score all ways to learn from the text as it is read; this is slow.")
     ] = False,
+    marginal: Annotated[
+        bool,
+        typer.Option("--marginal", help="Also score the beginning summed over all ways to cut the text into tokens."),
+    ] = False,
+    offers: Annotated[
+        bool,
+        typer.Option("--offers", help="Also say how often offers with a probability of at least P are right."),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", metavar="DEVICE")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -55,9 +69,12 @@ def evaluate(
     read = None if pairs is None else read_pairs(pairs)
     place = choose_device(device)
     module = language_model_of(loaded, place)
-    report = _report(loaded, module, corpus or [], place, adapt=adapt) if corpus or read is None else None
-    pairs_report = None if read is None else evaluate_pairs(module, loaded.tokenizer, read, memory=loaded.memory)
     console: Console = context.obj
+    report = None
+    if corpus or read is None or adapt or marginal or offers:
+        with _text(loaded, corpus or []) as text:
+            report = _report(console, loaded, module, text, place, adapt=adapt, marginal=marginal, offers=offers)
+    pairs_report = None if read is None else evaluate_pairs(module, loaded.tokenizer, read, memory=loaded.memory)
     if as_json:
         record: dict[str, Any] = {"model": loaded.path.name}
         record |= {} if report is None else report.to_json()
@@ -68,25 +85,69 @@ def evaluate(
         _print_report(console, loaded, report)
         if adapt:
             _print_adapting(console, report)
+        if report.offers is not None:
+            _print_offers(console, report.offers)
     if pairs_report is not None:
         _print_pairs(console, pairs_report)
 
 
 def _report(
-    loaded: "Model", module: "LanguageModel", corpus: list[str], device: "torch.device", *, adapt: bool
+    console: "Console",
+    loaded: "Model",
+    module: "LanguageModel",
+    text: "tuple[TokenIds, ShardHeader]",
+    device: "torch.device",
+    *,
+    adapt: bool,
+    marginal: bool,
+    offers: bool,
 ) -> "Report":
+    from gru_complete.evaluation.marginal import SAMPLE_BYTES
+    from gru_complete.evaluation.offers import NUM_POSITIONS
+    from gru_complete.evaluation.report import evaluate as score
+    from gru_complete.evaluation.report import marginal_of, offers_of
+
+    stream, header = text
+    report = score(module, stream, header, memory=loaded.memory, adapt=adapt, device=device)
+    if marginal:
+        with _progress(console, "summing", min(SAMPLE_BYTES, header.num_bytes)) as progress:
+            report = replace(report, marginal=marginal_of(loaded, stream, progress=progress))
+    if offers:
+        with _progress(console, "offers", min(NUM_POSITIONS, header.num_chars)) as progress:
+            report = replace(report, offers=offers_of(loaded, stream, progress=progress))
+    return report
+
+
+@contextmanager
+def _progress(console: "Console", what: str, total: int) -> "Iterator[Callable[[int], object] | None]":
+    """Show on a terminal how far some work is; yields what is to be told how much more was done."""
+    if not console.is_animated:
+        yield None
+        return
+    from tqdm import tqdm
+
+    from gru_complete.cli.train import BAR_FORMAT
+
+    bar_format = f"{{desc}}: {BAR_FORMAT}"
+    with tqdm(desc=what, total=total, bar_format=bar_format, dynamic_ncols=True, leave=False, file=sys.stderr) as bar:
+        yield bar.update
+
+
+@contextmanager
+def _text(loaded: "Model", corpus: list[str]) -> "Iterator[tuple[TokenIds, ShardHeader]]":
+    """The text to score, as tokens; without a corpus, what training held out."""
     import tempfile  # here, so that other commands need not wait for it
 
     from gru_complete.cli.signals import StopNow, StopSignals
     from gru_complete.config import DataConfig
-    from gru_complete.evaluation.report import evaluate as score
     from gru_complete.evaluation.report import held_out_part
     from gru_complete.text.corpus import read_blocks
     from gru_complete.text.shards import read_shard, write_shard
     from gru_complete.training.preparation import spooled
 
     if not corpus:
-        return score(module, *held_out_part(loaded), memory=loaded.memory, adapt=adapt, device=device)
+        yield held_out_part(loaded)
+        return
     stdin = None if sys.stdin is None else sys.stdin.buffer
     try:
         # The directory holds the text, so that a signal has to end this block, not the process.
@@ -97,7 +158,7 @@ def _report(
                 starts = [0, *spool.document_ends[:-1]]
                 texts = (read_blocks(spool_path, *part) for part in zip(starts, spool.document_ends, strict=True))
                 write_shard(path, texts, loaded.tokenizer, corpus_sha256=spool.report.sha256)
-            return score(module, *read_shard(path), memory=loaded.memory, adapt=adapt, device=device)
+            yield read_shard(path)
     except StopNow as stopped:
         raise InterruptedRun("interrupted", signal_number=stopped.signal_number) from None
 
@@ -118,6 +179,11 @@ def _print_report(console: "Console", loaded: "Model", report: "Report") -> None
     table.add_row("nats per character, static", f"{report.nats_per_char:.4f}")
     if "adapted" in figures:
         table.add_row("  adapted", f"{figures['adapted']['nats_per_char']:.4f}")
+    if report.marginal is not None:
+        part = report.marginal
+        name = f"first {part.num_bytes:,} bytes" if part.num_bytes < report.num_bytes else "all bytes"
+        table.add_row(f"bits per byte, static, {name}", f"{part.one_segmentation_bits_per_byte:.4f}")
+        table.add_row("  summed over segmentations", f"{part.bits_per_byte:.4f}")
     table.add_row("perplexity per token", f"{report.perplexity:.2f}")
     for rank in (1, 3, 5):
         table.add_row(
@@ -148,6 +214,35 @@ def _print_adapting(console: "Console", report: "Report") -> None:
             f"{microseconds:,.0f}",
         )
     console.print_table(table)
+
+
+def _print_offers(console: "Console", report: "OffersReport") -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("offers of a\nprobability of")
+    for heading in (
+        f"of {report.num_positions:,} places\nhave one, %",
+        "of them\nare right, %",
+        "characters\nin each",
+        "characters saved\nper place",
+    ):
+        table.add_column(heading, justify="right")
+    for trade in report.trades:
+        table.add_row(
+            f"{trade.confidence:g} or more",
+            _interval(trade.offered, 100, 1),
+            _interval(trade.accepted, 100, 1) if trade.offered.value else "",
+            f"{trade.length:.1f}" if trade.offered.value else "",
+            _interval(trade.saved, 1, 2),
+        )
+    console.print_table(table)
+
+
+def _interval(interval: "Interval", factor: float, digits: int) -> str:
+    value, low, high = (f"{factor * figure:.{digits}f}" for figure in interval)
+    return f"{value} ({low} to {high})"
 
 
 def _print_pairs(console: "Console", report: "PairsReport") -> None:

@@ -14,7 +14,7 @@ because a segment's first byte was already paid for, by the segmentations of the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from gru_complete.overlay import Overlay
@@ -49,6 +49,14 @@ class Marginal:
         """Of the canonical segmentation, on the same bytes."""
         return self.one_segmentation_nats / math.log(2) / self.num_bytes
 
+    def to_json(self) -> dict[str, float]:
+        """What stands under ``marginal`` in ``eval --json``."""
+        return {
+            "bits_per_byte": self.bits_per_byte,
+            "one_segmentation_bits_per_byte": self.one_segmentation_bits_per_byte,
+            "num_bytes": self.num_bytes,
+        }
+
 
 def marginal_cost(
     predictor: Predictor,
@@ -58,6 +66,7 @@ def marginal_cost(
     max_bytes: int = SAMPLE_BYTES,
     adapts: bool = False,
     width: int | None = DEFAULT_WIDTH,
+    progress: Callable[[int], object] | None = None,
 ) -> Marginal:
     """Score the beginning of some documents, each from a fresh state.
 
@@ -68,6 +77,7 @@ def marginal_cost(
         max_bytes: where to stop; the document that is cut there has no end.
         adapts: whether counts are learnt from each document, every segment after it was scored.
         width: of ``Hypotheses.open``.
+        progress: is told after each segment how many bytes it has.
 
     Raises:
         ValueError: there is no text.
@@ -97,6 +107,8 @@ def marginal_cost(
             if overlay is not None:
                 for token in tokens:
                     overlay.learn(token)
+            if progress is not None:
+                progress(len(segment))
         if num_bytes >= max_bytes:
             break
     if not num_bytes:

@@ -8,7 +8,7 @@ document ends included; bytes and characters are those of the text alone.
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,12 +16,19 @@ import torch
 
 from gru_complete.errors import ModelError, UsageError
 from gru_complete.evaluation.adapting import Cost, adapting_costs
+from gru_complete.evaluation.marginal import SAMPLE_BYTES, Marginal, marginal_cost
+from gru_complete.evaluation.offers import OffersReport, evaluate_offers
 from gru_complete.files import shown
 from gru_complete.mixture import Memory
 from gru_complete.model_dir import Model, run_dir_of
 from gru_complete.nn.language_model import LanguageModel, load_weights
 from gru_complete.nn.scoring import TokenScores, score_tokens
+from gru_complete.runtime.completer import Completer, Context
+from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.text.shards import ShardHeader, TokenIds, documents, read_shard
+
+OFFERS_BYTES = 1_000_000
+"""How much of a text is read to ask for offers: as much as is held out at most, unless a config says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,8 @@ class Report:
             none of a model without counts.
         adapting: what the text costs under each set of ways to learn from it, by the names of ``adapting.name_of``;
             none unless it was asked for.
+        marginal: what its beginning costs, summed over segmentations; None unless it was asked for.
+        offers: what asking for confidence costs and gains; None unless it was asked for.
     """
 
     scores: TokenScores
@@ -45,6 +54,8 @@ class Report:
     seconds: float
     other_nats: Mapping[str, float] = field(default_factory=dict)
     adapting: Mapping[str, Cost] = field(default_factory=dict)
+    marginal: Marginal | None = None
+    offers: OffersReport | None = None
 
     @property
     def bits_per_byte(self) -> float:
@@ -64,6 +75,12 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """The figures under the names that ``--json`` has had from the first version on."""
         hits = {"top1": self.scores.top1, "top3": self.scores.top3, "top5": self.scores.top5}
+        more: dict[str, Any] = {}
+        if self.marginal is not None:
+            more["marginal"] = self.marginal.to_json()
+        if self.offers is not None:
+            number = self.offers.num_positions
+            more["offers"] = [trade.to_json() | {"num_positions": number} for trade in self.offers.trades]
         return {
             "bits_per_byte": self.bits_per_byte,
             "nats_per_char": self.nats_per_char,
@@ -78,6 +95,7 @@ class Report:
                 name: self.cost(cost.nats) | {"microseconds_per_token": 1e6 * cost.seconds / self.scores.num_tokens}
                 for name, cost in self.adapting.items()
             },
+            **more,
         }
 
     def cost(self, nats: float) -> dict[str, float]:
@@ -133,6 +151,52 @@ def evaluate(
             others = {"adapted": adapted.total_nats} | others
     adapting = adapting_costs(module, texts, memory=memory) if adapt else {}
     return Report(scores, header.num_bytes, header.num_chars, seconds, others, adapting)
+
+
+def marginal_of(model: Model, stream: TokenIds, *, progress: Callable[[int], object] | None = None) -> Marginal:
+    """Score the beginning of a token stream's text summed over segmentations; network and counts as trained.
+
+    Args:
+        model: the model.
+        stream: token ids, documents between document ends, ``(N,)``.
+        progress: is told again and again how many bytes more were scored, of ``SAMPLE_BYTES`` or of all there are.
+    """
+    # No token but the ends is without bytes, so a document of which this is not all is seen to go on.
+    texts = (model.tokenizer.decode(document[: SAMPLE_BYTES + 2].tolist()) for document in documents(stream))
+    predictor = Completer.of(model).predictor
+    return marginal_cost(predictor, model.tokenizer, texts, max_bytes=SAMPLE_BYTES, progress=progress)
+
+
+def offers_of(model: Model, stream: TokenIds, *, progress: Callable[[int], object] | None = None) -> OffersReport:
+    """Ask for offers at places of a token stream's text, of its first ``OFFERS_BYTES``, as ``complete`` would.
+
+    Args:
+        model: the model.
+        stream: token ids, documents between document ends, ``(N,)``.
+        progress: is told 1 at each place, of ``NUM_POSITIONS`` or of as many as there are characters.
+    """
+    texts = []
+    left = OFFERS_BYTES
+    for document in documents(stream):
+        data = model.tokenizer.decode(document[: left + 2].tolist())[:left]
+        texts.append(data.decode(errors="ignore"))  # where it was cut, part of a character
+        left -= len(data)
+        if not left:
+            break
+    completer = _Telling.of(model)
+    completer.progress = progress
+    return evaluate_offers(completer, texts)
+
+
+class _Telling(Completer):
+    """A completer that tells at how many places it is asked."""
+
+    progress: Callable[[int], object] | None = None
+
+    def hypotheses(self, context: Context) -> Hypotheses:
+        if self.progress is not None:
+            self.progress(1)
+        return super().hypotheses(context)
 
 
 def held_out_part(model: Model) -> tuple[TokenIds, ShardHeader]:

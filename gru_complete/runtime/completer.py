@@ -12,17 +12,18 @@ from dataclasses import replace
 from functools import cached_property, partial
 from itertools import count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from gru_complete.model_dir import load_model
+from gru_complete.errors import UsageError
+from gru_complete.model_dir import Model, load_model
 from gru_complete.overlay import Overlay
 from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS, TextCutter, boundary
 from gru_complete.runtime.characters import CharacterMasks, continues, unfinished
 from gru_complete.runtime.draft import PENALTY_TOKENS, Completion, Draft
 from gru_complete.runtime.logprobs import token_logprobs
-from gru_complete.runtime.options import CompletionOptions, SamplingOptions, check_range, stop_text
+from gru_complete.runtime.options import MAX_BEAM, CompletionOptions, SamplingOptions, check_range, stop_text
 from gru_complete.runtime.predictor import Predictor, Reading
 from gru_complete.runtime.repeats import places
 from gru_complete.runtime.sampling import candidates, draw
@@ -34,6 +35,8 @@ READ_BYTES = 1 << 16  # of the prompt at a time
 
 if TYPE_CHECKING:
     from gru_complete.runtime.search import Continuations
+
+C = TypeVar("C", bound="Completer")
 
 # A stranger's weights may overflow: `candidates` then says so, and numpy need not.
 _overflow_allowed = partial(np.errstate, over="ignore", invalid="ignore")
@@ -136,7 +139,11 @@ class Completer:
         Raises:
             ModelError: the directory is no model or a damaged one.
         """
-        model = load_model(path)
+        return cls.of(load_model(path), adapts=adapts)
+
+    @classmethod
+    def of(cls: type[C], model: Model, *, adapts: bool | None = None) -> C:
+        """Make one of a model that was loaded; ``adapts`` as in ``load``."""
         predictor = Predictor(Stepper(model.manifest.arch, model.weights), model.memory)
         return cls(
             predictor,
@@ -248,12 +255,15 @@ class Completer:
         """Continue a prompt in n different ways; it is read once.
 
         They are drawn with the seeds ``options.seed``, ``options.seed + 1``, ...; what was drawn before is left out. Or
-        they are the n best that a beam finds. There may be fewer.
+        they are the n best that a beam finds; at temperature 0, where drawing again gives the same text again, a beam
+        of n finds them too. There may be fewer.
 
         Raises:
-            UsageError: n is out of range.
+            UsageError: n is out of range, or asks for a beam that does not go with the other options.
         """
         check_range("n", n, 1, 10_000)
+        if n > 1 and options.sampling.temperature == 0 and not options.beam:
+            options = _searching(options, n)
         text, context = (b"", prompt) if isinstance(prompt, Context) else (prompt, self.read(prompt))
         openings = self.openings(context)
         from gru_complete.runtime.search import distinct  # here, so that a single completion need not wait for it
@@ -411,6 +421,15 @@ class Completer:
         """Return what finds the end of a completion that follows the text ``before``."""
         until = boundary(options.until, before=before, abbreviations=self._abbreviations)
         return TextCutter(until, [stop_text(stop) for stop in options.stop])
+
+
+def _searching(options: CompletionOptions, n: int) -> CompletionOptions:
+    """The options with a beam of n instead of temperature 0."""
+    check_range("at temperature 0 the number of completions", n, 1, MAX_BEAM)
+    if options.min_confidence or options.logprobs:
+        name = "min-confidence" if options.min_confidence else "logprobs"
+        raise UsageError(f"at temperature 0 several completions are searched, and {name} does not go with that")
+    return replace(options, beam=n)
 
 
 def _blocks(prompt: bytes | Iterable[bytes]) -> Iterator[bytes]:

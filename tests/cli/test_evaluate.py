@@ -4,6 +4,10 @@ import shutil
 
 import pytest
 
+from gru_complete.cli.console import Console
+from gru_complete.evaluation import report
+from gru_complete.evaluation.offers import CONFIDENCES
+
 
 def test_the_held_out_part_is_scored_when_no_corpus_is_given(run, trained_model):
     code, out, err = run("eval", "-m", trained_model, "--json")
@@ -132,3 +136,64 @@ def test_adapt_shows_the_gain_of_each_way_in_a_table(run, trained_model):
         row = re.search(rf"^ *{re.escape(name)} +(\d\.\d{{4}}) +(-?\d\.\d{{4}}) +[\d,]+$", out.decode(), re.MULTILINE)
         bits_per_byte, gain = map(float, row.groups())
         assert gain == pytest.approx(float(static) - bits_per_byte, abs=1.1e-4)
+
+
+def test_marginal_scores_the_beginning_in_both_ways(run, trained_model, tmp_path, monkeypatch):
+    path = tmp_path / "text.txt"
+    path.write_text("The cat ate the bird. Zorbax saw the river.\n" * 4)
+    _, without, _ = run("eval", path, "-m", trained_model, "--json")
+    code, out, err = run("eval", path, "-m", trained_model, "--marginal", "--json")
+    assert (code, err) == (0, "")
+    plain, record = json.loads(without), json.loads(out)
+    assert set(record) - set(plain) == {"marginal"}
+    found = record["marginal"]
+    assert set(found) == {"bits_per_byte", "one_segmentation_bits_per_byte", "num_bytes"}
+    assert found["num_bytes"] == record["num_bytes"] == 4 * 44
+    # All of the text, so that the cost of one segmentation is the headline, computed by other code.
+    assert found["one_segmentation_bits_per_byte"] == pytest.approx(record["bits_per_byte"], rel=1e-4)
+    assert found["bits_per_byte"] < found["one_segmentation_bits_per_byte"]
+
+    monkeypatch.setattr(report, "SAMPLE_BYTES", 50)
+    _, out, _ = run("eval", path, "-m", trained_model, "--marginal")
+    one, summed = re.search(
+        r"static, first 50 bytes +(\d\.\d{4})\n +summed over segmentations +(\d\.\d{4})\n", out.decode()
+    ).groups()
+    assert float(summed) <= float(one)
+
+
+def test_offers_are_listed_by_what_was_asked_for(run, trained_model, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("The cat ate the bird.\nThe old dog saw the river.\n")
+    code, out, err = run("eval", path, "-m", trained_model, "--offers", "--json")
+    assert (code, err) == (0, "")
+    offers = json.loads(out)["offers"]
+    assert [offer["confidence"] for offer in offers] == list(CONFIDENCES)
+    assert {offer["num_positions"] for offer in offers} == {len(path.read_text())}
+    shares = [offer["offered"]["value"] for offer in offers]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] > 0
+    _, out, _ = run("eval", path, "-m", trained_model, "--offers")
+    rows = re.findall(r"^ *(0\.\d+) or more +(\d+\.\d) \(\d+\.\d to \d+\.\d\)", out.decode(), re.MULTILINE)
+    assert [(float(confidence), float(share)) for confidence, share in rows] == [
+        (offer["confidence"], pytest.approx(100 * offer["offered"]["value"], abs=0.051)) for offer in offers
+    ]
+
+
+def test_what_takes_long_shows_on_a_terminal_how_far_it_is(run, trained_model, tmp_path, monkeypatch):
+    path = tmp_path / "text.txt"
+    path.write_text("The cat ate the bird.")
+    monkeypatch.setattr(Console, "is_animated", True)
+    code, out, err = run("eval", path, "-m", trained_model, "--marginal", "--offers", "--json")
+    assert code == 0
+    assert {"marginal", "offers"} <= set(json.loads(out))
+    for name in ("summing", "offers"):
+        assert re.search(rf"{name}: +0% \|.*\| 0/21, .* left", err)
+
+
+def test_what_else_is_asked_of_the_text_is_not_lost_beside_pairs(run, trained_model, tmp_path):
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text('{"right": "The cat", "wrong": "zqx jvk", "phenomenon": "words", "distance": 3}\n')
+    _, alone, _ = run("eval", "-m", trained_model, "--pairs", pairs, "--json")
+    _, both, _ = run("eval", "-m", trained_model, "--pairs", pairs, "--adapt", "--json")
+    assert set(json.loads(alone)) == {"model", "pairs"}
+    assert {"bits_per_byte", "static", "pairs"} <= set(json.loads(both))

@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from gru_complete.evaluation.report import Report, evaluate
+from gru_complete.evaluation import report as report_module
+from gru_complete.evaluation.marginal import marginal_cost
+from gru_complete.evaluation.report import Report, evaluate, marginal_of, offers_of
 from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.model_dir import load_model
 from gru_complete.ngrams import build
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.nn.scoring import TokenScores
+from gru_complete.runtime.completer import Completer
 from gru_complete.text.shards import ShardHeader
 from gru_complete.text.tokenizer import DOCUMENT_END
 
@@ -98,3 +102,30 @@ def test_adapted_is_scored_once_when_every_way_is(model, stream, memory):
     every = evaluate(model, stream, sizes, memory=memory, adapt=True, device=CPU)
     assert set(plain.other_nats) - set(every.other_nats) == {"adapted"}
     assert every.to_json()["adapted"]["nats_per_char"] == pytest.approx(plain.to_json()["adapted"]["nats_per_char"])
+
+
+def test_offers_are_asked_for_in_a_bounded_part_of_the_text(trained_model, monkeypatch):
+    model = load_model(trained_model)
+    texts = ["The cat ate.", "A dog saw a river. Ünd so weiter.", "More."]
+    stream = np.array([0, *(token for text in texts for token in [*model.tokenizer.encode(text.encode()), 0])])
+    asked = []
+    monkeypatch.setattr(report_module, "evaluate_offers", lambda completer, documents: asked.append(documents))
+    offers_of(model, stream)
+    monkeypatch.setattr(report_module, "OFFERS_BYTES", len("The cat ate.A dog saw a river. ") + 1)  # half an umlaut
+    offers_of(model, stream)
+    assert asked == [texts, ["The cat ate.", "A dog saw a river. "]]
+
+
+def test_a_sample_that_ends_within_a_document_has_no_end(trained_model, monkeypatch):
+    model = load_model(trained_model)
+    text = b"The cat ate the old bird near the river and then the dog saw it."
+    stream = np.array([0, *model.tokenizer.encode(text), 0])
+    told = []
+    whole = marginal_of(model, stream, progress=told.append)
+    assert (whole.num_bytes, sum(told)) == (len(text), len(text))
+    monkeypatch.setattr(report_module, "SAMPLE_BYTES", 12)
+    part = marginal_of(model, stream)
+    assert part.num_bytes == 12
+    completer = Completer.of(model)
+    alone = marginal_cost(completer.predictor, model.tokenizer, [text], max_bytes=12)
+    assert part == alone

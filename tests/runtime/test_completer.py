@@ -267,6 +267,27 @@ def test_the_number_of_completions_has_a_range(random_letters):
         list(random_letters.complete_many(b"", CompletionOptions(), 0))
 
 
+def test_several_completions_at_temperature_zero_are_those_of_a_beam(random_letters):
+    greedy = {"sampling": SamplingOptions(temperature=0), "max_tokens": 4, "until": "none"}
+    searched = list(random_letters.complete_many(b"x", CompletionOptions(**greedy), 3))
+    assert len({done.text for done in searched}) == 3
+    assert searched == list(random_letters.complete_many(b"x", CompletionOptions(beam=3, **greedy), 3))
+
+
+@pytest.mark.parametrize(
+    ("n", "options", "said"),
+    [
+        (101, {}, "at temperature 0 .* between 1 and 100, not 101"),
+        (2, {"logprobs": 1}, "logprobs does not go"),
+        (2, {"min_confidence": 0.1}, "min-confidence does not go"),
+    ],
+)
+def test_what_does_not_go_with_a_beam_is_refused_before_the_prompt_is_read(random_letters, n, options, said):
+    asked = CompletionOptions(sampling=SamplingOptions(temperature=0), **options)
+    with pytest.raises(UsageError, match=said):
+        random_letters.complete_many(b"x", asked, n)
+
+
 def test_the_largest_seed_is_followed_by_the_smallest(random_letters):
     many = random_letters.complete_many(b"", CompletionOptions(seed=2**64 - 1), 2)
     assert [done.seed for done in many] == [2**64 - 1, 0]
