@@ -484,14 +484,14 @@ class Hypotheses:
         return [row._replace(log_weight=row.log_weight - whole) for row in found]
 
     def unread(self) -> Iterator[list[Node]]:
-        """Look for the likeliest hypotheses without reading on.
+        """Look for the likeliest hypotheses without reading on: for who reads for many texts at once.
 
         Yields:
             Nodes whose ``reading`` must be found, and which must be told what follows them (``fill``), before it goes
             on. At its end ``total``, ``rows``, ``openings`` and ``next_bytes`` have all that they need.
         """
         if "_found" not in self.__dict__:
-            self._found = yield from self._search()
+            self._found = yield from self._search(ahead=1)
         if "_live" not in self.__dict__:
             self._live = yield from self._choose()
 
@@ -511,9 +511,9 @@ class Hypotheses:
     @cached_property
     def _found(self) -> tuple[float, list[tuple[Node, float]]]:
         """The logarithm of the sum of all masses, and the nodes that have one, with its logarithm."""
-        return self._model.read_all(self._search())
+        return self._model.read_all(self._search(ahead=_TOGETHER))
 
-    def _search(self) -> Generator[list[Node], None, tuple[float, list[tuple[Node, float]]]]:
+    def _search(self, *, ahead: int) -> Generator[list[Node], None, tuple[float, list[tuple[Node, float]]]]:
         model, segment, end = self._model, self.segment, len(self.segment)
         if not segment:
             return 0.0, [(self._root, 0.0)]
@@ -532,11 +532,14 @@ class Hypotheses:
                 continue
             if log_weight < most.setdefault(boundary, log_weight) + model.negligible:
                 continue
-            if node.log_probabilities is None:  # read what will be needed next along with it
-                others = [other for _, _, other in nsmallest(_TOGETHER, heap)]
-                others += [other for other, _ in found if other.boundary == end]
-                likely = max(total, log_weight) + model.negligible
-                yield from _unread([node, *(other for other in others if other.log_weight >= likely)][:_TOGETHER])
+            if node.log_probabilities is None:
+                likely = [node]
+                if ahead > 1:  # what will be needed next
+                    others = [other for _, _, other in nsmallest(ahead, heap)]
+                    others += [other for other, _ in found if other.boundary == end]
+                    floor = max(total, log_weight) + model.negligible
+                    likely += [other for other in others if other.log_weight >= floor]
+                yield from _unread(likely[:ahead])
             taken[boundary] = taken.get(boundary, 0) + 1
             remainder = segment[boundary:]
             ranges = self.pieces.beginning(remainder)

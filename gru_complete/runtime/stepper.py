@@ -92,7 +92,8 @@ class Stepper:
         Returns:
             What ``logits`` needs, ``(N, E)``, and the states after the tokens, ``(N, L, S, H)``.
         """
-        inputs = np.stack([self._first_inputs(token) for token in tokens], axis=-1)
+        rows = np.concatenate([self._first_inputs(token) for token in tokens])  # quicker than stack
+        inputs = np.ascontiguousarray(rows.reshape(len(tokens), -1).T)
         columns = np.ascontiguousarray(np.moveaxis(states, 0, -1))
         hidden, columns = self._advance(inputs, columns, self._column_layers)
         return np.ascontiguousarray(self._project(hidden).T), np.ascontiguousarray(np.moveaxis(columns, -1, 0))
