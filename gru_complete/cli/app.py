@@ -2,32 +2,66 @@
 
 import os
 import sys
-import time
-from typing import Annotated
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
 
-from gru_complete.cli import adapt, complete, evaluate, models, prime, train
 from gru_complete.cli.console import Console
 from gru_complete.errors import GruCompleteError
+
+if TYPE_CHECKING:
+    from typer._click import Command, Context
 
 PROGRAM = "gru-complete"
 BUG_EXIT_CODE = 70
 
+# Each command's module, and in it a function or a Typer of further commands.
+_PLACES = {
+    "train": ("train", "train"),
+    "complete": ("complete", "complete"),
+    "prime": ("prime", "prime"),
+    "eval": ("evaluate", "evaluate"),
+    "adapt": ("adapt", "adapt"),
+    "models": ("models", "app"),
+}
+
+
+class _Commands(TyperGroup):
+    """Loads a command when it is asked for: `complete` need not wait for the others."""
+
+    def list_commands(self, ctx: "Context") -> list[str]:
+        """The names of all commands, as `--help` lists them."""
+        return list(_PLACES)
+
+    def get_command(self, ctx: "Context", cmd_name: str) -> "Command | None":
+        """A command by its name."""
+        for name in [cmd_name] if cmd_name in _PLACES else _PLACES:  # all, where one is suggested for an unknown name
+            if name not in self.commands:
+                self.commands[name] = _loaded(name)
+        return self.commands.get(cmd_name)
+
+
+def _loaded(name: str) -> "Command":
+    module, attribute = _PLACES[name]
+    found = getattr(import_module(f"gru_complete.cli.{module}"), attribute)
+    if isinstance(found, typer.Typer):
+        return typer.main.get_command(found)
+    command = typer.Typer(add_completion=False, rich_markup_mode=None)
+    command.command(name)(found)
+    return typer.main.get_command(command)
+
+
 app = typer.Typer(
     name=PROGRAM,
+    cls=_Commands,
     help="Train your own autocomplete from your own text, and complete text with it.",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help needs no rich, which takes longer to import than the help to read
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-app.command("train")(train.train)
-app.command("complete")(complete.complete)
-app.command("prime")(prime.prime)
-app.command("eval")(evaluate.evaluate)
-app.command("adapt")(adapt.adapt)
-app.add_typer(models.app, name="models")
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -94,5 +128,4 @@ def _show_traceback_if_wanted() -> None:
 
 def main() -> None:
     """The console script."""
-    train.started = time.monotonic()
     sys.exit(run())

@@ -13,7 +13,13 @@ from gru_complete.files import shown
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
 
-app = typer.Typer(help="List, show and remove trained models.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    name="models",
+    help="List, show and remove trained models.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
 
 
 @app.command("list")

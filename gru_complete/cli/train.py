@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from gru_complete.cli.console import Console
     from gru_complete.training import events
 
-# When this process began; `main` sets it, so that the minutes count from the key press, not from the import of torch.
+# When the command began: it loads this module first, so that the minutes count from the key press (but for a tenth of a
+# second), not from the import of torch.
 started = time.monotonic()
 
 SAMPLE_EVERY_LOOKS = 5
