@@ -1,10 +1,11 @@
-"""Prompts that end inside a word: how often the word is found, how likely its rest is, read in four ways.
+"""Prompts that end inside a word: how often the word is found, how likely its rest is, read in five ways.
 
 Sentences of TEXT are cut inside a random word, between two of its letters; what is before the cut is the prompt.
 
 - naive: the prompt is encoded as it is, and the model goes on after its last token;
 - healing: the prompt's last token is dropped, and what comes next must begin with its bytes;
-- K = 1, K = 8: so many segmentations of the prompt's last word are carried (``runtime/segmentation.py``).
+- likeliest: the one likeliest segmentation of the prompt's last word; what it rules out counts as exp(-50);
+- K = 1, K = 8: so many segmentations for each token boundary in that word (``runtime/segmentation.py``).
 
 All use the same search for whole words (``runtime/words.py``), and the log probabilities are of text: of the rest of
 the word and the character after it, however they are cut into tokens. Shares have Wilson intervals, means those of
@@ -35,9 +36,10 @@ from gru_complete.runtime.segmentation import Hypotheses, PieceIndex, Row
 from gru_complete.runtime.wordbreaks import End, State, begun, read
 from gru_complete.runtime.words import likeliest_words
 
-WAYS = ("naive", "healing", "K = 1", "K = 8")
+WAYS = ("naive", "healing", "likeliest", "K = 1", "K = 8")
 SENTENCE = re.compile(r"[^\s.!?][^.!?]*[.!?]+[\"'”’)]*")
 FEWEST_WORDS = 4
+IMPOSSIBLE = math.exp(-50)  # the chance of what no tokens spell after the only segmentation that is left
 LETTERS = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -101,11 +103,10 @@ def readings(completer: Completer, prompt: bytes) -> dict[str, Hypotheses | Give
     after = predictor.step(before, last)
     rows = predictor.log_probabilities([before, after], overlay)
     piece = pieces.pieces[last]
-    _, longer, stop = pieces.range(piece)
-    mass = math.fsum(math.exp(float(rows[0][token])) for token in pieces.order[longer:stop].tolist())
-    itself = math.exp(float(rows[0][last]))
-    whole = math.log(mass + itself)
-    healed = [Row(-whole, before, piece, rows[0]), Row(math.log(itself) - whole, after, b"", rows[1])]
+    itself = float(rows[0][last])
+    going_on = Row(0.0, before, piece, rows[0])
+    whole = math.log(math.exp(log_mass(pieces, going_on)) + math.exp(itself))
+    healed = [going_on._replace(log_weight=-whole), Row(itself - whole, after, b"", rows[1])]
 
     def given(found: list[Row]) -> Given:
         return Given(predictor, pieces, overlay, context.segment, found)
@@ -113,12 +114,24 @@ def readings(completer: Completer, prompt: bytes) -> dict[str, Hypotheses | Give
     def hypotheses(width: int) -> Hypotheses:
         return Hypotheses.open(predictor, pieces, context.reading, context.segment, overlay, width=width)
 
+    all_of_them = hypotheses(8)
+    best = all_of_them.rows()[0]
     return {
         "naive": given([Row(0.0, after, b"", rows[1])]),
         "healing": given(healed),
+        "likeliest": given([best._replace(log_weight=-log_mass(pieces, best._replace(log_weight=0.0)))]),
         "K = 1": hypotheses(1),
-        "K = 8": hypotheses(8),
+        "K = 8": all_of_them,
     }
+
+
+def log_mass(pieces: PieceIndex, row: Row) -> float:
+    """The natural log probability of the tokens that may follow in a row."""
+    if not row.remainder:
+        return row.log_weight
+    _, longer, stop = pieces.range(row.remainder)
+    chances = (math.exp(float(row.log_probabilities[token])) for token in pieces.order[longer:stop].tolist())
+    return row.log_weight + math.log(math.fsum([1e-300, *chances]))
 
 
 def log_probability(hypotheses: Hypotheses | Given, data: bytes) -> float:
@@ -138,7 +151,7 @@ def log_probability(hypotheses: Hypotheses | Given, data: bytes) -> float:
                     reading = predictor.step(row.reading, token)
                     mass *= math.exp(Hypotheses.open(predictor, pieces, reading, text[length:], overlay).total)
                 chance += mass
-    return math.log(chance)
+    return math.log(max(chance, IMPOSSIBLE))
 
 
 def measure(completer: Completer, cuts: list[Cut]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gru_complete.errors import ModelError
 from gru_complete.runtime.predictor import Reading
 from gru_complete.runtime.segmentation import Hypotheses, PieceIndex
 from gru_complete.runtime.wordbreaks import End, State, begun, last_word, read
@@ -42,7 +43,8 @@ MAX_EXPANSIONS = 32
 """By default: a few milliseconds for a small model."""
 
 _BATCH = 4  # boundaries that are expanded as one product at first; then more and more, for they weigh less and less
-_SMALL = 1 / 256  # of the mass that matters: what is less is bounded together, not one by one
+_SMALL = 1 / 1000  # of the heaviest: what is lighter is bounded together, not one by one
+_LISTED = 200  # about so many are looked at one by one before lighter ones are
 _KEPT_EFFECTS = 1000
 
 
@@ -94,16 +96,12 @@ class _Bounds(NamedTuple):
     Attributes:
         likeliest: the words with the greatest lower bounds, as they follow the text.
         upper: the upper bounds of all words found, by their texts.
-        reach: the greatest upper bound of all words, found or not, that begin with the key.
-        floor: the lower bound of the last of the likeliest; 0 if there are not enough.
         are_certain: no other word can be likelier than these, and none of these than one before it.
         are_exact: besides, each lower bound is the upper one.
     """
 
     likeliest: list[bytes]
     upper: dict[bytes, float]
-    reach: dict[bytes, float]
-    floor: float
     are_certain: bool
     are_exact: bool
 
@@ -163,8 +161,8 @@ class _Search:
         for log_weight, reading, remainder, log_probabilities in hypotheses.rows():
             masses = np.exp(log_weight + log_probabilities.astype(np.float64))
             self._place(b"", state, reading, self._effects.of(state, remainder), masses)
-        self._threshold = _SMALL * self._heaviest()
-        self._list_heavy(self._expanded)
+        self._threshold = math.inf
+        self._lower_threshold()
 
     def bounds(self, count: int) -> _Bounds:
         """Bound every word, found or not; forget what cannot change the result."""
@@ -175,40 +173,47 @@ class _Search:
         for boundary in self._expanded:
             waiting[boundary.stem] += boundary.rest
         likeliest = sorted(found, key=lambda text: (-found[text], text))[:count]
+        # What a word must exceed to be among them. Then no upper bound of what is forgotten is greater.
         floor = found[likeliest[-1]] if len(likeliest) == count else 0.0
         upper: dict[bytes, float] = {}
-        reach: dict[bytes, float] = {}
         others = 0.0  # the greatest upper bound of a word that is not among the likeliest
-        path: list[tuple[bytes, float]] = []  # beginnings of a text, each with the mass that stands up to there
-        for text in sorted({*waiting, *found}):
-            while path and not text.startswith(path[-1][0]):
-                _leave(path, reach)
+        texts = sorted({*waiting, *found})
+        masses: list[float] = []  # what stands at beginnings of each text
+        greatest: list[float] = []  # the upper bounds of each text, then also of those that begin with it
+        before: list[int] = []  # the longest other text that each begins with, -1 for none
+        path: list[int] = []
+        for index, text in enumerate(texts):
+            while path and not text.startswith(texts[path[-1]]):
+                path.pop()
+            before.append(path[-1] if path else -1)
+            path.append(index)
             waits = waiting.get(text, 0.0)
-            mass = waits + path[-1][1] if path else waits
-            path.append((text, mass))
-            if waits > 0:
-                others = max(others, mass)
+            mass = waits + masses[before[-1]] if before[-1] >= 0 else waits
+            masses.append(mass)
+            if waits > 0 and mass > others:
+                others = mass
+            greatest.append(found.get(text, 0.0) + mass)
             if text in found:
-                upper[text] = found[text] + mass
+                upper[text] = greatest[-1]
                 if text not in likeliest:
-                    others = max(others, upper[text])
-            reach[text] = upper.get(text, mass)
-        while path:
-            _leave(path, reach)
+                    others = max(others, greatest[-1])
+        for index in range(len(texts) - 1, -1, -1):
+            if before[index] >= 0 and greatest[index] > greatest[before[index]]:
+                greatest[before[index]] = greatest[index]
+        reach = dict(zip(texts, greatest, strict=True))
         self._pending = [item for item in self._pending if reach[item.stem] > floor]
         self._expanded = [boundary for boundary in self._expanded if boundary.rest and reach[boundary.stem] > floor]
         lower = [found[text] for text in likeliest]
         bests = [upper[text] for text in likeliest]
         are_certain = floor > 0 and all(low >= other for low, other in zip(lower, [*bests[1:], others], strict=True))
-        return _Bounds(likeliest, upper, reach, floor, are_certain, are_certain and lower == bests)
+        return _Bounds(likeliest, upper, are_certain, are_certain and lower == bests)
 
     def take(self, most: int) -> list[_Pending]:
         """Take the heaviest boundaries that are pending."""
         self._pending.sort(key=lambda item: -item.mass)
         rest = max((boundary.rest for boundary in self._expanded), default=0.0)
         while rest > (self._pending[0].mass if self._pending else 0.0):  # it must not outweigh what is listed
-            self._threshold = _SMALL * self._heaviest()
-            self._list_heavy(self._expanded)
+            self._lower_threshold()
             self._pending.sort(key=lambda item: -item.mass)
             rest = max((boundary.rest for boundary in self._expanded), default=0.0)
         batch = self._pending[:most]
@@ -220,6 +225,10 @@ class _Search:
         tokens = [int(item.source.effects.on[item.place]) for item in batch]
         readings = self._predictor.step_many([item.source.reading for item in batch], tokens)
         rows = np.exp(self._predictor.log_probabilities(readings, self._overlay))
+        if not math.isfinite(float(rows.sum())):
+            raise ModelError(
+                "the model's scores are not finite numbers", hint="train it again: its weights are damaged"
+            )
         first = len(self._expanded)
         for (mass, _, source, place), reading, row in zip(batch, readings, rows, strict=True):
             text, state = source.text + source.effects.added[place], source.effects.states[place]
@@ -250,8 +259,13 @@ class _Search:
                 masses[index] = 0.0
             boundary.rest = effects.heaviest_chain(masses)
 
-    def _heaviest(self) -> float:
-        return max((float(boundary.masses.max()) for boundary in self._expanded), default=0.0)
+    def _lower_threshold(self) -> None:
+        """Let more boundaries pend by themselves: those that weigh something beside the heaviest, but not too many."""
+        if self._expanded:
+            masses = np.concatenate([boundary.masses for boundary in self._expanded])
+            few = min(_LISTED, len(masses))
+            self._threshold = max(_SMALL * float(masses.max()), float(np.partition(masses, -few)[-few]))
+            self._list_heavy(self._expanded)
 
 
 class _Effects:
@@ -330,10 +344,3 @@ def _depths(texts: Sequence[bytes]) -> list[int]:
         depths[index] = len(path)
         path.append(texts[index])
     return depths
-
-
-def _leave(path: list[tuple[bytes, float]], reach: dict[bytes, float]) -> None:
-    """Step back from the last text of a path; what is reached there is reached from the one before it."""
-    text, _ = path.pop()
-    if path:
-        reach[path[-1][0]] = max(reach[path[-1][0]], reach[text])
