@@ -6,6 +6,9 @@ is to be added to the weights of the model of that name beside it, whose counts 
 path or a template. Loading reads the bytes of a few fixed names once, checks size and SHA-256 of those bytes and parses
 those bytes: nothing can change in between.
 
+The records here and in ``runtime`` are named tuples: a dataclass takes half a millisecond to make, which `complete`
+would wait for.
+
 Shapes: V vocab_size, E embedding_size, H hidden_size, G gates of the cell, I inputs of a cell (E for the first, or H).
 """
 
@@ -14,11 +17,10 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,8 +68,7 @@ Weights = Mapping[str, NDArray[np.float32]]
 Delta = Mapping[str, NDArray[Any]]
 
 
-@dataclass(frozen=True)
-class Architecture:
+class Architecture(NamedTuple):
     """The sizes that fix every tensor of a model."""
 
     cell: str
@@ -115,16 +116,14 @@ class Architecture:
         return arch
 
 
-@dataclass(frozen=True)
-class FileRecord:
+class FileRecord(NamedTuple):
     """What the manifest says of a file."""
 
     num_bytes: int
     sha256: str
 
 
-@dataclass(frozen=True)
-class Base:
+class Base(NamedTuple):
     """The model that an adapted one changes: its name, beside the adapted one, and its fingerprint."""
 
     name: str
@@ -143,8 +142,7 @@ class Base:
         return cls(fields["name"], _sha256(fields["fingerprint"], "base.fingerprint"))
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(NamedTuple):
     """What ``manifest.json`` says; plain numbers and short strings, never text or paths.
 
     ``tokenizer`` holds the tokenizer's flags and the corpus' abbreviations, ``metrics`` what was measured, ``training``
@@ -167,8 +165,8 @@ class Manifest:
             "format": self.format,
             "version": self.version,
             "tool_version": self.tool_version,
-            **({} if self.base is None else {"base": asdict(self.base)}),
-            "arch": asdict(self.arch),
+            **({} if self.base is None else {"base": self.base._asdict()}),
+            "arch": self.arch._asdict(),
             "tokenizer": dict(self.tokenizer),
             "metrics": dict(self.metrics),
             "training": dict(self.training),
@@ -211,8 +209,7 @@ class Manifest:
         )
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(NamedTuple):
     """A loaded model; ``fingerprint`` is the SHA-256 of its manifest, which names every other byte of it.
 
     ``memory`` holds the counts and how they are mixed in; None for a model without.
@@ -221,10 +218,10 @@ class Model:
 
     path: Path
     manifest: Manifest
-    weights: Weights = field(repr=False)
-    tokenizer: "Tokenizer" = field(repr=False)
+    weights: Weights
+    tokenizer: "Tokenizer"
     fingerprint: str
-    memory: "Memory | None" = field(default=None, repr=False)
+    memory: "Memory | None" = None
 
 
 def save_files(
@@ -297,8 +294,7 @@ def save_delta(
     if base.manifest.base is not None:
         raise ModelError(f"{shown(base.path)} is adapted itself and cannot be a base")
     _check_weights(apply_delta(base.weights, delta, name=DELTA), base.manifest.arch, name=DELTA)
-    manifest = replace(
-        base.manifest,
+    manifest = base.manifest._replace(
         base=Base(Path(os.path.realpath(base.path)).name, base.fingerprint),
         metrics=metrics,
         training=training,
@@ -312,7 +308,7 @@ def save_delta(
 def _write_files(directory: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> None:
     """Write the files and then the manifest, which lists them."""
     records = {name: FileRecord(len(data), files.sha256_hex(data)) for name, data in contents.items()}
-    manifest = replace(manifest, files=records)
+    manifest = manifest._replace(files=records)
     manifest_bytes = json.dumps(manifest.to_json(), ensure_ascii=False, indent=2).encode("utf-8")
     Manifest.from_json(files.strict_json(manifest_bytes, name=MANIFEST))
     if len(manifest_bytes) > _MAX_BYTES[MANIFEST]:

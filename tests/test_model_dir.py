@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,11 +126,11 @@ def test_shapes_and_parameters_are_those_of_the_table():
         "output_bias": (7,),
     }
     assert arch.num_parameters == 7 * 2 + 3 * 3 * (3 + 2 + 1) + 3 * 3 * (3 + 3 + 1) + 2 * 3 + 7
-    assert "projection" not in replace(arch, embedding_size=3).tensor_shapes()
-    one_layer = replace(arch, num_layers=1)
+    assert "projection" not in arch._replace(embedding_size=3).tensor_shapes()
+    one_layer = arch._replace(num_layers=1)
     expected = {"rnn": 18, "gru-simple": 36, "gru": 54, "gru-reset-after": 45 + 12, "lstm": 72}
     for cell, num_parameters in expected.items():
-        assert replace(one_layer, cell=cell).num_parameters - (14 + 6 + 7) == num_parameters
+        assert one_layer._replace(cell=cell).num_parameters - (14 + 6 + 7) == num_parameters
     assert model_dir.STATE_ROWS == {"rnn": 1, "gru-simple": 1, "gru": 1, "gru-reset-after": 1, "lstm": 2}
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gru_complete.runtime.draft import Completion
-    from gru_complete.runtime.logprobs import Logprob
+    from gru_complete.runtime.logprobs import Logprob, TokenLogprobs
     from gru_complete.runtime.words import Word
 
 
@@ -76,7 +76,7 @@ class Result(NamedTuple):
         return json.dumps(self.record, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
 
 
-def _logprob(piece: "Logprob") -> dict[str, Any]:
+def _logprob(piece: "Logprob | TokenLogprobs") -> dict[str, Any]:
     return {"text": shown_text(piece.text), "bytes": list(piece.text), "logprob": piece.logprob}
 
 

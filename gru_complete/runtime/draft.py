@@ -9,20 +9,21 @@ import math
 import random
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from gru_complete.runtime.boundaries import TextCutter
 from gru_complete.runtime.characters import is_complete
-from gru_complete.runtime.logprobs import TokenLogprobs
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.repeats import repeating
 from gru_complete.text.tokenizer import DOCUMENT_END
 
+if TYPE_CHECKING:
+    from gru_complete.runtime.logprobs import TokenLogprobs
+
 PENALTY_TOKENS = 64  # how far back the repetition penalty looks: llama.cpp's default
 
 
-@dataclass(frozen=True)
-class Completion:
+class Completion(NamedTuple):
     """A finished completion.
 
     Args:

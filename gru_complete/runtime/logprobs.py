@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +11,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
-@dataclass(frozen=True)
-class Logprob:
+class Logprob(NamedTuple):
     """A piece of text with its probability, at temperature 1 and with nothing filtered.
 
     Args:
@@ -25,14 +23,17 @@ class Logprob:
     logprob: float
 
 
-@dataclass(frozen=True)
-class TokenLogprobs(Logprob):
+class TokenLogprobs(NamedTuple):
     """A token of a completion, and its rivals.
 
     Args:
+        text: as in ``Logprob``.
+        logprob: likewise.
         top: the likeliest that might have come in its place, the likeliest first; it may be one of them.
     """
 
+    text: bytes
+    logprob: float
     top: tuple[Logprob, ...]
 
 

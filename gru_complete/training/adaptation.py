@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -229,7 +229,7 @@ def _bits_per_byte(learner: Learner, tuning: TuningPart, memory: Memory | None) 
 
 
 def _learner(model: Model) -> Learner:
-    network = LanguageModel(**asdict(model.manifest.arch), dropout=DROPOUT)
+    network = LanguageModel(**model.manifest.arch._asdict(), dropout=DROPOUT)
     load_weights(network, model.weights)
     return Learner(network, TRAINING, torch.device("cpu"))
 

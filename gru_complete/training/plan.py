@@ -343,7 +343,7 @@ def _architecture(model: ModelConfig, vocab_size: int) -> Architecture:
 
 def _check_sizes(model: ModelConfig, vocab_size: int) -> None:
     try:
-        Architecture.from_json(dataclasses.asdict(_architecture(model, vocab_size)))
+        Architecture.from_json(_architecture(model, vocab_size)._asdict())
     except ModelError as error:
         raise ConfigError(f"the model would be too large: {error}") from None
 
