@@ -81,7 +81,7 @@ def measure(model: str, prompts: dict[tuple[str, float], Path], rounds: int) -> 
     rows: list[dict[str, Any]] = []
     for (way, kind, size), values in found.items():
         seconds, processor, memory = (statistics.median(column) for column in zip(*values, strict=True))
-        row = {"way": way, "prompt": kind, "MB": size}
+        row: dict[str, Any] = {"way": way, "prompt": kind, "MB": size}
         row.update({"seconds": seconds, "processor seconds": processor, "resident, MB": memory})
         before = rows[-1] if rows else row
         if (before["way"], before["prompt"]) == (way, kind) and before is not row:
