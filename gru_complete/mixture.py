@@ -179,11 +179,9 @@ class Memory:
 
     def predict_many(self, logits: Floats, nodes: Sequence[Nodes]) -> tuple[Floats, list[Context]]:
         """``predict_in_context`` for N contexts at once: from the GRU's scores ``(N, V)`` to ``(N, V)``."""
-        # `NGrams.distributions` is for thousands of contexts: it begins with a pass over all counts.
-        found = [self.ngrams.distribution_and_context(node) for node in nodes]
-        contexts = [context for _, context in found]
+        counted, contexts = self.ngrams.distributions_and_contexts(nodes)
         gates = self.mixture.gates(Evidence(*map(np.array, zip(*contexts, strict=True))))
-        return self.mixture.mix(logits, np.stack([row for row, _ in found]), gates), contexts
+        return self.mixture.mix(logits, counted, gates), contexts
 
     def to_bytes(self) -> bytes:
         """As the model directory keeps it."""

@@ -50,6 +50,7 @@ _LEAST_DISCOUNT = 0.01
 _CACHED_BYTES = 4 << 20  # for distributions after one token: where V = 2048, most texts' 512 most frequent tokens
 _CACHED_FOLLOWERS = 4096
 _FEW = 6
+_SIDE_BY_SIDE = 12  # so many contexts are looked up together sooner than one by one
 _EXACT_COUNTS = 128
 _GROWTH = 1.09
 _CODES = np.arange(256)
@@ -258,6 +259,52 @@ class NGrams:
     def nodes(self, stream: TokenIds, start: Nodes | None = None) -> Indices:
         """The context after each token of a stream, ``(N, order - 1)``."""
         return self._walk(stream, self.start() if start is None else start)[1]
+
+    def distributions_and_contexts(self, nodes: Sequence[Nodes]) -> tuple[Floats, list[Context]]:
+        """``distribution_and_context`` in each of some contexts, at least one: ``(N, V)`` and N.
+
+        It is for some dozens: ``distributions`` is for thousands, and begins with a pass over all counts.
+        """
+        if len(nodes) < _SIDE_BY_SIDE:
+            found = [self.distribution_and_context(node) for node in nodes]
+            return np.concatenate([row for row, _ in found]).reshape(len(nodes), -1), [context for _, context in found]
+        weights = np.ones(len(nodes))
+        parts: list[tuple[Indices, Floats]] = []
+        longest: list[Context | None] = [None] * len(nodes)
+        table: NDArray[np.signedinteger[Any]] = np.array(nodes, np.intp)
+        for depth in range(self.order - 2, 0, -1):
+            rows = (table[:, depth] >= 0).nonzero()[0]
+            node = table[rows, depth]
+            starts = self._first[depth][node]
+            sizes = self._first[depth][node + 1] - starts
+            if not sizes.all():
+                known = sizes.nonzero()[0]
+                rows, node, starts, sizes = rows[known], node[known], starts[known], sizes[known]
+            if not len(rows):
+                continue
+            level, ends = self._levels[depth + 1], sizes.cumsum()
+            begins = ends - sizes
+            index = np.arange(ends[-1])
+            index += (starts - begins).repeat(sizes)
+            codes = level.counts[index]
+            sums = np.add.reduceat(self._table[depth + 1][codes], begins)
+            totals = sums[:, 0] + _VALUES[self._levels[depth].dropped[node]]
+            shares = self._float_shares[depth + 1][codes]
+            scales: Floats = (weights[rows] / totals).astype(np.float32)
+            shares *= scales.repeat(sizes)
+            places = (rows * self.vocab_size).repeat(sizes)
+            places += level.tokens[index]
+            parts.append((places, shares))
+            weights[rows] = np.maximum(weights[rows] * (1 - sums[:, 1] / totals), _LEAST_WEIGHT)
+            for row, total, size in zip(rows.tolist(), totals.tolist(), sizes.tolist(), strict=True):
+                longest[row] = longest[row] or (depth + 1, total, size)
+        after_one = [self._after_one(node[0] if node else -1) for node in nodes]
+        result = np.concatenate([row for row, _ in after_one]).reshape(len(nodes), -1)
+        result *= weights.astype(np.float32)[:, None]
+        flat = result.reshape(-1)
+        for places, shares in parts:
+            flat[places] += shares
+        return result, [known or context for known, (_, context) in zip(longest, after_one, strict=True)]
 
     def distributions(self, nodes: Indices) -> Floats:
         """The distribution in each of some contexts ``(N, order - 1)``: ``(N, V)``."""

@@ -103,6 +103,19 @@ def test_one_token_at_a_time_equals_the_whole_stream(max_bytes):
             assert memory.context(nodes) == pytest.approx(found, rel=1e-6)
 
 
+@pytest.mark.parametrize("order", [1, 2, 5])
+@pytest.mark.parametrize("number", [1, 5, 30, 200])
+def test_looking_contexts_up_together_is_looking_up_each(order, number):
+    memory = build(random_stream(3, 2000), vocab_size=V, order=order, max_bytes=700)
+    contexts = [tuple(nodes) for nodes in memory.nodes(random_stream(4, 300)).tolist()[:number]]
+    rows, found = memory.distributions_and_contexts(contexts)
+    assert rows.dtype == np.float32
+    for nodes, row, context in zip(contexts, rows, found, strict=True):
+        expected, expected_context = memory.distribution_and_context(nodes)
+        np.testing.assert_allclose(row, expected, rtol=1e-5)
+        assert context == pytest.approx(expected_context, rel=1e-9)
+
+
 def test_reading_goes_on_where_it_stopped():
     memory = build(random_stream(5, 1000), vocab_size=V, order=4)
     stream = random_stream(6, 100)

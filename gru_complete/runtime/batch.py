@@ -174,7 +174,7 @@ class _Answerer:
         """Read the next token of everything that is asked for, and let the rows go on whose asks are answered."""
         with np.errstate(over="ignore", invalid="ignore"):
             self._step([ask for row in rows for ask in row.asks if ask.tokens])
-            ready = [row for row in rows if not any(ask.tokens for ask in row.asks)]
+            ready = [row for row in rows if not row.asks[0].tokens]  # only a single ask has several
             looking = [row for row in ready if row.draft is None and row.asks[0].node is not None]
             drawing = [row for row in ready if row.draft is not None]
             for start in range(0, len(drawing), _MOST_ROWS):
