@@ -221,17 +221,17 @@ def _print_offers(console: "Console", report: "OffersReport") -> None:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("offers of a\nprobability of")
+    table.add_column("probability\nat least")
     for heading in (
-        f"of {report.num_positions:,} places\nhave one, %",
-        "of them\nare right, %",
-        "characters\nin each",
+        f"of {report.num_positions:,} places\nwith an offer, %",
+        "of offers\nright, %",
+        "characters\nin an offer",
         "characters saved\nper place",
     ):
         table.add_column(heading, justify="right")
     for trade in report.trades:
         table.add_row(
-            f"{trade.confidence:g} or more",
+            f"{trade.confidence:g}",
             _interval(trade.offered, 100, 1),
             _interval(trade.accepted, 100, 1) if trade.offered.value else "",
             f"{trade.length:.1f}" if trade.offered.value else "",
@@ -242,7 +242,7 @@ def _print_offers(console: "Console", report: "OffersReport") -> None:
 
 def _interval(interval: "Interval", factor: float, digits: int) -> str:
     value, low, high = (f"{factor * figure:.{digits}f}" for figure in interval)
-    return f"{value} ({low} to {high})"
+    return f"{value} ({low}..{high})"
 
 
 def _print_pairs(console: "Console", report: "PairsReport") -> None:

@@ -173,7 +173,7 @@ def test_offers_are_listed_by_what_was_asked_for(run, trained_model, tmp_path):
     assert shares == sorted(shares, reverse=True)
     assert shares[0] > 0
     _, out, _ = run("eval", path, "-m", trained_model, "--offers")
-    rows = re.findall(r"^ *(0\.\d+) or more +(\d+\.\d) \(\d+\.\d to \d+\.\d\)", out.decode(), re.MULTILINE)
+    rows = re.findall(r"^ *(0\.\d+) +(\d+\.\d) \(\d+\.\d\.\.\d+\.\d\)", out.decode(), re.MULTILINE)
     assert [(float(confidence), float(share)) for confidence, share in rows] == [
         (offer["confidence"], pytest.approx(100 * offer["offered"]["value"], abs=0.051)) for offer in offers
     ]
