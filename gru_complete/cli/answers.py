@@ -1,7 +1,6 @@
 """What `complete` answers: to one text, or to every line of standard input."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,6 @@ MAX_COMPLETIONS = 10_000
 MAX_WORDS = 1000
 
 
-@dataclass(frozen=True)
 class Request:
     """What is asked for, besides the text; every value is checked when the request is made.
 
@@ -30,24 +28,26 @@ class Request:
         as_json: whether records are printed.
         echo: whether the text so far is printed before its completion.
         null: whether results end with NUL.
+
+    Attributes:
         model: its name, for records.
 
     Raises:
         UsageError: a value is outside its range.
     """
 
-    options: CompletionOptions
-    number: int
-    words: int
-    as_json: bool
-    echo: bool
-    null: bool
-    model: str = ""
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        check_range("-n", self.number, 1, self.options.beam or MAX_COMPLETIONS)
-        check_range("--words", self.words, 0, MAX_WORDS)
+    def __init__(
+        self, options: CompletionOptions, number: int, words: int, as_json: bool, echo: bool, null: bool
+    ) -> None:
+        check_range("-n", number, 1, options.beam or MAX_COMPLETIONS)
+        check_range("--words", words, 0, MAX_WORDS)
+        self.options = options
+        self.number = number
+        self.words = words
+        self.as_json = as_json
+        self.echo = echo
+        self.null = null
+        self.model = ""
 
     @property
     def end(self) -> bytes:

@@ -1,7 +1,6 @@
 """`complete`: the text so far comes in, its continuation goes out."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -149,7 +148,7 @@ def complete(
     console: Console = context.obj
     console.check_output()  # before any work
     path = find_model(model)
-    request = replace(request, model=path.name)
+    request.model = path.name
     completer = Completer.load(path, adapts=adapt)
     if adapt and completer.predictor.memory is None:
         raise UsageError("--adapt: this model has no counts to lay new ones over", hint="train without ngrams.order=0")

@@ -8,7 +8,6 @@ options and seed: one random number is used per token drawn, and one more where 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property, partial
 from itertools import count, islice
 from pathlib import Path
@@ -22,10 +21,8 @@ from gru_complete.overlay import Overlay
 from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS, TextCutter, boundary
 from gru_complete.runtime.characters import CharacterMasks, continues, unfinished
 from gru_complete.runtime.draft import PENALTY_TOKENS, Completion, Draft
-from gru_complete.runtime.logprobs import token_logprobs
 from gru_complete.runtime.options import MAX_BEAM, CompletionOptions, SamplingOptions, check_range, stop_text
 from gru_complete.runtime.predictor import Predictor, Reading
-from gru_complete.runtime.repeats import places
 from gru_complete.runtime.sampling import candidates, draw
 from gru_complete.runtime.segmentation import DEFAULT_WIDTH, Hypotheses, Openings, PieceIndex
 from gru_complete.runtime.stepper import FloatArray, Stepper
@@ -34,6 +31,7 @@ from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 READ_BYTES = 1 << 16  # of the prompt at a time
 
 if TYPE_CHECKING:
+    from gru_complete.runtime.logprobs import TokenLogprobs
     from gru_complete.runtime.search import Continuations
 
 C = TypeVar("C", bound="Completer")
@@ -278,7 +276,7 @@ class Completer:
         """Draw completions for ever, with one seed after the other."""
         for index in count():
             seed = (options.seed + index) % 2**64
-            stream = CompletionStream(self, text, context, openings, replace(options, seed=seed))
+            stream = CompletionStream(self, text, context, openings, options.changed(seed=seed))
             for _ in stream:
                 pass
             assert stream.result is not None
@@ -314,7 +312,7 @@ class Completer:
 
     @cached_property
     def _places(self) -> dict[bytes, list[int]]:
-        return places(self.tokenizer.pieces)
+        return _places_of(self.tokenizer.pieces)
 
     def begin(self, draft: Draft, openings: Openings, sampling: SamplingOptions) -> tuple[Reading, int, bytes]:
         """Draw the first token of a draft.
@@ -322,14 +320,14 @@ class Completer:
         Returns:
             Where the token begins, the token, and what is certain of the completion by then.
         """
-        blocked = draft.blocked(places(openings.texts)) if draft.may_block else ()
+        blocked = draft.blocked(_places_of(openings.texts)) if draft.may_block else ()
         reading, token, text, logprob = self.first_token(
             openings, draft.recent, draft.pending, sampling, draft.uniform, blocked
         )
         logprobs = None
         if draft.num_rivals:
             index = openings.texts.index(text)
-            logprobs = token_logprobs(openings.texts, openings.log_probabilities, index, draft.num_rivals)
+            logprobs = _token_logprobs(openings.texts, openings.log_probabilities, index, draft.num_rivals)
         return reading, token, draft.take(token, text, logprob, logprobs)
 
     def go_on(self, draft: Draft, scores: FloatArray, sampling: SamplingOptions) -> tuple[int, bytes]:
@@ -346,7 +344,7 @@ class Completer:
         blocked = draft.blocked(self._places) if draft.may_block else ()
         token, logprob = self.next_token(scores, draft.recent, draft.pending, sampling, draft.uniform(), blocked)
         pieces = self.tokenizer.pieces
-        logprobs = token_logprobs(pieces, scores, token, draft.num_rivals) if draft.num_rivals else None
+        logprobs = _token_logprobs(pieces, scores, token, draft.num_rivals) if draft.num_rivals else None
         return token, draft.take(token, pieces[token], logprob, logprobs)
 
     def first_token(
@@ -423,13 +421,28 @@ class Completer:
         return TextCutter(until, [stop_text(stop) for stop in options.stop])
 
 
+# These two, so that who does not ask for it need not wait for the import.
+
+
+def _places_of(texts: Sequence[bytes]) -> dict[bytes, list[int]]:
+    from gru_complete.runtime.repeats import places
+
+    return places(texts)
+
+
+def _token_logprobs(texts: Sequence[bytes], scores: FloatArray, index: int, k: int) -> TokenLogprobs:
+    from gru_complete.runtime.logprobs import token_logprobs
+
+    return token_logprobs(texts, scores, index, k)
+
+
 def _searching(options: CompletionOptions, n: int) -> CompletionOptions:
     """The options with a beam of n instead of temperature 0."""
     check_range("at temperature 0 the number of completions", n, 1, MAX_BEAM)
     if options.min_confidence or options.logprobs:
         name = "min-confidence" if options.min_confidence else "logprobs"
         raise UsageError(f"at temperature 0 several completions are searched, and {name} does not go with that")
-    return replace(options, beam=n)
+    return options.changed(beam=n)
 
 
 def _blocks(prompt: bytes | Iterable[bytes]) -> Iterator[bytes]:

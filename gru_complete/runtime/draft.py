@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from gru_complete.runtime.boundaries import TextCutter
 from gru_complete.runtime.characters import is_complete
 from gru_complete.runtime.options import CompletionOptions
-from gru_complete.runtime.repeats import repeating
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 if TYPE_CHECKING:
@@ -86,7 +85,11 @@ class Draft:
 
     def blocked(self, index: Mapping[bytes, Sequence[int]]) -> list[int]:
         """Return where those byte strings are that may not come next, since they would repeat what was said."""
-        return repeating(self._written, self._words, index) if self.may_block and not self.pending else []
+        if not self.may_block or self.pending:
+            return []
+        from gru_complete.runtime.repeats import repeating  # here, since most completions may repeat
+
+        return repeating(self._written, self._words, index)
 
     def take(self, token: int, written: bytes, logprob: float, logprobs: TokenLogprobs | None = None) -> bytes:
         """Take the next token.

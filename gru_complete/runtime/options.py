@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import Any, Final
 
 from gru_complete.errors import UsageError
 from gru_complete.runtime.boundaries import UNTIL
@@ -12,7 +12,18 @@ NO_REPEAT = 3  # 1 of 1,000 words of the Holmes stories completes such a repetit
 MAX_BEAM = 100
 
 
-@dataclass(frozen=True)
+def check_range(name: str, value: float, low: float, high: float, *, open_below: bool = False) -> None:
+    """Refuse a value outside ``low``..``high`` (``open_below``: and ``low`` itself), or one that is no number.
+
+    Raises:
+        UsageError: names the value, the option and its range.
+    """
+    if low <= value <= high and not (open_below and value == low):
+        return
+    bounds = f"above {low} and at most {high}" if open_below else f"between {low} and {high}"
+    raise UsageError(f"{name} must be {bounds}, not {value}")
+
+
 class SamplingOptions:
     """How the next token is drawn; every value is checked when the options are made.
 
@@ -29,36 +40,32 @@ class SamplingOptions:
         UsageError: a value is outside its range.
     """
 
-    temperature: float = 0.7
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.05
-    repetition_penalty: float = 1.0
-    typical: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        check_range("temperature", self.temperature, 0, 100)
-        check_range("top-k", self.top_k, 0, 1_000_000)
-        check_range("top-p", self.top_p, 0, 1, open_below=True)
-        check_range("min-p", self.min_p, 0, 1)
-        check_range("repetition penalty", self.repetition_penalty, 0.01, 100)
-        check_range("typical", self.typical, 0, 1, open_below=True)
-
-
-def check_range(name: str, value: float, low: float, high: float, *, open_below: bool = False) -> None:
-    """Refuse a value outside ``low``..``high`` (``open_below``: and ``low`` itself), or one that is no number.
-
-    Raises:
-        UsageError: names the value, the option and its range.
-    """
-    if low <= value <= high and not (open_below and value == low):
-        return
-    bounds = f"above {low} and at most {high}" if open_below else f"between {low} and {high}"
-    raise UsageError(f"{name} must be {bounds}, not {value}")
+    def __init__(
+        self,
+        temperature: float = 0.7,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.05,
+        repetition_penalty: float = 1.0,
+        typical: float = 1.0,
+    ) -> None:
+        check_range("temperature", temperature, 0, 100)
+        check_range("top-k", top_k, 0, 1_000_000)
+        check_range("top-p", top_p, 0, 1, open_below=True)
+        check_range("min-p", min_p, 0, 1)
+        check_range("repetition penalty", repetition_penalty, 0.01, 100)
+        check_range("typical", typical, 0, 1, open_below=True)
+        self.temperature: Final = temperature
+        self.top_k: Final = top_k
+        self.top_p: Final = top_p
+        self.min_p: Final = min_p
+        self.repetition_penalty: Final = repetition_penalty
+        self.typical: Final = typical
 
 
-@dataclass(frozen=True)
+DEFAULT_SAMPLING = SamplingOptions()
+
+
 class CompletionOptions:
     """What to write; every value is checked when the options are made.
 
@@ -74,36 +81,48 @@ class CompletionOptions:
             ``NO_REPEAT`` where nothing is left to chance (``beam``, temperature 0), else 0.
         min_confidence: the completion ends before what would make it less probable than this, at temperature 1 and
             nothing filtered; 0 lets it go on.
-
         logprobs: how many of the likeliest tokens to name beside each token.
 
     Raises:
         UsageError: a value is outside its range.
     """
 
-    max_tokens: int = 100
-    until: str = "sentence"
-    stop: Sequence[bytes] = ()
-    sampling: SamplingOptions = field(default_factory=SamplingOptions)
-    seed: int = 0
-    beam: int = 0
-    no_repeat: int | None = None
-    min_confidence: float = 0.0
-    logprobs: int = 0
+    def __init__(
+        self,
+        max_tokens: int = 100,
+        until: str = "sentence",
+        stop: Sequence[bytes] = (),
+        sampling: SamplingOptions = DEFAULT_SAMPLING,
+        seed: int = 0,
+        beam: int = 0,
+        no_repeat: int | None = None,
+        min_confidence: float = 0.0,
+        logprobs: int = 0,
+    ) -> None:
+        check_range("beam", beam, 0, MAX_BEAM)
+        if no_repeat is not None:
+            check_range("no-repeat", no_repeat, 0, 1000)
+        check_range("min-confidence", min_confidence, 0, 1)
+        check_range("logprobs", logprobs, 0, 1000)
+        check_range("max-tokens", max_tokens, 1, 1_000_000)
+        check_range("seed", seed, 0, 2**64 - 1)
+        if until not in UNTIL:
+            raise UsageError(f"until must be one of {', '.join(UNTIL)}, not {until}")
+        for text in stop:
+            stop_text(text)
+        self.max_tokens: Final = max_tokens
+        self.until: Final = until
+        self.stop: Final = stop
+        self.sampling: Final = sampling
+        self.seed: Final = seed
+        self.beam: Final = beam
+        self.no_repeat: Final = no_repeat
+        self.min_confidence: Final = min_confidence
+        self.logprobs: Final = logprobs
 
-    def __post_init__(self) -> None:
-        """Check every value."""
-        check_range("beam", self.beam, 0, MAX_BEAM)
-        if self.no_repeat is not None:
-            check_range("no-repeat", self.no_repeat, 0, 1000)
-        check_range("min-confidence", self.min_confidence, 0, 1)
-        check_range("logprobs", self.logprobs, 0, 1000)
-        check_range("max-tokens", self.max_tokens, 1, 1_000_000)
-        check_range("seed", self.seed, 0, 2**64 - 1)
-        if self.until not in UNTIL:
-            raise UsageError(f"until must be one of {', '.join(UNTIL)}, not {self.until}")
-        for stop in self.stop:
-            stop_text(stop)
+    def changed(self, **changes: Any) -> CompletionOptions:
+        """Return the same with some values changed."""
+        return CompletionOptions(**{**vars(self), **changes})
 
     @property
     def words_not_repeated(self) -> int:

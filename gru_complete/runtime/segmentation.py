@@ -25,7 +25,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from heapq import heappop, heappush, nsmallest
 from itertools import count
@@ -200,7 +199,6 @@ class Choice(NamedTuple):
     share: float
 
 
-@dataclass(frozen=True)
 class Openings:
     """What may come next, as text: the bytes that one more token adds.
 
@@ -211,10 +209,13 @@ class Openings:
         rows: the hypotheses behind them.
     """
 
-    texts: Sequence[bytes]
-    log_probabilities: Floats64
-    rows: Sequence[Row]
-    pieces: PieceIndex
+    def __init__(
+        self, texts: Sequence[bytes], log_probabilities: Floats64, rows: Sequence[Row], pieces: PieceIndex
+    ) -> None:
+        self.texts = texts
+        self.log_probabilities = log_probabilities
+        self.rows = rows
+        self.pieces = pieces
 
     def choices(self, index: int) -> list[Choice]:
         """Return the tokens that give a text, with their posterior probabilities; their sum is 1."""

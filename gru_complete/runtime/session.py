@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 from gru_complete.runtime import wordbreaks
@@ -66,8 +65,7 @@ class TypingSession:
 
     def __init__(self, completer: Completer, options: CompletionOptions, before: Context | None = None) -> None:
         self._completer = completer
-        self._options = replace(
-            options,
+        self._options = options.changed(
             max_tokens=min(options.max_tokens, OFFERED_TOKENS),
             sampling=SamplingOptions(temperature=0),
             beam=0,

@@ -181,7 +181,7 @@ def test_an_option_out_of_range_is_refused_with_the_range(option, value, said):
 
 
 def test_the_documented_defaults_hold():
-    assert SamplingOptions() == SamplingOptions(0.7, 0, 1.0, 0.05, 1.0, 1.0)
+    assert vars(SamplingOptions()) == vars(SamplingOptions(0.7, 0, 1.0, 0.05, 1.0, 1.0))
 
 
 finite_scores = st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=20)
