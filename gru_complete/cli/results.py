@@ -32,10 +32,10 @@ class Result(NamedTuple):
 
     @classmethod
     def of_completion(cls, completion: "Completion", *, prompt: bytes, model: str) -> "Result":
-        """A completion of a prompt."""
+        """A completion of a prompt. Where it finishes a character of the prompt, only ``bytes`` of the record is exact."""
         record = {
             "prompt": shown_text(prompt),
-            "text": completion.text.decode(),
+            "text": shown_text(completion.text),
             "tokens": completion.tokens,
             "logprob": completion.logprob,
             "bytes": len(completion.text),

@@ -51,6 +51,13 @@ def test_a_file_comes_before_the_prompt_with_its_newline(run, trained_model, tmp
     assert json.loads(out)["prompt"] == "A dog.\n"
 
 
+def test_json_of_a_prompt_that_ends_within_a_character_is_json(run, trained_model):
+    for more in ((), ("--logprobs", "2"), ("--lines",)):
+        code, out, err = run("complete", "-m", trained_model, "--json", *more, stdin=b"a caf\xc3\n")
+        assert (code, err) == (0, "")
+        assert "text" in json.loads(out)
+
+
 def test_json_has_the_documented_keys(run, trained_model):
     _, out, _ = run("complete", "The cat", "-m", trained_model, "--json", "--seed", "7")
     record = json.loads(out)
