@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -62,7 +61,6 @@ def features(evidence: Evidence, order: int) -> Floats:
     return rows
 
 
-@dataclass(frozen=True)
 class Mixture:
     """The gate.
 
@@ -70,7 +68,8 @@ class Mixture:
         weights: float32, ``(order + NUM_SLOPES, NUM_OUTPUTS)``: a row for each context length, then the two slopes.
     """
 
-    weights: Floats
+    def __init__(self, weights: Floats) -> None:
+        self.weights = weights
 
     @property
     def order(self) -> int:
@@ -154,8 +153,7 @@ class Mixture:
         return lru_cache(_CACHED_GATES)(compute)
 
 
-@dataclass(frozen=True)
-class Memory:
+class Memory(NamedTuple):
     """The counts with all that makes them one with the GRU: what ``ngrams.safetensors`` holds.
 
     Args:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -60,8 +59,7 @@ _VALUES: NDArray[np.float64] = np.where(
 )
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """What the counts say of the tokens of a stream, each after those before it.
 
     Attributes:
@@ -77,8 +75,7 @@ class Reading:
     num_followers: NDArray[np.int32]
 
 
-@dataclass(frozen=True)
-class _Level:
+class _Level(NamedTuple):
     """The n-grams of one length, sorted.
 
     Attributes:
@@ -545,8 +542,7 @@ def _token_dtype(vocab_size: int) -> np.dtype[Any]:
 # ---------------------------------------------------------------------------------------- counting
 
 
-@dataclass
-class _Grams:
+class _Grams(NamedTuple):
     """The different n-grams of one length, sorted, while they are counted.
 
     Attributes:
@@ -639,7 +635,7 @@ def _count(tokens: TokenIds, vocab_size: int, order: int, digit_tokens: NDArray[
         starts = np.flatnonzero(new).astype(np.int32)
         keys = keys[starts]
         longer = np.bincount(nodes[places[starts]], minlength=len(levels[-1].counts)).astype(np.int32)
-        levels[-1].counts = np.where(longer > 0, longer, levels[-1].occurrences)
+        levels[-1] = levels[-1]._replace(counts=np.where(longer > 0, longer, levels[-1].occurrences))
         nodes = np.full(len(tokens), -1, np.int32)
         nodes[places] = np.cumsum(new, dtype=np.int32) - 1
         private = np.zeros(len(starts), np.bool_)

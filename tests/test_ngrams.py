@@ -175,7 +175,7 @@ def test_a_stream_read_in_pieces_gives_what_it_gives_at_once(monkeypatch):
     expected = memory.read(stream)
     monkeypatch.setattr(ngrams, "_PIECE_TOKENS", 64)
     reading = memory.read(stream)
-    for name, values in vars(expected).items():
+    for name, values in expected._asdict().items():
         np.testing.assert_array_equal(getattr(reading, name), values)
 
 

@@ -8,7 +8,7 @@ Shapes: N tokens of the tuning part, V vocab_size.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +75,7 @@ def make_memory(
     sample = documents(np.asarray(tuning[:ADAPTING_TOKENS]))
     static = score_tokens(model, sample, memory=memory, device=device)
     adapted = score_tokens(model, sample, memory=memory, adapted=True, device=device)
-    return replace(memory, adapts=adapted.total_nats < static.total_nats)
+    return memory._replace(adapts=adapted.total_nats < static.total_nats)
 
 
 @dataclass(frozen=True)

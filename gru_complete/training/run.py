@@ -399,7 +399,7 @@ def _remember(
     scores = score_tokens(learner.model, documents(sample), memory=memory, device=learner.device)
     bits = scores.total_nats / np.log(2) / len(prepared.tokenizer.decode(sample.tolist()))
     whole = _count(config, prepared, "training", "tuning")
-    return dataclasses.replace(memory, ngrams=whole), {"tuning_bits_per_byte": bits}
+    return memory._replace(ngrams=whole), {"tuning_bits_per_byte": bits}
 
 
 def _held_out_metrics(prepared: Prepared, learner: Learner, memory: Memory | None) -> dict[str, float]:
