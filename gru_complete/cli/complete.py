@@ -1,5 +1,6 @@
 """`complete`: the text so far comes in, its continuation goes out."""
 
+import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -111,11 +112,13 @@ def complete(
     # numpy's matrix library reads this once, at import. One thread starts quicker, is quicker on one row, and gives
     # the same bits on every machine.
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+    gc.disable()  # nothing that is loaded becomes rubbish
     from gru_complete.cli.answers import Request, answer, answer_lines
     from gru_complete.cli.states import load_state
     from gru_complete.model_dir import find_model
     from gru_complete.runtime.completer import Completer
 
+    gc.enable()
     _refuse_what_does_not_go_together(context)
     reads_lines = lines or (null and prompt in (None, STDIN))
     if reads_lines and (prompt not in (None, STDIN) or state_out is not None):

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -100,6 +101,42 @@ def test_complete_loads_neither_torch_nor_pydantic(trained_model):
     )
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert output.splitlines()[-1] == "[]"
+
+
+NOT_FOR_A_COMPLETION = {
+    *(
+        f"gru_complete.cli.{name}"
+        for name in ("adapt", "evaluate", "interactive", "models", "prime", "signals", "train")
+    ),
+    *(f"gru_complete.runtime.{name}" for name in ("batch", "logprobs", "offers", "repeats", "search", "session")),
+    *(f"gru_complete.runtime.{name}" for name in ("state", "wordbreaks", "words")),
+    *("gru_complete.config", "gru_complete.text.corpus", "gru_complete.text.shards", "gru_complete.neural_cache"),
+    *("dataclasses", "importlib.metadata", "safetensors"),
+}
+
+
+def test_complete_loads_only_what_a_completion_needs(trained_model):
+    code = (
+        "import json, sys; from gru_complete.cli import app;"
+        f"app.run(['complete', 'The cat', '-m', {str(trained_model)!r}]);"
+        "print(); print(json.dumps(list(sys.modules)))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    loaded = set(json.loads(output.splitlines()[-1]))
+    assert "gru_complete.runtime.completer" in loaded
+    assert loaded & NOT_FOR_A_COMPLETION == set()
+
+
+def test_the_process_of_complete_ends_with_its_exit_code_and_all_its_output(trained_model):
+    command = [sys.executable, "-m", "gru_complete", "complete"]
+    fine = subprocess.run([*command, "The cat", "-m", str(trained_model)], check=False, capture_output=True)
+    assert (fine.returncode, fine.stdout[-1:], fine.stderr) == (0, b"\n", b"")
+    wrong = subprocess.run([*command, "x", "-m", "no-such-model"], check=False, capture_output=True)
+    assert (wrong.returncode, wrong.stdout) == (4, b"")
+    assert wrong.stderr.startswith(b"error: no model named")
+    help_text = subprocess.run([*command, "--help"], check=False, capture_output=True)
+    assert help_text.returncode == 0
+    assert b"--interactive" in help_text.stdout
 
 
 def test_the_console_script_is_the_app(monkeypatch):
