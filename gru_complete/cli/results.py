@@ -32,7 +32,7 @@ class Result(NamedTuple):
 
     @classmethod
     def of_completion(cls, completion: "Completion", *, prompt: bytes, model: str) -> "Result":
-        """A completion of a prompt. Where it finishes a character of the prompt, only ``bytes`` of the record is exact."""
+        """A completion; of a character that the prompt has begun, the rest is U+FFFD in the record."""
         record = {
             "prompt": shown_text(prompt),
             "text": shown_text(completion.text),
