@@ -5,6 +5,8 @@ learnt by the overlay, the next tokens are timed. A model without counts gets th
 believes everything a little. Every part is the median over the tokens, so that a machine that does something else
 meanwhile changes it little.
 
+Then whole completions are drawn in turn, without counts, with them, and with the overlay on top.
+
     OMP_NUM_THREADS=1 python benchmarks/mixture_speed.py MODEL [--tokens 2000]
 """
 
@@ -22,6 +24,9 @@ from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
 from gru_complete.model_dir import Model, load_model, run_dir_of
 from gru_complete.ngrams import build
 from gru_complete.overlay import Overlay
+from gru_complete.runtime.completer import Completer, CompletionStream
+from gru_complete.runtime.options import CompletionOptions
+from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.text.shards import read_shard
 
@@ -76,19 +81,49 @@ def measure(model: Model, memory: Memory, num_tokens: int) -> Clock:
     return clock
 
 
+def whole_tokens(model: Model, memory: Memory, *, num_tokens: int = 300, rounds: int = 12) -> dict[str, float]:
+    """Seconds for each token of a completion, medians over the rounds."""
+    text = model.tokenizer.decode(read_shard(run_dir_of(model.path) / "tuning.tokens")[0].tolist()[1:])
+    stepper = Stepper(model.manifest.arch, model.weights)
+    completers = {
+        "without counts": Completer(Predictor(stepper), model.tokenizer, adapts=False),
+        "with counts": Completer(Predictor(stepper, memory), model.tokenizer, adapts=False),
+        "with counts and overlay": Completer(Predictor(stepper, memory), model.tokenizer, adapts=True),
+    }
+    starts = {}
+    for name, completer in completers.items():
+        context = completer.read(text[: min(LEARNT_BYTES, len(text) // 2)])
+        starts[name] = (completer, context, completer.openings(context))
+    seconds: defaultdict[str, list[float]] = defaultdict(list)
+    for seed in range(rounds):
+        for name, (completer, context, openings) in starts.items():
+            options = CompletionOptions(max_tokens=num_tokens, until="none", seed=seed)
+            stream = CompletionStream(completer, b"", context, openings, options)
+            start = time.perf_counter()
+            for _ in stream:
+                pass
+            assert stream.result is not None
+            seconds[name].append((time.perf_counter() - start) / stream.result.tokens)
+    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--tokens", type=int, default=2000)
     options = parser.parse_args()
     model = load_model(options.model)
-    clock = measure(model, memory_of(model), options.tokens)
+    memory = memory_of(model)
+    clock = measure(model, memory, options.tokens)
     parts = [seconds for part, seconds in clock.seconds.items() if not part.startswith("GRU")]
     added = [sum(values) for values in zip(*parts, strict=True)]
     print(f"{'part':22}{'median':>8}{'mean':>8}  microseconds, V={model.manifest.arch.vocab_size}")
     for part, seconds in clock.seconds.items():
         print(f"{part:22}{1e6 * statistics.median(seconds):8.1f}{1e6 * statistics.mean(seconds):8.1f}")
     print(f"{'added to the GRU':22}{1e6 * statistics.median(added):8.1f}{1e6 * statistics.mean(added):8.1f}")
+    print("\nwhole tokens")
+    for name, value in whole_tokens(model, memory).items():
+        print(f"{name:24}{1e6 * value:6.1f}")
 
 
 if __name__ == "__main__":
