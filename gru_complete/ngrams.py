@@ -625,29 +625,47 @@ def _count(tokens: TokenIds, vocab_size: int, order: int, digit_tokens: NDArray[
     for length in range(2, order + 1):
         before = np.full(len(tokens), -1, np.int32)
         before[1:] = nodes[:-1] if length == 2 else np.where(ends[:-1], -1, nodes[:-1])
-        places = np.flatnonzero(before >= 0).astype(np.int32)
-        keys = before[places].astype(np.int64) * vocab_size + tokens[places]
-        sorting = np.argsort(keys)
-        keys, places = keys[sorting], places[sorting]
-        del sorting
-        new = np.ones(len(keys), np.bool_)
-        new[1:] = keys[1:] != keys[:-1]
-        starts = np.flatnonzero(new).astype(np.int32)
-        keys = keys[starts]
-        longer = np.bincount(nodes[places[starts]], minlength=len(levels[-1].counts)).astype(np.int32)
-        levels[-1] = levels[-1]._replace(counts=np.where(longer > 0, longer, levels[-1].occurrences))
-        nodes = np.full(len(tokens), -1, np.int32)
-        nodes[places] = np.cumsum(new, dtype=np.int32) - 1
+        places, starts = _sorted(tokens, before, vocab_size)
+        firsts = places[starts]
+        parents, last_tokens = before[firsts], tokens[firsts]
+        longer = np.bincount(nodes[firsts], minlength=len(levels[-1].counts))
+        levels[-1] = levels[-1]._replace(counts=np.where(longer > 0, longer, levels[-1].occurrences).astype(np.int32))
+        del before, firsts, longer  # here and below: hundreds of MB together
+        occurrences = np.diff(starts, append=np.int32(len(places)))
+        nodes.fill(-1)
+        nodes[places] = np.repeat(np.arange(len(starts), dtype=np.int32), occurrences)
         private = np.zeros(len(starts), np.bool_)
         digit_within = has_digit | np.concatenate(([False], digit_within[:-1]))[: len(tokens)]
         if digit_tokens is not None and len(starts):
             first, last = np.minimum.reduceat(places, starts), np.maximum.reduceat(places, starts)
             near = (last - first <= _FAR_APART_TOKENS) & (document[last] == document[first])
             private = digit_within[first] & near
-        occurrences = np.diff(np.append(starts, len(places))).astype(np.int32)
-        parents = (keys // vocab_size).astype(np.int32)
-        levels.append(_Grams(parents, (keys % vocab_size).astype(tokens.dtype), occurrences, occurrences, private))
+            del first, last, near
+        levels.append(_Grams(parents, last_tokens, occurrences, occurrences, private))
+        del parents, last_tokens, occurrences, private, places, starts
     return levels
+
+
+def _sorted(tokens: TokenIds, before: Indices, vocab_size: int) -> tuple[Indices, NDArray[np.int32]]:
+    """The places where n-grams end, those of equal ones side by side, and where in this order each n-gram begins.
+
+    Args:
+        tokens: the stream, ``(N,)``.
+        before: node of the n-gram's other tokens at each place, -1 where there is none, ``(N,)``.
+        vocab_size: V.
+    """
+    places = np.flatnonzero(before >= 0).astype(np.int32)
+    keys = before[places].astype(np.int64)
+    keys *= vocab_size
+    keys += tokens[places]
+    places = places[np.argsort(keys)]
+    del keys
+    new = np.ones(len(places), np.bool_)
+    for part in (before, tokens):
+        here = part[places]
+        new[1:] &= here[1:] == here[:-1]
+    new[1:] = ~new[1:]
+    return places, np.flatnonzero(new).astype(np.int32)
 
 
 def _estimated_discounts(counts: Indices) -> tuple[float, float, float]:
@@ -679,14 +697,17 @@ def _fitting(levels: Sequence[_Grams], keep: Sequence[NDArray[np.bool_]], max_by
             np.maximum.at(worth, levels[index + 1].parents, worths[0])
         worths.insert(0, worth)
     bounds = np.cumsum([len(worth) for worth in worths])[:-1]
-    worths = [-np.concatenate(worths)]
-    best = np.argsort(worths.pop(), kind="stable").astype(np.int32)
+    all_worths = np.concatenate(worths)
+    del worths, worth, context
+    num_grams = len(all_worths)
+    best = _best(all_worths, max(1, max_bytes // (levels[0].tokens.itemsize + 1)))
+    del all_worths
     widths = [1] * (len(levels) - 1)  # bytes of a number of children, if there are few; else as wide as it turned out
     while True:
         sizes = [levels[0].tokens.itemsize + 1 + (1 + width if width else 0) for width in [*widths[1:], 0]]
-        of_each = np.repeat(np.array(sizes, np.int8), np.diff([0, *bounds, len(best)]))
+        of_each = np.repeat(np.array(sizes, np.int8), np.diff([0, *bounds, num_grams]))
         room = max_bytes - 12 * len(levels) - (2 + widths[0]) * len(levels[0].counts)
-        chosen = np.zeros(len(best), np.bool_)
+        chosen = np.zeros(num_grams, np.bool_)
         chosen[best[: np.searchsorted(np.cumsum(of_each[best]), room, side="right")]] = True
         kept = [keep[0], *(may & does for may, does in zip(keep[1:], np.split(chosen, bounds), strict=True))]
         most = [
@@ -699,6 +720,14 @@ def _fitting(levels: Sequence[_Grams], keep: Sequence[NDArray[np.bool_]], max_by
         widths = needed
 
 
+def _best(worths: Floats, most: int) -> Indices:
+    """Places of the most worth, the first of equals first; of more than ``most``, those worth less may be missing."""
+    least = np.partition(worths, len(worths) - most)[len(worths) - most] if most < len(worths) else -np.inf
+    places = np.flatnonzero(worths >= least)
+    best: Indices = places[np.argsort(-worths[places], kind="stable")]
+    return best
+
+
 def _stored(levels: Sequence[_Grams], keep: Sequence[NDArray[np.bool_]], vocab_size: int) -> list[_Level]:
     """The levels as they are stored, without the n-grams that are not kept; whose parent goes, goes too."""
     stored = []
@@ -708,7 +737,8 @@ def _stored(levels: Sequence[_Grams], keep: Sequence[NDArray[np.bool_]], vocab_s
         if index + 1 < len(levels):
             above, kept = levels[index + 1], keep[index + 1]
             first = _starts(np.bincount(above.parents[kept], minlength=len(level.counts))[keep[index]])
-            lost = np.bincount(above.parents[~kept], above.counts[~kept], minlength=len(level.counts))
+            lost = np.zeros(len(level.counts), np.int64)
+            np.add.at(lost, above.parents[~kept], above.counts[~kept])  # bincount would count in float64
             dropped = _coded(lost[keep[index]])
         stored.append(
             _Level(level.tokens[keep[index]].astype(dtype), _coded(level.counts[keep[index]]), first, dropped)
