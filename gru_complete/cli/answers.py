@@ -50,6 +50,11 @@ class Request:
         self.model = ""
 
     @property
+    def may_have_none(self) -> bool:
+        """Whether there may be nothing to offer, which the exit code says."""
+        return self.options.min_confidence is not None
+
+    @property
     def end(self) -> bytes:
         """What ends a result."""
         return b"\0" if self.null else b"\n"
@@ -91,7 +96,7 @@ def answer(
     if state_out is not None:
         refuse_to_overwrite(state_out)
     is_single = not (request.as_json or request.words or request.number > 1)
-    echoes_at_once = is_single and request.echo and not request.options.min_confidence
+    echoes_at_once = is_single and request.echo and not request.may_have_none
     kept: list[bytes] = []  # the text, if it has to be printed later
     if echoes_at_once:
         blocks = _told(blocks, console.write)
@@ -109,7 +114,7 @@ def answer(
         if result.is_offer:
             console.write(request.line(result, prompt))
             has_offer = True
-    return has_offer or not request.options.min_confidence
+    return has_offer or not request.may_have_none
 
 
 def answer_lines(console: "Console", completer: Completer, request: Request, before: Context | None) -> bool:
@@ -129,7 +134,7 @@ def answer_lines(console: "Console", completer: Completer, request: Request, bef
     for prompt, result in _results_by_line(completer, request, before, lines):
         console.write(request.line(result, prompt))
         has_offer = has_offer or result.is_offer
-    return has_offer or not request.options.min_confidence
+    return has_offer or not request.may_have_none
 
 
 def _results_by_line(
@@ -137,7 +142,7 @@ def _results_by_line(
 ) -> Iterator[tuple[bytes, Result]]:
     from gru_complete.runtime.batch import complete_each
 
-    if not (request.words or request.options.beam or request.number > 1):
+    if not (request.words or request.options.beam or request.may_have_none or request.number > 1):
         for completion in complete_each(completer, lines.take, request.options, before):
             yield completion.prompt, Result.of_completion(completion, prompt=completion.prompt, model=request.model)
         return
@@ -171,7 +176,7 @@ def results(
         from gru_complete.runtime.words import likeliest_words
 
         found = likeliest_words(completer.hypotheses(context), request.words)
-        likely = [word for word in found if word.probability >= request.options.min_confidence]
+        likely = [word for word in found if word.probability >= (request.options.min_confidence or 0)]
         yield Result.of_words(likely, prompt=prompt, model=request.model, separator=separator)
         return
     for completion in _completions(completer, context, request):
@@ -198,7 +203,7 @@ def _print_single(
     except KeyboardInterrupt:
         console.write(b"\n")
         raise
-    if request.options.min_confidence and not has_offer:
+    if request.may_have_none and not has_offer:
         return False
     if end:
         console.write(end if has_offer else prompt + end)

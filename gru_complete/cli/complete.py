@@ -23,7 +23,7 @@ _WRITING = ("max_tokens", "until", "stop", "no_repeat")
 _NOT_WITH = {
     "words": ("number", "beam", "logprobs", "echo", "no_newline", *_WRITING, *_DRAWING),
     "beam": ("min_confidence", "logprobs", *_DRAWING),
-    "min_confidence": ("number", *_DRAWING),
+    "min_confidence": ("number", "logprobs", "no_repeat", *_DRAWING),
     "lines": ("state_out", "no_newline"),
     "null": ("no_newline",),
     "interactive": (
@@ -72,7 +72,8 @@ def complete(
     no_repeat: Annotated[
         int | None,
         typer.Option(
-            help="No N words in a row come twice; 0: they may. Default: 3 where nothing is drawn, else 0.", metavar="N"
+            help="No N words in a row come twice; 0: they may. Default: 3 with a beam or at temperature 0, else 0.",
+            metavar="N",
         ),
     ] = None,
     beam: Annotated[
@@ -129,7 +130,7 @@ def complete(
     if logprobs and not as_json:
         raise UsageError("--logprobs needs --json")
     sampling = SamplingOptions(
-        temperature=temperature if min_confidence is None else 0,
+        temperature=temperature,
         top_k=top_k,
         top_p=top_p,
         min_p=min_p,
@@ -144,7 +145,7 @@ def complete(
         seed=seed,
         beam=beam,
         no_repeat=no_repeat,
-        min_confidence=min_confidence or 0.0,
+        min_confidence=min_confidence,
         logprobs=logprobs,
     )
     request = Request(options, number, words, as_json, echo, null)

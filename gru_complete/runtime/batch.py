@@ -48,7 +48,7 @@ def complete_each(
         completer: the model.
         take: gives the next prompt. Asked with False, it may give None: there is none yet. It raises EOFError when
             there are no more; any other error is raised when all earlier prompts are completed.
-        options: how, with the same seed for each; neither ``beam`` nor anything but a completion.
+        options: how, with the same seed for each; neither ``beam`` nor ``min_confidence``.
         before: what was read before each.
         width: rows at once.
 

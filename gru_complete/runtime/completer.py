@@ -32,6 +32,7 @@ READ_BYTES = 1 << 16  # of the prompt at a time
 
 if TYPE_CHECKING:
     from gru_complete.runtime.logprobs import TokenLogprobs
+    from gru_complete.runtime.offers import OfferStream
     from gru_complete.runtime.search import Continuations
 
 C = TypeVar("C", bound="Completer")
@@ -240,9 +241,11 @@ class Completer:
         recent = (*context.recent, *self.tokenizer.encode_segment(context.segment))[-PENALTY_TOKENS:]
         return Draft(options, self.cutter(tail, options), recent=recent, tail=tail, pending=pending)
 
-    def stream(self, prompt: bytes | Context, options: CompletionOptions) -> CompletionStream:
+    def stream(self, prompt: bytes | Context, options: CompletionOptions) -> CompletionStream | OfferStream:
         """Continue a prompt piece by piece; the prompt of a completion of a context is given as empty."""
         text, context = (b"", prompt) if isinstance(prompt, Context) else (prompt, self.read(prompt))
+        if options.min_confidence is not None:
+            return self._offer(text, context, options)
         return CompletionStream(self, text, context, self.openings(context), options)
 
     def complete(self, prompt: bytes | Context, options: CompletionOptions) -> Completion:
@@ -260,9 +263,13 @@ class Completer:
             UsageError: n is out of range, or asks for a beam that does not go with the other options.
         """
         check_range("n", n, 1, 10_000)
+        if options.min_confidence is not None and n > 1:
+            raise UsageError("min-confidence offers one text, not several")
         if n > 1 and options.sampling.temperature == 0 and not options.beam:
             options = _searching(options, n)
         text, context = (b"", prompt) if isinstance(prompt, Context) else (prompt, self.read(prompt))
+        if options.min_confidence is not None:
+            return _results(self._offer(text, context, options))
         openings = self.openings(context)
         from gru_complete.runtime.search import distinct  # here, so that a single completion need not wait for it
 
@@ -276,11 +283,13 @@ class Completer:
         """Draw completions for ever, with one seed after the other."""
         for index in count():
             seed = (options.seed + index) % 2**64
-            stream = CompletionStream(self, text, context, openings, options.changed(seed=seed))
-            for _ in stream:
-                pass
-            assert stream.result is not None
-            yield stream.result
+            yield from _results(CompletionStream(self, text, context, openings, options.changed(seed=seed)))
+
+    def _offer(self, text: bytes, context: Context, options: CompletionOptions) -> OfferStream:
+        from gru_complete.runtime.offers import OfferStream
+
+        tail = context.tail[:-1] if unfinished(context.segment) else context.tail
+        return OfferStream(text, self.hypotheses(context), self.cutter(tail, options), options)
 
     def _beam(
         self, text: bytes, context: Context, openings: Openings, options: CompletionOptions
@@ -421,6 +430,14 @@ class Completer:
         return TextCutter(until, [stop_text(stop) for stop in options.stop])
 
 
+def _results(stream: CompletionStream | OfferStream) -> Iterator[Completion]:
+    """The finished completion of a stream."""
+    for _ in stream:
+        pass
+    assert stream.result is not None
+    yield stream.result
+
+
 # These two, so that who does not ask for it need not wait for the import.
 
 
@@ -439,9 +456,8 @@ def _token_logprobs(texts: Sequence[bytes], scores: FloatArray, index: int, k: i
 def _searching(options: CompletionOptions, n: int) -> CompletionOptions:
     """The options with a beam of n instead of temperature 0."""
     check_range("at temperature 0 the number of completions", n, 1, MAX_BEAM)
-    if options.min_confidence or options.logprobs:
-        name = "min-confidence" if options.min_confidence else "logprobs"
-        raise UsageError(f"at temperature 0 several completions are searched, and {name} does not go with that")
+    if options.logprobs:
+        raise UsageError("at temperature 0 several completions are searched, and logprobs does not go with that")
     return options.changed(beam=n)
 
 

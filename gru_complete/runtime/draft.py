@@ -5,7 +5,6 @@ It knows no model: one prompt's completion (``completer.py``) and those of many 
 
 from __future__ import annotations
 
-import math
 import random
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,8 +27,10 @@ class Completion(NamedTuple):
     Args:
         prompt: the text continued.
         text: the completion, UTF-8.
-        tokens: how many were drawn, with a document end and those past the end of the text.
-        logprob: the sum of their natural log probabilities at temperature 1, nothing filtered.
+        tokens: how many were drawn, with a document end and those past the end of the text; of an offer
+            (``offers.py``), the fewest that can write it.
+        logprob: the sum of their natural log probabilities at temperature 1, nothing filtered; of an offer, that of
+            its text.
         stop_reason: "until", "stop", "max_tokens", "document_end" or "confidence".
         seed: of the random numbers.
         logprobs: of each token, if they were asked for.
@@ -73,7 +74,6 @@ class Draft:
         self._options = options
         self._cutter = cutter
         self._of_prompt = len(pending)  # so many bytes of the first character are the prompt's
-        self._least_logprob = math.log(options.min_confidence) if options.min_confidence else -math.inf
         self._words = options.words_not_repeated
         self.may_block = self._words > 0
         self.num_rivals = options.logprobs
@@ -103,8 +103,6 @@ class Draft:
         Returns:
             What is now certain to belong to the completion: whole characters.
         """
-        if self._logprob + logprob < self._least_logprob:
-            return self._end("confidence")
         self._tokens += 1
         self._logprob += logprob
         if logprobs is not None:

@@ -79,8 +79,8 @@ class CompletionOptions:
             token after the other.
         no_repeat: how many words in a row may not come twice (``repeats.py``); 0 lets them, and None is
             ``NO_REPEAT`` where nothing is left to chance (``beam``, temperature 0), else 0.
-        min_confidence: the completion ends before what would make it less probable than this, at temperature 1 and
-            nothing filtered; 0 lets it go on.
+        min_confidence: the completion is an offer (``offers.py``): the likeliest text, as far as its probability at
+            temperature 1 is at least this. Then ``sampling``, ``seed`` and ``no_repeat`` decide nothing. None draws.
         logprobs: how many of the likeliest tokens to name beside each token.
 
     Raises:
@@ -96,13 +96,16 @@ class CompletionOptions:
         seed: int = 0,
         beam: int = 0,
         no_repeat: int | None = None,
-        min_confidence: float = 0.0,
+        min_confidence: float | None = None,
         logprobs: int = 0,
     ) -> None:
         check_range("beam", beam, 0, MAX_BEAM)
         if no_repeat is not None:
             check_range("no-repeat", no_repeat, 0, 1000)
-        check_range("min-confidence", min_confidence, 0, 1)
+        if min_confidence is not None:
+            check_range("min-confidence", min_confidence, 0, 1)
+            if beam or logprobs:
+                raise UsageError(f"min-confidence does not go with {'a beam' if beam else 'logprobs'}")
         check_range("logprobs", logprobs, 0, 1000)
         check_range("max-tokens", max_tokens, 1, 1_000_000)
         check_range("seed", seed, 0, 2**64 - 1)

@@ -81,6 +81,7 @@ class PieceIndex:
         order: the tokens, sorted by their bytes, ``(V - 1,)``.
         distinct: the different byte strings, sorted, ``(D,)``; the first is b"", the document end.
         place: where each token's bytes are among the distinct, ``(V,)``.
+        longest: the most bytes that a token has.
     """
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
@@ -88,7 +89,7 @@ class PieceIndex:
         self.pieces = pieces
         self.order: Indices = np.array(tokens, np.intp)
         self._sorted = [pieces[token] for token in tokens]
-        self._longest = max(map(len, pieces))
+        self.longest = max(map(len, pieces))
         self._ranges: dict[bytes, tuple[int, int, int]] = {}
         self._next_bytes: dict[bytes, Indices] = {}
         self._endings: dict[bytes, Endings] = {}
@@ -97,7 +98,7 @@ class PieceIndex:
         """Return (start, longer, stop): ``order[start:longer]`` equal the prefix, ``order[longer:stop]`` go on."""
         found = self._ranges.get(prefix)
         if found is None:
-            if len(prefix) > self._longest:
+            if len(prefix) > self.longest:
                 return 0, 0, 0
             pieces = self._sorted
             start = longer = bisect_left(pieces, prefix)

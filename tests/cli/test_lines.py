@@ -206,6 +206,32 @@ def test_what_is_not_sure_enough_is_not_offered(run, trained_model):
     assert echoed.decode() == "The old hou" + record["text"] + "\n"
 
 
+def test_offers_are_the_same_however_they_are_asked_for(run, trained_model, tmp_path):
+    ask = ["-m", trained_model, "--min-confidence", "0.002"]
+    prompts = ["The old hou", "A ca", "The small dog saw a "]
+    state = tmp_path / "state.gru"
+    texts = []
+    for prompt in prompts:
+        _, out, _ = run("complete", prompt, *ask, "--json")
+        texts.append(json.loads(out)["text"])
+        assert run("complete", prompt, *ask)[1].decode() == texts[-1] + "\n"
+        assert run("prime", "-", "--state-out", state, "-m", trained_model, stdin=prompt.encode())[0] == 0
+        assert run("complete", "", "--state-in", state, *ask)[1].decode() == texts[-1] + "\n"
+        state.unlink()
+    code, out, _ = run("complete", "--lines", *ask, stdin="".join(f"{prompt}\n" for prompt in prompts).encode())
+    assert (code, out.decode().splitlines()) == (0, [text.replace("\n", "\\n") for text in texts])
+    code, out, _ = run("complete", "--lines", "--json", *ask, stdin=b"The old hou\n")
+    assert json.loads(out)["text"] == texts[0]
+
+
+def test_offers_without_confidence_are_offers_all_the_same(run, trained_model):
+    _, out, _ = run(
+        "complete", "The old hou", "--min-confidence", "0", "-m", trained_model, "--until", "none", "--json"
+    )
+    _, shorter, _ = run("complete", "The old hou", "--min-confidence", "0.01", "-m", trained_model, "--json")
+    assert json.loads(out)["text"].startswith(json.loads(shorter)["text"])
+
+
 def test_lines_that_nothing_is_offered_for_are_empty(run, trained_model):
     options = ["--lines", "-m", trained_model, "--min-confidence"]
     assert run("complete", *options, "1", stdin=b"The\nA\n") == (1, b"\n\n", "")
@@ -225,6 +251,8 @@ def test_lines_that_nothing_is_offered_for_are_empty(run, trained_model):
         (["x", "--words", "2", "-n", "2"], "--words and -n do not go together"),
         (["x", "--words", "2", "--temperature", "1"], "--words and --temperature do not go together"),
         (["x", "--min-confidence", "0.5", "--seed", "1"], "--min-confidence and --seed do not go together"),
+        (["x", "--min-confidence", "0.5", "--no-repeat", "2"], "--min-confidence and --no-repeat do not go together"),
+        (["x", "--min-confidence", "0.5", "--logprobs", "2", "--json"], "--min-confidence and --logprobs do not go"),
         (["x", "--beam", "4", "--temperature", "1"], "--beam and --temperature do not go together"),
         (["x", "--beam", "4", "-n", "5"], "-n must be between 1 and 4, not 5"),
         (["x", "--logprobs", "2"], "--logprobs needs --json"),

@@ -56,7 +56,6 @@ def assert_as_alone(completions, prompts, completer, options, before=None):
         CompletionOptions(sampling=SamplingOptions(temperature=0), max_tokens=30),
         CompletionOptions(sampling=SamplingOptions(temperature=1, min_p=0), until="none", max_tokens=9),
         CompletionOptions(sampling=SamplingOptions(top_k=3, top_p=0.9, repetition_penalty=1.2), until="word"),
-        CompletionOptions(sampling=SamplingOptions(temperature=0), min_confidence=0.2),
         CompletionOptions(max_tokens=1),
     ],
 )

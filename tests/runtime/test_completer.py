@@ -279,7 +279,7 @@ def test_several_completions_at_temperature_zero_are_those_of_a_beam(random_lett
     [
         (101, {}, "at temperature 0 .* between 1 and 100, not 101"),
         (2, {"logprobs": 1}, "logprobs does not go"),
-        (2, {"min_confidence": 0.1}, "min-confidence does not go"),
+        (2, {"min_confidence": 0.1}, "min-confidence offers one text"),
     ],
 )
 def test_what_does_not_go_with_a_beam_is_refused_before_the_prompt_is_read(random_letters, n, options, said):
@@ -385,13 +385,23 @@ def test_a_completion_ends_before_it_becomes_less_probable_than_is_asked_for(sco
     scores = np.full(257, -math.inf)
     scores[[1 + ord("a"), 1 + ord("b")]] = np.log([0.75, 0.25])
     completer = Completer(Predictor(scored_model(lambda tokens: scores)), byte_pieces())
-    greedy = SamplingOptions(temperature=0)
     for confidence, text in ((0.8, b""), (0.75, b"a"), (0.5, b"aa"), (0.4, b"aaa")):
-        done = ask(completer, until="none", sampling=greedy, min_confidence=confidence - 1e-6)
+        done = ask(completer, until="none", min_confidence=confidence - 1e-6)
         assert (done.text, done.tokens, done.stop_reason) == (text, len(text), "confidence")
         assert done.logprob == pytest.approx(len(text) * math.log(0.75))
-    done = ask(completer, until="none", sampling=greedy, max_tokens=2, min_confidence=0.5)
+    done = ask(completer, until="none", max_tokens=2, min_confidence=0.4)
     assert (done.text, done.stop_reason) == (b"aa", "max_tokens")
+
+
+def test_what_is_offered_is_likely_as_text_not_as_tokens(scored_model, byte_pieces):
+    tokenizer = byte_pieces(b"once", b"only", b"one")
+    scores = np.full(tokenizer.vocab_size, -math.inf)
+    scores[[tokenizer.pieces.index(piece) for piece in (b"once", b"only", b"one", b"x")]] = np.log([0.2, 0.2, 0.2, 0.4])
+    completer = Completer(Predictor(scored_model(lambda tokens: scores)), tokenizer)
+    done = ask(completer, until="none", min_confidence=0.5)
+    assert (done.text, done.tokens, done.stop_reason) == (b"on", 1, "confidence")
+    assert done.logprob == pytest.approx(math.log(0.6))
+    assert b"".join(completer.stream(b"", CompletionOptions(until="none", min_confidence=0.5))) == b"on"
 
 
 # ------------------------------------------------------------------ prompts that end anywhere
