@@ -8,7 +8,8 @@ is one place in every sequence, so the words' probabilities do not overlap.
 - A text that ends inside a word, or with a whole word ("On"): the words that it may be the beginning of ("On", "One",
   "Only"), the word as it stands among them, with nothing to add.
 - A text that ends after a word ("On ", "On the left, "): the next word, with all that comes before it. Mostly that is
-  nothing; after "He said" and a comma it is a space, and maybe a quotation mark.
+  nothing; after "He said" and a comma it is a space or a newline, and maybe a quotation mark. A word is one word,
+  whatever comes before it.
 
 The search is best-first over sequences of tokens. A boundary between tokens holds the mass of all that goes on from
 it. Expanding it, one step of the model, turns that into words that end and boundaries further on. So a word has as its
@@ -33,14 +34,18 @@ from numpy.typing import NDArray
 from gru_complete.errors import ModelError
 from gru_complete.runtime.predictor import Reading
 from gru_complete.runtime.segmentation import Hypotheses, PieceIndex
-from gru_complete.runtime.wordbreaks import End, State, begun, last_word, read
+from gru_complete.runtime.wordbreaks import BEFORE, BEGUN, INSIDE, End, State, begun, last_word, read
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-MAX_EXPANSIONS = 32
-"""By default: a few milliseconds for a small model."""
+MIN_EFFORT = 32
+"""Boundaries that may be expanded at least, by default: some milliseconds for a small model."""
+EFFORT = 2
+"""And so many for each word: with fewer, a long list ends in parts of words, whose wholes were not met."""
+NEGLIGIBLE = 1 / 1000
+"""What has less than this of the likeliest word's probability is not listed."""
 
 _BATCH = 4  # boundaries that are expanded as one product at first; then more and more, for they weigh less and less
 _SMALL = 1 / 1000  # of the heaviest: what is lighter is bounded together, not one by one
@@ -53,8 +58,9 @@ class Word(NamedTuple):
 
     Attributes:
         word: all of it, what the text has of it included.
-        completion: what follows the text: the rest of the word, or what comes before the next word, and that.
-        probability: that the text goes on so and the word ends; a lower bound.
+        completion: what follows the text: the rest of the word, or what comes before the next word, and that. Where the
+            word may follow in several ways, the likeliest.
+        probability: that the text goes on with this word, in any of those ways, and it ends; a lower bound.
         upper: the upper bound.
     """
 
@@ -64,38 +70,41 @@ class Word(NamedTuple):
     upper: float
 
 
-def likeliest_words(hypotheses: Hypotheses, count: int, *, max_expansions: int | None = MAX_EXPANSIONS) -> list[Word]:
+def likeliest_words(hypotheses: Hypotheses, count: int, *, max_expansions: float | None = None) -> list[Word]:
     """Find the likeliest whole words.
 
     Args:
         hypotheses: the segmentations of the text's end.
-        count: how many words. Fewer are found where few were met: the text is likely to end, or the effort is small.
-        max_expansions: boundaries that may be expanded. The search ends sooner when it is certain of the words and
-            their order. With None it ends when their probabilities are exact; so many words must exist then.
+        count: how many words. Fewer are found where others are negligible, or were not met: the text is likely to end,
+            or the effort is small.
+        max_expansions: boundaries that may be expanded; if omitted, ``EFFORT`` for each word. The search ends sooner
+            when it is certain of the words and their order. With ``math.inf`` it ends when their probabilities are
+            exact; so many words must exist then.
 
     Returns:
         The words, the likeliest (by their lower bounds) first.
     """
     search = _Search(hypotheses)
-    most = math.inf if max_expansions is None else max_expansions
+    most = max(MIN_EFFORT, EFFORT * count) if max_expansions is None else max_expansions
     spent = 0
     bounds = search.bounds(count)
-    while spent < most and not (bounds.are_exact if max_expansions is None else bounds.are_certain):
+    while spent < most and not (bounds.are_exact if most == math.inf else bounds.are_certain):
         batch = search.take(int(min(max(_BATCH, spent // 4), most - spent)))
         if not batch:
             break
         search.expand(batch)
         spent += len(batch)
         bounds = search.bounds(count)
-    return [search.word(text, bounds.upper[text]) for text in bounds.likeliest]
+    words = [search.word(word, bounds.upper[word]) for word in bounds.likeliest]
+    return [word for word in words if word.probability >= NEGLIGIBLE * words[0].probability]
 
 
 class _Bounds(NamedTuple):
     """What is known of all words at a moment.
 
     Attributes:
-        likeliest: the words with the greatest lower bounds, as they follow the text.
-        upper: the upper bounds of all words found, by their texts.
+        likeliest: the words with the greatest lower bounds.
+        upper: the upper bounds of all words found.
         are_certain: no other word can be likelier than these, and none of these than one before it.
         are_exact: besides, each lower bound is the upper one.
     """
@@ -112,18 +121,21 @@ class _Boundary:
     Attributes:
         text: what stands there beyond the given text.
         state: of the word.
+        key: what every word that goes on from there begins with; not the bytes that may turn out to be past its end.
         reading: the model's.
         effects: of the tokens that may follow.
         masses: what goes on after each of ``effects.on``; 0 for those that are pending by themselves.
         rest: the most of ``masses`` that can stand at beginnings of one word.
     """
 
-    __slots__ = ("effects", "masses", "reading", "rest", "state", "stem", "text")
+    __slots__ = ("effects", "key", "masses", "reading", "rest", "state", "text")
 
-    def __init__(self, text: bytes, state: State, reading: Reading, effects: _Effects, masses: Floats) -> None:
+    def __init__(
+        self, text: bytes, state: State, key: bytes, reading: Reading, effects: _Effects, masses: Floats
+    ) -> None:
         self.text = text
         self.state = state
-        self.stem = _stem(text, state)
+        self.key = key
         self.reading = reading
         self.effects = effects
         self.masses = masses
@@ -135,13 +147,13 @@ class _Pending(NamedTuple):
 
     Attributes:
         mass: the probability of its tokens.
-        stem: what every word that goes on from there begins with.
+        key: what every word that goes on from there begins with.
         source: the boundary before it.
         place: of the token among ``source.effects.on``.
     """
 
     mass: float
-    stem: bytes
+    key: bytes
     source: _Boundary
     place: int
 
@@ -154,13 +166,15 @@ class _Search:
         self._predictor = hypotheses.predictor
         self._overlay = hypotheses.overlay
         self._effects = _effects_in(hypotheses.pieces)
-        self._found: defaultdict[bytes, float] = defaultdict(float)
+        self._found: defaultdict[bytes, float] = defaultdict(float)  # by word
+        self._ways: defaultdict[bytes, defaultdict[bytes, float]] = defaultdict(lambda: defaultdict(float))
         self._expanded: list[_Boundary] = []
         self._pending: list[_Pending] = []
-        _, state = begun(self._segment)
+        word, state = begun(self._segment)
+        key = word if state.place == INSIDE else b""
         for log_weight, reading, remainder, log_probabilities in hypotheses.rows():
             masses = np.exp(log_weight + log_probabilities.astype(np.float64))
-            self._place(b"", state, reading, self._effects.of(state, remainder), masses)
+            self._place(b"", state, key, reading, self._effects.of(state, remainder), masses)
         self._threshold = math.inf
         self._lower_threshold()
 
@@ -169,9 +183,9 @@ class _Search:
         found = self._found
         waiting: defaultdict[bytes, float] = defaultdict(float)  # mass, by what its words begin with
         for item in self._pending:
-            waiting[item.stem] += item.mass
+            waiting[item.key] += item.mass
         for boundary in self._expanded:
-            waiting[boundary.stem] += boundary.rest
+            waiting[boundary.key] += boundary.rest
         likeliest = sorted(found, key=lambda text: (-found[text], text))[:count]
         # What a word must exceed to be among them. Then no upper bound of what is forgotten is greater.
         floor = found[likeliest[-1]] if len(likeliest) == count else 0.0
@@ -201,8 +215,8 @@ class _Search:
             if before[index] >= 0 and greatest[index] > greatest[before[index]]:
                 greatest[before[index]] = greatest[index]
         reach = dict(zip(texts, greatest, strict=True))
-        self._pending = [item for item in self._pending if reach[item.stem] > floor]
-        self._expanded = [boundary for boundary in self._expanded if boundary.rest and reach[boundary.stem] > floor]
+        self._pending = [item for item in self._pending if reach[item.key] > floor]
+        self._expanded = [boundary for boundary in self._expanded if boundary.rest and reach[boundary.key] > floor]
         lower = [found[text] for text in likeliest]
         bests = [upper[text] for text in likeliest]
         are_certain = floor > 0 and all(low >= other for low, other in zip(lower, [*bests[1:], others], strict=True))
@@ -230,34 +244,54 @@ class _Search:
                 "the model's scores are not finite numbers", hint="train it again: its weights are damaged"
             )
         first = len(self._expanded)
-        for (mass, _, source, place), reading, row in zip(batch, readings, rows, strict=True):
+        for (mass, key, source, place), reading, row in zip(batch, readings, rows, strict=True):
             text, state = source.text + source.effects.added[place], source.effects.states[place]
-            self._place(text, state, reading, self._effects.of(state, b""), mass * row.astype(np.float64))
+            self._place(text, state, key, reading, self._effects.of(state, b""), mass * row.astype(np.float64))
         self._list_heavy(self._expanded[first:])
 
-    def word(self, completion: bytes, upper: float) -> Word:
+    def word(self, word: bytes, upper: float) -> Word:
         """Return a word that was found."""
-        whole = last_word(self._segment + completion, len(self._segment))
-        return Word(whole, completion, self._found[completion], upper)
+        ways = self._ways[word]
+        completion = max(sorted(ways), key=ways.__getitem__)
+        return Word(word, completion, self._found[word], upper)
 
-    def _place(self, text: bytes, state: State, reading: Reading, effects: _Effects, masses: Floats) -> None:
+    def _place(
+        self, text: bytes, state: State, key: bytes, reading: Reading, effects: _Effects, masses: Floats
+    ) -> None:
         """Take in a boundary: the masses of all tokens, ``(V,)``, go to the words that end and to what goes on."""
         ending = np.bincount(effects.groups, masses[effects.over], len(effects.ends)).tolist()
-        for (dropped, added), mass in zip(effects.ends, ending, strict=True):
+        known = key + state.tail
+        for (dropped, added), own, mass in zip(effects.ends, effects.words, ending, strict=True):
             if mass:
-                self._found[text[: len(text) - dropped] + added] += mass
+                completion = text[: max(0, len(text) - dropped)] + added
+                if state.place == INSIDE:
+                    word = known[: len(known) - dropped] + added
+                else:
+                    word = own if state.place == BEFORE else last_word(self._segment + completion, len(self._segment))
+                self._found[word] += mass
+                self._ways[word][completion] += mass
         if len(effects.on):
-            self._expanded.append(_Boundary(text, state, reading, effects, masses[effects.on]))
+            self._expanded.append(_Boundary(text, state, key, reading, effects, masses[effects.on]))
+
+    def _key_after(self, boundary: _Boundary, index: int) -> bytes:
+        """What every word begins with that goes on after one more token, ``boundary.effects.on[index]``."""
+        effects = boundary.effects
+        if boundary.state.place != BEGUN:
+            return boundary.key + effects.keys[index]
+        after = effects.states[index]
+        if after.place != INSIDE:
+            return b""
+        text = self._segment + boundary.text + effects.added[index]
+        return begun(text[: len(text) - len(after.tail)])[0]
 
     def _list_heavy(self, boundaries: Sequence[_Boundary]) -> None:
         """Make what goes on with a mass of at least the threshold pending by itself; bound the rest."""
         for boundary in boundaries:
-            masses, effects = boundary.masses, boundary.effects
+            masses = boundary.masses
             for index in np.flatnonzero(masses >= self._threshold).tolist():
-                stem = _stem(boundary.text + effects.added[index], effects.states[index])
-                self._pending.append(_Pending(float(masses[index]), stem, boundary, index))
+                self._pending.append(_Pending(float(masses[index]), self._key_after(boundary, index), boundary, index))
                 masses[index] = 0.0
-            boundary.rest = effects.heaviest_chain(masses)
+            boundary.rest = boundary.effects.heaviest_chain(masses)
 
     def _lower_threshold(self) -> None:
         """Let more boundaries pend by themselves: those that weigh something beside the heaviest, but not too many."""
@@ -275,9 +309,11 @@ class _Effects:
         on: tokens after which it is not over.
         added: what each of them adds to the text.
         states: of the word after each of them.
+        keys: what each of them adds to what the word begins with for certain.
         over: tokens with which it ends.
         groups: which of ``ends`` each of them does.
         ends: how many bytes of the text turn out to be past the word, and which of the token belong to it.
+        words: the word of each end, if it has begun after the state.
     """
 
     def __init__(self, pieces: PieceIndex, state: State, remainder: bytes) -> None:
@@ -294,13 +330,15 @@ class _Effects:
             elif isinstance(after, End):
                 over.append(token)
                 ends.append((max(0, -after.offset), added[: max(0, after.offset)]))
-        depths = _depths([_stem(state.tail + added, after) for _, added, after in going])
+        depths = _depths([_key(state, added, after) for _, added, after in going])
         going = [going[index] for index in np.argsort(depths, kind="stable")]
         self.on: Indices = np.array([token for token, _, _ in going], np.intp)
         self.added = [added for _, added, _ in going]
         self.states = [after for _, _, after in going]
+        self.keys = [_key(state, added, after) for _, added, after in going]
         self.over: Indices = np.array(over, np.intp)
         self.ends = sorted(set(ends))
+        self.words = [last_word(state.tail + added, len(state.tail)) for _, added in self.ends]
         self.groups: Indices = np.array([self.ends.index(end) for end in ends], np.intp)
         self._levels = np.searchsorted(np.sort(depths), range(max(depths, default=-1) + 1))
 
@@ -329,9 +367,13 @@ class _EffectsInVocabulary:
 _effects_in = lru_cache(maxsize=2)(_EffectsInVocabulary)  # finding them takes milliseconds
 
 
-def _stem(text: bytes, state: State) -> bytes:
-    """Return what every word that goes on from here begins with: not the bytes that may turn out to be past its end."""
-    return text[: max(0, len(text) - len(state.tail))]
+def _key(state: State, added: bytes, after: State) -> bytes:
+    """Return what is certain of a word by some bytes more: nothing of what only comes before it."""
+    if after.place != INSIDE:
+        return b""  # any word may follow
+    text = state.tail + added
+    text = text[: len(text) - len(after.tail)]
+    return text if state.place == INSIDE else begun(text)[0]
 
 
 def _depths(texts: Sequence[bytes]) -> list[int]:

@@ -169,20 +169,20 @@ def test_lines_do_not_depend_on_the_blocks_they_come_in(size):
 
 
 def test_words_come_with_their_probabilities_the_likeliest_first(run, trained_model):
-    code, out, _ = run("complete", "The old b", "--words", "3", "-m", trained_model)
+    code, out, _ = run("complete", "The old s", "--words", "3", "-m", trained_model)
     assert code == 0
     pairs = [line.split(b"\t") for line in out.splitlines()]
     assert len(pairs) == 3
-    assert {word[:1] for _, word in pairs} == {b"b"}
+    assert {word[:1] for _, word in pairs} == {b"s"}
     chances = [float(chance) for chance, _ in pairs]
     assert chances == sorted(chances, reverse=True)
-    _, as_json, _ = run("complete", "The old b", "--words", "3", "--json", "-m", trained_model)
+    _, as_json, _ = run("complete", "The old s", "--words", "3", "--json", "-m", trained_model)
     record = json.loads(as_json)
     assert list(record) == ["prompt", "words", "model"]
     assert [word["word"] for word in record["words"]] == [word.decode() for _, word in pairs]
     for word, chance in zip(record["words"], chances, strict=True):
         assert word["probability"] == pytest.approx(chance, abs=1e-4)
-        assert "b" + word["text"] == word["word"]
+        assert "s" + word["text"] == word["word"]
         assert word["probability"] <= word["upper"] + 1e-9
 
 

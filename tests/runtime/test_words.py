@@ -1,5 +1,6 @@
 """Whole words against the definition: the probability that a text goes on with a word and the word ends there."""
 
+import math
 from itertools import product
 
 import numpy as np
@@ -8,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gru_complete.model_dir import Architecture
+from gru_complete.runtime import words
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.segmentation import Hypotheses, PieceIndex
 from gru_complete.runtime.stepper import Stepper
-from gru_complete.runtime.words import likeliest_words
+from gru_complete.runtime.wordbreaks import last_word
+from gru_complete.runtime.words import EFFORT, MIN_EFFORT, NEGLIGIBLE, likeliest_words
 
 LETTERS = ["a", "b", "é"]
 PIECES = [
@@ -60,6 +63,12 @@ class Toy:
         self.start = self.predictor.start()
         self._rows = {}
 
+    def never(self, *pieces):
+        """Let some pieces never come: after a word, others of them may come before the next for ever."""
+        places = [place for place, piece in enumerate(self.pieces) if piece in pieces]
+        self.predictor.stepper.output_bias[places] = -100
+        return self
+
     def hypotheses(self, text, width=None):
         return Hypotheses.open(self.predictor, PieceIndex(self.pieces), self.start, text, None, width=width)
 
@@ -88,6 +97,15 @@ class Toy:
         for joiner in ("", "'", "-"):
             ends -= sum(self.probability(text + (joiner + letter).encode()) for letter in LETTERS)
         return ends / self.probability(given)
+
+    def whole_word_probability(self, given, word):
+        """That a text goes on with a word in any way, where nothing but one space comes before it."""
+        in_word = given[len(given.rstrip("abé'-")) :]
+        ways = {word, " " + word, *([word.removeprefix(in_word)] if word.startswith(in_word) else [])}
+        ways = [
+            way for way in ways if is_one_word(given, way) and last_word((given + way).encode(), 0) == word.encode()
+        ]
+        return sum(self.word_probability(given.encode(), way) for way in ways)
 
     def words(self, given, most_characters):
         """All words of so many characters that may follow, with their probabilities, the likeliest first."""
@@ -119,9 +137,18 @@ def is_one_word(given, completion):
     return all(runs) and not any(mark in text for mark in " .")
 
 
+@pytest.fixture
+def lists_everything(monkeypatch):
+    """Words are listed however unlikely they are."""
+    monkeypatch.setattr(words, "NEGLIGIBLE", 0.0)
+
+
+BEFORE_WORDS = b" ", b".", b"'", b"-"
+
+
 @pytest.fixture(scope="module")
 def toy():
-    return Toy(PIECES)
+    return Toy(PIECES).never(*BEFORE_WORDS)
 
 
 GIVEN = ["", "a", "ab", " ", "b'", "a.", "ba-", "b a"]
@@ -129,19 +156,36 @@ GIVEN = ["", "a", "ab", " ", "b'", "a.", "ba-", "b a"]
 
 @pytest.mark.parametrize("given", GIVEN)
 def test_with_unlimited_effort_words_are_those_of_the_definition(toy, given):
-    found = likeliest_words(toy.hypotheses(given.encode()), 4, max_expansions=None)
-    exact = {word.completion.decode(): toy.word_probability(given.encode(), word.completion.decode()) for word in found}
+    found = likeliest_words(toy.hypotheses(given.encode()), 4, max_expansions=math.inf)
+    exact = {word.word.decode(): toy.whole_word_probability(given, word.word.decode()) for word in found}
+    assert len(exact) == 4
     for word in found:
-        assert word.probability == word.upper == pytest.approx(exact[word.completion.decode()], abs=1e-9)
+        assert word.probability == word.upper == pytest.approx(exact[word.word.decode()], abs=1e-9)
+        assert is_one_word(given, word.completion.decode())
     assert list(exact.values()) == sorted(exact.values(), reverse=True)
-    assert all(is_one_word(given, completion) for completion in exact)
     for completion, probability in toy.words(given.encode(), 2):
-        assert completion in exact or probability < min(exact.values())
+        assert last_word((given + completion).encode(), 0).decode() in exact or probability < min(exact.values())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_word_that_may_follow_in_several_ways_is_listed_once_with_the_likeliest(seed, lists_everything):
+    toy = Toy([b"", b"a", b" a", b"\na", b"."], seed).never(b".")
+    found = {word.word: word for word in likeliest_words(toy.hypotheses(b"."), 5, max_expansions=100)}
+    assert {b"a", b"aa"} <= set(found)
+    for word in (b"a", b"aa"):
+        ways = {
+            before + word: toy.probability(b"." + before + word) - toy.probability(b"." + before + word + b"a")
+            for before in (b"", b" ", b"\n")
+        }
+        assert found[word].completion == max(ways, key=ways.get)
+        assert found[word].probability == pytest.approx(sum(ways.values()) / toy.probability(b"."), abs=1e-9)
 
 
 def test_a_character_may_be_begun(toy):
     first, second = "é".encode()[:1], "é".encode()[1:]
-    found = {word.completion: word for word in likeliest_words(toy.hypotheses(b"b" + first), 6, max_expansions=None)}
+    found = {
+        word.completion: word for word in likeliest_words(toy.hypotheses(b"b" + first), 6, max_expansions=math.inf)
+    }
     word = found[second]
     assert word.word == "bé".encode()
     ends = toy.probability("bé".encode())
@@ -156,32 +200,34 @@ def test_bounds_enclose_the_probability_and_shrink_with_effort(toy, given):
     for effort in (1, 2, 3, 5, 8, 13, 21, 34, 55, 89):
         now = {}
         for word in likeliest_words(toy.hypotheses(given.encode()), 3, max_expansions=effort):
-            exact = toy.word_probability(given.encode(), word.completion.decode())
+            exact = toy.whole_word_probability(given, word.word.decode())
             assert word.probability - 1e-12 <= exact <= word.upper + 1e-12
-            low, high = before.get(word.completion, (0, 1))
+            low, high = before.get(word.word, (0, 1))
             assert low <= word.probability
             assert word.upper <= high + 1e-12
-            now[word.completion] = word.probability, word.upper
+            now[word.word] = word.probability, word.upper
         before |= now
 
 
 def test_when_the_search_ends_by_itself_it_is_right():
     most, ended = 60, 0
     for text, seed in product(GIVEN, range(3)):
-        toy = Toy(PIECES, seed)
+        toy = Toy(PIECES, seed).never(*BEFORE_WORDS)
         hypotheses = toy.hypotheses(text.encode(), 8)
         hypotheses.rows()
         toy.predictor.num_steps = 0
         found = likeliest_words(hypotheses, 2, max_expansions=most)
         if toy.predictor.num_steps < most:
             ended += 1
-            exact = likeliest_words(hypotheses, 2, max_expansions=None)
-            assert [word.completion for word in found] == [word.completion for word in exact]
+            exact = likeliest_words(hypotheses, 2, max_expansions=math.inf)
+            assert [word.word for word in found] == [word.word for word in exact]
     assert ended > 3 * len(GIVEN) / 2
 
 
-def test_of_a_script_without_spaces_a_piece_is_a_word():
-    toy = Toy([b"", *(text.encode() for text in ("東", "京", "東京", "京都", "都", "。", "京。", " "))])
+def test_of_a_script_without_spaces_a_piece_is_a_word(lists_everything):
+    toy = Toy([b"", *(text.encode() for text in ("東", "京", "東京", "京都", "都", "。", "京。", " "))]).never(
+        "。".encode(), b" "
+    )
     given = "東".encode()
     after_token, after_row = toy.row((1,)), toy.row(())
     whole = toy.probability(given)
@@ -215,11 +261,11 @@ def completer(trained_model):
 
 
 def test_words_finish_the_word_begun(completer):
-    words = likeliest_words(completer.hypotheses(completer.read(b"The old ho")), 3)
-    assert len(words) == 3
-    assert all(word.word.startswith(b"ho") for word in words)
-    assert all(b"ho" + word.completion == word.word for word in words)
-    assert 0 < sum(word.probability for word in words) <= 1
+    found = likeliest_words(completer.hypotheses(completer.read(b"The old ho")), 3)
+    assert found[0].word == b"house"
+    assert all(word.word.startswith(b"ho") for word in found)
+    assert all(b"ho" + word.completion == word.word for word in found)
+    assert 0 < sum(word.probability for word in found) <= 1
 
 
 @settings(max_examples=50, deadline=None)
@@ -230,6 +276,25 @@ def test_after_any_text_words_are_text_that_fits(completer, text, cut):
         assert (given + word.completion).endswith(word.word)
         assert word.word.decode().isprintable() or not word.word.decode().isascii()
         assert 0 < word.probability <= word.upper <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("text", ["", "The ", "The old ho", "The old'", "The house, "])
+def test_each_word_is_listed_once_and_none_is_negligible(completer, text):
+    found = likeliest_words(completer.hypotheses(completer.read(text.encode())), 50)
+    assert len({word.word for word in found}) == len(found) >= 1
+    assert found[-1].probability >= NEGLIGIBLE * found[0].probability
+
+
+def test_long_lists_are_searched_longer():
+    toy = Toy(PIECES)
+    hypotheses = toy.hypotheses(b"a", 8)
+    spent = []
+    for count in (1, 100):
+        hypotheses.rows()
+        toy.predictor.num_steps = 0
+        likeliest_words(hypotheses, count)
+        spent.append(toy.predictor.num_steps)
+    assert spent[0] <= MIN_EFFORT < spent[1] <= 100 * EFFORT
 
 
 def test_the_order_of_asking_changes_nothing(completer):
