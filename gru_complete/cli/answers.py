@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from gru_complete.cli.prompts import PromptLines, reading_progress
 from gru_complete.cli.results import Result, on_one_line
 from gru_complete.cli.states import refuse_to_overwrite, save_state
+from gru_complete.errors import UsageError
 from gru_complete.runtime.completer import Completer, Context
 from gru_complete.runtime.draft import Completion
-from gru_complete.runtime.options import CompletionOptions, check_range
+from gru_complete.runtime.options import MAX_BEAM, CompletionOptions, check_range
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
@@ -39,7 +40,12 @@ class Request:
     def __init__(
         self, options: CompletionOptions, number: int, words: int, as_json: bool, echo: bool, null: bool
     ) -> None:
-        check_range("-n", number, 1, options.beam or MAX_COMPLETIONS)
+        is_searched = options.beam > 0 or options.sampling.temperature == 0
+        if is_searched and number > MAX_BEAM:
+            how = "with --beam" if options.beam else "at temperature 0"
+            hint = f"ask for {MAX_BEAM} at most, or draw them: --temperature 0.7 without --beam"
+            raise UsageError(f"-n {number}: {how} completions are searched, {MAX_BEAM} at most", hint=hint)
+        check_range("-n", number, 1, MAX_COMPLETIONS)
         check_range("--words", words, 0, MAX_WORDS)
         self.options = options
         self.number = number

@@ -256,8 +256,8 @@ class Completer:
         """Continue a prompt in n different ways; it is read once.
 
         They are drawn with the seeds ``options.seed``, ``options.seed + 1``, ...; what was drawn before is left out. Or
-        they are the n best that a beam finds; at temperature 0, where drawing again gives the same text again, a beam
-        of n finds them too. There may be fewer.
+        they are the n best that a beam finds, of n at least; at temperature 0, where drawing again gives the same text
+        again, a beam finds them too. There may be fewer.
 
         Raises:
             UsageError: n is out of range, or asks for a beam that does not go with the other options.
@@ -265,7 +265,7 @@ class Completer:
         check_range("n", n, 1, 10_000)
         if options.min_confidence is not None and n > 1:
             raise UsageError("min-confidence offers one text, not several")
-        if n > 1 and options.sampling.temperature == 0 and not options.beam:
+        if n > 1 and (options.beam or options.sampling.temperature == 0):
             options = _searching(options, n)
         text, context = (b"", prompt) if isinstance(prompt, Context) else (prompt, self.read(prompt))
         if options.min_confidence is not None:
@@ -454,11 +454,11 @@ def _token_logprobs(texts: Sequence[bytes], scores: FloatArray, index: int, k: i
 
 
 def _searching(options: CompletionOptions, n: int) -> CompletionOptions:
-    """The options with a beam of n instead of temperature 0."""
-    check_range("at temperature 0 the number of completions", n, 1, MAX_BEAM)
+    """The options with a beam of n at least, also instead of temperature 0."""
+    check_range("with a beam, or at temperature 0, the number of completions", n, 1, MAX_BEAM)
     if options.logprobs:
         raise UsageError("at temperature 0 several completions are searched, and logprobs does not go with that")
-    return options.changed(beam=n)
+    return options.changed(beam=max(n, options.beam))
 
 
 def _blocks(prompt: bytes | Iterable[bytes]) -> Iterator[bytes]:

@@ -254,7 +254,9 @@ def test_lines_that_nothing_is_offered_for_are_empty(run, trained_model):
         (["x", "--min-confidence", "0.5", "--no-repeat", "2"], "--min-confidence and --no-repeat do not go together"),
         (["x", "--min-confidence", "0.5", "--logprobs", "2", "--json"], "--min-confidence and --logprobs do not go"),
         (["x", "--beam", "4", "--temperature", "1"], "--beam and --temperature do not go together"),
-        (["x", "--beam", "4", "-n", "5"], "-n must be between 1 and 4, not 5"),
+        (["x", "--beam", "4", "-n", "101"], "-n 101: with --beam completions are searched, 100 at most"),
+        (["x", "--temperature", "0", "-n", "101"], "-n 101: at temperature 0 completions are searched, 100 at most"),
+        (["x", "-n", "10001"], "-n must be between 1 and 10000, not 10001"),
         (["x", "--logprobs", "2"], "--logprobs needs --json"),
         (["x", "-i", "--json"], "--interactive and --json do not go together"),
         (["x", "--words", "-1"], "--words must be between 0 and"),
@@ -273,7 +275,10 @@ def test_candidates_differ_and_a_beam_gives_its_best(run, trained_model):
     assert len(texts) == len(set(texts)) > 1
     code, best, _ = run("complete", "The ", "-m", trained_model, "--beam", "4", "--until", "word")
     _, all_four, _ = run("complete", "The ", "-m", trained_model, "--beam", "4", "-n", "4", "--until", "word")
+    _, all_six, _ = run("complete", "The ", "-m", trained_model, "--beam", "4", "-n", "6", "--until", "word")
     assert code == 0
+    assert len(all_six.splitlines()) == 6
+    assert all_six == run("complete", "The ", "-m", trained_model, "--beam", "6", "-n", "6", "--until", "word")[1]
     assert all_four.splitlines()[0] == best.removesuffix(b"\n")
 
 

@@ -272,12 +272,14 @@ def test_several_completions_at_temperature_zero_are_those_of_a_beam(random_lett
     searched = list(random_letters.complete_many(b"x", CompletionOptions(**greedy), 3))
     assert len({done.text for done in searched}) == 3
     assert searched == list(random_letters.complete_many(b"x", CompletionOptions(beam=3, **greedy), 3))
+    assert searched == list(random_letters.complete_many(b"x", CompletionOptions(beam=2, **greedy), 3))
 
 
 @pytest.mark.parametrize(
     ("n", "options", "said"),
     [
-        (101, {}, "at temperature 0 .* between 1 and 100, not 101"),
+        (101, {}, "at temperature 0,? .* between 1 and 100, not 101"),
+        (101, {"beam": 5}, "with a beam, .* between 1 and 100, not 101"),
         (2, {"logprobs": 1}, "logprobs does not go"),
         (2, {"min_confidence": 0.1}, "min-confidence offers one text"),
     ],
