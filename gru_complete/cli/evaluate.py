@@ -1,6 +1,7 @@
 """`eval`: how well a model predicts a text that it has not seen."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -242,7 +243,7 @@ def _print_offers(console: "Console", report: "OffersReport") -> None:
 
 def _interval(interval: "Interval", factor: float, digits: int) -> str:
     value, low, high = (f"{factor * figure:.{digits}f}" for figure in interval)
-    return f"{value} ({low}..{high})"
+    return f"{value} ({low}..{high})" if math.isfinite(interval.low) else value
 
 
 def _print_pairs(console: "Console", report: "PairsReport") -> None:

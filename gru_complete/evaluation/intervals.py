@@ -14,6 +14,10 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def to_json(self) -> dict[str, float | None]:
+        """All three by name; an end that is not known is None, since JSON has no infinity."""
+        return {name: figure if math.isfinite(figure) else None for name, figure in self._asdict().items()}
+
 
 def share_interval(hits: int, trials: int) -> Interval:
     """The share of hits, with Wilson's interval (1927): it holds for few trials too, and for shares near 0 and 1.

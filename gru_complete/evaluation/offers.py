@@ -4,7 +4,7 @@ At evenly spaced places of a text that the model has not seen, it is asked what 
 offer is accepted if the text goes on with all of it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,10 +39,10 @@ class Trade:
         """All figures; each interval as value, low and high."""
         return {
             "confidence": self.confidence,
-            "offered": self.offered._asdict(),
-            "accepted": self.accepted._asdict(),
+            "offered": self.offered.to_json(),
+            "accepted": self.accepted.to_json(),
             "length": self.length,
-            "saved": self.saved._asdict(),
+            "saved": self.saved.to_json(),
         }
 
 
@@ -53,10 +53,6 @@ class OffersReport:
     num_positions: int
     trades: tuple[Trade, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """What stands under ``offers`` in ``eval --json``."""
-        return {"positions": self.num_positions, "trades": [trade.to_json() for trade in self.trades]}
-
 
 def evaluate_offers(
     completer: Completer,
@@ -64,6 +60,7 @@ def evaluate_offers(
     *,
     confidences: Sequence[float] = CONFIDENCES,
     num_positions: int = NUM_POSITIONS,
+    progress: Callable[[int], object] | None = None,
 ) -> OffersReport:
     """Ask for offers at evenly spaced places.
 
@@ -72,6 +69,7 @@ def evaluate_offers(
         documents: texts that it has not seen, each read from its start to each of its places; not all empty.
         confidences: what to ask for.
         num_positions: how many places; at most as many as there are characters.
+        progress: is told 1 at each place.
     """
     least = min(confidences)
     outcomes: list[list[tuple[int, bool]]] = [[] for _ in confidences]  # how long, and whether the text goes on so
@@ -79,6 +77,8 @@ def evaluate_offers(
     for context, following in _places(completer, documents, num_positions):
         characters = list(offered(completer.hypotheses(context), least))
         count += 1
+        if progress is not None:
+            progress(1)
         for confidence, found in zip(confidences, outcomes, strict=True):
             text = _text([character for character in characters if character.probability >= confidence])
             if text:

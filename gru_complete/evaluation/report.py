@@ -23,8 +23,7 @@ from gru_complete.mixture import Memory
 from gru_complete.model_dir import Model, run_dir_of
 from gru_complete.nn.language_model import LanguageModel, load_weights
 from gru_complete.nn.scoring import TokenScores, score_tokens
-from gru_complete.runtime.completer import Completer, Context
-from gru_complete.runtime.segmentation import Hypotheses
+from gru_complete.runtime.completer import Completer
 from gru_complete.text.shards import ShardHeader, TokenIds, documents, read_shard
 
 OFFERS_BYTES = 1_000_000
@@ -183,20 +182,7 @@ def offers_of(model: Model, stream: TokenIds, *, progress: Callable[[int], objec
         left -= len(data)
         if not left:
             break
-    completer = _Telling.of(model)
-    completer.progress = progress
-    return evaluate_offers(completer, texts)
-
-
-class _Telling(Completer):
-    """A completer that tells at how many places it is asked."""
-
-    progress: Callable[[int], object] | None = None
-
-    def hypotheses(self, context: Context) -> Hypotheses:
-        if self.progress is not None:
-            self.progress(1)
-        return super().hypotheses(context)
+    return evaluate_offers(Completer.of(model), texts, progress=progress)
 
 
 def held_out_part(model: Model) -> tuple[TokenIds, ShardHeader]:

@@ -179,6 +179,20 @@ def test_offers_are_listed_by_what_was_asked_for(run, trained_model, tmp_path):
     ]
 
 
+def test_of_a_single_place_no_interval_is_known_and_json_is_json(run, trained_model, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("T")
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    code, out, _ = run("eval", path, "-m", trained_model, "--offers", "--json")
+    assert code == 0
+    (saved,) = {tuple(offer["saved"].values()) for offer in json.loads(out, parse_constant=refuse)["offers"]}
+    assert saved[1:] == (None, None)
+    assert b"inf" not in run("eval", path, "-m", trained_model, "--offers")[1]
+
+
 def test_what_takes_long_shows_on_a_terminal_how_far_it_is(run, trained_model, tmp_path, monkeypatch):
     path = tmp_path / "text.txt"
     path.write_text("The cat ate the bird.")

@@ -109,7 +109,7 @@ def test_offers_are_asked_for_in_a_bounded_part_of_the_text(trained_model, monke
     texts = ["The cat ate.", "A dog saw a river. Ünd so weiter.", "More."]
     stream = np.array([0, *(token for text in texts for token in [*model.tokenizer.encode(text.encode()), 0])])
     asked = []
-    monkeypatch.setattr(report_module, "evaluate_offers", lambda completer, documents: asked.append(documents))
+    monkeypatch.setattr(report_module, "evaluate_offers", lambda completer, documents, **_: asked.append(documents))
     offers_of(model, stream)
     monkeypatch.setattr(report_module, "OFFERS_BYTES", len("The cat ate.A dog saw a river. ") + 1)  # half an umlaut
     offers_of(model, stream)
