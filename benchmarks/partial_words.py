@@ -1,17 +1,28 @@
 """Prompts that end inside a word: how often the word is found, how likely its rest is, read in five ways.
 
-Sentences of TEXT are cut inside a random word, between two of its letters; what is before the cut is the prompt.
+Sentences of TEXT are cut inside a random word, between two of its letters; what is before the cut is the prompt. With
+more cuts than sentences, each is cut in several places; then the cuts are not independent, and intervals too narrow.
 
 - naive: the prompt is encoded as it is, and the model goes on after its last token;
 - healing: the prompt's last token is dropped, and what comes next must begin with its bytes;
-- likeliest: the one likeliest segmentation of the prompt's last word; what it rules out counts as exp(-50);
-- K = 1, K = 8: so many segmentations for each token boundary in that word (``runtime/segmentation.py``).
+- K = 1: the one likeliest segmentation of the prompt's last word, its last token finished or begun; what it rules out
+  counts as exp(-50);
+- width 1: a search that reads one segmentation on at each token boundary of that word. Words come after the likeliest
+  of all of them, the log probability is summed over them: so it is no K = 1;
+- K = 8: what ``complete`` does, a search of width 8. Words come after the 8 likeliest of all segmentations that are
+  found, wherever their last boundary is; the log probability is summed over all that are found.
+
+K counts the segmentations of the whole word that go on, the likeliest of all; the width of the search, in
+``runtime/segmentation.py``, counts those that are read on at the *same* boundary (and is K as well). K = 1 here is the
+first of those of K = 8.
 
 All use the same search for whole words (``runtime/words.py``), and the log probabilities are of text: of the rest of
 the word and the character after it, however they are cut into tokens. Shares have Wilson intervals, means those of
-normal distributions, all of 95 %; gains are of the same prompts, so their intervals are of differences.
+normal distributions, all of 95 %; gains are of the same prompts, so their intervals are of differences. For K = 8
+against K = 1 the cuts are counted that one of them gets right and the other does not; the interval of the difference
+is that of Agresti and Min (2005) for matched pairs.
 
-    python benchmarks/partial_words.py MODEL TEXT [--sentences 500] [--seed 0] [--json out.json]
+    python benchmarks/partial_words.py MODEL TEXT [--cuts 500] [--seed 0] [--json out.json]
 """
 
 import os
@@ -24,8 +35,11 @@ import math
 import random
 import re
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from tqdm import tqdm
 
 from gru_complete.evaluation.intervals import Interval, mean_interval, share_interval
 from gru_complete.model_dir import find_model
@@ -36,7 +50,8 @@ from gru_complete.runtime.segmentation import Hypotheses, PieceIndex, Row
 from gru_complete.runtime.wordbreaks import End, State, begun, read
 from gru_complete.runtime.words import likeliest_words
 
-WAYS = ("naive", "healing", "likeliest", "K = 1", "K = 8")
+WAYS = ("naive", "healing", "K = 1", "width 1", "K = 8")
+HITS = {"first": "the first word", "among_three": "one of three"}
 SENTENCE = re.compile(r"[^\s.!?][^.!?]*[.!?]+[\"'”’)]*")
 FEWEST_WORDS = 4
 IMPOSSIBLE = math.exp(-50)  # the chance of what no tokens spell after the only segmentation that is left
@@ -65,21 +80,52 @@ class Given(NamedTuple):
         return self.found
 
 
+class Pairing(NamedTuple):
+    """How often two ways were right on the same cuts.
+
+    Attributes:
+        won: only the one was.
+        lost: only the other was.
+        both: both were.
+        difference: of the shares of cuts that they get right.
+    """
+
+    won: int
+    lost: int
+    both: int
+    difference: Interval
+
+
+def paired(one: Sequence[float], other: Sequence[float]) -> Pairing:
+    """Compare hits (1 or 0) of two ways on the same cuts."""
+    pairs = list(zip(one, other, strict=True))
+    won, lost, both = (pairs.count(pair) for pair in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)))
+    # Half a cut is added to each of the four cells: so some width is left where none was won or lost.
+    count = len(pairs) + 2
+    centre = (won - lost) / count
+    half = 1.959964 * math.sqrt(max(0.0, (won + lost + 1) / count - centre**2) / count)
+    return Pairing(won, lost, both, Interval((won - lost) / len(pairs), centre - half, centre + half))
+
+
 def cuts_of(text: str, number: int, seed: int) -> list[Cut]:
-    """Choose sentences, and in each a word and a place in it."""
+    """Choose sentences, and in each a word and a place in it; more than one where there are too few sentences."""
     generator = random.Random(seed)
     sentences = [" ".join(match[0].split()) for match in SENTENCE.finditer(text)]
     sentences = [sentence for sentence in sentences if len(sentence.split()) >= FEWEST_WORDS]
-    cuts = []
-    for sentence in generator.sample(sentences, min(number, len(sentences))):
-        words = list(LETTERS.finditer(sentence))
-        if not words:
-            continue
-        word = generator.choice(words)
-        place = generator.randint(word.start() + 1, word.end() - 1)
-        rest = rest_of_word(sentence[:place], sentence[place:])
-        cuts.append(Cut(sentence[:place].encode(), rest.encode(), sentence[place + len(rest) :][:1].encode()))
-    return cuts
+    chosen = generator.sample(sentences, min(number, len(sentences)))
+    cuts: dict[Cut, None] = {}
+    known = -1
+    while known < len(cuts) < number:  # until a round finds no other
+        known = len(cuts)
+        for sentence in chosen:
+            words = list(LETTERS.finditer(sentence))
+            if not words:
+                continue
+            word = generator.choice(words)
+            place = generator.randint(word.start() + 1, word.end() - 1)
+            rest = rest_of_word(sentence[:place], sentence[place:])
+            cuts[Cut(sentence[:place].encode(), rest.encode(), sentence[place + len(rest) :][:1].encode())] = None
+    return list(cuts)[:number]
 
 
 def rest_of_word(before: str, following: str) -> str:
@@ -119,8 +165,8 @@ def readings(completer: Completer, prompt: bytes) -> dict[str, Hypotheses | Give
     return {
         "naive": given([Row(0.0, after, b"", rows[1])]),
         "healing": given(healed),
-        "likeliest": given([best._replace(log_weight=-log_mass(pieces, best._replace(log_weight=0.0)))]),
-        "K = 1": hypotheses(1),
+        "K = 1": given([best._replace(log_weight=-log_mass(pieces, best._replace(log_weight=0.0)))]),
+        "width 1": hypotheses(1),
         "K = 8": all_of_them,
     }
 
@@ -157,7 +203,7 @@ def log_probability(hypotheses: Hypotheses | Given, data: bytes) -> float:
 def measure(completer: Completer, cuts: list[Cut]) -> dict[str, Any]:
     """All figures of all ways, cut by cut."""
     found: dict[str, dict[str, list[float]]] = {way: {"first": [], "among_three": [], "nats": []} for way in WAYS}
-    for cut in cuts:
+    for cut in tqdm(cuts, disable=None):
         for way, hypotheses in readings(completer, cut.prompt).items():
             words = [word.completion for word in likeliest_words(hypotheses, 3)]  # type: ignore[arg-type]
             found[way]["first"].append(float(words[:1] == [cut.rest]))
@@ -186,7 +232,7 @@ def summary(found: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
 
 def as_markdown(report: dict[str, Any]) -> str:
     lines = [
-        f"{report['cuts']} sentences of {report['text']}, model {report['model']}, seed {report['seed']}",
+        f"{report['cuts']} cuts of {report['text']}, model {report['model']}, seed {report['seed']}",
         "",
         "| the prompt is read | word is first, % | among three, % | first: gain over naive | log p of the rest, nats "
         "| gain over naive, nats |",
@@ -196,6 +242,14 @@ def as_markdown(report: dict[str, Any]) -> str:
         cells = [shown(figures["first"], 100, 1), shown(figures["among_three"], 100, 1)]
         cells += [shown(figures["gain_first"], 100, 1), shown(figures["nats"], 1, 2), shown(figures["gain_nats"], 1, 2)]
         lines.append(f"| {way} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "| right is | K = 8 only | K = 1 only | both | K = 8 less K = 1, % |",
+        "|---|---|---|---|---|",
+    ]
+    for name, pairing in report["paired"].items():
+        counts = f"{pairing.won} | {pairing.lost} | {pairing.both}"
+        lines.append(f"| {HITS[name]} | {counts} | {shown(pairing.difference, 100, 2)} |")
     return "\n".join(lines)
 
 
@@ -208,12 +262,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="name or directory")
     parser.add_argument("text", type=Path, help="that the model was not trained on")
-    parser.add_argument("--sentences", type=int, default=500)
+    parser.add_argument("--cuts", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures, and those of every cut")
     options = parser.parse_args()
     model = find_model(options.model)
-    cuts = cuts_of(options.text.read_text(encoding="utf-8-sig"), options.sentences, options.seed)
+    cuts = cuts_of(options.text.read_text(encoding="utf-8-sig"), options.cuts, options.seed)
     found = measure(Completer.load(model), cuts)
     report = {
         "model": model.name,
@@ -221,6 +275,7 @@ def main() -> None:
         "seed": options.seed,
         "cuts": len(cuts),
         "ways": summary(found),
+        "paired": {name: paired(found["K = 8"][name], found["K = 1"][name]) for name in HITS},
     }
     print(as_markdown(report))
     if options.json is not None:
