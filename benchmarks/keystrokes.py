@@ -21,7 +21,7 @@ from prompt_toolkit.data_structures import Size
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output.vt100 import Vt100_Output
 
-from gru_complete.cli.interactive import Editor
+from gru_complete.cli.interactive import Editor, undisturbed
 from gru_complete.model_dir import find_model
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions
@@ -94,7 +94,7 @@ def main() -> None:
     before = text[: len(text) - arguments.keys]
     completer = Completer.load(find_model(arguments.model))
     screen = Vt100_Output(io.StringIO(), lambda: Size(24, 80), term="xterm-256color", enable_cpr=False)
-    with create_pipe_input() as keys:
+    with create_pipe_input() as keys, undisturbed():
         session = TypingSession(completer, CompletionOptions())
         editor = Editor(session, before, keyboard=keys, screen=screen, has_color=True)
         found = asyncio.run(measure(editor, keys, text[len(before) :]))

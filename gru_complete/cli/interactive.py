@@ -11,6 +11,7 @@ This is the only module that imports prompt_toolkit, and it is imported for ``-i
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -60,6 +61,7 @@ KEYS = "Tab: take  Ctrl-Right: word  Up/Down: others  Enter: done  Ctrl-C: leave
 STYLE = Style.from_dict({"offer": "#888888", "keys": "#888888", "chosen": "reverse"})
 STYLE_WITHOUT_COLOR = Style.from_dict({"offer": "dim", "keys": "dim", "chosen": "reverse"})
 IDLE_SECONDS = 0.1  # without a key, then the candidates are looked for before they are asked for
+_SWITCH_SECONDS = 0.0005  # that the thread which thinks may keep the one that draws waiting
 
 JOINERS = "\u200c\u200d"  # not printable by themselves, but scripts and emoji need them
 
@@ -110,10 +112,24 @@ def run(
             screen=_output(screen),
             has_color=console.has_color(screen),
         )
-        typed = asyncio.run(editor.run())
+        with undisturbed():
+            typed = asyncio.run(editor.run())
     if typed is not None:
         console.write(typed.encode("utf-8", "surrogateescape") + end)
     return editor.exit_code
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """While keys are answered: let the drawing have the interpreter soon, and look for rubbish in what is new only."""
+    seconds = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    gc.freeze()  # to look through the model's pieces and all modules takes as long as an answer
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(seconds)
 
 
 @contextmanager
@@ -186,7 +202,6 @@ class Editor:
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._buffer = Buffer(document=Document(text))
         self._buffer.on_text_changed += lambda _: self._follow_text()
-        self._buffer.on_cursor_position_changed += lambda _: self._question.set()
         self._application: Application[str | None] = Application(
             layout=self._layout(),
             key_bindings=self._key_bindings(),
@@ -197,6 +212,8 @@ class Editor:
             input=keyboard,
             output=screen,
         )
+        # Only once a key is shown: the model would take the interpreter's time from the drawing.
+        self._application.after_render += lambda _: self._question.set()
         self._application.ttimeoutlen = 0.05  # after so many seconds, an Escape is no beginning of an arrow key
         self._application.timeoutlen = 0.1  # and after so many, none of Alt-Enter
 
@@ -228,7 +245,6 @@ class Editor:
 
     def _start(self) -> None:
         self._application.create_background_task(self._think())
-        self._question.set()
         if sys.platform != "win32":
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self._leave, 128 + number)
@@ -293,7 +309,6 @@ class Editor:
         self._greedy = expected[len(text) :] if goes_on else ""
         self._seen, self._is_fresh, self._is_pausing = text, False, False
         self._close_list()
-        self._question.set()
 
     def _close_list(self) -> None:
         self._is_list_open, self._candidates, self._choice = False, None, 0
@@ -353,7 +368,6 @@ class Editor:
     def _choose(self, direction: int) -> None:
         self._is_list_open = True
         self._choice += direction
-        self._question.set()
 
     def _leave(self, exit_code: int) -> None:
         if not self._application.is_done:

@@ -8,6 +8,7 @@ options and seed: one random number is used per token drawn, and one more where 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from copy import copy
 from functools import cached_property, partial
 from itertools import count, islice
 from pathlib import Path
@@ -152,6 +153,12 @@ class Completer:
             fingerprint=model.fingerprint,
         )
 
+    def asking(self: C, predictor: Predictor) -> C:
+        """The same, but for what predicts: the same model in another guise."""
+        other = copy(self)
+        other.predictor = predictor
+        return other
+
     def read(
         self,
         prompt: bytes | Iterable[bytes],
@@ -241,12 +248,17 @@ class Completer:
         recent = (*context.recent, *self.tokenizer.encode_segment(context.segment))[-PENALTY_TOKENS:]
         return Draft(options, self.cutter(tail, options), recent=recent, tail=tail, pending=pending)
 
-    def stream(self, prompt: bytes | Context, options: CompletionOptions) -> CompletionStream | OfferStream:
-        """Continue a prompt piece by piece; the prompt of a completion of a context is given as empty."""
+    def stream(
+        self, prompt: bytes | Context, options: CompletionOptions, hypotheses: Hypotheses | None = None
+    ) -> CompletionStream | OfferStream:
+        """Continue a prompt piece by piece; the prompt of a completion of a context is given as empty.
+
+        The hypotheses are those of the context; whoever has them already gives them.
+        """
         text, context = (b"", prompt) if isinstance(prompt, Context) else (prompt, self.read(prompt))
         if options.min_confidence is not None:
             return self._offer(text, context, options)
-        return CompletionStream(self, text, context, self.openings(context), options)
+        return CompletionStream(self, text, context, self.openings(context, hypotheses), options)
 
     def complete(self, prompt: bytes | Context, options: CompletionOptions) -> Completion:
         """Continue a prompt."""
@@ -321,7 +333,9 @@ class Completer:
 
     @cached_property
     def _places(self) -> dict[bytes, list[int]]:
-        return _places_of(self.tokenizer.pieces)
+        from gru_complete.runtime.repeats import places  # here, since most completions may repeat
+
+        return places(self.tokenizer.pieces)
 
     def begin(self, draft: Draft, openings: Openings, sampling: SamplingOptions) -> tuple[Reading, int, bytes]:
         """Draw the first token of a draft.
@@ -329,7 +343,7 @@ class Completer:
         Returns:
             Where the token begins, the token, and what is certain of the completion by then.
         """
-        blocked = draft.blocked(_places_of(openings.texts)) if draft.may_block else ()
+        blocked = draft.blocked(openings.places) if draft.may_block else ()
         reading, token, text, logprob = self.first_token(
             openings, draft.recent, draft.pending, sampling, draft.uniform, blocked
         )
@@ -438,17 +452,8 @@ def _results(stream: CompletionStream | OfferStream) -> Iterator[Completion]:
     yield stream.result
 
 
-# These two, so that who does not ask for it need not wait for the import.
-
-
-def _places_of(texts: Sequence[bytes]) -> dict[bytes, list[int]]:
-    from gru_complete.runtime.repeats import places
-
-    return places(texts)
-
-
 def _token_logprobs(texts: Sequence[bytes], scores: FloatArray, index: int, k: int) -> TokenLogprobs:
-    from gru_complete.runtime.logprobs import token_logprobs
+    from gru_complete.runtime.logprobs import token_logprobs  # here, since hardly anybody asks for it
 
     return token_logprobs(texts, scores, index, k)
 

@@ -165,6 +165,11 @@ class PieceIndex:
         return {piece: place for place, piece in enumerate(sorted({b"", *self.pieces}))}
 
     @cached_property
+    def places_of(self) -> dict[bytes, list[int]]:
+        """The same as lists of one, as ``repeats.repeating`` takes them."""
+        return {piece: [place] for piece, place in self.place_of.items()}
+
+    @cached_property
     def ordered_place(self) -> Indices:
         """Where the bytes of each token of ``order`` are among the distinct, ``(V - 1,)``."""
         return self.place[self.order]
@@ -242,6 +247,12 @@ class Openings:
                 elif piece.startswith(remainder) and len(piece) > len(remainder):
                     found.add(self._index[piece[len(remainder) :]])
         return sorted(found)
+
+    @property
+    def places(self) -> dict[bytes, list[int]]:
+        """Where each text is, as ``repeats.repeating`` takes it."""
+        first = len(self.pieces.distinct)
+        return self.pieces.places_of | {text: [first + number] for number, text in enumerate(self.texts[first:])}
 
     @cached_property
     def _index(self) -> dict[bytes, int]:
@@ -409,8 +420,17 @@ class Hypotheses:
         Returns:
             The hypotheses after them, and their natural log probability given the text so far.
         """
-        after = Hypotheses(self._model, self._root, self.segment + data)
+        after = self.of(self.segment + data)
         return after, after.total - self.total
+
+    @property
+    def start(self) -> Reading:
+        """Where the segment begins."""
+        return self._root.before
+
+    def of(self, segment: bytes) -> Hypotheses:
+        """The hypotheses of another segment that begins in the same place; what both have is found once."""
+        return Hypotheses(self._model, self._root, segment)
 
     @property
     def end_log_probability(self) -> float:

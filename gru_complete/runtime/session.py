@@ -1,19 +1,24 @@
 """A text while it is typed: the contexts read so far are kept, so that each key costs a few steps of the model.
 
 A key that goes on with the text reads one byte more; a backspace goes back to a context that was kept and reads on from
-there. Both answer as reading the whole text anew would.
+there. Both answer as reading the whole text anew would. Within a word, what the model has said of its segmentations
+(``segmentation.py``) is kept too, so that a key asks for the few that it adds.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from gru_complete.overlay import Overlay
 from gru_complete.runtime import wordbreaks
 from gru_complete.runtime.completer import Completer, Context
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
+from gru_complete.runtime.predictor import Predictor, Reading
+from gru_complete.runtime.segmentation import Hypotheses
+from gru_complete.runtime.stepper import FloatArray
 from gru_complete.runtime.words import Word, likeliest_words
 
 OFFERED_WORDS = 5
@@ -27,9 +32,11 @@ _LEAST_PROBABILITY = 0.001  # of a candidate that is shown
 _BEFORE_WORD = wordbreaks.State(wordbreaks.BEFORE, b"")
 _WORD = re.compile(r"\s*\S+")
 
-_BLOCK_BYTES = 1024  # of a long text between two looks at whether its offer is still wanted
-_LAST_BLOCK_BYTES = 128  # near the text's end, where backspaces come
-_MOST_KEPT = 128  # contexts; then every second of the older half is forgotten
+_BLOCK_BYTES = 128  # between places where contexts are kept; a backspace reads no more than that again
+_FINE_BYTES = 16  # the same near the text's end, where the next backspaces come
+_NEAR_BYTES = 2 * _BLOCK_BYTES  # so near the end every context is kept, that of each key too
+_MOST_PLACES = 256  # further back; then every second of the older half is forgotten
+_MOST_OPENED = 4  # segments whose segmentations are kept
 
 
 class Stale(Exception):
@@ -54,6 +61,34 @@ def _never() -> bool:
     return False
 
 
+class _Interruptible(Predictor):
+    """A model that is asked no further once its answer is not wanted: then it raises ``Stale``.
+
+    Attributes:
+        is_stale: asked before each prediction whether that is so.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__(predictor.stepper, predictor.memory)
+        self.is_stale: Callable[[], bool] = _never
+
+    def log_probabilities(
+        self, readings: Sequence[Reading], overlay: Overlay | Sequence[Overlay | None] | None = None
+    ) -> FloatArray:
+        """As the model says."""
+        self._check()
+        return super().log_probabilities(readings, overlay)
+
+    def scores(self, reading: Reading, overlay: Overlay | None = None) -> FloatArray:
+        """As the model says."""
+        self._check()
+        return super().scores(reading, overlay)
+
+    def _check(self) -> None:
+        if self.is_stale():
+            raise Stale
+
+
 class TypingSession:
     """Answers, for a text that changes by a few characters at a time, what may follow it.
 
@@ -64,7 +99,8 @@ class TypingSession:
     """
 
     def __init__(self, completer: Completer, options: CompletionOptions, before: Context | None = None) -> None:
-        self._completer = completer
+        self._predictor = _Interruptible(completer.predictor)
+        self._completer = completer.asking(self._predictor)
         self._options = options.changed(
             max_tokens=min(options.max_tokens, OFFERED_TOKENS),
             sampling=SamplingOptions(temperature=0),
@@ -72,7 +108,8 @@ class TypingSession:
         )
         self._text = b""
         self._lengths = [0]
-        self._contexts = [completer.read(b"", None if before is None else _forked(before))]
+        self._contexts = [completer.read(b"", before)]
+        self._opened: list[Hypotheses] = []
 
     def context(self, text: bytes, is_stale: Callable[[], bool] = _never) -> Context:
         """Read a text, from where it departs from the one read before.
@@ -90,14 +127,31 @@ class TypingSession:
         while (start := self._lengths[-1]) < len(text):
             if is_stale():
                 raise Stale
-            is_near_end = len(text) - start <= 2 * _BLOCK_BYTES
-            end = min(len(text), start + (_LAST_BLOCK_BYTES if is_near_end else _BLOCK_BYTES))
-            self._contexts.append(self._completer.read(text[start:end], _forked(self._contexts[-1])))
+            step = _BLOCK_BYTES if len(text) - start > _BLOCK_BYTES else _FINE_BYTES
+            end = min(len(text), start - start % step + step)
+            self._contexts.append(self._completer.read(text[start:end], self._contexts[-1]))
             self._lengths.append(end)
             self._text = text[:end]
-            if len(self._lengths) > _MOST_KEPT:
-                del self._lengths[1 : _MOST_KEPT // 2 : 2], self._contexts[1 : _MOST_KEPT // 2 : 2]
+            if end % _BLOCK_BYTES == 0:
+                self._forget_some()
         return self._contexts[-1]
+
+    def _forget_some(self) -> None:
+        """Keep one context in each block, and fewer far back, so that they are bounded however long the text is."""
+        near = bisect_right(self._lengths, self._lengths[-1] - _NEAR_BYTES)
+        places = [index for index in range(near) if self._lengths[index] % _BLOCK_BYTES == 0]
+        if len(places) > _MOST_PLACES:
+            del places[1 : _MOST_PLACES // 2 : 2]
+        places += range(near, len(self._lengths))
+        self._lengths = [self._lengths[index] for index in places]
+        self._contexts = [self._contexts[index] for index in places]
+
+    def _hypotheses(self, context: Context) -> Hypotheses:
+        """The segmentations of the last segment, which share what is known of others that begin where it does."""
+        known = next((one for one in self._opened if one.start is context.reading), None)
+        opened = self._completer.hypotheses(context) if known is None else known.of(context.segment)
+        self._opened = [opened, *(one for one in self._opened if one is not known)][:_MOST_OPENED]
+        return opened
 
     def offer(self, text: bytes, is_stale: Callable[[], bool] = _never) -> str:
         """Continue a text greedily: a few words, to the end of the line or where the options end it.
@@ -107,7 +161,9 @@ class TypingSession:
         Raises:
             Stale: the answer is no longer wanted.
         """
-        stream = self._completer.stream(self.context(text, is_stale), self._options)
+        self._predictor.is_stale = is_stale
+        context = self.context(text, is_stale)
+        stream = self._completer.stream(context, self._options, self._hypotheses(context))
         written = ""
         for piece in stream:
             written += _text(piece)
@@ -124,14 +180,12 @@ class TypingSession:
         Raises:
             Stale: the answer is no longer wanted.
         """
-        context = self.context(text, is_stale)
-        hypotheses = self._completer.hypotheses(context)
+        self._predictor.is_stale = is_stale
+        hypotheses = self._hypotheses(self.context(text, is_stale))
         found = [_candidate(word) for word in likeliest_words(hypotheses, CANDIDATES, max_expansions=_EXPANSIONS)]
         space = float(hypotheses.next_bytes()[ord(" ")])
-        if is_stale():
-            raise Stale
         if len(found) < CANDIDATES or space > found[-1].probability:  # the word typed may be finished
-            after_space = self._completer.hypotheses(self._completer.read(b" ", _forked(context)))
+            after_space = self._hypotheses(self.context(text + b" ", is_stale))
             found += [
                 _candidate(word, " ", space)
                 for word in likeliest_words(after_space, CANDIDATES, max_expansions=_EXPANSIONS)
@@ -147,11 +201,6 @@ def _candidate(found: Word, before: str = "", probability: float = 1.0) -> Candi
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
-
-
-def _forked(context: Context) -> Context:
-    """The same context, so that reading on from it leaves it as it is."""
-    return context if context.overlay is None else context._replace(overlay=context.overlay.fork())
 
 
 def common_prefix_length(one: bytes, other: bytes) -> int:

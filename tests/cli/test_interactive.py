@@ -270,6 +270,33 @@ def test_an_answer_about_an_older_text_is_dropped_and_the_latest_text_asked_abou
     assert asked == [b"", b"x", b"xyz"]
 
 
+def test_a_key_is_drawn_before_the_model_is_asked_about_it():
+    drawn, asked = [], []
+
+    class Watched(DummyOutput):
+        def write(self, data):
+            drawn.append(data)
+
+    class Late(Proverb):
+        def offer(self, text, is_stale):
+            asked.append((text, "".join(drawn)))
+            return ""
+
+    async def run(keys):
+        editor = Editor(Late(), "", keyboard=keys, screen=Watched(), has_color=True)
+        running = asyncio.create_task(editor.run())
+        for key in "qxz":
+            keys.send_text(key)
+            await until(lambda key=key: asked and asked[-1][0].decode().endswith(key))
+        keys.send_text("\r")
+        await running
+
+    with create_pipe_input() as keys:
+        asyncio.run(run(keys))
+    for text, before in asked[1:]:
+        assert chr(text[-1]) in before
+
+
 def test_leaving_does_not_wait_for_an_answer_that_is_not_wanted():
     asked, given_up = threading.Event(), threading.Event()
 

@@ -14,6 +14,7 @@ from gru_complete.model_dir import Architecture
 from gru_complete.ngrams import build
 from gru_complete.overlay import Overlay
 from gru_complete.runtime.predictor import Predictor
+from gru_complete.runtime.repeats import places
 from gru_complete.runtime.segmentation import Hypotheses, PieceIndex
 from gru_complete.runtime.stepper import Stepper
 
@@ -251,6 +252,12 @@ def test_choices_are_the_tokens_that_give_the_text(model, text):
         assert sum(choice.share for choice in choices) == pytest.approx(1)
         for row, token, _ in choices:
             assert PIECES[token] == openings.rows[row].remainder + openings.texts[index]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_places_of_openings_are_those_of_their_texts(model, text):
+    openings = model.open(text, 4).openings()
+    assert openings.places == places(openings.texts)
 
 
 def test_texts_of_tokens_are_what_these_tokens_add(model):
