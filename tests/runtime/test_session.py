@@ -1,13 +1,19 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.ngrams import build
 from gru_complete.runtime import session as session_module
-from gru_complete.runtime.completer import Context
+from gru_complete.runtime.completer import Completer, Context
 from gru_complete.runtime.options import CompletionOptions
+from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.session import Stale, TypingSession, common_prefix_length, first_word, first_words
+from gru_complete.runtime.stepper import Stepper
+from gru_complete.text.tokenizer import segments
 
 
 class Learnt:
@@ -16,27 +22,30 @@ class Learnt:
     def __init__(self, text):
         self.text = text
 
-    def fork(self):
-        return Learnt(self.text)
-
 
 class Transcript:
     """A completer whose contexts are the texts themselves, and which continues every text the same way."""
 
     def __init__(self, *pieces, stop_reason="until"):
+        self.predictor = SimpleNamespace(stepper=None, memory=None)
         self.pieces = [piece if isinstance(piece, bytes) else piece.encode() for piece in pieces]
         self.stop_reason = stop_reason
         self.num_read = 0
         self.num_drawn = 0
         self.options = None
 
+    def asking(self, predictor):
+        return self
+
     def read(self, prompt, context=None):
         self.num_read += len(prompt)
-        before, overlay = (0, Learnt(b"")) if context is None else (context.reading, context.overlay)
-        overlay.text = (overlay.text + prompt)[-100:]  # the overlay is taken over
-        return Context(before + len(prompt), b"", overlay, (), "")
+        before, learnt = (0, b"") if context is None else (context.reading, context.overlay.text)
+        return Context(before + len(prompt), b"", Learnt((learnt + prompt)[-100:]), (), "")
 
-    def stream(self, context, options):
+    def hypotheses(self, context):
+        return SimpleNamespace(start=None)
+
+    def stream(self, context, options, hypotheses):
         self.options = options
         return Stream(self)
 
@@ -72,26 +81,29 @@ def test_whatever_was_read_before_the_context_is_that_of_the_text(pieces, data):
         assert read(typing.context(text)) == (len(text), text[-100:])
 
 
-def test_a_key_reads_one_byte_and_a_backspace_next_to_nothing():
+def num_read(typing, text):
+    """How many bytes are read for the next text."""
+    before = typing._completer.num_read
+    typing.context(text)
+    return typing._completer.num_read - before
+
+
+@pytest.mark.parametrize("pasted", [0, 19_000, 20_000])
+def test_a_key_reads_one_byte_and_a_backspace_few_wherever_it_is(pasted):
     typing = session()
     text = b"x" * 20_000
-    for length in range(19_000, 20_000):
-        typing.context(text[:length])
-    typing._completer.num_read = 0
-    typing.context(text)
-    assert typing._completer.num_read == 1
-    for length in range(19_999, 19_000, -1):
-        typing.context(text[:length])
-    assert typing._completer.num_read < 100_000  # 100 bytes each
+    typing.context(text[:pasted])
+    assert all(num_read(typing, text[:length]) == 1 for length in range(pasted + 1, 20_001))
+    backspaces = [num_read(typing, text[:length]) for length in range(19_999, 15_000, -1)]
+    assert max(backspaces) < session_module._BLOCK_BYTES
+    assert sum(backspaces) < 10 * len(backspaces)
 
 
-def test_a_backspace_in_a_text_that_was_pasted_reads_a_few_bytes_again():
+def test_many_characters_deleted_at_once_are_as_one_backspace():
     typing = session()
-    text = b"x" * 100_000
+    text = b"x" * 20_000
     typing.context(text)
-    typing._completer.num_read = 0
-    typing.context(text[:-1])
-    assert typing._completer.num_read < session_module._LAST_BLOCK_BYTES
+    assert all(num_read(typing, text[:length]) < session_module._BLOCK_BYTES for length in range(19_000, 0, -997))
 
 
 def test_a_long_text_is_read_once_and_leaves_few_contexts():
@@ -99,7 +111,7 @@ def test_a_long_text_is_read_once_and_leaves_few_contexts():
     text = b"x" * 1_000_000
     assert read(typing.context(text)) == (len(text), text[-100:])
     assert typing._completer.num_read == len(text)
-    assert len(typing._contexts) == len(typing._lengths) <= session_module._MOST_KEPT
+    assert len(typing._contexts) == len(typing._lengths) <= session_module._MOST_PLACES + 2 * session_module._NEAR_BYTES
 
 
 def test_what_comes_before_is_read_on():
@@ -152,6 +164,68 @@ def test_white_space_alone_is_no_offer():
 def test_an_offer_for_a_broken_character_gives_its_bytes():
     offer = session(b"\xa9", " noir").offer(b"caf\xc3")
     assert b"caf\xc3" + offer.encode("utf-8", "surrogateescape") == "café noir".encode()
+
+
+TYPED = b"Mr Watson goes to Rome and Mrs Wat"
+
+
+def adapting(tokenizer, random_model):
+    """A completer that learns from what is typed."""
+    arch, weights = random_model
+    stream = [0, *(token for segment in segments(TYPED * 3) for token in tokenizer.encode_segment(segment)), 0]
+    ngrams = build(np.array(stream, np.uint16), vocab_size=tokenizer.vocab_size, order=2)
+    gate = np.random.default_rng(1).normal(size=(2 + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32)
+    memory = Memory(ngrams, Mixture(gate), adapts=True)
+    return Completer(Predictor(Stepper(arch, weights), memory), tokenizer)
+
+
+def test_a_text_typed_key_by_key_is_answered_as_the_whole_text_is(tokenizer, random_model):
+    completer = adapting(tokenizer, random_model)
+    typing = TypingSession(completer, CompletionOptions(until="line"))
+    texts = [TYPED[:length] for length in [*range(len(TYPED) + 1), *range(len(TYPED) - 1, 0, -3)]]
+    for text in texts:
+        anew = TypingSession(completer, CompletionOptions(until="line"))
+        assert typing.offer(text) == anew.offer(text)
+        found, expected = typing.candidates(text), anew.candidates(text)
+        assert [one.word for one in found] == [one.word for one in expected]
+        assert [one.probability for one in found] == pytest.approx([one.probability for one in expected], rel=1e-4)
+
+
+def test_the_model_is_asked_less_within_a_word(tokenizer, random_model):
+    def cost(typing, text):
+        asked = 0
+
+        def count():
+            nonlocal asked
+            asked += 1
+            return False
+
+        typing.candidates(text, count)
+        return asked
+
+    completer = adapting(tokenizer, random_model)
+    typing = TypingSession(completer, CompletionOptions())
+    typing.candidates(TYPED[:-1])
+    assert cost(typing, TYPED) < cost(TypingSession(completer, CompletionOptions()), TYPED)
+    assert len(typing._opened) <= session_module._MOST_OPENED
+
+
+@pytest.mark.parametrize("question", ["offer", "candidates"])
+def test_whatever_the_model_is_asked_it_stops_once_the_answer_is_not_wanted(tokenizer, random_model, question):
+    completer = adapting(tokenizer, random_model)
+    number = 0
+    while True:
+        typing = TypingSession(completer, CompletionOptions())
+        answers = iter([False] * number)
+        try:
+            getattr(typing, question)(TYPED, lambda answers=answers: next(answers, True))
+        except Stale:
+            number += 1
+            anew = TypingSession(completer, CompletionOptions())
+            assert getattr(typing, question)(TYPED) == getattr(anew, question)(TYPED)
+        else:
+            break
+    assert number > 5
 
 
 def test_an_offer_is_given_up_when_the_text_has_changed():
