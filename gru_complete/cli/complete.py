@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gru_complete.cli.options import ModelOption
-from gru_complete.cli.prompts import STDIN, file_blocks, reading_progress, text_blocks
+from gru_complete.cli.prompts import STDIN, file_blocks, reading_progress, text_blocks, text_to_edit
 from gru_complete.errors import UsageError
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
 
@@ -163,7 +163,7 @@ def complete(
     if interactive:
         from gru_complete.cli.interactive import run
 
-        text = b"" if prompt is None else os.fsencode(prompt)
+        text = text_to_edit(prompt, file)
         raise typer.Exit(run(completer, text, options, console, before=before, end=b"" if no_newline else b"\n"))
     if reads_lines:
         has_offer = answer_lines(console, completer, request, before)

@@ -50,6 +50,22 @@ def text_blocks(prompt: str | None, file: Path | None, *, drops_newline: bool = 
         yield from without_final_newline(blocks) if drops_newline else blocks
 
 
+def text_to_edit(prompt: str | None, file: Path | None) -> bytes:
+    """What stands in the editor to begin with: PROMPT or standard input as ``text_blocks`` takes them, or nothing.
+
+    Args:
+        prompt: "-" is standard input, and so is None where something is piped in and there is no file.
+        file: what comes before and is not edited.
+
+    Raises:
+        CorpusError: standard input cannot be read.
+        UsageError: it is closed.
+    """
+    if prompt is None and (file is not None or sys.stdin is None or sys.stdin.isatty()):
+        return b""
+    return b"".join(text_blocks(prompt, None))
+
+
 def file_blocks(path: Path) -> Iterator[bytes]:
     """The bytes of a file.
 

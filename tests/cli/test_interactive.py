@@ -498,6 +498,33 @@ def test_keys_come_from_the_terminal_and_go_to_it_between_pipes(terminal, traine
     terminal.shows(r"^The cat saw$")
 
 
+@pytest.mark.parametrize("prompt", [["-"], []])
+def test_a_text_that_is_piped_in_is_edited_at_the_terminal(terminal, trained_model, tmp_path, prompt):
+    terminal.types(
+        f"printf 'The old\\nThe cat\\n' | {command(trained_model, *prompt)} > {tmp_path / 'out'}; echo \"left: $?\""
+    )
+    terminal.presses("Enter")
+    terminal.shows(r"^The old")
+    offered(terminal, "The cat")
+    terminal.types(" saw")
+    terminal.shows(r"^The cat saw")
+    terminal.presses("Enter")
+    terminal.shows(r"^left: 0$")
+    assert (tmp_path / "out").read_text() == "The old\nThe cat saw\n"
+
+
+def test_behind_a_file_nothing_is_read_from_a_pipe(terminal, trained_model, tmp_path):
+    (tmp_path / "before").write_text("The old house. ")
+    terminal.types(f'yes | {command(trained_model, "-f", tmp_path / "before")}; echo "left: $?"')
+    terminal.presses("Enter")
+    terminal.shows(r"Tab: take")
+    terminal.types("The")
+    offered(terminal, "The")
+    terminal.presses("Enter")
+    terminal.shows(r"^The$")
+    terminal.shows(r"^left: 0$")
+
+
 def test_a_tiny_window_still_shows_what_is_typed(terminal, trained_model):
     terminal.tmux("resize-window", "-x", "20", "-y", "2")
     terminal.types("clear; " + command(trained_model))
