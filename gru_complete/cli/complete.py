@@ -156,7 +156,7 @@ def complete(
     completer = Completer.load(path, adapts=adapt)
     if adapt and completer.predictor.memory is None:
         raise UsageError("--adapt: this model has no counts to lay new ones over", hint="train without ngrams.order=0")
-    before = None if state_in is None else load_state(state_in, completer, must_adapt=bool(adapt))
+    before = None if state_in is None else load_state(state_in, completer, adapt)
     if file is not None and (reads_lines or interactive):
         with reading_progress(console) as progress:
             before = completer.read(file_blocks(file), before, progress)

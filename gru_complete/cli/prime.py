@@ -47,7 +47,7 @@ def prime(
     if text.count(STDIN) > 1:
         raise UsageError("standard input ('-') can only be read once")
     completer = Completer.load(find_model(model), adapts=adapt)
-    before = None if state_in is None else load_state(state_in, completer, must_adapt=bool(adapt))
+    before = None if state_in is None else load_state(state_in, completer, adapt)
     with reading_progress(console) as progress:
         read = completer.read(_blocks(text), before, progress)
     save_state(state_out, read, completer, None if quiet else console)

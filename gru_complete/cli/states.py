@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from gru_complete.runtime.completer import Completer, Context
 
 
-def load_state(path: Path, completer: "Completer", *, must_adapt: bool) -> "Context":
-    """A text that was read before.
+def load_state(path: Path, completer: "Completer", adapt: bool | None) -> "Context":
+    """A text that was read before; it goes on with learning or without as it began.
 
     Args:
         path: the file.
         completer: the model that has read it.
-        must_adapt: whether it has to be one that was learnt from.
+        adapt: True if it has to be one that was learnt from, False to forget what was learnt.
 
     Raises:
         ModelError: the file is missing, damaged, or another model's.
@@ -26,8 +26,8 @@ def load_state(path: Path, completer: "Completer", *, must_adapt: bool) -> "Cont
     """
     from gru_complete.runtime.state import load_context
 
-    context = load_context(path, completer)
-    if must_adapt and context.overlay is None:
+    context = load_context(path, completer, forgets=adapt is False)
+    if adapt and context.overlay is None:
         hint = "make the state anew, with --adapt"
         raise UsageError(f"--adapt: the text of {shown(path)} was read without learning from it", hint=hint)
     return context

@@ -59,16 +59,22 @@ def save_context(path: Path, context: Context, completer: Completer) -> int:
     return len(data)
 
 
-def load_context(path: Path, completer: Completer) -> Context:
+def load_context(path: Path, completer: Completer, *, forgets: bool = False) -> Context:
     """Read what ``save_context`` wrote, or a stranger's file.
 
-    A text that was not learnt from goes on so, whatever the completer does; one that was goes on without, if the
-    completer does not adapt.
+    Whether the text was learnt from decides whether it goes on so, whatever the completer does with texts of its own.
+
+    Args:
+        path: the file.
+        completer: the model that has read the text.
+        forgets: leave out what was learnt.
 
     Raises:
         ModelError: there is no such file, it is damaged or not ours, or another model has made it.
     """
-    return from_bytes(files.read_regular_file(path, max_bytes=_MAX_BYTES), completer, name=shown(path))
+    data = files.read_regular_file(path, max_bytes=_MAX_BYTES)
+    context = from_bytes(data, completer, name=shown(path))
+    return context._replace(overlay=None) if forgets else context
 
 
 def is_state(path: Path) -> bool:
@@ -187,7 +193,9 @@ def _overlay(tokens: NDArray[Any] | None, completer: Completer) -> Overlay | Non
         return None
     if DOCUMENT_END in _tokens(tokens, completer)[1:]:
         raise ModelError("overlay has a document end in its middle")
-    return Overlay(tokens) if completer.adapts else None
+    if completer.predictor.memory is None:
+        raise ModelError("it was learnt from, and the model has no counts to lay new ones over")
+    return Overlay(tokens)
 
 
 def _tail(data: bytes) -> str:

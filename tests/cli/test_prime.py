@@ -96,6 +96,23 @@ def test_a_state_without_learning_cannot_be_learnt_from(run, trained_model, tmp_
     assert "was read without learning from it" in err
 
 
+@pytest.mark.parametrize("made_with", ["--adapt", "--no-adapt"])
+def test_a_state_goes_on_as_it_was_made_unless_learning_is_switched_off(run, trained_model, tmp_path, made_with):
+    state, again = tmp_path / "1.gru", tmp_path / "2.gru"
+    read_on, rest, prompt = "Zorbaxel Quintonim met ", "Zorbaxel Quintonim and Zorb", ["-m", trained_model, "-q"]
+    (tmp_path / "a.txt").write_text(read_on * 20)
+    (tmp_path / "b.txt").write_text(rest)
+    run("prime", tmp_path / "a.txt", "--state-out", state, *prompt, made_with)
+    run("prime", tmp_path / "b.txt", "--state-in", state, "--state-out", again, *prompt)
+    greedy = ["--temperature", "0", "--until", "word", "-m", trained_model]
+    expected = run("complete", read_on * 20 + rest, *greedy, made_with)[1]
+    assert run("complete", rest, "--state-in", state, *greedy)[1] == expected
+    assert run("complete", "", "--state-in", again, *greedy)[1] == expected
+    forgetting = run("complete", rest, "--state-in", state, *greedy, "--no-adapt")[1]
+    assert forgetting == run("complete", read_on * 20 + rest, *greedy, "--no-adapt")[1]
+    assert (expected != forgetting) == (made_with == "--adapt")
+
+
 def test_a_missing_text_is_exit_3_and_leaves_no_state(run, trained_model, tmp_path):
     code, _, err = run("prime", tmp_path / "none.txt", "--state-out", tmp_path / "s.gru", "-m", trained_model)
     assert code == 3

@@ -11,6 +11,7 @@ from gru_complete.errors import EnvironmentFailure, ModelError
 from gru_complete.overlay import MOST_TOKENS
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions
+from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.state import from_bytes, load_context, save_context, to_bytes
 
 TEXT = "The cat saw Zorbaxel — “the old bird”. Naïve Zorbaxel,  the\n\ndog 🧑🏽‍🚀 ate near the riv".encode()
@@ -75,10 +76,20 @@ def test_what_was_learnt_takes_two_bytes_a_token_up_to_a_limit(trained_model, mo
     assert plain(again(completer, context)) == plain(context)
 
 
-def test_a_text_that_was_learnt_from_goes_on_without_if_the_completer_does_not_adapt(trained_model, static):
+def test_a_text_goes_on_with_learning_or_without_as_it_began(trained_model, static, tmp_path):
     adapting = Completer.load(trained_model, adapts=True)
-    assert plain(from_bytes(to_bytes(adapting.read(TEXT), adapting), static, name="x")) == plain(static.read(TEXT))
-    assert from_bytes(to_bytes(static.read(TEXT), static), adapting, name="x").overlay is None
+    learnt, read = adapting.read(TEXT), static.read(TEXT)
+    assert plain(from_bytes(to_bytes(learnt, adapting), static, name="x")) == plain(learnt)
+    assert from_bytes(to_bytes(read, static), adapting, name="x").overlay is None
+    save_context(tmp_path / "s.gru", learnt, adapting)
+    assert plain(load_context(tmp_path / "s.gru", static, forgets=True)) == plain(read)
+
+
+def test_what_was_learnt_is_refused_where_the_model_has_no_counts(trained_model, static):
+    data = to_bytes(Completer.load(trained_model, adapts=True).read(TEXT), static)
+    without = Completer(Predictor(static.predictor.stepper), static.tokenizer, fingerprint=static.fingerprint)
+    with pytest.raises(ModelError, match="no counts"):
+        from_bytes(data, without, name="s.gru")
 
 
 def test_a_file_is_written_and_read(static, tmp_path):
