@@ -345,22 +345,27 @@ class DirectoryLock:
 
     def __enter__(self) -> "DirectoryLock":
         """Take the lock or raise at once."""
-        with _readable_errors("lock", self.path):
-            self._descriptor = os_calls.open(self.path / "lock", os.O_RDWR | os.O_CREAT | _ALWAYS, 0o666)
-            try:
+        try:
+            with _readable_errors("lock", self.path):
+                self._descriptor = os_calls.open(self.path / "lock", os.O_RDWR | os.O_CREAT | _ALWAYS, 0o666)
                 if not _try_lock(self._descriptor):
                     raise BusyError(f"{shown(self.path)} is in use by {self._holder()}", hint="wait for it to end")
                 os.ftruncate(self._descriptor, 0)
                 holder = {"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
                 _write_all(self._descriptor, json.dumps(holder).encode("utf-8"))
-            except BaseException:
-                os_calls.close(self._descriptor)
-                raise
-        return self
+            return self
+        except BaseException:  # a signal, too, wherever it comes
+            self._free()
+            raise
 
     def __exit__(self, *_: object) -> None:
         """Free the lock."""
-        os_calls.close(self._descriptor)
+        self._free()
+
+    def _free(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os_calls.close(descriptor)
 
     def _holder(self) -> str:
         with suppress(ModelError, KeyError, TypeError, ValueError):  # the file may be new and still empty

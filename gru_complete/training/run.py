@@ -22,7 +22,7 @@ import torch
 
 from gru_complete import files, model_dir
 from gru_complete.config import Config
-from gru_complete.errors import EnvironmentFailure, InterruptedRun, ModelError, UsageError
+from gru_complete.errors import EnvironmentFailure, GruCompleteError, InterruptedRun, ModelError, UsageError
 from gru_complete.mixture import Memory
 from gru_complete.ngrams import NGrams
 from gru_complete.nn import bfloat16, kernel
@@ -89,14 +89,21 @@ def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | No
     _refuse_mixing_text_and_models(request.sources, (request.model_path, run_dir))
     _refuse_foreign_directories(request.model_path, run_dir)
     is_new = not run_dir.exists()
-    files.make_directory(run_dir)
-    with files.DirectoryLock(run_dir):
-        try:
+    try:
+        files.make_directory(run_dir)
+        with files.DirectoryLock(run_dir):
             yield from _run_locked(request, run_dir, stop_signal)
-        except BaseException:
-            if is_new and not (run_dir / PLAN_FILE).exists():
-                files.remove_directory(run_dir)  # nothing in it could be gone on with
-            raise
+    except BaseException:
+        if is_new:
+            _remove_unless_begun(run_dir)
+        raise
+
+
+def _remove_unless_begun(run_dir: Path) -> None:
+    """Remove a run directory in which nothing could be gone on with, unless another process has it by now."""
+    with suppress(GruCompleteError), files.DirectoryLock(run_dir):
+        if not (run_dir / PLAN_FILE).exists():
+            files.remove_directory(run_dir)
 
 
 def choose_device(wish: str) -> torch.device:

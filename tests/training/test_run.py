@@ -1,9 +1,12 @@
 import dataclasses
+import itertools
+import sys
 import time
 
 import pytest
 
 from gru_complete import files
+from gru_complete.cli.signals import StopNow
 from gru_complete.config import load_config
 from gru_complete.errors import (
     BusyError,
@@ -17,7 +20,7 @@ from gru_complete.errors import (
 )
 from gru_complete.model_dir import find_model, load_model, remove_model
 from gru_complete.nn import kernel
-from gru_complete.training import events
+from gru_complete.training import events, run
 from gru_complete.training import plan as plan_module
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.learner import Learner, out_of_memory_hint
@@ -417,3 +420,34 @@ def test_memory_that_runs_out_says_what_to_make_smaller(error):
 def test_other_errors_of_torch_are_not_taken_for_memory():
     with pytest.raises(RuntimeError, match="illegal memory access"), out_of_memory_hint():
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def test_a_signal_anywhere_before_the_work_begins_leaves_nothing(tmp_path, request_for):
+    """It may come between any two lines, which a tracer plays."""
+    missing = request_for("m", sources=[str(tmp_path / "missing.txt")])
+    here = {function.__code__ for function in (run_training, files.make_directory, files.DirectoryLock.__enter__)}
+    for number in itertools.count():
+        lines = itertools.count()
+        has_begun = False
+
+        def trace(frame, event, _, lines=lines, number=number):
+            nonlocal has_begun
+            has_begun = has_begun or frame.f_code is run._run_locked.__code__
+            if frame.f_code not in here or has_begun:
+                return None
+            if event == "line" and next(lines) == number:
+                sys.settrace(None)
+                raise StopNow(2)
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            with pytest.raises((StopNow, CorpusError)):
+                list(run_training(missing, stop_signal=lambda: None))
+        finally:
+            sys.settrace(before)
+        assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
+        if has_begun:
+            break
+    assert number > 10
