@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from gru_complete import files
 from gru_complete.errors import EnvironmentFailure, ModelError, UsageError
 from gru_complete.files import shown
-from gru_complete.parsing import brief, json_object, parse_safetensors, whole_number
+from gru_complete.parsing import brief, check_format, json_object, parse_safetensors, whole_number
 
 if TYPE_CHECKING:
     from gru_complete.mixture import Memory
@@ -180,12 +180,7 @@ class Manifest(NamedTuple):
         Raises:
             ModelError: it is of another or a newer format, or something in it is not as it must be.
         """
-        if value.get("format") != FORMAT:
-            raise ModelError(f"format is {brief(value.get('format'))}, not {FORMAT!r}")
-        version = whole_number(value.get("version"), "version", smallest=1)
-        if version > VERSION:
-            message = f"format {version} was made by a newer gru-complete; this one reads format {VERSION}"
-            raise ModelError(message, hint="upgrade with: pip install --upgrade gru-complete")
+        check_format(value, FORMAT, VERSION)
         required = ["format", "version", "tool_version", "arch", "tokenizer", "metrics", "training", "files"]
         known = json_object(
             {key: value[key] for key in value if not key.startswith("x-")},

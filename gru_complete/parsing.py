@@ -1,7 +1,7 @@
 """Strict parsing of what a stranger wrote: the fields of a JSON object, the tensors of a safetensors file."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,16 @@ def parse_safetensors(data: bytes, *, name: str) -> dict[str, NDArray[Any]]:
     if [begin for begin, _ in [*spans, (len(data) - start, 0)]] != [0, *(end for _, end in spans)]:
         raise ModelError(f"{name} has tensors that overlap or leave holes")
     return tensors
+
+
+def check_format(value: Mapping[str, Any], expected: str, newest: int) -> None:
+    """Refuse what says that it is something else, or of a newer version than this program reads."""
+    if value.get("format") != expected:
+        raise ModelError(f"format is {brief(value.get('format'))}, not {expected!r}")
+    version = whole_number(value.get("version"), "version", smallest=1)
+    if version > newest:
+        message = f"version {version} was made by a newer gru-complete; this one reads version {newest}"
+        raise ModelError(message, hint="upgrade with: pip install --upgrade gru-complete")
 
 
 def json_object(

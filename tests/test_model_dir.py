@@ -470,7 +470,7 @@ def test_a_file_that_is_cut_or_grown_is_found(saved, name):
 
 def test_a_newer_format_says_so(saved):
     edit_manifest(saved, lambda manifest: {"format": "gru-complete", "version": 3, "what else": "there may be"})
-    with pytest.raises(ModelError, match="format 3 was made by a newer gru-complete") as caught:
+    with pytest.raises(ModelError, match="version 3 was made by a newer gru-complete") as caught:
         load_model(saved)
     assert "upgrade" in caught.value.hint
 

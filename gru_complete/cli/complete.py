@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gru_complete.cli.loading import load_completer, use_one_thread
 from gru_complete.cli.options import ModelOption
 from gru_complete.cli.prompts import STDIN, file_blocks, reading_progress, text_blocks, text_to_edit
 from gru_complete.errors import UsageError
@@ -110,14 +111,11 @@ def complete(
     ] = False,
 ) -> None:
     """Continue PROMPT and print only the continuation."""
-    # numpy's matrix library reads this once, at import. One thread starts quicker, is quicker on one row, and gives
-    # the same bits on every machine.
-    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+    use_one_thread()
     gc.disable()  # nothing that is loaded becomes rubbish
     from gru_complete.cli.answers import Request, answer, answer_lines
     from gru_complete.cli.states import load_state
     from gru_complete.model_dir import find_model
-    from gru_complete.runtime.completer import Completer
 
     gc.enable()
     _refuse_what_does_not_go_together(context)
@@ -153,9 +151,7 @@ def complete(
     console.check_output()  # before any work
     path = find_model(model)
     request.model = path.name
-    completer = Completer.load(path, adapts=adapt)
-    if adapt and completer.predictor.memory is None:
-        raise UsageError("--adapt: this model has no counts to lay new ones over", hint="train without ngrams.order=0")
+    completer = load_completer(path, adapt)
     before = None if state_in is None else load_state(state_in, completer, adapt)
     if file is not None and (reads_lines or interactive):
         with reading_progress(console) as progress:

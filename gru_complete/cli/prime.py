@@ -1,12 +1,12 @@
 """`prime`: a text is read once, and kept as a small file that `complete --state-in` goes on from."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gru_complete.cli.loading import load_completer, use_one_thread
 from gru_complete.cli.options import ModelOption
 from gru_complete.cli.prompts import STDIN, file_blocks, reading_progress, stdin_blocks
 from gru_complete.errors import UsageError
@@ -37,16 +37,15 @@ def prime(
     The state is small, however long the text. It fits the model that has read it, and no other. Where completions learn
     from the text, its last 100,000 tokens are in the file.
     """
-    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+    use_one_thread()
     from gru_complete.cli.states import load_state, refuse_to_overwrite, save_state
     from gru_complete.model_dir import find_model
-    from gru_complete.runtime.completer import Completer
 
     console: Console = context.obj
     refuse_to_overwrite(state_out)
     if text.count(STDIN) > 1:
         raise UsageError("standard input ('-') can only be read once")
-    completer = Completer.load(find_model(model), adapts=adapt)
+    completer = load_completer(find_model(model), adapt)
     before = None if state_in is None else load_state(state_in, completer, adapt)
     with reading_progress(console) as progress:
         read = completer.read(_blocks(text), before, progress)

@@ -30,7 +30,7 @@ from gru_complete import files
 from gru_complete.errors import ModelError
 from gru_complete.files import shown
 from gru_complete.overlay import LONGEST_CONTEXT, MOST_TOKENS, Overlay
-from gru_complete.parsing import brief, json_object, parse_safetensors, whole_number
+from gru_complete.parsing import brief, check_format, json_object, parse_safetensors
 from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS
 from gru_complete.runtime.completer import Completer, Context
 from gru_complete.runtime.draft import PENALTY_TOKENS
@@ -127,12 +127,7 @@ def from_bytes(data: bytes, completer: Completer, *, name: str) -> Context:
 
 
 def _check_header(header: dict[str, Any], tensors: bytes, completer: Completer) -> None:
-    if header.get("format") != FORMAT:
-        raise ModelError(f"format is {brief(header.get('format'))}, not {FORMAT!r}")
-    version = whole_number(header.get("version"), "version", smallest=1)
-    if version > VERSION:
-        message = f"version {version} was made by a newer gru-complete; this one reads version {VERSION}"
-        raise ModelError(message, hint="upgrade with: pip install --upgrade gru-complete")
+    check_format(header, FORMAT, VERSION)
     json_object(header, "the first line", required=["format", "version", "model", "sha256"])
     if header["sha256"] != files.sha256_hex(tensors):
         raise ModelError("it is damaged or cut off (sha256 mismatch)")

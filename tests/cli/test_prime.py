@@ -1,5 +1,8 @@
+import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -111,6 +114,20 @@ def test_a_state_goes_on_as_it_was_made_unless_learning_is_switched_off(run, tra
     forgetting = run("complete", rest, "--state-in", state, *greedy, "--no-adapt")[1]
     assert forgetting == run("complete", read_on * 20 + rest, *greedy, "--no-adapt")[1]
     assert (expected != forgetting) == (made_with == "--adapt")
+
+
+@pytest.mark.parametrize("command", [["prime", "-", "--state-out", "s.gru"], ["complete", "-"]])
+def test_a_model_without_counts_cannot_learn(run, trained_model, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    model = Path(shutil.copytree(trained_model, tmp_path / "plain"))
+    manifest = json.loads((model / "manifest.json").read_text())
+    del manifest["files"]["ngrams.safetensors"]
+    (model / "manifest.json").write_text(json.dumps(manifest))
+    code, out, err = run(*command, "-m", model, "--adapt", stdin=b"The cat")
+    assert (code, out) == (2, b"")
+    assert "--adapt: this model has no counts" in err
+    assert not (tmp_path / "s.gru").exists()
+    assert run(*command, "-m", model, stdin=b"The cat")[0] == 0
 
 
 def test_a_missing_text_is_exit_3_and_leaves_no_state(run, trained_model, tmp_path):
