@@ -15,6 +15,7 @@ from gru_complete.errors import EnvironmentFailure
 
 BOLD_RED = "\x1b[1;31m"
 PLAIN = "\x1b[0m"
+JOINERS = "\u200c\u200d"  # not printable by themselves, but scripts and emoji need them, and they steer nothing
 
 
 class Console:
@@ -112,13 +113,14 @@ def is_terminal(stream: IO[str] | None) -> bool:
 
 
 def harmless(text: str, encoding: str = "utf-8") -> str:
-    r"""Text that cannot steer a terminal: all but tab, newline and printable characters as ``\x1b``.
+    r"""Text that cannot steer a terminal: all but tab, newline, joiners and printable characters as ``\x1b``.
 
     Args:
         text: anything.
         encoding: of the terminal; what it cannot show is escaped too.
     """
-    shown = "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
+    kept = "\n\t" + JOINERS
+    shown = "".join(char if char.isprintable() or char in kept else ascii(char)[1:-1] for char in text)
     return shown.encode(encoding or "utf-8", "backslashreplace").decode(encoding or "utf-8")
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO, TypeVar
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.data_structures import Point
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -48,7 +49,7 @@ from prompt_toolkit.output import ColorDepth, Output, create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Style
 
-from gru_complete.cli.console import harmless, is_terminal
+from gru_complete.cli.console import JOINERS, harmless, is_terminal
 from gru_complete.errors import UsageError
 from gru_complete.runtime.session import Candidate, Stale, TypingSession, first_word
 
@@ -57,13 +58,11 @@ if TYPE_CHECKING:
     from gru_complete.runtime.completer import Completer, Context
     from gru_complete.runtime.options import CompletionOptions
 
-KEYS = "Tab: take  Ctrl-Right: word  Up/Down: others  Enter: done  Ctrl-C: leave"
+KEYS = "Tab: take  Enter: done  Ctrl-C: leave  Ctrl-Right: word  Up/Down: others"  # a narrow window shows the first
 STYLE = Style.from_dict({"offer": "#888888", "keys": "#888888", "chosen": "reverse"})
 STYLE_WITHOUT_COLOR = Style.from_dict({"offer": "dim", "keys": "dim", "chosen": "reverse"})
 IDLE_SECONDS = 0.1  # without a key, then the candidates are looked for before they are asked for
 _SWITCH_SECONDS = 0.0005  # that the thread which thinks may keep the one that draws waiting
-
-JOINERS = "\u200c\u200d"  # not printable by themselves, but scripts and emoji need them
 
 Answer = TypeVar("Answer")
 
@@ -295,11 +294,14 @@ class Editor:
         return None if is_stale() else found
 
     def _offer(self) -> str:
-        if self._is_list_open and self._candidates:
-            choice = self._choice % (len(self._candidates) + 1)
-            if choice:
-                return self._candidates[choice - 1].rest
+        if self._is_list_open and self._candidates and self._chosen >= 0:
+            return self._candidates[self._chosen].rest
         return self._greedy
+
+    @property
+    def _chosen(self) -> int:
+        """Which candidate is chosen; -1 for none of them, but the greedy offer."""
+        return self._choice % (len(self._candidates or ()) + 1) - 1
 
     def _follow_text(self) -> None:
         """After a key: keep what is left of the offer when it was typed itself, and ask again."""
@@ -384,16 +386,21 @@ class Editor:
             AfterInput(lambda: [("class:offer", _on_one_line(self.offer))]),
         ]
         text = Window(BufferControl(self._buffer, processors), wrap_lines=True, dont_extend_height=True)
-        candidates = Window(FormattedTextControl(self._list_lines), dont_extend_height=True)
+        listed = FormattedTextControl(self._list_lines, show_cursor=False, get_cursor_position=self._place_of_choice)
+        candidates = Window(listed, dont_extend_height=True)
         keys = Window(FormattedTextControl([("class:keys", KEYS)]), height=Dimension(min=0, max=1))
         is_list_shown = Condition(lambda: self._is_list_open and self._candidates is not None)
         return Layout(HSplit([text, ConditionalContainer(candidates, is_list_shown), keys]))
+
+    def _place_of_choice(self) -> Point:
+        """Where the list is looked at, if not all of it fits into the window."""
+        return Point(0, max(0, self._chosen))
 
     def _list_lines(self) -> StyleAndTextTuples:
         candidates = self._candidates or []
         if not candidates:
             return [("class:keys", "no word to offer")]
-        chosen = self._choice % (len(candidates) + 1) - 1
+        chosen = self._chosen
         lines: StyleAndTextTuples = []
         for index, candidate in enumerate(candidates):
             line = f" {candidate.probability:7.1%}  {_on_one_line(candidate.word)} "

@@ -90,6 +90,7 @@ def test_memory_that_runs_out_is_exit_5(run, monkeypatch):
 
 def test_what_could_steer_a_terminal_is_shown_as_an_escape():
     assert harmless("a\x1b[31mb\tc\nd\r\x9b\u202e") == "a\\x1b[31mb\tc\nd\\r\\x9b\\u202e"
+    assert harmless("👩\u200d🚀 می\u200cخواهم") == "👩\u200d🚀 می\u200cخواهم"
     assert harmless("Ω", "latin-1") == "\\u03a9"
 
 

@@ -20,7 +20,7 @@ from gru_complete.cli.interactive import Editor
 from gru_complete.errors import ModelError
 from gru_complete.runtime.session import Candidate, Stale
 
-PATIENCE = 60  # seconds, on a machine with much else to do
+PATIENCE = 6  # seconds, on a machine with much else to do
 
 RIGHT, LEFT, UP, DOWN, CONTROL_RIGHT = "\x1b[C", "\x1b[D", "\x1b[A", "\x1b[B", "\x1b[1;5C"
 ALT_ENTER, CONTROL_C, CONTROL_D, CONTROL_Z, ESCAPE = "\x1b\r", "\x03", "\x04", "\x1a", "\x1b"
@@ -496,6 +496,16 @@ def test_keys_come_from_the_terminal_and_go_to_it_between_pipes(terminal, traine
     terminal.shows(r"^The cat saw")
     terminal.presses("Enter")
     terminal.shows(r"^The cat saw$")
+
+
+def test_a_list_that_does_not_fit_shows_the_word_chosen(terminal, trained_model):
+    terminal.tmux("resize-window", "-x", "40", "-y", "5")
+    terminal.types("clear; " + command(trained_model, "The "))
+    terminal.presses("Enter")
+    offered(terminal, "The ")
+    terminal.presses("Up")
+    last = terminal.shows(r"^\x1b\[7m +(\d+\.\d)%  (\S+)\s")
+    terminal.shows(rf"^The {GREY}{re.escape(last[2])}\x1b")
 
 
 @pytest.mark.parametrize("prompt", [["-"], []])
