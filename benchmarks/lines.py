@@ -93,18 +93,15 @@ def compare(completer: Completer, prompts: list[bytes], until: str) -> dict[str,
 def product_ratio(completer: Completer) -> float:
     """How much quicker a step's and its scores' products are with ``WIDTH`` rows at once, per row."""
     stepper = completer.predictor.stepper
-    matrices = [stepper.embedding]
+    matrices = [stepper.output]
     for layer in stepper.layers:
         matrices += [layer.weight_gates, layer.weight_candidate]
     generator = np.random.default_rng(0)
-    columns = [generator.normal(size=(matrix.shape[1], WIDTH)).astype(np.float32) for matrix in matrices]
-    rows = [np.ascontiguousarray(column[:, 0]) for column in columns]
+    rows = [generator.normal(size=(WIDTH, len(matrix))).astype(np.float32) for matrix in matrices]
     one, many = [], []
     for _ in range(PRODUCT_ROUNDS):
-        one.append(timed(lambda: [matrix.dot(row) for matrix, row in zip(matrices, rows, strict=True)])[1]["wall"])
-        many.append(
-            timed(lambda: [matrix.dot(part) for matrix, part in zip(matrices, columns, strict=True)])[1]["wall"]
-        )
+        one.append(timed(lambda: [part[0].dot(matrix) for matrix, part in zip(matrices, rows, strict=True)])[1]["wall"])
+        many.append(timed(lambda: [part.dot(matrix) for matrix, part in zip(matrices, rows, strict=True)])[1]["wall"])
     return float(np.median(one) * WIDTH / np.median(many))
 
 

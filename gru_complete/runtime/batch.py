@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -95,14 +95,21 @@ class _Ask:
     """Tokens to read, and then perhaps what may follow them.
 
     Attributes:
-        reading: where the tokens begin; when it is answered, where they end.
-        tokens: those that are not read yet, the next one last.
+        reading: where the tokens begin; when all are read, where they end.
+        tokens: what to read.
         node: what wants to be told what may follow.
+        num_read: how many of the tokens the network has read.
+        state: the network's after them.
     """
 
     reading: Reading
-    tokens: list[int]
+    tokens: Sequence[int]
     node: Node | None = None
+    num_read: int = 0
+    state: FloatArray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.state = self.reading.state
 
 
 class _Row:
@@ -145,7 +152,7 @@ class _Row:
             except StopIteration as end:
                 context: Context = end.value
                 break
-            ask = _Ask(start, tokens[::-1])
+            ask = _Ask(start, tokens)
             yield [ask]
         self.overlay = context.overlay
         hypotheses = completer.hypotheses(context)
@@ -172,47 +179,59 @@ class _Answerer:
     def answer(self, rows: Sequence[_Row]) -> None:
         """Read the next token of everything that is asked for, and let the rows go on whose asks are answered."""
         with np.errstate(over="ignore", invalid="ignore"):
-            self._step([ask for row in rows for ask in row.asks if ask.tokens])
-            ready = [row for row in rows if not row.asks[0].tokens]  # only a single ask has several
-            looking = [row for row in ready if row.draft is None and row.asks[0].node is not None]
+            self._step([ask for row in rows for ask in row.asks if ask.num_read < len(ask.tokens)])
+            ready = [row for row in rows if row.asks[0].num_read == len(row.asks[0].tokens)]  # only one has several
             drawing = [row for row in ready if row.draft is not None]
-            for start in range(0, len(drawing), WIDTH):
-                self._draw(drawing[start : start + WIDTH])
-            asks = [(ask, row.overlay) for row in looking for ask in row.asks]
+            looking = [row for row in ready if row.draft is None]
+            asks = [(row, ask) for row in drawing + looking for ask in row.asks if row.draft or ask.node]
             for start in range(0, len(asks), WIDTH):
-                self._fill(asks[start : start + WIDTH])
-        for row in ready:
-            if row.draft is None:
-                row.prepare()
+                part = asks[start : start + WIDTH]
+                scores = self._predictor.log_probabilities(
+                    [ask.reading for _, ask in part], [row.overlay for row, _ in part]
+                )
+                num_drawing = max(0, min(len(drawing) - start, len(part)))
+                if num_drawing:
+                    self._draw(drawing[start : start + num_drawing], scores[:num_drawing])
+                if num_drawing < len(part):
+                    # A copy, for nodes stay longer than the round.
+                    self._fill([ask for _, ask in part[num_drawing:]], scores[num_drawing:].copy())
+        for row in looking:
+            row.prepare()
 
     def _step(self, asks: Sequence[_Ask]) -> None:
         for start in range(0, len(asks), WIDTH):
             part = asks[start : start + WIDTH]
-            tokens = [ask.tokens.pop() for ask in part]
-            readings = self._predictor.step_many([ask.reading for ask in part], tokens)
-            for ask, reading in zip(part, readings, strict=True):
-                ask.reading = reading
+            hidden, states = self._predictor.step_states(
+                [ask.tokens[ask.num_read] for ask in part], [ask.state for ask in part]
+            )
+            for ask, after, state in zip(part, hidden, states, strict=True):
+                ask.num_read += 1
+                if ask.num_read == len(ask.tokens):
+                    ask.reading = self._predictor.moved(ask.reading, ask.tokens, after, state)
+                else:
+                    ask.state = state
 
-    def _fill(self, asks: Sequence[tuple[_Ask, Overlay | None]]) -> None:
+    def _fill(self, asks: Sequence[_Ask], scores: FloatArray) -> None:
         """Tell nodes what may follow them."""
-        nodes = [ask.node for ask, _ in asks if ask.node is not None]
-        for node, (ask, _) in zip(nodes, asks, strict=True):
+        nodes = [ask.node for ask in asks if ask.node is not None]
+        for node, ask in zip(nodes, asks, strict=True):
             node.reading = ask.reading
-        readings = [node.reading for node in nodes]
-        fill(self._completer.pieces, nodes, self._predictor.log_probabilities(readings, [own for _, own in asks]))
+        fill(self._completer.pieces, nodes, scores)
 
-    def _draw(self, rows: Sequence[_Row]) -> None:
-        """Draw the next token of each row."""
+    def _draw(self, rows: Sequence[_Row], scores: FloatArray) -> None:
+        """Draw the next token of each row, from the scores ``(N, V)``, which are overwritten."""
         completer, sampling = self._completer, self._options.sampling
-        readings = [row.asks[0].reading for row in rows]
-        scores = self._predictor.log_probabilities(readings, [row.overlay for row in rows])
         drafts = [row.draft for row in rows if row.draft is not None]
         if self._is_plain:
-            masked = scores + completer.masks.after(b"")
-            for index, draft in enumerate(drafts):
-                if draft.pending:
-                    masked[index] = scores[index] + completer.masks.after(draft.pending)
-            drawn = draw_each(masked, sampling, [draft.uniform() for draft in drafts])
+            unfinished = [
+                (index, scores[index] + completer.masks.after(draft.pending))
+                for index, draft in enumerate(drafts)
+                if draft.pending
+            ]
+            scores += completer.masks.after(b"")
+            for index, masked in unfinished:
+                scores[index] = masked
+            drawn = draw_each(scores, sampling, [draft.uniform() for draft in drafts])
             logprobs = scores[np.arange(len(rows)), drawn].tolist()
             tokens = drawn.tolist()
             pieces = completer.tokenizer.pieces
@@ -220,8 +239,8 @@ class _Answerer:
                 draft.take(token, pieces[token], logprob)
         else:
             tokens = [completer.go_on(draft, row, sampling)[0] for draft, row in zip(drafts, scores, strict=True)]
-        for row, reading, token in zip(rows, readings, tokens, strict=True):
-            row.asks = [_Ask(reading, [token])]
+        for row, token in zip(rows, tokens, strict=True):
+            row.asks = [_Ask(row.asks[0].reading, (token,))]
 
 
 def draw_each(scores: FloatArray, sampling: SamplingOptions, uniforms: Sequence[float]) -> IntArray:
@@ -240,13 +259,16 @@ def draw_each(scores: FloatArray, sampling: SamplingOptions, uniforms: Sequence[
     if sampling.temperature == 0:
         return tokens
     floors = peaks + (math.log(sampling.min_p) if sampling.min_p > 0 else np.float32(-np.inf))
-    rows, kept = np.nonzero(scores >= np.maximum(floors, np.finfo(np.float32).min)[:, None])
+    possible = scores >= np.maximum(floors, np.finfo(np.float32).min)[:, None]
+    rows, kept = np.divmod(possible.reshape(-1).nonzero()[0], scores.shape[1])  # quicker than nonzero in two dimensions
     weights = np.subtract(scores[rows, kept], peaks[rows], dtype=np.float64)
     np.maximum(weights, -800 * sampling.temperature, out=weights)  # exp(-800) is 0, and the quotient cannot overflow
     weights /= sampling.temperature
     np.exp(weights, out=weights)
-    possible = weights > 0
-    rows, kept, cumulative = rows[possible], kept[possible], weights[possible].cumsum()
+    if not weights.all():
+        possible = weights > 0
+        rows, kept, weights = rows[possible], kept[possible], weights[possible]
+    cumulative = weights.cumsum()
     ends = np.searchsorted(rows, numbers, side="right")  # of each row's candidates
     starts = np.concatenate(([0], ends[:-1]))
     before = np.where(starts > 0, cumulative[starts - 1], 0.0)

@@ -59,34 +59,36 @@ class Predictor:
         if not tokens:
             return reading
         hidden, state = self.stepper.read(tokens, reading.state)
-        nodes = reading.nodes
-        if self.memory is not None:
-            for token in tokens:
-                nodes = self.memory.ngrams.advance(nodes, token)
-        return Reading(hidden, state, nodes, (*reading.last, *tokens[-LONGEST_CONTEXT:])[-LONGEST_CONTEXT:])
+        return self.moved(reading, tokens, hidden, state)
 
     def step(self, reading: Reading, token: int) -> Reading:
         """Read one token."""
         hidden, state = self.stepper.step(token, reading.state)
-        nodes = reading.nodes if self.memory is None else self.memory.ngrams.advance(reading.nodes, token)
-        return Reading(hidden, state, nodes, (*reading.last, token)[-LONGEST_CONTEXT:])
+        return self.moved(reading, (token,), hidden, state)
 
     def step_many(self, readings: Sequence[Reading], tokens: Sequence[int]) -> list[Reading]:
         """Read one token after each of some readings: ``step`` for all of them, but for rounding."""
         if not readings:
             return []
-        states = np.concatenate([reading.state for reading in readings])  # quicker than stack
-        hidden, states = self.stepper.step_many(tokens, states.reshape(len(readings), *readings[0].state.shape))
-        advance = None if self.memory is None else self.memory.ngrams.advance
+        hidden, states = self.step_states(tokens, [reading.state for reading in readings])
         return [
-            Reading(
-                hidden[index],
-                states[index],
-                reading.nodes if advance is None else advance(reading.nodes, token),
-                (*reading.last, token)[-LONGEST_CONTEXT:],
-            )
+            self.moved(reading, (token,), hidden[index], states[index])
             for index, (reading, token) in enumerate(zip(readings, tokens, strict=True))
         ]
+
+    def step_states(self, tokens: Sequence[int], states: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
+        """What ``stepper.step_many`` does, for states that stand apart."""
+        together = np.concatenate(states)  # quicker than stack
+        return self.stepper.step_many(tokens, together.reshape(len(states), *states[0].shape))
+
+    def moved(self, before: Reading, tokens: Sequence[int], hidden: FloatArray, state: FloatArray) -> Reading:
+        """Where a text ends after tokens, at least one, that the network has read already."""
+        nodes = before.nodes
+        if self.memory is not None:
+            ngrams = self.memory.ngrams
+            for token in tokens[1 - ngrams.order :]:  # a context reaches back no further
+                nodes = ngrams.advance(nodes, token)
+        return Reading(hidden, state, nodes, (*before.last, *tokens)[-LONGEST_CONTEXT:])
 
     def log_probabilities(
         self, readings: Sequence[Reading], overlay: Overlay | Sequence[Overlay | None] | None = None
