@@ -34,6 +34,7 @@ NUM_OUTPUTS = 5  # a, b, and the logarithms of s_0, s_1, s_2, up to a constant
 NUM_SLOPES = 2
 _LARGEST_WEIGHT = 1000.0
 _CACHED_GATES = 4096  # most contexts of a text are as long, as often seen and as various as others
+_BLOCK_VALUES = 1 << 15  # probabilities that are mixed at once: all that it takes stays in the cache
 _MIXTURE, _ADAPTS = "mixture", "adapts"
 
 
@@ -104,26 +105,20 @@ class Mixture:
         """The mixed probabilities.
 
         Args:
-            logits: the GRU's unnormalised scores, ``(..., V)``.
-            counted: the counts' probabilities, ``(..., V)``, none of them 0.
+            logits: the GRU's unnormalised scores, ``(N, V)``.
+            counted: the counts' probabilities, ``(N, V)``, none of them 0.
             gates: what ``gates`` gave.
 
         Returns:
-            Probabilities, ``(..., V)``, each row's sum 1.
+            Probabilities, ``(N, V)``, each row's sum 1.
         """
-        power_gru, power_counts, share_product, share_counts, share_gru = gates
-        centred = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)  # quicker than max
-        product = np.log(counted)
-        product *= power_counts
-        product += centred * power_gru
-        product -= np.maximum.reduce(product, axis=-1, keepdims=True)
-        np.exp(product, out=product)
-        product *= share_product / np.add.reduce(product, axis=-1, keepdims=True)
-        np.exp(centred, out=centred)
-        centred *= share_gru / np.add.reduce(centred, axis=-1, keepdims=True)
-        product += centred
-        product += counted * share_counts
-        return product
+        powers, shares = gates[1::-1].transpose(1, 2, 0), gates[2:].transpose(1, 2, 0)
+        mixed = np.empty_like(counted)
+        block = max(1, _BLOCK_VALUES // counted.shape[1])
+        for start in range(0, len(counted), block):
+            here = slice(start, start + block)
+            _mix_block(logits[here], counted[here], powers[here], shares[here], mixed[here])
+        return mixed
 
     def mix_one(self, logits: Floats, counted: Floats, context: Context) -> Floats:
         """``mix`` of a single row ``(V,)``; the calls of numpy are what it costs."""
@@ -208,6 +203,19 @@ class Memory(NamedTuple):
         except ModelError as error:
             raise ModelError(f"{name}: {error}", hint=error.hint) from None
         return cls(ngrams, mixture, adapts)
+
+
+def _mix_block(logits: Floats, counted: Floats, powers: Floats, shares: Floats, mixed: Floats) -> None:
+    """Fill the mixed probabilities of some rows ``(N, V)``, given the powers ``(N, 1, 2)`` and shares ``(N, 1, 3)``."""
+    rows = np.empty((len(logits), 3, logits.shape[1]), np.float32)  # the product, the counts, the GRU
+    product, gru = rows[:, 0], rows[:, 2]
+    np.subtract(logits, np.maximum.reduce(logits, axis=1, keepdims=True), gru)  # quicker than max
+    np.log(counted, rows[:, 1])
+    np.matmul(powers, rows[:, 1:], rows[:, :1])
+    product -= np.maximum.reduce(product, axis=1, keepdims=True)
+    np.exp(rows[:, ::2], rows[:, ::2])
+    rows[:, 1] = counted
+    np.matmul(shares / rows.dot(_ones(logits.shape[1]))[:, None], rows, mixed[:, None])  # dot is quicker than sum
 
 
 @lru_cache(4)

@@ -234,18 +234,31 @@ class Completer:
 
     def opening_mask(self, openings: Openings, pending: bytes) -> FloatArray:
         """Return 0 for each opening that may follow the first bytes of a character, -inf for the others, ``(N,)``."""
-        first = len(self.pieces.distinct)
-        mask = np.full(len(openings.texts), -np.inf, np.float32)
+        of_distinct = self._mask_of_distinct(pending) if pending else self._mask_between_characters
+        rest = openings.texts[len(of_distinct) :]
+        mask: FloatArray = np.append(
+            of_distinct, np.array([0.0 if continues(pending, text) else -np.inf for text in rest], np.float32)
+        )
+        return mask
+
+    @cached_property
+    def _mask_between_characters(self) -> FloatArray:
+        return self._mask_of_distinct(b"")
+
+    def _mask_of_distinct(self, pending: bytes) -> FloatArray:
+        """The part of ``opening_mask`` that is the same for all openings, ``(D,)``."""
+        mask = np.full(len(self.pieces.distinct), -np.inf, np.float32)
         mask[self.pieces.place] = self.masks.after(pending)
-        mask[first:] = [0.0 if continues(pending, text) else -np.inf for text in openings.texts[first:]]
         return mask
 
     def draft(self, context: Context, options: CompletionOptions) -> Draft:
         """Return a completion of which nothing is drawn yet."""
         pending = unfinished(context.segment)
         tail = context.tail[:-1] if pending else context.tail
-        # Of the last segment, which may have several segmentations, the tokens of the canonical one.
-        recent = (*context.recent, *self.tokenizer.encode_segment(context.segment))[-PENALTY_TOKENS:]
+        recent: Iterable[int] = ()
+        if options.sampling.repetition_penalty != 1:  # nothing else looks at them
+            # Of the last segment, which may have several segmentations, the tokens of the canonical one.
+            recent = (*context.recent, *self.tokenizer.encode_segment(context.segment))[-PENALTY_TOKENS:]
         return Draft(options, self.cutter(tail, options), recent=recent, tail=tail, pending=pending)
 
     def stream(

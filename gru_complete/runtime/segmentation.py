@@ -490,7 +490,7 @@ class Hypotheses:
             np.add.at(chances, places, shares[own])
             for text, share in zip(texts, shares[rest].tolist(), strict=True):
                 more[text] = more.get(text, 0.0) + share
-        chances = np.append(chances, list(more.values()))
+        chances = np.concatenate((chances, list(more.values())))
         with np.errstate(divide="ignore"):
             log_probabilities = np.log(chances / chances.sum())
         return Openings([*pieces.distinct, *more], log_probabilities, rows, pieces)
