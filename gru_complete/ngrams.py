@@ -283,16 +283,16 @@ class NGrams:
             begins = ends - sizes
             index = np.arange(ends[-1])
             index += (starts - begins).repeat(sizes)
-            codes = level.counts[index]
-            sums = np.add.reduceat(self._table[depth + 1][codes], begins)
-            totals = sums[:, 0] + _VALUES[self._levels[depth].dropped[node]]
-            shares = self._float_shares[depth + 1][codes]
+            codes = level.counts.take(index)
+            totals = np.add.reduceat(_VALUES.take(codes), begins) + _VALUES.take(self._levels[depth].dropped[node])
+            kept = np.add.reduceat(self._shares[depth + 1].take(codes), begins)
+            shares = self._float_shares[depth + 1].take(codes)
             scales: Floats = (weights[rows] / totals).astype(np.float32)
             shares *= scales.repeat(sizes)
             places = (rows * self.vocab_size).repeat(sizes)
-            places += level.tokens[index]
+            places += level.tokens.take(index)
             parts.append((places, shares))
-            weights[rows] = np.maximum(weights[rows] * (1 - sums[:, 1] / totals), _LEAST_WEIGHT)
+            weights[rows] = np.maximum(weights[rows] * (1 - kept / totals), _LEAST_WEIGHT)
             for row, total, size in zip(rows.tolist(), totals.tolist(), sizes.tolist(), strict=True):
                 longest[row] = longest[row] or (depth + 1, total, size)
         after_one = [self._after_one(node[0] if node else -1) for node in nodes]

@@ -156,9 +156,9 @@ class Overlay:
             self._count(token)
 
     def _count(self, token: int) -> None:
-        tokens = self._tokens
-        for size in range(min(LONGEST_CONTEXT, len(tokens)), 0, -1):
-            context = tuple(tokens[-size:])
+        recent = self.context()
+        for size in range(len(recent), 0, -1):
+            context = recent[-size:]
             followers = self._after(context)
             if followers is None:
                 self._followers[context] = token
@@ -171,7 +171,7 @@ class Overlay:
             followers[token] = seen_before + 1
             if seen_before:
                 break
-        tokens.append(token)
+        self._tokens.append(token)
 
     def _gate(self, followers: dict[int, int], size: int, length: int, total: float) -> float:
         """How far the model is believed against the text at hand, between 0 and 1."""

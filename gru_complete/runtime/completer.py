@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from copy import copy
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -127,6 +127,7 @@ class Completer:
         self.adapts = predictor.memory is not None and (predictor.memory.adapts if adapts is None else adapts)
         self._abbreviations = frozenset(abbreviations)
         self.masks = CharacterMasks(tokenizer.pieces)
+        self._mask_of_distinct = lru_cache(16)(self._compute_mask_of_distinct)
 
     @classmethod
     def load(cls, path: Path, *, adapts: bool | None = None) -> Completer:
@@ -227,25 +228,21 @@ class Completer:
         """
         hypotheses = hypotheses or self.hypotheses(context)
         openings = hypotheses.openings()
-        mask = self.opening_mask(openings, unfinished(context.segment))
-        if not bool((openings.log_probabilities + mask > -np.inf).any()):
+        pending = unfinished(context.segment)
+        scores, mask = openings.log_probabilities, self._mask_of_distinct(pending)
+        is_text = bool((scores[: len(mask)] + mask > -np.inf).any())  # mostly so; then the others need no look
+        if not (is_text or bool((scores + self.opening_mask(openings, pending) > -np.inf).any())):
             openings = hypotheses.thorough().openings()
         return openings
 
     def opening_mask(self, openings: Openings, pending: bytes) -> FloatArray:
         """Return 0 for each opening that may follow the first bytes of a character, -inf for the others, ``(N,)``."""
-        of_distinct = self._mask_of_distinct(pending) if pending else self._mask_between_characters
-        rest = openings.texts[len(of_distinct) :]
-        mask: FloatArray = np.append(
-            of_distinct, np.array([0.0 if continues(pending, text) else -np.inf for text in rest], np.float32)
-        )
+        of_distinct = self._mask_of_distinct(pending)
+        rest = [0.0 if continues(pending, text) else -np.inf for text in openings.texts[len(of_distinct) :]]
+        mask: FloatArray = np.concatenate((of_distinct, np.array(rest, np.float32)))
         return mask
 
-    @cached_property
-    def _mask_between_characters(self) -> FloatArray:
-        return self._mask_of_distinct(b"")
-
-    def _mask_of_distinct(self, pending: bytes) -> FloatArray:
+    def _compute_mask_of_distinct(self, pending: bytes) -> FloatArray:
         """The part of ``opening_mask`` that is the same for all openings, ``(D,)``."""
         mask = np.full(len(self.pieces.distinct), -np.inf, np.float32)
         mask[self.pieces.place] = self.masks.after(pending)
