@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gru_complete.cli.console import Console
     from gru_complete.evaluation.intervals import Interval
+    from gru_complete.evaluation.memory import MemoryReport
     from gru_complete.evaluation.offers import OffersReport
     from gru_complete.evaluation.pairs import PairsReport
     from gru_complete.evaluation.report import Report
@@ -56,6 +57,9 @@ def evaluate(
         bool,
         typer.Option("--offers", help="Also say how often offers with a probability of at least P are right."),
     ] = False,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Also say how far back the network remembers: gradients and context.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", metavar="DEVICE")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -72,9 +76,11 @@ def evaluate(
     module = language_model_of(loaded, place)
     console: Console = context.obj
     report = None
-    if corpus or read is None or adapt or marginal or offers:
+    if corpus or read is None or adapt or marginal or offers or memory:
         with _text(loaded, corpus or []) as text:
-            report = _report(console, loaded, module, text, place, adapt=adapt, marginal=marginal, offers=offers)
+            report = _report(
+                console, loaded, module, text, place, adapt=adapt, marginal=marginal, offers=offers, memory=memory
+            )
     pairs_report = None if read is None else evaluate_pairs(module, loaded.tokenizer, read, memory=loaded.memory)
     if as_json:
         record: dict[str, Any] = {"model": loaded.path.name}
@@ -88,6 +94,8 @@ def evaluate(
             _print_adapting(console, report)
         if report.offers is not None:
             _print_offers(console, report.offers)
+        if report.memory is not None:
+            _print_memory(console, report.memory)
     if pairs_report is not None:
         _print_pairs(console, pairs_report)
 
@@ -102,8 +110,10 @@ def _report(
     adapt: bool,
     marginal: bool,
     offers: bool,
+    memory: bool,
 ) -> "Report":
     from gru_complete.evaluation.marginal import SAMPLE_BYTES
+    from gru_complete.evaluation.memory import KEPT, measure_memory
     from gru_complete.evaluation.offers import NUM_POSITIONS
     from gru_complete.evaluation.report import evaluate as score
     from gru_complete.evaluation.report import marginal_of, offers_of
@@ -116,6 +126,9 @@ def _report(
     if offers:
         with _progress(console, "offers", min(NUM_POSITIONS, header.num_chars)) as progress:
             report = replace(report, offers=offers_of(loaded, stream, progress=progress))
+    if memory:
+        with _progress(console, "memory", len(KEPT)) as progress:
+            report = replace(report, memory=measure_memory(module, stream, progress=progress))
     return report
 
 
@@ -244,6 +257,31 @@ def _print_offers(console: "Console", report: "OffersReport") -> None:
 def _interval(interval: "Interval", factor: float, digits: int) -> str:
     value, low, high = (f"{factor * figure:.{digits}f}" for figure in interval)
     return f"{value} ({low}..{high})" if math.isfinite(interval.low) else value
+
+
+def _print_memory(console: "Console", report: "MemoryReport") -> None:
+    from math import isfinite
+
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("half-life of the gradient, tokens")
+    table.add_column("fresh", justify="right")
+    table.add_column("trained", justify="right")
+    for layer, lives in enumerate(zip(report.at_start.half_lives, report.trained.half_lives, strict=True), start=1):
+        beyond = f"> {len(report.trained.shares[0]) - 1}"
+        table.add_row(f"layer {layer}", *(f"{life:.1f}" if isfinite(life) else beyond for life in lives))
+    console.print_table(table)
+    context = report.context
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("only the last tokens kept", justify="right")
+    table.add_column(f"extra nats per token ({context.full_nats:.3f} with all)", justify="right")
+    for kept, extra in context.extra_nats.items():
+        table.add_row(f"{kept:,}", _interval(extra, 1, 3))
+    matters = context.matters_up_to
+    table.caption = "more than all of these matter" if matters is None else f"up to {matters:,} tokens matter"
+    console.print_table(table)
 
 
 def _print_pairs(console: "Console", report: "PairsReport") -> None:

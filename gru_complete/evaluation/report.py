@@ -17,6 +17,7 @@ import torch
 from gru_complete.errors import ModelError, UsageError
 from gru_complete.evaluation.adapting import Cost, adapting_costs
 from gru_complete.evaluation.marginal import SAMPLE_BYTES, Marginal, marginal_cost
+from gru_complete.evaluation.memory import MemoryReport
 from gru_complete.evaluation.offers import OffersReport, evaluate_offers
 from gru_complete.files import shown
 from gru_complete.mixture import Memory
@@ -45,6 +46,7 @@ class Report:
             none unless it was asked for.
         marginal: what its beginning costs, summed over segmentations; None unless it was asked for.
         offers: what asking for confidence costs and gains; None unless it was asked for.
+        memory: how far back the network remembers; None unless it was asked for.
     """
 
     scores: TokenScores
@@ -55,6 +57,7 @@ class Report:
     adapting: Mapping[str, Cost] = field(default_factory=dict)
     marginal: Marginal | None = None
     offers: OffersReport | None = None
+    memory: MemoryReport | None = None
 
     @property
     def bits_per_byte(self) -> float:
@@ -80,6 +83,8 @@ class Report:
         if self.offers is not None:
             number = self.offers.num_positions
             more["offers"] = [trade.to_json() | {"num_positions": number} for trade in self.offers.trades]
+        if self.memory is not None:
+            more["memory"] = self.memory.to_json()
         return {
             "bits_per_byte": self.bits_per_byte,
             "nats_per_char": self.nats_per_char,

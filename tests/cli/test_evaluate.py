@@ -211,3 +211,29 @@ def test_what_else_is_asked_of_the_text_is_not_lost_beside_pairs(run, trained_mo
     _, both, _ = run("eval", "-m", trained_model, "--pairs", pairs, "--adapt", "--json")
     assert set(json.loads(alone)) == {"model", "pairs"}
     assert {"bits_per_byte", "static", "pairs"} <= set(json.loads(both))
+
+
+def test_memory_says_how_far_back_the_network_remembers(run, trained_model, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("The cat ate the bird. The old dog saw the river.\n" * 60)
+    code, out, err = run("eval", path, "-m", trained_model, "--memory", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)["memory"]
+    trained = found["gradient_flow"]["trained"]
+    assert trained["shares"][0][0] == 1
+    extra = found["effective_context"]["extra_nats"]
+    assert list(extra)[:3] == ["1", "2", "4"]
+    assert abs(list(extra.values())[-1][0]) < abs(extra["1"][0])
+
+    _, out, _ = run("eval", path, "-m", trained_model, "--memory")
+    assert f"{trained['half_lives'][0]:.1f}".encode() in out
+    assert f"{extra['1'][0]:.3f} (".encode() in out
+
+
+def test_a_text_too_short_to_measure_the_memory_is_refused(run, trained_model, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("Mr Watson goes to Paris.\n")
+    code, out, err = run("eval", path, "-m", trained_model, "--memory")
+    assert (code, out) == (3, b"")
+    assert "tokens; to follow gradients takes" in err
+    assert err.startswith("error: ")
