@@ -24,6 +24,7 @@ _PLACES = {
     "prime": ("prime", "prime"),
     "eval": ("evaluate", "evaluate"),
     "adapt": ("adapt", "adapt"),
+    "recall": ("recall", "recall"),
     "models": ("models", "app"),
 }
 

@@ -2,10 +2,10 @@
 
 - ``copy`` (Hochreiter and Schmidhuber 1997, as in Arjovsky et al. 2016, arXiv:1511.06464): ten symbols of eight, then
   ``length`` blanks, the last of them a signal, then the ten symbols are asked for.
-- ``adding`` (Hochreiter and Schmidhuber 1997): ``length`` numbers between 0 and 1, two of them marked, one in each half;
-  at the end their sum is asked for. An answer less than 0.04 off is right.
-- ``fact``: somebody of the sample world went somewhere on a certain day; after ``length`` more words of that world, none
-  of them a day, the day is asked for.
+- ``adding`` (Hochreiter and Schmidhuber 1997): ``length`` numbers between 0 and 1, two marked, one in each half; at the
+  end their sum is asked for. An answer less than 0.04 off is right.
+- ``fact``: somebody of the sample world went somewhere on a certain day; after ``length`` more of its words, none of
+  them a day, the day is asked for.
 
 One layer of the cell reads the sequence, one linear map of its last states answers. The length grows as the task is
 learnt (a curriculum: Zaremba and Sutskever 2014, arXiv:1410.4615); a cell that cannot hold on stops where it can.

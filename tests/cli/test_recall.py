@@ -1,0 +1,38 @@
+import json
+
+import pytest
+
+
+def test_recall_trains_each_cell_and_says_how_often_it_is_right(run):
+    arguments = ["recall", "--task", "adding", "--length", "4", "--hidden-size", "8", "--minutes", "0.005"]
+    code, out, err = run(*arguments, "--cell", "gru", "--cell", "rnn", "--chrono", "--json")
+    assert (code, err) == (0, "")
+    gru, rnn = map(json.loads, out.splitlines())
+    assert (gru["task"], gru["cell"], gru["chrono_length"], rnn["cell"], rnn["chrono_length"]) == (
+        *("adding", "gru", 5, "rnn"),
+        None,
+    )
+    assert gru["right"][1] <= gru["right"][0] <= gru["right"][2]
+    assert gru["chance"] == pytest.approx(0.0784)
+    assert gru["updates"] > 0
+
+    code, out, err = run(*arguments)
+    assert (code, err) == (0, "")
+    assert b"adding, 4 steps" in out
+    assert b"7.8" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "forget"], "--task forget is none of copy, adding, fact"),
+        (["--cell", "gnu"], "--cell gnu is none of rnn, gru-simple, gru, gru-reset-after, lstm"),
+        (["--length", "1"], "--length 1 is not from 2 to 5,000"),
+        (["--hidden-size", "0"], "--hidden-size 0 is not from 1 to 4,096"),
+        (["--minutes", "0"], "--minutes 0.0 is not a number above 0"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(run, arguments, message):
+    code, out, err = run("recall", *arguments)
+    assert (code, out) == (2, b"")
+    assert err == f"error: {message}\n"
