@@ -23,6 +23,7 @@ _PLACES = {
     "complete": ("complete", "complete"),
     "prime": ("prime", "prime"),
     "eval": ("evaluate", "evaluate"),
+    "inspect": ("inspect", "inspect"),
     "adapt": ("adapt", "adapt"),
     "recall": ("recall", "recall"),
     "models": ("models", "app"),

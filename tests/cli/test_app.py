@@ -11,6 +11,7 @@ COMMANDS = [
     ["train"],
     ["complete"],
     ["eval"],
+    ["inspect"],
     ["adapt"],
     ["models"],
     ["models", "list"],
@@ -107,7 +108,7 @@ def test_complete_loads_neither_torch_nor_pydantic(trained_model):
 NOT_FOR_A_COMPLETION = {
     *(
         f"gru_complete.cli.{name}"
-        for name in ("adapt", "evaluate", "interactive", "models", "prime", "signals", "train")
+        for name in ("adapt", "evaluate", "inspect", "interactive", "models", "prime", "signals", "train")
     ),
     *(f"gru_complete.runtime.{name}" for name in ("batch", "logprobs", "offers", "repeats", "search", "session")),
     *(f"gru_complete.runtime.{name}" for name in ("state", "wordbreaks", "words")),

@@ -1,0 +1,167 @@
+"""The terminal's picture of what the cells did: a row for each token, a character for each unit.
+
+Without colour a value is a bar, from ``·`` (closed) to ``█`` (open); with colour it is a digit on a ground whose
+lightness grows with it, by the scale cividis (Nuñez et al. 2018), made to look alike to the colour-blind.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from rich import box
+from rich.cells import cell_len, set_cell_size
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gru_complete.evaluation.gates import CLOSED, OPEN, Trace, shown_piece
+from gru_complete.evaluation.inspection import SWITCHED
+
+BARS = "·▁▂▃▄▅▆▇█"
+CIVIDIS = ["00224e", "123570", "3b496c", "575d6d", "707173", "8a8678", "a59c74", "c3b369", "e1cc55", "fee838"]
+_FIRST_DARK_ON_LIGHT = 5  # from this colour on, black is easier to read than white
+MOST_UNITS = 40
+_TOKEN_CELLS = 12
+_SWITCHED_HEAD = "switched most"
+_NUM_LONGEST = 4
+
+
+class Look(NamedTuple):
+    """How to draw.
+
+    Attributes:
+        width: cells of a line.
+        has_color: whether colour may be used.
+        has_bars: whether the terminal's encoding has the bars; digits serve where it has not.
+    """
+
+    width: int
+    has_color: bool
+    has_bars: bool = True
+
+    def cell(self, value: float) -> Text:
+        """One value from 0 to 1 as one character."""
+        if self.has_color:
+            step = min(int(value * 10), 9)
+            ink = "black" if step >= _FIRST_DARK_ON_LIGHT else "white"
+            return Text(str(step), style=f"{ink} on #{CIVIDIS[step]}")
+        return Text(bar(value) if self.has_bars else str(min(int(value * 10), 9)))
+
+    def legend(self) -> Text:
+        """What the characters mean."""
+        if self.has_color or not self.has_bars:
+            steps = [self.cell((step + 0.5) / 10) for step in range(10)]
+            return Text.assemble(*steps, "  the first digit after the point: 0 below 0.1, 9 above 0.9")
+        return Text(f"{BARS[0]} below {CLOSED}   {BARS[1:-1]} from {CLOSED} to {OPEN}   {BARS[-1]} above {OPEN}")
+
+
+def bar(value: float) -> str:
+    """A value from 0 to 1 as a bar, of which the lowest means closed and the highest open."""
+    if value < CLOSED:
+        return BARS[0]
+    if value > OPEN:
+        return BARS[-1]
+    steps = len(BARS) - 2
+    return BARS[1 + min(int((value - CLOSED) / (OPEN - CLOSED) * steps), steps - 1)]
+
+
+def fitting_units(trace: Trace, look: Look) -> int:
+    """How many units fit beside each other for every gate."""
+    num_panels = len(trace.panels(0))
+    left = look.width - _TOKEN_CELLS - 6 - num_panels * 7 - 2 - _switched_cells(trace)
+    return max(4, min(MOST_UNITS, left // num_panels))
+
+
+def draw(trace: Trace, units: Sequence[Sequence[int]], look: Look) -> RenderableType:
+    """The whole picture.
+
+    Args:
+        trace: the text as it was read.
+        units: of each layer, the units to show.
+        look: how to draw.
+    """
+    fitting = fitting_units(trace, look)
+    parts: list[RenderableType] = [look.legend()]
+    for layer, chosen in enumerate(units):
+        if trace.num_layers > 1:
+            parts += [Text(), Text(f"layer {layer + 1} of {trace.num_layers}", style="bold")]
+        for start in range(0, len(chosen), fitting):
+            parts += [Text(), *_map(trace, layer, chosen[start : start + fitting], look)]
+    return Group(*parts)
+
+
+def _map(trace: Trace, layer: int, units: Sequence[int], look: Look) -> Iterator[Text]:
+    """Head and rows of one map."""
+    panels = trace.panels(layer)
+    digits = len(str(max(units)))
+    names = [str(unit).rjust(digits) for unit in units]
+    left = " " * _TOKEN_CELLS
+    head = [f"{left}  bits", *(f"{name:<{5 + len(units)}}"[: 5 + len(units)] for name in panels), _SWITCHED_HEAD]
+    yield Text("  ".join(head).rstrip(), style="bold", no_wrap=True)
+    for row in range(digits):
+        last = row == digits - 1
+        numbers = "".join(name[row] for name in names)
+        columns = [("mean " if last else "     ") + numbers for _ in panels]
+        start = f"{'unit':>{_TOKEN_CELLS + 6}}" if last else f"{left}      "
+        yield Text("  ".join([start, *columns]), style="dim", no_wrap=True)
+    for position, piece in enumerate(trace.pieces):
+        line = Text(no_wrap=True)
+        line.append(_fitted(shown_piece(piece)))
+        line.append(f" {trace.bits[position]:5.1f}")
+        for values in panels.values():
+            line.append(f"  {values[position].mean():4.2f} ")
+            for unit in units:
+                line.append_text(look.cell(float(values[position, unit])))
+        line.append("  " + _switches(trace, position, layer))
+        yield line
+
+
+def _fitted(text: str) -> str:
+    """A token at its column's width, whatever the width of its characters."""
+    if cell_len(text) > _TOKEN_CELLS:
+        return set_cell_size(text, _TOKEN_CELLS - 1) + "…"
+    return set_cell_size(text, _TOKEN_CELLS)
+
+
+def _switched_cells(trace: Trace) -> int:
+    return max(len(_SWITCHED_HEAD), SWITCHED * (2 + len(str(trace.hidden_size - 1))) - 1)
+
+
+def _switches(trace: Trace, position: int, layer: int) -> str:
+    """The units that a token changed most, with the direction."""
+    digits = len(str(trace.hidden_size - 1))
+    found = trace.switched(position, SWITCHED, layer=layer)
+    return " ".join(f"{'+' if switch.change > 0 else '-'}{switch.unit}".rjust(digits + 1) for switch in found)
+
+
+def saturation_table(trace: Trace) -> Table:
+    """The mean of each gate, and the shares of its values that are closed and open."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("gates")
+    for heading in ("mean", f"below {CLOSED}", f"above {OPEN}", "values"):
+        table.add_column(heading, justify="right")
+    for row in trace.saturation():
+        name = f"layer {row.layer + 1}, {row.gate}" if trace.num_layers > 1 else row.gate
+        table.add_row(name, f"{row.mean:.2f}", f"{row.below:.1%}", f"{row.above:.1%}", f"{row.num_values:,}")
+    return table
+
+
+def half_life_lines(trace: Trace) -> Iterator[Text]:
+    """How long the units of each layer keep what they hold."""
+    import numpy as np
+
+    lives = trace.half_lives()
+    if lives is None:
+        return
+    for layer, values in enumerate(lives):
+        which = f" of layer {layer + 1}" if trace.num_layers > 1 else ""
+        low, middle, high = np.quantile(values, [0.1, 0.5, 0.9], method="nearest")
+        yield Text(
+            f"memory half-life{which}, tokens: median {_tokens(middle)}, "
+            f"from {_tokens(low)} to {_tokens(high)} for 8 units of 10"
+        )
+        order = np.argsort(-values, kind="stable")[:_NUM_LONGEST]
+        yield Text("  longest: " + ", ".join(f"{_tokens(values[unit])} (unit {unit})" for unit in order))
+
+
+def _tokens(value: float) -> str:
+    return f"{value:,.1f}" if value < 100 else f"{value:,.0f}" if value < 1e6 else "for ever"
