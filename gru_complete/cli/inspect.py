@@ -3,56 +3,189 @@
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gru_complete.cli.options import ModelOption
-from gru_complete.cli.prompts import STDIN, stdin_blocks, without_final_newline
+from gru_complete.cli.prompts import STDIN, file_blocks, stdin_blocks, without_final_newline
 from gru_complete.errors import CorpusError, UsageError
+from gru_complete.files import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.text import Text
+
     from gru_complete.cli.console import Console
     from gru_complete.cli.heatmap import Look
+    from gru_complete.evaluation.agreement import Agreement
+    from gru_complete.evaluation.features import FeatureReport
     from gru_complete.evaluation.inspection import Inspection
+    from gru_complete.evaluation.intervals import Interval
+    from gru_complete.evaluation.probes import Unit
+    from gru_complete.model_dir import Model
 
 _MOST_BYTES = 1 << 20
 _PIPE_CELLS = 100
 JSON_UNITS = 16
+PAIRS = "pairs:"
 
 
 def inspect(
     context: typer.Context,
-    text: Annotated[str | None, typer.Argument(help="Text to look into; '-' reads standard input.")] = None,
+    text: Annotated[
+        str | None, typer.Argument(help="Text to look into; '-' reads standard input; may be left out with --find.")
+    ] = None,
     model: ModelOption = None,
     units: Annotated[
-        int | None, typer.Option(min=1, help="Show the N units that vary most; default: as many as fit.", metavar="N")
+        int | None,
+        typer.Option(min=1, help="Show N units of each layer, those that vary most; default: what fits.", metavar="N"),
+    ] = None,
+    find: Annotated[
+        str | None,
+        typer.Option(
+            help="Find the units that follow a feature: quotes, brackets, line-length, a regular expression, "
+            "or pairs:FILE for the words that minimal pairs ask for.",
+            metavar="WHAT",
+        ),
+    ] = None,
+    text_file: Annotated[
+        Path | None,
+        typer.Option("--text", help="Where --find looks; default: what training kept apart.", metavar="FILE"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show the gates of the network at each token of TEXT: the network's alone, since the counts have none."""
+    """Show what the gates of the network did at each token of TEXT, and which units follow what.
+
+    It is about the network alone: the counts beside it have no gates.
+    """
     from gru_complete.model_dir import find_model, load_model
 
+    if text is None and find is None:
+        raise UsageError("no text to look into", hint='give it as in: gru-complete inspect "Mr Watson goes"')
+    if text_file is not None and (find is None or find.startswith(PAIRS)):
+        raise UsageError("--text is where --find looks for a feature of text", hint="see gru-complete inspect --help")
+    data = None if text is None else _read(text)
     loaded = load_model(find_model(model))
-    if text is None:
-        hint = 'give it as in: gru-complete inspect "Mr Watson goes"'
-        raise UsageError("no text to look into", hint=hint)
+    found = [] if find is None else _found(loaded, find, text_file)
+    console: Console = context.obj
+    if data is None:
+        if as_json:
+            _write_json(console, {"model": loaded.path.name, "cell": loaded.manifest.arch.cell}, found)
+        for report in found if not as_json else []:
+            _print_found(console, report, loaded.manifest.arch.num_layers)
+        return
     from gru_complete.cli.heatmap import fitting_units
     from gru_complete.evaluation.gates import trace
     from gru_complete.evaluation.inspection import Inspection
 
-    console: Console = context.obj
-    data = _read(text)
     read = trace(loaded, data)
     look = _look(console)
     number = units or (JSON_UNITS if as_json else fitting_units(read, look))
-    chosen = [read.most_varied(layer, number) for layer in range(read.num_layers)]
+    ranks = zip(*(report.probe.followers for report in found), strict=True)
+    followers = [follower.unit for rank in ranks for follower in rank]  # the best of each feature come first
+    chosen = [
+        _first_of([*(unit.unit for unit in followers if unit.layer == layer), *read.most_varied(layer, number)], number)
+        for layer in range(read.num_layers)
+    ]
     inspection = Inspection(loaded.path.name, data, read, chosen)
     if as_json:
-        line = json.dumps(inspection.to_json(), ensure_ascii=False)
-        console.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        _write_json(console, inspection.to_json(), found)
         return
     _print(console, inspection, look)
+    if found:
+        console.print_table(_columns_found(found, read.num_layers))
+    for report in found:
+        _print_found(console, report, loaded.manifest.arch.num_layers)
+
+
+def _columns_found(found: "Sequence[FeatureReport | Agreement]", num_layers: int) -> "Text":
+    """Which of the units in the map follow what."""
+    from rich.text import Text
+
+    best = [f"{_unit_name(report.probe.followers[0].unit, num_layers)} ({report.feature})" for report in found]
+    return Text(f"the units on the left follow best: {shown('; '.join(best))}")
+
+
+def _first_of(units: Iterable[int], number: int) -> list[int]:
+    """The first units of some, each once."""
+    return list(dict.fromkeys(units))[:number]
+
+
+def _found(loaded: "Model", find: str, text_file: Path | None) -> "Sequence[FeatureReport | Agreement]":
+    """What follows a feature, of running text or of pairs."""
+    if find.startswith(PAIRS):
+        from gru_complete.evaluation.agreement import find_agreement
+        from gru_complete.evaluation.pairs import read_pairs
+
+        return find_agreement(loaded, read_pairs(Path(find.removeprefix(PAIRS))))
+    from gru_complete.evaluation.features import feature_of, find_feature, kept_apart
+
+    feature_of(find)  # which may be none: to be said before anything is read
+    if text_file is None:
+        return [find_feature(loaded, find, kept_apart(loaded))]
+    blocks = []
+    left = _MOST_BYTES
+    for block in file_blocks(text_file):
+        blocks.append(block[:left])
+        left -= len(blocks[-1])
+        if not left:
+            break
+    return [find_feature(loaded, find, [loaded.tokenizer.encode(b"".join(blocks))])]
+
+
+def _write_json(console: "Console", record: dict[str, Any], found: "Sequence[FeatureReport | Agreement]") -> None:
+    if found:
+        record |= {"find": [report.to_json() for report in found]}
+    console.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+
+
+def _print_found(console: "Console", report: "FeatureReport | Agreement", num_layers: int) -> None:
+    """One table: the units that follow a feature, and between what bounds that is."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from gru_complete.evaluation.agreement import FAR, Agreement
+
+    is_agreement = isinstance(report, Agreement)
+    probe = report.probe
+    what = "pairs" if is_agreement else "tokens"
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left")
+    table.title = Text(
+        f"{shown(report.feature)}\nchosen on {probe.num_fit:,} {what}, tried on {probe.num_tried:,} others"
+    )
+    table.add_column("", no_wrap=True)
+    table.add_column("right, % (95 % interval)", justify="right", no_wrap=True)
+    if isinstance(report, Agreement):
+        headings = [f"over {FAR}\nwords, %", "gate at\nthe cue", "gate on\nthe way", "closed all\nthe way, %"]
+    else:
+        headings = ["there and not there\nweighed alike, %"]
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for index, follower in enumerate(probe.followers):
+        more = [f"{100 * follower.balanced:.1f}"]
+        if isinstance(report, Agreement):
+            far, gate = report.far[index], report.gates[index]
+            more = ["" if far is None else f"{100 * far.value:.1f}"]
+            more += [""] * 3 if gate is None else [f"{gate.at_cue:.2f}", f"{gate.mean:.2f}", f"{100 * gate.closed:.0f}"]
+        table.add_row(_unit_name(follower.unit, num_layers), _percent(follower.accuracy), *more)
+    table.add_row("all, linear", _percent(probe.linear))
+    table.add_row("the commoner", f"{100 * probe.majority:.1f}")
+    console.print_table(table)
+
+
+def _unit_name(unit: "Unit", num_layers: int) -> str:
+    kind = "cell" if unit.is_cell else "unit"
+    return f"layer {unit.layer + 1} {kind} {unit.unit}" if num_layers > 1 else f"{kind} {unit.unit}"
+
+
+def _percent(interval: "Interval") -> str:
+    value, low, high = (f"{100 * figure:.1f}" for figure in interval)
+    return f"{value} ({low}..{high})"
 
 
 def _read(text: str) -> bytes:
@@ -91,7 +224,6 @@ def _print(console: "Console", inspection: "Inspection", look: "Look") -> None:
 
     from gru_complete.cli import heatmap
     from gru_complete.evaluation.inspection import verdict
-    from gru_complete.files import shown
 
     trace = inspection.trace
     console.print_table(Text(f"{shown(inspection.title)}; the network alone", style="bold"))
