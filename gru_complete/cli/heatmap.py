@@ -1,7 +1,7 @@
 """The terminal's picture of what the cells did: a row for each token, a character for each unit.
 
 Without colour a value is a bar, from ``·`` (closed) to ``█`` (open); with colour it is a digit on a ground whose
-lightness grows with it, by the scale cividis (Nuñez et al. 2018), made to look alike to the colour-blind.
+lightness grows with it (``evaluation/colours.py``).
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gru_complete.evaluation.colours import CIVIDIS, FIRST_LIGHT, step_of
 from gru_complete.evaluation.gates import CLOSED, OPEN, Trace, shown_piece
 from gru_complete.evaluation.inspection import SWITCHED
 
 BARS = "·▁▂▃▄▅▆▇█"
-CIVIDIS = ["00224e", "123570", "3b496c", "575d6d", "707173", "8a8678", "a59c74", "c3b369", "e1cc55", "fee838"]
-_FIRST_DARK_ON_LIGHT = 5  # from this colour on, black is easier to read than white
 MOST_UNITS = 40
 _TOKEN_CELLS = 12
 _SWITCHED_HEAD = "switched most"
@@ -41,10 +40,10 @@ class Look(NamedTuple):
     def cell(self, value: float) -> Text:
         """One value from 0 to 1 as one character."""
         if self.has_color:
-            step = min(int(value * 10), 9)
-            ink = "black" if step >= _FIRST_DARK_ON_LIGHT else "white"
+            step = step_of(value)
+            ink = "black" if step >= FIRST_LIGHT else "white"
             return Text(str(step), style=f"{ink} on #{CIVIDIS[step]}")
-        return Text(bar(value) if self.has_bars else str(min(int(value * 10), 9)))
+        return Text(bar(value) if self.has_bars else str(step_of(value)))
 
     def legend(self) -> Text:
         """What the characters mean."""

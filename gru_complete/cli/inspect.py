@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 1 << 20
 _PIPE_CELLS = 100
-JSON_UNITS = 16
+PICTURE_UNITS = 24
 PAIRS = "pairs:"
 
 
@@ -56,6 +56,12 @@ def inspect(
         Path | None,
         typer.Option("--text", help="Where --find looks; default: what training kept apart.", metavar="FILE"),
     ] = None,
+    svg: Annotated[Path | None, typer.Option(help="Draw a picture of it.", metavar="FILE")] = None,
+    png: Annotated[Path | None, typer.Option(help="The same in pixels; needs matplotlib.", metavar="FILE")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page: hover a token, see its gates; needs no network.", metavar="FILE")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace files that exist.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what the gates of the network did at each token of TEXT, and which units follow what.
@@ -68,6 +74,8 @@ def inspect(
         raise UsageError("no text to look into", hint='give it as in: gru-complete inspect "Mr Watson goes"')
     if text_file is not None and (find is None or find.startswith(PAIRS)):
         raise UsageError("--text is where --find looks for a feature of text", hint="see gru-complete inspect --help")
+    outputs = {name: path for name, path in (("svg", svg), ("png", png), ("html", html)) if path is not None}
+    _check_outputs(outputs, has_text=text is not None, replace=replace)
     data = None if text is None else _read(text)
     loaded = load_model(find_model(model))
     found = [] if find is None else _found(loaded, find, text_file)
@@ -84,17 +92,14 @@ def inspect(
 
     read = trace(loaded, data)
     look = _look(console)
-    number = units or (JSON_UNITS if as_json else fitting_units(read, look))
-    ranks = zip(*(report.probe.followers for report in found), strict=True)
-    followers = [follower.unit for rank in ranks for follower in rank]  # the best of each feature come first
-    chosen = [
-        _first_of([*(unit.unit for unit in followers if unit.layer == layer), *read.most_varied(layer, number)], number)
-        for layer in range(read.num_layers)
-    ]
-    inspection = Inspection(loaded.path.name, data, read, chosen)
+    units_found = [(report.feature, [follower.unit for follower in report.probe.followers]) for report in found]
+    inspection = Inspection.of(loaded.path.name, data, read, units_found, units or PICTURE_UNITS)
+    _write_files(console, inspection, outputs)
     if as_json:
         _write_json(console, inspection.to_json(), found)
         return
+    if units is None:
+        inspection = Inspection.of(loaded.path.name, data, read, units_found, fitting_units(read, look))
     _print(console, inspection, look)
     if found:
         console.print_table(_columns_found(found, read.num_layers))
@@ -110,9 +115,40 @@ def _columns_found(found: "Sequence[FeatureReport | Agreement]", num_layers: int
     return Text(f"the units on the left follow best: {shown('; '.join(best))}")
 
 
-def _first_of(units: Iterable[int], number: int) -> list[int]:
-    """The first units of some, each once."""
-    return list(dict.fromkeys(units))[:number]
+def _check_outputs(outputs: Mapping[str, Path], *, has_text: bool, replace: bool) -> None:
+    """Find out before any work whether the files can be written, as far as can be told.
+
+    Raises:
+        UsageError: there is nothing to draw, something to draw with is missing, or something would be lost.
+    """
+    for name, path in outputs.items():
+        if not has_text:
+            raise UsageError(f"--{name} needs a text to draw", hint="give it beside --find")
+        if os.path.lexists(path) and not (replace and path.is_file()):
+            hint = "name another file, or give --replace" if path.is_file() else "name another file"
+            raise UsageError(f"{shown(path)} exists", hint=hint)
+    if "png" in outputs:
+        from gru_complete.evaluation.pictures import check_matplotlib
+
+        check_matplotlib()
+
+
+def _write_files(console: "Console", inspection: "Inspection", outputs: Mapping[str, Path]) -> None:
+    """Write what was asked for, and say so."""
+    if not outputs:
+        return
+    from gru_complete.evaluation.pages import page, svg
+    from gru_complete.evaluation.pictures import png
+    from gru_complete.files import write_file
+
+    makers = {
+        "svg": lambda: svg(inspection).encode(),
+        "png": lambda: png(inspection),
+        "html": lambda: page(inspection).encode(),
+    }
+    for name, path in outputs.items():
+        write_file(path, makers[name]())
+        console.note(f"{name}: {shown(path)}")
 
 
 def _found(loaded: "Model", find: str, text_file: Path | None) -> "Sequence[FeatureReport | Agreement]":
@@ -159,7 +195,7 @@ def _print_found(console: "Console", report: "FeatureReport | Agreement", num_la
         f"{shown(report.feature)}\nchosen on {probe.num_fit:,} {what}, tried on {probe.num_tried:,} others"
     )
     table.add_column("", no_wrap=True)
-    table.add_column("right, % (95 % interval)", justify="right", no_wrap=True)
+    table.add_column("right, %\n(95 % interval)", justify="right", no_wrap=True)
     if isinstance(report, Agreement):
         headings = [f"over {FAR}\nwords, %", "gate at\nthe cue", "gate on\nthe way", "closed all\nthe way, %"]
     else:

@@ -1,12 +1,14 @@
 """What `inspect` has to say of a text, for all its ways to say it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gru_complete.evaluation.gates import CLOSED, OPEN, FloatArray, Saturation, Switch, Trace
+from gru_complete.evaluation.probes import Unit
 
 SWITCHED = 3
 _DIGITS = 4
@@ -20,12 +22,39 @@ class Inspection(NamedTuple):
         text: what was read.
         trace: what the cells did.
         units: of each layer, the units to show, the most interesting first.
+        follows: what units (layer, unit) were found to follow best of all, in a few words.
     """
 
     model: str
     text: bytes
     trace: Trace
     units: Sequence[Sequence[int]]
+    follows: Mapping[tuple[int, int], str] = {}
+
+    @classmethod
+    def of(
+        cls, model: str, text: bytes, trace: Trace, found: Sequence[tuple[str, Sequence[Unit]]], number: int
+    ) -> "Inspection":
+        """Choose the units to show: those found to follow something, the best first, then those that vary most.
+
+        Args:
+            model: its name.
+            text: what was read.
+            trace: what the cells did.
+            found: features in a few words, and the units that follow each, the best first.
+            number: of units of each layer, if there are so many.
+        """
+        ranks = zip_longest(*(followers for _, followers in found))
+        followers = [unit for rank in ranks for unit in rank if unit is not None]
+        units = []
+        for layer in range(trace.num_layers):
+            own = [unit.unit for unit in followers if unit.layer == layer]
+            units.append(list(dict.fromkeys([*own, *trace.most_varied(layer, number)]))[:number])
+        follows: dict[tuple[int, int], str] = {}
+        for feature, (best, *_) in found:
+            place = (best.layer, best.unit)
+            follows[place] = f"{follows[place]}; {feature}" if place in follows else feature
+        return cls(model, text, trace, units, follows)
 
     @property
     def title(self) -> str:
@@ -69,6 +98,7 @@ class Inspection(NamedTuple):
         return {
             "layer": layer + 1,
             "unit": unit,
+            "follows": self.follows.get((layer, unit)),
             "half_life": None if lives is None else _finite(lives[layer, unit]),
             "state": _all_rounded(trace.states[1:, layer, 0, unit]),
             "gates": dict(zip(trace.gate_names, _all_rounded(values.T), strict=True)),
