@@ -1,6 +1,7 @@
 """Features of running text that a unit may follow: inside quotation marks or brackets, far along a line, in a match.
 
-A feature is said of each token: whether it holds once the token is read. A paragraph's end (an empty line) ends all
+A feature is said of each token: whether it holds once the token is read; of a match, whether it has a character of the
+token. A paragraph's end (an empty line) ends all
 quotations and brackets, so that one mark too many does not turn the rest of the text around.
 """
 
@@ -166,16 +167,18 @@ def find_feature(model: Model, name: str, documents: Iterable[Sequence[int]]) ->
     for document in documents:
         part = list(document[: MOST_TOKENS - sum(map(len, tokens))])
         tokens.append(part)
-        labels.append(_token_labels([model.tokenizer.pieces[token] for token in part], feature))
+        pieces = [model.tokenizer.pieces[token] for token in part]
+        if part:
+            labels.append(_token_labels(pieces, feature, of_any=name not in _NAMED))
     flat = np.concatenate(labels) if labels else np.zeros(0, np.int64)
     if len(flat) < _LEAST_TOKENS:
         raise CorpusError(f"{len(flat)} tokens are too few to look through", hint="give more text with --text FILE")
     fitted = np.arange(len(flat)) < len(flat) // 2
-    shown_name = name
+    shown_name, above = name, 0
     if name == "line-length":
-        middle = int(np.median(flat[fitted]))
-        shown_name, flat = f"line-length above {middle}", flat > middle
-    holds = flat.astype(bool)
+        above = int(np.median(flat[fitted]))
+        shown_name = f"line-length above {above}"
+    holds = flat > above
     for half, place in ((fitted, "first"), (~fitted, "second")):
         if holds[half].all() or not holds[half].any():
             how = "everywhere" if holds[half].all() else "nowhere"
@@ -187,12 +190,12 @@ def find_feature(model: Model, name: str, documents: Iterable[Sequence[int]]) ->
     return FeatureReport(shown_name, float(holds.mean()), found)
 
 
-def _token_labels(pieces: Sequence[bytes], feature: Callable[[str], Labels]) -> Labels:
-    """What a feature says after each token, ``(T,)``: what it says of the token's last character."""
+def _token_labels(pieces: Sequence[bytes], feature: Callable[[str], Labels], *, of_any: bool) -> Labels:
+    """What a feature says of each token, ``(T,)``: of its last character, or the most of any of them."""
     text = b"".join(pieces).decode("utf-8", "surrogateescape")  # a byte that is no UTF-8 is a character, too
     of_bytes = np.repeat(feature(text), [len(char.encode("utf-8", "surrogateescape")) for char in text])
     ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
-    labels: Labels = of_bytes[ends - 1]
+    labels: Labels = np.maximum.reduceat(of_bytes, np.append(0, ends[:-1])) if of_any else of_bytes[ends - 1]
     return labels
 
 

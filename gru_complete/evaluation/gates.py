@@ -194,12 +194,12 @@ class Trace:
     @property
     def num_layers(self) -> int:
         """L."""
-        return self.gates.shape[1]
+        return int(self.gates.shape[1])
 
     @property
     def hidden_size(self) -> int:
         """H."""
-        return self.gates.shape[3]
+        return int(self.gates.shape[3])
 
     def panels(self, layer: int) -> dict[str, FloatArray]:
         """What there is to draw of a layer, each ``(T, H)``, from 0 to 1: its gates; of an ``rnn`` (h + 1) / 2."""

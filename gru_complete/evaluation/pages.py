@@ -116,9 +116,9 @@ def _band(inspection: Inspection, band: range, top: int) -> tuple[list[str], int
             top += len(units) * _CELL_HEIGHT + _GAP
     top -= _GAP - 4
     for column, position in enumerate(band):
-        x = _LEFT + (column + 0.5) * _CELL_WIDTH
+        middle = _LEFT + (column + 0.5) * _CELL_WIDTH
         name = html.escape(_short(shown_piece(trace.pieces[position])))
-        parts.append(f'<text transform="translate({x + 4} {top + 4}) rotate(-60)" text-anchor="end">{name}</text>')
+        parts.append(f'<text transform="translate({middle + 4} {top + 4}) rotate(-60)" text-anchor="end">{name}</text>')
         parts.append(
             f'<rect class="column" data-token="{position}" x="{_LEFT + column * _CELL_WIDTH}" y="{start}" '
             f'width="{_CELL_WIDTH}" height="{top - start}" fill="none" pointer-events="all">'

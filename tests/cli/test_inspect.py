@@ -1,5 +1,7 @@
 import io
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -107,6 +109,16 @@ def test_standard_input_is_read(run, trained_model):
     assert piped == given
 
 
+def test_the_gates_are_shown_without_torch(trained_model):
+    code = (
+        "import sys; from gru_complete.cli import app;"
+        f"app.run(['inspect', 'The cat', '-m', {str(trained_model)!r}, '--find', '[A-Z]']);"
+        "print([name for name in ('torch', 'pydantic', 'matplotlib') if name in sys.modules])"
+    )
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert output.splitlines()[-1] == "[]"
+
+
 def test_text_that_is_no_utf8_is_shown_byte_by_byte(run, trained_model):
     code, out, _ = run("inspect", "-", "-m", trained_model, stdin=b"a\xff\x1b[31m")
     assert code == 0
@@ -133,3 +145,111 @@ def test_a_long_text_is_refused_before_it_is_all_read(run, trained_model):
     code, _, err = run("inspect", "-", "-m", trained_model, stdin=b"The cat ate. " * 200_000)
     assert code == 3
     assert "head -c" in err
+
+
+def test_pictures_and_the_page_are_written_and_nothing_is_lost(run, trained_model, tmp_path):
+    svg, html = tmp_path / "a.svg", tmp_path / "a.html"
+    html.write_text("mine")
+    code, out, err = run("inspect", "The cat", "-m", trained_model, "--svg", svg, "--html", html)
+    assert (code, out) == (2, b"")
+    assert "a.html exists" in err
+    assert "--replace" in err
+    assert (html.read_text(), svg.exists()) == ("mine", False)
+    code, out, err = run("inspect", "The cat", "-m", trained_model, "--svg", svg, "--html", html, "--replace")
+    assert code == 0
+    assert err.splitlines() == [f"svg: {svg}", f"html: {html}"]
+    assert svg.read_text().startswith("<svg")
+    assert html.read_text().startswith("<!DOCTYPE html>")
+    assert b"update" in out
+
+
+def test_a_directory_is_not_replaced_and_a_missing_one_not_made(run, trained_model, tmp_path):
+    code, _, err = run("inspect", "x", "-m", trained_model, "--svg", tmp_path, "--replace")
+    assert code == 2
+    assert "exists" in err
+    assert run("inspect", "x", "-m", trained_model, "--svg", tmp_path / "no" / "a.svg")[0] == 5
+
+
+def test_without_matplotlib_a_png_is_refused_before_any_work(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("gru_complete.evaluation.pictures.find_spec", lambda _: None)
+    code, out, err = run("inspect", "The cat", "-m", "no-such-model", "--png", tmp_path / "a.png")
+    assert (code, out) == (2, b"")
+    assert "matplotlib" in err
+    assert "gru-complete[plots]" in err
+
+
+def test_a_png_is_written(run, trained_model, tmp_path):
+    pytest.importorskip("matplotlib", reason="PNG pictures need matplotlib")
+    path = tmp_path / "a.png"
+    assert run("inspect", "The cat", "-m", trained_model, "--png", path)[0] == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_units_that_follow_a_feature_are_found_in_the_text_kept_apart(run, trained_model):
+    code, out, err = run("inspect", "-m", trained_model, "--find", "[A-Z]")
+    assert (code, err) == (0, "")
+    text = out.decode()
+    assert text.startswith("[A-Z]\nchosen on ")
+    assert "the commoner" in text
+    record = json.loads(run("inspect", "-m", trained_model, "--find", "[A-Z]", "--json")[1])
+    (found,) = record["find"]
+    assert found["feature"] == "[A-Z]"
+    accuracies = [unit["accuracy"] for unit in found["units"]]
+    assert all(0 <= one["low"] <= one["value"] <= one["high"] <= 1 for one in accuracies)
+    num_tokens = json.loads((trained_model.with_name("tiny.run") / "held_out.json").read_text())["num_tokens"]
+    assert found["num_fit"] + found["num_tried"] == num_tokens - 2  # all but the document ends
+
+
+def test_the_units_found_come_first_in_the_map(run, model_of, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("The (red) cat ate (a bird) and slept. " * 30)
+    arguments = ["-m", model_of("lstm", 2), "--find", "brackets", "--text", path]
+    record = json.loads(run("inspect", "The cat", *arguments, "--json", "--units", 6)[1])
+    (found,) = record["find"]
+    for layer in (1, 2):
+        followers = [unit["unit"] for unit in found["units"] if unit["layer"] == layer]
+        shown = [unit["unit"] for unit in record["units"] if unit["layer"] == layer]
+        assert shown[: len(set(followers))] == list(dict.fromkeys(followers))
+    best = found["units"][0]
+    assert [u["follows"] for u in record["units"] if (u["layer"], u["unit"]) == (best["layer"], best["unit"])] == [
+        "brackets"
+    ]
+    code, out, _ = run("inspect", "The cat", *arguments)
+    assert code == 0
+    assert "the units on the left follow best: layer" in out.decode()
+
+
+def test_units_are_found_for_pairs(run, trained_model, tmp_path):
+    pairs = tmp_path / "pairs.jsonl"
+    lines = []
+    for index in range(60):
+        noun, right, wrong = ("cat", "his", "her") if index % 2 else ("bird", "her", "his")
+        start = f"The {noun} {'ate ' * (index % 25 + 1)}"
+        texts = {"right": f"{start}{right} dog", "wrong": f"{start}{wrong} dog"}
+        lines.append(json.dumps({**texts, "phenomenon": "gender\x1b", "distance": index % 25 + 2}))
+    pairs.write_text("\n".join(lines))
+    code, out, err = run("inspect", "-m", trained_model, "--find", f"pairs:{pairs}")
+    assert (code, err) == (0, "")
+    assert "gender\\x1b: female or male" in out.decode()
+    assert "closed all" in out.decode()
+    (found,) = json.loads(run("inspect", "-m", trained_model, "--find", f"pairs:{pairs}", "--json")[1])["find"]
+    assert set(found["units"][0]["gate"]) == {"at_cue", "mean", "smallest", "largest", "closed"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--find", "(a"], 2, "no regular expression"),
+        (["--find", "zzzz"], 3, "nowhere in the first half"),
+        (["--find", "pairs:/no/such/file"], 3, "cannot read pairs"),
+        (["--find", "quotes", "--text", "/no/such/file"], 3, "cannot read '/no/such/file'"),
+        (["--find", "pairs:x", "--text", "y"], 2, "--text"),
+        (["x", "--text", "y"], 2, "--text"),
+        (["--find", "quotes", "--svg", "a.svg"], 2, "--svg needs a text"),
+    ],
+)
+def test_what_cannot_be_found_is_one_line_and_an_exit_code(run, trained_model, arguments, code, message):
+    found, out, err = run("inspect", *arguments, "-m", trained_model)
+    assert (found, out) == (code, b"")
+    assert message in err.splitlines()[0]
+    assert len(err.splitlines()) <= 2
