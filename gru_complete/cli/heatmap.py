@@ -41,7 +41,7 @@ class Look(NamedTuple):
         """One value from 0 to 1 as one character."""
         if self.has_color:
             step = step_of(value)
-            ink = "black" if step >= FIRST_LIGHT else "white"
+            ink = "#000000" if step >= FIRST_LIGHT else "#ffffff"
             return Text(str(step), style=f"{ink} on #{CIVIDIS[step]}")
         return Text(bar(value) if self.has_bars else str(step_of(value)))
 

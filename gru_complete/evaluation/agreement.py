@@ -8,7 +8,7 @@ ought to stay closed: that is how a gated cell keeps something in mind.
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,12 @@ import numpy.typing as npt
 from gru_complete.errors import CorpusError
 from gru_complete.evaluation.gates import CLOSED, FloatArray, Network, Step, read_side_by_side
 from gru_complete.evaluation.intervals import Interval, share_interval
-from gru_complete.evaluation.pairs import Pair
 from gru_complete.evaluation.probes import Bools, Probe, Unit, probe, units_of
 from gru_complete.model_dir import Model
 from gru_complete.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from gru_complete.evaluation.pairs import Pair  # which imports torch
 
 FAR = 20
 """Pairs whose cue is more words away than this are also counted on their own."""
@@ -109,7 +111,7 @@ class _Way(NamedTuple):
     between: FloatArray
 
 
-def find_agreement(model: Model, pairs: Sequence[Pair]) -> list[Agreement]:
+def find_agreement(model: Model, pairs: "Sequence[Pair]") -> list[Agreement]:
     """Look for the units that tell what each phenomenon's pairs ask for.
 
     Every other pair of a phenomenon is fitted on, the rest is for the accuracies.
@@ -139,7 +141,7 @@ def find_agreement(model: Model, pairs: Sequence[Pair]) -> list[Agreement]:
     return found
 
 
-def _place(tokenizer: Tokenizer, pair: Pair) -> _Place | None:
+def _place(tokenizer: Tokenizer, pair: "Pair") -> _Place | None:
     """Where the texts of a pair part; None if at once, or if the wrong one only has words more."""
     words = list(re.finditer(r"\S+", pair.right))
     index = _parting(pair)
@@ -156,7 +158,7 @@ def _place(tokenizer: Tokenizer, pair: Pair) -> _Place | None:
     return _Place(_word(words[index][0]), tokens, cue, pair.distance)
 
 
-def _parting(pair: Pair) -> int:
+def _parting(pair: "Pair") -> int:
     """The number of the first word in which the texts of a pair differ."""
     both = zip(pair.right.split(), pair.wrong.split(), strict=False)
     return next((index for index, (one, other) in enumerate(both) if one != other), 0)
