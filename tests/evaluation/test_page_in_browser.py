@@ -5,9 +5,10 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
-from gru_complete.evaluation.gates import trace
+from gru_complete.evaluation.gates import GATE_NAMES, Trace, trace
 from gru_complete.evaluation.inspection import Inspection
 from gru_complete.evaluation.pages import page
 from gru_complete.model_dir import load_model
@@ -26,10 +27,10 @@ def inspection(trained_model):
 
 
 @pytest.fixture
-def after(inspection, tmp_path):
-    """Open the page, run a script in it, and return what is then on it, as HTML."""
+def opened(tmp_path):
+    """Open a page, run a script in it, and return what is then on it, as HTML."""
 
-    def run_script(script):
+    def run_script(inspection, script):
         path = tmp_path / "page.html"
         path.write_text(page(inspection).replace("</body>", f"<script>{script}</script></body>"), "utf-8")
         options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
@@ -39,8 +40,8 @@ def after(inspection, tmp_path):
     return run_script
 
 
-def mean_shown(dom, gate):
-    return float(re.search(rf'data-mean="1 {gate}">([0-9.]+)<', dom)[1])
+def mean_shown(dom, gate, layer=1):
+    return float(re.search(rf'data-mean="{layer} {gate}">([0-9.]+)<', dom)[1])
 
 
 def token_shown(dom):
@@ -54,8 +55,11 @@ def values_shown(dom):
     return [[float(value) for value in row] for row in cells]
 
 
-def test_a_token_that_is_hovered_shows_its_gates(inspection, after):
-    dom = after("""document.querySelector('button[data-token="2"]').dispatchEvent(new PointerEvent("pointerenter"));""")
+def test_a_token_that_is_hovered_shows_its_gates(inspection, opened):
+    dom = opened(
+        inspection,
+        """document.querySelector('button[data-token="2"]').dispatchEvent(new PointerEvent("pointerenter"));""",
+    )
     read = inspection.trace
     assert token_shown(dom).startswith(f"3 of {len(read.pieces)}: ")
     for index, gate in enumerate(read.gate_names):
@@ -68,19 +72,36 @@ def test_a_token_that_is_hovered_shows_its_gates(inspection, after):
     assert re.findall(r"unit (\d+)", switched) == [str(switch.unit) for switch in read.switched(2, 3)]
 
 
-def test_the_arrow_keys_move_from_token_to_token(inspection, after):
-    dom = after(
+def test_the_arrow_keys_move_from_token_to_token(inspection, opened):
+    dom = opened(
+        inspection,
         """const first = document.querySelector('button[data-token="0"]'); first.focus();
         for (const key of ["ArrowRight", "ArrowRight", "ArrowLeft", "End", "ArrowRight"])
-          document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));"""
+          document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));""",
     )
     number = len(inspection.trace.pieces)
     assert token_shown(dom).startswith(f"{number} of {number}: ")
     assert dom.count('aria-current="true"') == 2  # the token and its column in the picture
 
 
-def test_the_text_cannot_become_a_script(after):
-    dom = after("")
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_every_layer_of_a_cell_shows_its_gates(opened, cell):
+    generator = np.random.default_rng(0)
+    names = GATE_NAMES[cell]
+    gates = generator.uniform(size=(3, 2, len(names), 6))
+    read = Trace(cell, [b"a", b"\n", b"c"], np.ones(3), gates, generator.uniform(-1, 1, size=(4, 2, 2, 6)))
+    dom = opened(Inspection.of("small", b"a\nc", read, [], 2), 'document.querySelector("rect[data-token]").focus();')
+    assert token_shown(dom) == "1 of 3: a"
+    for index, gate in enumerate(names):
+        for layer in range(2):
+            assert mean_shown(dom, gate, layer + 1) == pytest.approx(gates[0, layer, index].mean(), abs=0.0072)
+    rows = re.search(r'<tbody id="unitrows">(.*?)</tbody>', dom, re.DOTALL)[1]
+    assert rows.count("<tr>") == 4
+    assert rows.count('class="bar"') == 4 * (len(names) + 1)
+
+
+def test_the_text_cannot_become_a_script(inspection, opened):
+    dom = opened(inspection, "")
     assert "<title>tiny: gru, 24 units</title>" in dom
     assert "taken" not in re.search(r"<title>(.*?)</title>", dom)[1]
     shown = re.search(r'<div id="text">(.*?)</div>', dom, re.DOTALL)[1]
