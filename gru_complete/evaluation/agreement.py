@@ -135,7 +135,8 @@ def find_agreement(model: Model, pairs: "Sequence[Pair]") -> list[Agreement]:
             if place is not None
         }
         if len(places) >= _LEAST_PAIRS:
-            found += _answers(network, phenomenon, places, dict(_questions([place.word for place in places], rivals)))
+            questions = dict(_questions([place.word for place in places], rivals, _spellings(own)))
+            found += _answers(network, phenomenon, places, questions)
     if not found:
         raise CorpusError(f"no phenomenon has {_LEAST_PAIRS} pairs to find a unit with")
     return found
@@ -169,7 +170,15 @@ def _word(text: str) -> str:
     return text.strip(_PUNCTUATION).lower()
 
 
-def _questions(words: Sequence[str], rivals: set[frozenset[str]]) -> Iterator[tuple[str, Bools]]:
+def _spellings(pairs: "Sequence[Pair]") -> dict[str, str]:
+    """How the words that pairs ask for are mostly written, by what ``_word`` makes of them."""
+    counts = Counter(pair.right.split()[_parting(pair)].strip(_PUNCTUATION) for pair in pairs if pair.right.split())
+    return {_word(spelling): spelling for spelling, _ in reversed(counts.most_common())}
+
+
+def _questions(
+    words: Sequence[str], rivals: set[frozenset[str]], spellings: Mapping[str, str]
+) -> Iterator[tuple[str, Bools]]:
     """What there is to be told: a name, and of each pair whether it is the first of two cases, ``(N,)``.
 
     Words of number or gender are told by that. Others are told apart if there are only two, else each from the rest.
@@ -177,6 +186,7 @@ def _questions(words: Sequence[str], rivals: set[frozenset[str]]) -> Iterator[tu
     Args:
         words: the word of each pair.
         rivals: which words stand against each other.
+        spellings: how to write them.
     """
     classes = {_CLASS_OF.get(word, word) for two in rivals for word in two}
     if len(classes) == 2 and classes <= set(_CLASSES):
@@ -184,11 +194,12 @@ def _questions(words: Sequence[str], rivals: set[frozenset[str]]) -> Iterator[tu
         yield f"{first} or {second}", np.array([_CLASS_OF[word] == first for word in words])
     elif len(rivals) == 1:
         first, second = sorted(next(iter(rivals)))
-        yield f"{first} or {second}", np.array([word == first for word in words])
+        name = f"{spellings.get(first, first)} or {spellings.get(second, second)}"
+        yield name, np.array([word == first for word in words])
     else:
         for word, number in Counter(words).most_common(_MOST_CLASSES):
             if number >= _LEAST_PAIRS:
-                yield f"{word} or another", np.array([other == word for other in words])
+                yield f"{spellings[word]} or another", np.array([other == word for other in words])
 
 
 def _answers(

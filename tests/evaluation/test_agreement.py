@@ -91,12 +91,12 @@ def test_words_that_are_neither_number_nor_gender_are_told_apart():
     assert found.probe.followers[0].accuracy.value == 1.0
     many = [
         Pair(f"The {noun} eats {one}.", f"The {noun} eats {other}.", "food", 1)
-        for noun, one, other in [("cat", "fish", "hay"), ("dogs", "hay", "oats"), ("cat", "oats", "fish")]
+        for noun, one, other in [("cat", "fish", "hay"), ("dogs", "hay", "Oats"), ("cat", "Oats", "fish")]
         for _ in range(25)
     ]
     reports = find_agreement(model_that_minds_number(), many)
     assert [report.feature for report in reports] == ["food: fish or another", "food: hay or another"] + [
-        "food: oats or another"
+        "food: Oats or another"
     ]
 
 
