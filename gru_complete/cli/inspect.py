@@ -127,6 +127,8 @@ def _check_outputs(outputs: Mapping[str, Path], *, has_text: bool, replace: bool
         if os.path.lexists(path) and not (replace and path.is_file()):
             hint = "name another file, or give --replace" if path.is_file() else "name another file"
             raise UsageError(f"{shown(path)} exists", hint=hint)
+    if len(set(outputs.values())) < len(outputs):
+        raise UsageError("two of --svg, --png and --html name the same file")
     if "png" in outputs:
         from gru_complete.evaluation.pictures import check_matplotlib
 

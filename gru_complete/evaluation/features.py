@@ -112,7 +112,7 @@ _NAMED: dict[str, Callable[[str], Labels]] = {
 
 
 def feature_of(name: str) -> Callable[[str], Labels]:
-    """What to say of each character: by the name of a feature, else by a regular expression.
+    """What to say of each character: by the name of a feature, else by a regular expression (^ and $ are a line's).
 
     Raises:
         UsageError: it is neither.
@@ -120,7 +120,7 @@ def feature_of(name: str) -> Callable[[str], Labels]:
     if name in _NAMED:
         return _NAMED[name]
     try:
-        return inside_matches(re.compile(name))
+        return inside_matches(re.compile(name, re.MULTILINE))
     except re.error as error:
         message = f"--find {name[:60]!r} is no regular expression: {error.msg}"
         hint = f"or give one of {', '.join(_NAMED)}, pairs:FILE"

@@ -40,12 +40,14 @@ class Thresholds(NamedTuple):
     Attributes:
         cuts: ``(D,)``.
         signs: 1 where it is there above the cut, -1 where below, ``(D,)``.
-        accuracies: on the places it was fitted on, ``(D,)``.
+        accuracies: on the places it was fitted on, the most that one cut can have, ``(D,)``.
+        balanced: there, the mean of the accuracies where the feature is there and where it is not, ``(D,)``.
     """
 
     cuts: FloatArray
     signs: FloatArray
     accuracies: FloatArray
+    balanced: FloatArray
 
     def predict(self, values: FloatArray, index: int) -> Bools:
         """Whether the feature is there, by one of the values, ``(N,)``."""
@@ -116,10 +118,10 @@ def fit_thresholds(values: FloatArray, labels: Bools) -> Thresholds:
 
     Args:
         values: ``(N, D)``.
-        labels: whether the feature is there, ``(N,)``.
+        labels: whether the feature is there, ``(N,)``; both cases occur.
     """
     number, width = values.shape
-    cuts, signs, accuracies = np.empty(width), np.empty(width), np.empty(width)
+    cuts, signs, accuracies, balanced = (np.empty(width) for _ in range(4))
     total = int(labels.sum())
     for index in range(width):
         order = np.argsort(values[:, index], kind="stable")
@@ -134,17 +136,23 @@ def fit_thresholds(values: FloatArray, labels: Bools) -> Thresholds:
         place = int((above if sign > 0 else under).argmax())
         accuracies[index] = (above if sign > 0 else under)[place] / number
         signs[index] = sign
+        there = (total - below[place]) / total  # of those with the feature, how many are above the cut
+        not_there = (place - below[place]) / (number - total)  # of those without, how many below
+        balanced[index] = (there + not_there) / 2 if sign > 0 else 1 - (there + not_there) / 2
         if place == 0:
             cuts[index] = -np.inf
         elif place == number:
             cuts[index] = np.inf
         else:
             cuts[index] = (column[place - 1] + column[place]) / 2
-    return Thresholds(cuts, signs, accuracies)
+    return Thresholds(cuts, signs, accuracies, balanced)
 
 
 def probe(values: FloatArray, labels: Bools, fitted: Bools, units: Sequence[Unit], *, are_independent: bool) -> Probe:
     """Choose the units that tell best on some places, and try them on the others.
+
+    Each unit has the cut at which it is right most often. Among units those are chosen that are right most often with
+    both cases weighed alike: else, with a rare feature, one that nearly always says no would do.
 
     Args:
         values: states, ``(N, D)``.
@@ -157,7 +165,7 @@ def probe(values: FloatArray, labels: Bools, fitted: Bools, units: Sequence[Unit
     fit_values, fit_labels = values[fitted], labels[fitted]
     tried_values, tried_labels = values[~fitted], labels[~fitted]
     thresholds = fit_thresholds(fit_values, fit_labels)
-    order = np.argsort(-thresholds.accuracies, kind="stable")[:NUM_BEST]
+    order = np.argsort(-thresholds.balanced, kind="stable")[:NUM_BEST]
 
     def interval(right: Bools) -> Interval:
         if are_independent:

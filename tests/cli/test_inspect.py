@@ -246,6 +246,7 @@ def test_units_are_found_for_pairs(run, trained_model, tmp_path):
         (["--find", "pairs:x", "--text", "y"], 2, "--text"),
         (["x", "--text", "y"], 2, "--text"),
         (["--find", "quotes", "--svg", "a.svg"], 2, "--svg needs a text"),
+        (["x", "--svg", "/no/a", "--html", "/no/a"], 2, "the same file"),
     ],
 )
 def test_what_cannot_be_found_is_one_line_and_an_exit_code(run, trained_model, arguments, code, message):

@@ -52,6 +52,10 @@ def test_what_a_regular_expression_matches():
     assert marked("a12 b3", inside_matches(re.compile(r"\d+"))("a12 b3")) == ".12..3"
 
 
+def test_a_line_begins_and_ends_in_a_regular_expression():
+    assert marked("a:\nb c:\n", feature_of("^[a-z]:$")("a:\nb c:\n")) == "a:......"
+
+
 def test_what_is_no_regular_expression_is_refused():
     with pytest.raises(UsageError, match="no regular expression: missing"):
         feature_of("(a")

@@ -30,6 +30,8 @@ def test_no_cut_is_better_than_the_one_found(seed):
             for sign in (1, -1)
         )
         assert fitted.accuracies[column] == pytest.approx(by_hand)
+        right = fitted.predict(values, column) == labels
+        assert fitted.balanced[column] == pytest.approx((right[labels].mean() + right[~labels].mean()) / 2)
         assert (fitted.predict(values, column) == labels).mean() == pytest.approx(by_hand)
 
 
@@ -54,6 +56,16 @@ def test_the_unit_that_tells_comes_first_with_its_accuracy_on_the_other_half():
     common = labels[fitted].mean() >= 0.5
     assert found.majority == (labels[~fitted] == common).mean()
     assert (found.num_fit, found.num_tried) == (200, 200)
+
+
+def test_of_a_rare_feature_a_unit_that_sees_it_is_chosen_before_one_that_always_says_no():
+    number = np.arange(400)
+    labels = number % 20 < 1  # one place in twenty
+    sees = np.where(number % 20 < 2, 1.0, 0.0) + 0.5 * (number % 100 < 1)  # it, and as often something else
+    values = np.column_stack([np.zeros(400), np.where(labels, 0.5 + number / 1000, 0.0), sees])
+    found = probe(values, labels, number < 200, units_of((1, 1, 3)), are_independent=True)
+    assert [follower.unit.unit for follower in found.followers] == [1, 2, 0]
+    assert found.followers[2].balanced == 0.5
 
 
 def test_a_half_that_was_not_fitted_on_decides():
