@@ -92,7 +92,8 @@ def inspect(
 
     read = trace(loaded, data)
     look = _look(console)
-    units_found = [(report.feature, [follower.unit for follower in report.probe.followers]) for report in found]
+    best_first = sorted(found, key=lambda report: -report.probe.followers[0].balanced)
+    units_found = [(report.feature, [follower.unit for follower in report.probe.followers]) for report in best_first]
     inspection = Inspection.of(loaded.path.name, data, read, units_found, units or PICTURE_UNITS)
     _write_files(console, inspection, outputs)
     if as_json:
@@ -102,16 +103,20 @@ def inspect(
         inspection = Inspection.of(loaded.path.name, data, read, units_found, fitting_units(read, look))
     _print(console, inspection, look)
     if found:
-        console.print_table(_columns_found(found, read.num_layers))
+        console.print_table(_columns_found(inspection))
     for report in found:
         _print_found(console, report, loaded.manifest.arch.num_layers)
 
 
-def _columns_found(found: "Sequence[FeatureReport | Agreement]", num_layers: int) -> "Text":
+def _columns_found(inspection: "Inspection") -> "Text":
     """Which of the units in the map follow what."""
     from rich.text import Text
 
-    best = [f"{_unit_name(report.probe.followers[0].unit, num_layers)} ({report.feature})" for report in found]
+    names = (
+        f"layer {layer + 1} unit {unit}" if inspection.trace.num_layers > 1 else f"unit {unit}"
+        for layer, unit in inspection.follows
+    )
+    best = [f"{name} ({feature})" for name, feature in zip(names, inspection.follows.values(), strict=True)]
     return Text(f"the units on the left follow best: {shown('; '.join(best))}")
 
 

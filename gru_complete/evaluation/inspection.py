@@ -41,7 +41,8 @@ class Inspection(NamedTuple):
             model: its name.
             text: what was read.
             trace: what the cells did.
-            found: features in a few words, and the units that follow each, the best first.
+            found: features in a few words, and the units that follow each, the best first; the feature that is
+                followed best comes first, too.
             number: of units of each layer, if there are so many.
         """
         ranks = zip_longest(*(followers for _, followers in found))
@@ -52,8 +53,7 @@ class Inspection(NamedTuple):
             units.append(list(dict.fromkeys([*own, *trace.most_varied(layer, number)]))[:number])
         follows: dict[tuple[int, int], str] = {}
         for feature, (best, *_) in found:
-            place = (best.layer, best.unit)
-            follows[place] = f"{follows[place]}; {feature}" if place in follows else feature
+            follows.setdefault((best.layer, best.unit), feature)
         return cls(model, text, trace, units, follows)
 
     @property

@@ -56,7 +56,8 @@ def test_text_stays_text_in_picture_and_page():
 
 
 def test_what_a_unit_follows_stands_beside_it():
-    inspection = inspection_of([b"a", b"b"], found=[("pairs: one or <two>", [Unit(0, False, 2), Unit(0, False, 0)])])
+    found = [("pairs: one or <two>", [Unit(0, False, 2), Unit(0, False, 0)]), ("brackets", [Unit(0, False, 2)])]
+    inspection = inspection_of([b"a", b"b"], found=found)
     assert inspection.units[0][:2] == [2, 0]
     assert "one or &lt;two&gt;  2<" in svg(inspection)
     assert inspection.to_json()["units"][0]["follows"] == "pairs: one or <two>"
