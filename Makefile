@@ -57,6 +57,10 @@ bench: demo  ## measure speeds and quality on this machine, and kill trainings
 	$(BIN)/python benchmarks/sequence_speed.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mixture_speed.py $(DEMO)/watson
 	$(BIN)/python benchmarks/cold_start.py $(DEMO)/watson
+	$(BIN)/python benchmarks/runtime.py
+	$(BIN)/python benchmarks/partial_words.py $(DEMO)/watson $(DEMO)/fresh.txt
+	$(BIN)/python benchmarks/lines.py $(DEMO)/watson $(DEMO)/fresh.txt
+	$(BIN)/python benchmarks/keystrokes.py $(DEMO)/watson $(DEMO)/fresh.txt
 	$(BIN)/python benchmarks/quality.py data/watson.txt $(DEMO)/fresh.txt --minutes 1 --json benchmarks/out/watson.json
 	$(BIN)/python benchmarks/kills.py
 
