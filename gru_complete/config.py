@@ -38,6 +38,7 @@ class DataConfig(Section):
     max_held_out_bytes: int = Field(default=1_000_000, gt=0, description="the held-out part is no larger than this")
     tuning: float = Field(default=0.03, gt=0, le=0.5, description="share that chooses checkpoint and stop")
     max_tuning_bytes: int = Field(default=300_000, gt=0, description="the tuning part is no larger than this")
+    redact: bool = Field(default=False, description="learn [email], [password] and so on in place of what is secret")
 
 
 class TokenizerConfig(Section):

@@ -7,7 +7,7 @@ import shlex
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from gru_complete.cli.console import Console
+    from gru_complete.text.secrets import SecretsReport
     from gru_complete.training import events
 
 # When the command began: it loads this module first, so that the minutes count from the key press (but for a tenth of a
@@ -54,6 +55,9 @@ def train(
     steps: Annotated[str | None, typer.Option(help="Number of updates, instead of minutes.", metavar="N")] = None,
     seed: Annotated[str | None, typer.Option(help="Start of every random choice.", metavar="N")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", metavar="DEVICE")] = None,
+    redact: Annotated[
+        bool, typer.Option("--redact", help="Learn [email], [password] and so on in place of what looks secret.")
+    ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the model if there is one.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print what was chosen, and why.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
@@ -72,6 +76,7 @@ def train(
         "training.steps": steps if minutes is None else "null",
         "training.seed": seed,
         "training.device": device,
+        "data.redact": "true" if redact else None,
     }
     overrides = [*(settings or ()), *(f"{key}={value}" for key, value in options.items() if value is not None)]
     checked = load_config(config, overrides)
@@ -81,16 +86,19 @@ def train(
         with StopSignals() as stop, display:
             # torch takes a second or two to import: after the options are checked, and where Ctrl-C is understood.
             display.stage("starting")
-            from gru_complete.training.events import Finished, Planned
+            from gru_complete.training.events import Finished, Planned, SecretsFound
             from gru_complete.training.run import TrainingRequest, run_training
 
             stdin = None if sys.stdin is None else sys.stdin.buffer
             request = TrainingRequest(corpus, path, checked, replace, started, stdin)
+            secrets: dict[str, int] = {}
             for event in run_training(request, stop_signal=lambda: stop.received):
                 stop.is_saving_possible = stop.is_saving_possible or isinstance(event, Planned)
                 display.show(event)
+                if isinstance(event, SecretsFound):
+                    secrets = event.report.counts()
                 if isinstance(event, Finished) and as_json:
-                    context.obj.write(json.dumps(json_record(event)).encode() + b"\n")
+                    context.obj.write(json.dumps(json_record(event, secrets)).encode() + b"\n")
     except StopNow as stopped:
         raise _interrupted_before_a_step(path, stopped.signal_number) from None
 
@@ -132,8 +140,8 @@ def _is_fifo(path: str) -> bool:
         return False
 
 
-def json_record(finished: "events.Finished") -> dict[str, Any]:
-    """What ``--json`` prints; keys are only ever added."""
+def json_record(finished: "events.Finished", secrets: Mapping[str, int]) -> dict[str, Any]:
+    """What ``--json`` prints; keys are only ever added. ``secrets`` were found in the corpus, so many of each kind."""
     return {
         "model": str(finished.model_path),
         "steps": finished.step,
@@ -141,6 +149,7 @@ def json_record(finished: "events.Finished") -> dict[str, Any]:
         "bytes": finished.num_bytes,
         "seconds": round(finished.seconds, 1),
         **finished.metrics,
+        **({"secrets": dict(secrets)} if secrets else {}),
     }
 
 
@@ -201,6 +210,10 @@ class Display:
 
     def _show_corpusread(self, event: "events.CorpusRead") -> None:
         for line in describe_corpus(event.report):
+            self._line(line)
+
+    def _show_secretsfound(self, event: "events.SecretsFound") -> None:
+        for line in describe_secrets(event.report):
             self._line(line)
 
     def _show_planned(self, event: "events.Planned") -> None:
@@ -311,6 +324,19 @@ def describe_corpus(report: Any) -> Iterator[str]:
     for note in report.notes:
         yield f"note: {note}"
     yield f"expect: {expected_quality(report.num_bytes)}"
+
+
+def describe_secrets(report: "SecretsReport") -> Iterator[str]:
+    """What looks secret in the corpus, or was replaced, line by line: kinds, numbers and places, never the values."""
+    if report.redacted:
+        replaced = ", ".join(f"{found.count:,} x [{kind}]" for kind, found in report.found.items())
+        yield f"note: in place of what looked secret stands now: {replaced}"
+        return
+    yield "warning: this looks secret, and the model will learn it:"
+    for kind, found in report.found.items():
+        more = " and elsewhere" if found.count > len(found.places) else ""
+        yield f"  {kind}: {found.count:,}, at {', '.join(found.places)}{more}"
+    yield f"hint: --redact learns [{next(iter(report.found))}] and the like in its place"
 
 
 def expected_quality(num_bytes: int) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 from gru_complete.errors import CorpusError, EnvironmentFailure
 from gru_complete.files import shown
 from gru_complete.text.decoding import DocumentReader, shown_source
+from gru_complete.text.secrets import SecretScanner
 
 BLOCK_BYTES = 1 << 20
 MIN_CORPUS_BYTES = 1024
@@ -70,7 +71,12 @@ class Split:
 
 
 def spool(
-    sources: Sequence[str], stream: BinaryIO, *, extensions: Sequence[str], stdin: BinaryIO | None = None
+    sources: Sequence[str],
+    stream: BinaryIO,
+    *,
+    extensions: Sequence[str],
+    stdin: BinaryIO | None = None,
+    scanner: SecretScanner | None = None,
 ) -> Spool:
     """Read every source, check it, and write it as clean UTF-8 with line feeds.
 
@@ -79,6 +85,7 @@ def spool(
         stream: where the clean text goes.
         extensions: which file names of a directory are read, by their ending; upper or lower case, dot or none.
         stdin: what ``-`` means; ``sys.stdin.buffer`` if omitted.
+        scanner: looks for secrets, if it is given; the text, and so its report, is what it hands on.
 
     Raises:
         CorpusError: a source is missing, unreadable, no text, or there is no text in all of them.
@@ -88,7 +95,8 @@ def spool(
     counts = _Counts()
     for name in document_names(sources, extensions):
         document = DocumentReader(name)
-        for text in document.texts(_blocks(name, stdin)):
+        texts = document.texts(_blocks(name, stdin))
+        for text in texts if scanner is None else _scanned(texts, name, scanner):
             data = text.encode("utf-8")
             stream.write(data)
             counts.add(text, data)
@@ -305,6 +313,15 @@ def _full_blocks(stream: BinaryIO) -> Iterator[bytes]:
         while len(block) < BLOCK_BYTES and (more := stream.read(BLOCK_BYTES - len(block))):
             block += more
         yield block
+
+
+def _scanned(texts: Iterable[str], name: str, scanner: SecretScanner) -> Iterator[str]:
+    """A document as a scanner hands it on."""
+    for text in texts:
+        if data := scanner.feed(text.encode("utf-8"), name):
+            yield data.decode("utf-8")
+    if data := scanner.end_document():
+        yield data.decode("utf-8")
 
 
 def _unreadable(name: str, error: Exception) -> CorpusError:

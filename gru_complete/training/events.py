@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gru_complete.text.corpus import CorpusReport
+from gru_complete.text.secrets import SecretsReport
 from gru_complete.training.plan import Plan
 
 
@@ -26,6 +27,13 @@ class CorpusRead:
     """The corpus was read and checked."""
 
     report: CorpusReport
+
+
+@dataclass(frozen=True)
+class SecretsFound:
+    """There is in the corpus what looks secret; the report has kinds, counts and places, no values."""
+
+    report: SecretsReport
 
 
 @dataclass(frozen=True)
@@ -90,4 +98,4 @@ class Finished:
     seconds: float
 
 
-Event = Note | Working | CorpusRead | Planned | Stepped | Looked | Replanned | WentBack | Finished
+Event = Note | Working | CorpusRead | SecretsFound | Planned | Stepped | Looked | Replanned | WentBack | Finished

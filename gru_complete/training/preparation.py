@@ -17,6 +17,7 @@ from gru_complete import files
 from gru_complete.config import DataConfig, TokenizerConfig
 from gru_complete.errors import CorpusError, ModelError
 from gru_complete.text import corpus
+from gru_complete.text.secrets import SecretScanner
 from gru_complete.text.shards import ShardHeader, read_shard, write_shard
 from gru_complete.text.tokenizer import Tokenizer
 from gru_complete.text.tokenizer_training import sample_blocks, train_tokenizer
@@ -50,11 +51,18 @@ class Prepared:
 
 @contextmanager
 def spooled(
-    sources: Sequence[str], directory: Path, data: DataConfig, *, stdin: BinaryIO | None, spare_bytes: int = 0
+    sources: Sequence[str],
+    directory: Path,
+    data: DataConfig,
+    *,
+    stdin: BinaryIO | None,
+    spare_bytes: int = 0,
+    scanner: SecretScanner | None = None,
 ) -> Iterator[tuple[Path, corpus.Spool]]:
     """The corpus as one normalised UTF-8 file in ``directory``, removed when the block ends.
 
-    ``spare_bytes`` must be free there besides what the text and its tokens take.
+    ``spare_bytes`` must be free there besides what the text and its tokens take. A scanner sees the text first, so that
+    what it replaces is never written.
 
     Raises:
         CorpusError: a source cannot be read, or is not text.
@@ -64,7 +72,7 @@ def spooled(
     path = directory / SPOOL_FILE
     try:
         with files.open_stream(path) as stream:
-            spool = corpus.spool(sources, stream, extensions=data.extensions, stdin=stdin)
+            spool = corpus.spool(sources, stream, extensions=data.extensions, stdin=stdin, scanner=scanner)
         yield path, spool
     finally:
         files.remove_file(path)

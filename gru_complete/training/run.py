@@ -29,6 +29,7 @@ from gru_complete.nn import bfloat16, kernel
 from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
 from gru_complete.nn.scoring import score_tokens
 from gru_complete.text.baseline import CONTEXT_BYTES, xz_bits_per_byte
+from gru_complete.text.secrets import SecretScanner
 from gru_complete.text.shards import TokenIds, documents
 from gru_complete.training import events, loop
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
@@ -128,11 +129,13 @@ def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[
     _refuse_to_overwrite(request, plan)
 
     yield events.Working("reading the corpus")
-    with spooled(request.sources, run_dir, config.data, stdin=request.stdin, spare_bytes=CHECKPOINT_BYTES) as (
-        spool_path,
-        spool,
-    ):
+    scanner = SecretScanner(redacts=config.data.redact)
+    with spooled(
+        request.sources, run_dir, config.data, stdin=request.stdin, spare_bytes=CHECKPOINT_BYTES, scanner=scanner
+    ) as (spool_path, spool):
         yield events.CorpusRead(spool.report)
+        if (secrets := scanner.report()).found:
+            yield events.SecretsFound(secrets)
         if plan is not None and not _is_same_run(plan, request, spool.report.sha256):
             plan = None  # with --replace, as _is_same_run has made sure
         if plan is None:
@@ -234,7 +237,7 @@ def _refuse_to_overwrite(request: TrainingRequest, plan: Plan | None) -> None:
 def _is_same_run(plan: Plan, request: TrainingRequest, corpus_sha256: str) -> bool:
     """Whether the unfinished run can be gone on with; if not, only --replace may throw it away."""
     differences = _setting_differences(plan.requested, request.config)
-    if plan.corpus_sha256 != corpus_sha256:
+    if plan.corpus_sha256 != corpus_sha256 and plan.requested.data.redact == request.config.data.redact:
         differences.insert(0, "the corpus")
     if differences and not request.replace:
         message = f"an unfinished run of {files.shown(request.model_path)} has other settings: {', '.join(differences)}"
