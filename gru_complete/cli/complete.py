@@ -23,6 +23,7 @@ _WRITING = ("max_tokens", "until", "stop", "no_repeat")
 # What an option does not go with: it would have no effect, or nobody could tell what is meant.
 _NOT_WITH = {
     "words": ("number", "beam", "logprobs", "echo", "no_newline", *_WRITING, *_DRAWING),
+    "novel": ("words", "min_confidence", "interactive"),
     "beam": ("min_confidence", "logprobs", *_DRAWING),
     "min_confidence": ("number", "logprobs", "no_repeat", *_DRAWING),
     "lines": ("state_out", "no_newline"),
@@ -77,6 +78,9 @@ def complete(
             metavar="N",
         ),
     ] = None,
+    novel: Annotated[
+        int, typer.Option(help="Write no N words in a row that stand so in the text it learnt from.", metavar="N")
+    ] = 0,
     beam: Annotated[
         int, typer.Option(help="Search the likeliest text, N at a time, instead of drawing.", metavar="N")
     ] = 0,
@@ -145,6 +149,7 @@ def complete(
         no_repeat=no_repeat,
         min_confidence=min_confidence,
         logprobs=logprobs,
+        novel=novel,
     )
     request = Request(options, number, words, as_json, echo, null)
     console: Console = context.obj
@@ -152,6 +157,10 @@ def complete(
     path = find_model(model)
     request.model = path.name
     completer = load_completer(path, adapt)
+    if novel:
+        from gru_complete.runtime.novel import corpus_words
+
+        completer.corpus = corpus_words(path, completer.tokenizer)
     before = None if state_in is None else load_state(state_in, completer, adapt)
     if file is not None and (reads_lines or interactive):
         with reading_progress(console) as progress:

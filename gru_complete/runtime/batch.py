@@ -174,7 +174,7 @@ class _Answerer:
         sampling = options.sampling
         filters = sampling.top_k, 1 - sampling.top_p, 1 - sampling.typical, 1 - sampling.repetition_penalty
         # Whether nothing but temperature and min-p decides, which is quickest for all rows at once.
-        self._is_plain = not (any(filters) or options.words_not_repeated or options.logprobs)
+        self._is_plain = not (any(filters) or options.words_not_repeated or options.logprobs or options.novel)
 
     def answer(self, rows: Sequence[_Row]) -> None:
         """Read the next token of everything that is asked for, and let the rows go on whose asks are answered."""

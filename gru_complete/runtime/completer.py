@@ -33,8 +33,10 @@ READ_BYTES = 1 << 16  # of the prompt at a time
 
 if TYPE_CHECKING:
     from gru_complete.runtime.logprobs import TokenLogprobs
+    from gru_complete.runtime.novel import NovelGuard
     from gru_complete.runtime.offers import OfferStream
     from gru_complete.runtime.search import Continuations
+    from gru_complete.text.verbatim import CorpusWords
 
 C = TypeVar("C", bound="Completer")
 
@@ -128,6 +130,9 @@ class Completer:
         self._abbreviations = frozenset(abbreviations)
         self.masks = CharacterMasks(tokenizer.pieces)
         self._mask_of_distinct = lru_cache(16)(self._compute_mask_of_distinct)
+        self.corpus: CorpusWords | None = None
+        """What must not be copied; whoever asks for ``CompletionOptions.novel`` sets it."""
+        self._guards: dict[tuple[int, bool], NovelGuard] = {}
 
     @classmethod
     def load(cls, path: Path, *, adapts: bool | None = None) -> Completer:
@@ -256,7 +261,18 @@ class Completer:
         if options.sampling.repetition_penalty != 1:  # nothing else looks at them
             # Of the last segment, which may have several segmentations, the tokens of the canonical one.
             recent = (*context.recent, *self.tokenizer.encode_segment(context.segment))[-PENALTY_TOKENS:]
-        return Draft(options, self.cutter(tail, options), recent=recent, tail=tail, pending=pending)
+        guard = self._guard(options) if options.novel else None
+        return Draft(options, self.cutter(tail, options), recent=recent, tail=tail, pending=pending, guard=guard)
+
+    def _guard(self, options: CompletionOptions) -> NovelGuard:
+        from gru_complete.runtime.novel import NovelGuard
+
+        if self.corpus is None:
+            raise UsageError("novel needs the text that the model was trained on")
+        key = options.novel, bool(options.stop)
+        if key not in self._guards:
+            self._guards[key] = NovelGuard(self.corpus, options.novel, self.tokenizer.pieces, has_stops=key[1])
+        return self._guards[key]
 
     def stream(
         self, prompt: bytes | Context, options: CompletionOptions, hypotheses: Hypotheses | None = None
@@ -331,6 +347,7 @@ class Completer:
                 cutter=self.cutter(tail, options),
                 overlay=context.overlay,
                 options=options,
+                guard=self._guard(options) if options.novel else None,
             )
         for one in found:
             yield Completion(text, one.text, one.tokens, one.log_probability, one.stop_reason, options.seed)
@@ -375,7 +392,13 @@ class Completer:
             The token, and what has become certain of the completion.
         """
         blocked = draft.blocked(self._places) if draft.may_block else ()
-        token, logprob = self.next_token(scores, draft.recent, draft.pending, sampling, draft.uniform(), blocked)
+        allowed = scores
+        if draft.is_guarded and (forbidden := draft.forbidden()):
+            allowed = scores.copy()
+            allowed[forbidden] = -np.inf
+            if not (allowed + self.masks.after(draft.pending)).max() > -np.inf:
+                return DOCUMENT_END, draft.end_here("novel")
+        token, logprob = self.next_token(allowed, draft.recent, draft.pending, sampling, draft.uniform(), blocked)
         pieces = self.tokenizer.pieces
         logprobs = _token_logprobs(pieces, scores, token, draft.num_rivals) if draft.num_rivals else None
         return token, draft.take(token, pieces[token], logprob, logprobs)

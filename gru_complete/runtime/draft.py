@@ -17,6 +17,7 @@ from gru_complete.text.tokenizer import DOCUMENT_END
 
 if TYPE_CHECKING:
     from gru_complete.runtime.logprobs import TokenLogprobs
+    from gru_complete.runtime.novel import NovelGuard
 
 PENALTY_TOKENS = 64  # how far back the repetition penalty looks: llama.cpp's default
 
@@ -31,7 +32,8 @@ class Completion(NamedTuple):
             (``offers.py``), the fewest that can write it.
         logprob: the sum of their natural log probabilities at temperature 1, nothing filtered; of an offer, that of
             its text.
-        stop_reason: "until", "stop", "max_tokens", "document_end" or "confidence".
+        stop_reason: "until", "stop", "max_tokens", "document_end", "confidence", or "novel": whatever might follow
+            would copy the corpus.
         seed: of the random numbers.
         logprobs: of each token, if they were asked for.
     """
@@ -54,6 +56,7 @@ class Draft:
         recent: the last tokens of the prompt.
         tail: the prompt's last characters.
         pending: the first bytes of a character that the prompt did not finish; ``tail`` is without them.
+        guard: what keeps it from copying the corpus, if anything does.
 
     Attributes:
         recent: the last tokens of the text.
@@ -62,10 +65,18 @@ class Draft:
         reason: why it has ended, as ``Completion`` names it; None before.
         may_block: whether ``blocked`` may find something.
         num_rivals: how many of each token's rivals to name.
+        is_guarded: whether ``forbidden`` may find something.
     """
 
     def __init__(
-        self, options: CompletionOptions, cutter: TextCutter, *, recent: Iterable[int], tail: str, pending: bytes
+        self,
+        options: CompletionOptions,
+        cutter: TextCutter,
+        *,
+        recent: Iterable[int],
+        tail: str,
+        pending: bytes,
+        guard: NovelGuard | None = None,
     ) -> None:
         self.recent = deque(recent, maxlen=PENALTY_TOKENS)
         self.pending = pending
@@ -82,6 +93,18 @@ class Draft:
         self._tokens = 0
         self._logprob = 0.0
         self._logprobs: list[TokenLogprobs] = []
+        self._guard = guard
+        self.is_guarded = guard is not None
+        self._begun = last_word(tail.encode() + pending) if guard is not None else b""
+        self._after_prompt = b""
+
+    def forbidden(self) -> list[int]:
+        """Return the tokens that must not come next, since they would copy the corpus."""
+        return [] if self._guard is None else self._guard.forbidden(self._begun, self._after_prompt)
+
+    def end_here(self, reason: str) -> bytes:
+        """End where it is; returns what was held back until now."""
+        return self._end(reason)
 
     def blocked(self, index: Mapping[bytes, Sequence[int]]) -> list[int]:
         """Return where those byte strings are that may not come next, since they would repeat what was said."""
@@ -111,6 +134,8 @@ class Draft:
             return self._end("document_end")
         self.recent.append(token)
         self.pending += written
+        if self.is_guarded:
+            self._after_prompt += written
         certain = b""
         if is_complete(self.pending):
             if self.may_block:
@@ -142,3 +167,8 @@ class Draft:
         if data:
             self._text.append(data)
         return data
+
+
+def last_word(text: bytes) -> bytes:
+    """Return the word that a text ends with, b"" if it ends with white space."""
+    return b"" if not text or text[-1:].isspace() else text.split()[-1]

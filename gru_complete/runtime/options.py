@@ -10,6 +10,7 @@ from gru_complete.runtime.boundaries import UNTIL
 
 NO_REPEAT = 3  # 1 of 1,000 words of the Holmes stories completes such a repetition within 400 bytes; with 2, 7 do
 MAX_BEAM = 100
+MAX_NOVEL = 100
 
 
 def check_range(name: str, value: float, low: float, high: float, *, open_below: bool = False) -> None:
@@ -82,6 +83,7 @@ class CompletionOptions:
         min_confidence: the completion is an offer (``offers.py``): the likeliest text, as far as its probability at
             temperature 1 is at least this. Then ``sampling``, ``seed`` and ``no_repeat`` decide nothing. None draws.
         logprobs: how many of the likeliest tokens to name beside each token.
+        novel: how many words in a row must not stand in the corpus, at least 2 (``novel.py``); 0 lets them.
 
     Raises:
         UsageError: a value is outside its range.
@@ -98,7 +100,10 @@ class CompletionOptions:
         no_repeat: int | None = None,
         min_confidence: float | None = None,
         logprobs: int = 0,
+        novel: int = 0,
     ) -> None:
+        if novel:
+            check_range("novel", novel, 2, MAX_NOVEL)
         check_range("beam", beam, 0, MAX_BEAM)
         if no_repeat is not None:
             check_range("no-repeat", no_repeat, 0, 1000)
@@ -122,6 +127,7 @@ class CompletionOptions:
         self.no_repeat: Final = no_repeat
         self.min_confidence: Final = min_confidence
         self.logprobs: Final = logprobs
+        self.novel: Final = novel
 
     def changed(self, **changes: Any) -> CompletionOptions:
         """Return the same with some values changed."""

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +26,15 @@ import numpy.typing as npt
 from gru_complete.overlay import Overlay
 from gru_complete.runtime.boundaries import TextCutter
 from gru_complete.runtime.characters import CharacterMasks, is_complete
+from gru_complete.runtime.draft import last_word
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.predictor import Predictor, Reading
 from gru_complete.runtime.repeats import places, repeating
 from gru_complete.runtime.sampling import damaged_scores, without
 from gru_complete.runtime.segmentation import Openings
+
+if TYPE_CHECKING:
+    from gru_complete.runtime.novel import NovelGuard
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
@@ -96,6 +100,7 @@ def beam_search(
     cutter: TextCutter,
     overlay: Overlay | None,
     options: CompletionOptions,
+    guard: NovelGuard | None = None,
 ) -> list[Found]:
     """Find the likeliest completions.
 
@@ -108,6 +113,7 @@ def beam_search(
         cutter: finds the end of a completion that follows the prompt; not changed.
         overlay: what the prompt has said.
         options: of these, ``max_tokens``, ``beam`` and ``no_repeat`` count.
+        guard: what keeps the completions from copying the corpus, if anything does.
 
     Returns:
         ``options.beam`` different texts, or fewer where there are no more, the best first.
@@ -117,8 +123,10 @@ def beam_search(
     """
     finished = _Finished(options.beam, of_prompt=len(start.pending))
     words = options.words_not_repeated
-    root = _Beam(0.0, 0, "", start.pending, before.encode(), cutter)
+    prompt = before.encode() + start.pending
+    root = _Beam(0.0, 0, "", start.pending, prompt, cutter)
     beams, steps = _grown([root], [start.log_probabilities], Continuations(start.texts), words, finished)
+    begun = last_word(prompt)
     ends = [start.behind(place) for _, place in steps]
     for _ in range(1, options.max_tokens):
         if not beams or finished.beats(beams[0]):
@@ -126,6 +134,11 @@ def beam_search(
         readings = predictor.step_many([reading for reading, _ in ends], [token for _, token in ends])
         scores = predictor.log_probabilities(readings, overlay)
         rows = [row + masks.after(beam.pending) for row, beam in zip(scores, beams, strict=True)]
+        if guard is not None:
+            tokens = [guard.forbidden(begun, beam.written[len(prompt) :]) for beam in beams]
+            beams, rows, readings = _without_copies(beams, rows, readings, tokens, finished)
+            if not beams:
+                break
         beams, steps = _grown(beams, rows, vocabulary, words, finished)
         ends = [(readings[parent], token) for parent, token in steps]
     else:
@@ -278,6 +291,25 @@ def _grown(
             grown[child.written] = child, (parent, place)
     best = sorted(grown.values(), key=lambda pair: -pair[0].log_probability)
     return [beam for beam, _ in best], [step for _, step in best]
+
+
+def _without_copies(
+    beams: Sequence[_Beam],
+    rows: Sequence[FloatArray],
+    readings: Sequence[Reading],
+    forbidden: Sequence[Sequence[int]],
+    finished: _Finished,
+) -> tuple[list[_Beam], list[FloatArray], list[Reading]]:
+    """Forbid tokens; a text that nothing is left for has come to its end."""
+    kept = []
+    for beam, row, reading, tokens in zip(beams, rows, readings, forbidden, strict=True):
+        row = row.copy()
+        row[list(tokens)] = -np.inf
+        if tokens and not row.max() > -np.inf:
+            finished.add(beam, beam.log_probability, beam.tokens, beam.cutter.copy(), "novel")
+        else:
+            kept.append((beam, row, reading))
+    return [beam for beam, _, _ in kept], [row for _, row, _ in kept], [reading for _, _, reading in kept]
 
 
 def _continued(beam: _Beam, text: bytes, log_probability: float, finished: _Finished) -> _Beam | None:

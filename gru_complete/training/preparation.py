@@ -7,11 +7,13 @@ meanwhile and is never held in memory; the spool goes away when the shards are w
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import numpy as np
 
 from gru_complete import files
 from gru_complete.config import DataConfig, TokenizerConfig
@@ -19,7 +21,7 @@ from gru_complete.errors import CorpusError, ModelError
 from gru_complete.text import corpus
 from gru_complete.text.secrets import SecretScanner
 from gru_complete.text.shards import ShardHeader, read_shard, write_shard
-from gru_complete.text.tokenizer import Tokenizer
+from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 from gru_complete.text.tokenizer_training import sample_blocks, train_tokenizer
 from gru_complete.training.batches import TokenArray
 from gru_complete.training.events import Event, Working
@@ -29,6 +31,7 @@ TOKENIZER_FILE = "tokenizer.model"
 SPOOL_FILE = ".tmp-corpus.txt"  # by its name it is swept after a kill, and no part of a corpus
 TEXT_FACTS_FILE = "text.json"
 MIN_TOKENS = 64
+MAX_CUTS = 100
 MAX_TOKENIZER_BYTES = 64 * 1024 * 1024
 
 
@@ -108,17 +111,19 @@ def prepare(
     )
     tokenizer = Tokenizer(model_bytes)
     files.write_file(run_dir / TOKENIZER_FILE, model_bytes)
-    facts = {"abbreviations": corpus.find_abbreviations(sample())}
-    files.write_file(run_dir / TEXT_FACTS_FILE, json.dumps(facts).encode())
+    facts: dict[str, Any] = {"abbreviations": corpus.find_abbreviations(sample())}
 
     yield Working("cutting the text into tokens")
-    for name, ranges in (("training", split.training), ("tuning", split.tuning), ("held_out", split.held_out)):
+    parts = {"training": split.training, "tuning": split.tuning, "held_out": split.held_out}
+    for name, ranges in parts.items():
         if ranges:
             documents: Iterable[Iterable[bytes]] = (corpus.read_blocks(spool_path, *part) for part in ranges)
             header = write_shard(run_dir / f"{name}.tokens", documents, tokenizer, corpus_sha256=spool.report.sha256)
             if name != "held_out" and header.num_tokens < MIN_TOKENS:
                 message = f"the corpus is too small: its {name} part has {header.num_tokens} tokens, needs {MIN_TOKENS}"
                 raise CorpusError(message, hint="give a larger corpus; a few thousand characters are the least")
+    facts["cuts"] = _cuts(run_dir, parts, spool.document_ends)
+    files.write_file(run_dir / TEXT_FACTS_FILE, json.dumps(facts).encode())
 
 
 def read_prepared(run_dir: Path) -> Prepared:
@@ -153,6 +158,32 @@ def read_part(run_dir: Path, name: str, tokenizer: Tokenizer) -> tuple[TokenArra
     if header.tokenizer_sha256 != tokenizer.sha256:
         raise ModelError(f"{name}.tokens was cut by another tokenizer", hint="train anew with --replace")
     return stream, header
+
+
+def _cuts(
+    run_dir: Path, parts: Mapping[str, Sequence[corpus.Range]], document_ends: Sequence[int]
+) -> list[tuple[str, str, int, int]]:
+    """Where documents were cut apart, so that what stood there in a row can be known.
+
+    Returns:
+        For each place the part that ends there and the one that goes on, and which token of each part's stream is the
+        end of the one and the beginning of the other. There are few: the held-out part is cut off once, and the tuning
+        part comes in slices.
+    """
+    begins = {start: (name, index) for name, ranges in parts.items() for index, (start, _) in enumerate(ranges)}
+    ends_of_documents = set(document_ends)
+    places = {
+        name: np.flatnonzero(read_shard(run_dir / f"{name}.tokens")[0] == DOCUMENT_END)
+        for name, ranges in parts.items()
+        if ranges
+    }
+    return [
+        (name, other, int(places[name][index + 1]), int(places[other][number]) + 1)
+        for name, ranges in parts.items()
+        for index, (_, end) in enumerate(ranges)
+        if end in begins and end not in ends_of_documents
+        for other, number in [begins[end]]
+    ][:MAX_CUTS]
 
 
 def _needed_bytes(sources: Sequence[str], extensions: Sequence[str]) -> int:

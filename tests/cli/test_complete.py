@@ -2,6 +2,7 @@ import contextlib
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -248,3 +249,41 @@ def test_names_in_a_file_come_back_and_nothing_of_them_stays(run, trained_model,
     _, afterwards, _ = run("complete", "The dog saw Zorb", "--adapt", *options)
     assert not afterwards.startswith(b"axel")
     assert files_of(trained_model) == before
+
+
+def test_novel_copies_nothing_and_needs_the_text_beside_the_model(run, trained_model, tmp_path):
+    words = trained_model.with_name("corpus.txt").read_bytes().split()
+    known = {tuple(words[start : start + 3]) for start in range(len(words) - 2)}
+    for more in ([], ["--beam", "2"], ["-n", "2", "--json"], ["--temperature", "0"]):
+        command = ["complete", "The cat", "-m", trained_model, "--until", "line", "--novel", "3", *more]
+        code, out, err = run(*command)
+        assert (code, err) == (0, "")
+        texts = [json.loads(line)["text"].encode() for line in out.splitlines()] if "--json" in more else [out]
+        for text in texts:
+            written = text.split()
+            assert not any(tuple(written[start : start + 3]) in known for start in range(len(written) - 2))
+    code, out, err = run("complete", "-m", trained_model, "--lines", "--novel", "3", stdin=b"The cat\nA dog")
+    assert (code, out.count(b"\n"), err) == (0, 2, "")
+    shutil.copytree(trained_model, tmp_path / "alone")
+    code, out, err = run("complete", "The", "-m", tmp_path / "alone", "--novel", "3")
+    assert (code, out) == (2, b"")
+    assert "the text that alone was trained on is not there" in err
+    assert "hint: train it again" in err
+
+
+@pytest.mark.parametrize("other", [["--words", "2"], ["--min-confidence", "0.5"], ["-i"]])
+def test_novel_goes_with_completions_only(run, trained_model, other):
+    code, _, err = run("complete", "The", "-m", trained_model, "--novel", "3", *other)
+    assert code == 2
+    assert "do not go together" in err
+    assert run("complete", "The", "-m", trained_model, "--novel", "1")[0] == 2
+
+
+def test_without_novel_nothing_of_it_is_loaded(trained_model):
+    code = "import sys; from gru_complete.cli import app; app.run(sys.argv[1:]); print(sorted(sys.modules))"
+    command = [sys.executable, "-c", code, "complete", "The", "-m", str(trained_model)]
+    modules = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "gru_complete.runtime.completer" in modules
+    assert "verbatim" not in modules
+    assert "runtime.novel" not in modules
+    assert "text.shards" not in modules

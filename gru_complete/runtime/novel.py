@@ -1,0 +1,129 @@
+"""What would copy the corpus: tokens that begin a word which would be the last of N that stand there in a row.
+
+A word of the completion is what stands between white space (``text/verbatim.py``); one that the prompt began counts
+whole. When N - 1 words are written, and the corpus has them in a row, then no token may come that spells a beginning of
+a word which follows them there: not that word, whatever tokens it might be made of, nor any that has to begin like it.
+So the words of a completion never stand in the corpus N in a row, wherever it ends between two tokens. Where it may end
+within one (before a stop string, after the full stop of a script without spaces), what is longer than such a word and
+begins with it may not come either.
+
+The rule is strict: where it leaves nothing, the completion ends.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from pathlib import Path
+
+from gru_complete.errors import ModelError, UsageError
+from gru_complete.files import read_regular_file, shown, strict_json
+from gru_complete.model_dir import run_dir_of
+from gru_complete.text.shards import read_shard
+from gru_complete.text.tokenizer import Tokenizer
+from gru_complete.text.verbatim import BETWEEN_DOCUMENTS, CorpusWords, Followers, text_of
+
+PARTS = ("training", "tuning", "held_out")
+SEEN_PARTS = ("training", "tuning")
+"""What a finished model has learnt from."""
+
+_TOKEN = re.compile(rb"(\s*)(\S*)")
+_ENDS = tuple(character.encode() for character in "。！？")  # of sentences, without white space after them
+_TEXT_FACTS_FILE = "text.json"
+_JOIN_TOKENS = 2048  # on either side of a cut: more than 100 words
+
+
+class NovelGuard:
+    """Knows what may not come next.
+
+    Args:
+        corpus: what must not be copied.
+        num_words: how many words in a row must not stand in it, at least 2.
+        pieces: what each token adds to the text, V byte strings.
+        has_stops: whether the completion may end anywhere within a token.
+    """
+
+    def __init__(self, corpus: CorpusWords, num_words: int, pieces: Sequence[bytes], *, has_stops: bool) -> None:
+        self._followers = Followers(corpus, num_words - 1)
+        self._before = num_words - 1
+        self._spaced: dict[bytes, list[int]] = {}  # by the letters that follow their white space
+        self._bare: dict[bytes, list[int]] = {}
+        self._several: list[int] = []  # with white space after letters: no tokenizer that we train has any
+        for token, piece in enumerate(pieces):
+            match = _TOKEN.fullmatch(piece)
+            if match is None:
+                self._several.append(token)
+            elif match[2]:
+                (self._spaced if match[1] else self._bare).setdefault(match[2], []).append(token)
+        beginnings = {*self._spaced, *self._bare}
+        self._may_be_cut = sorted(text for text in beginnings if has_stops or any(end in text for end in _ENDS))
+
+    def forbidden(self, begun: bytes, written: bytes) -> list[int]:
+        """Return the tokens that may not come next.
+
+        Args:
+            begun: the word that the prompt ends with, if nothing follows it there.
+            written: what follows the prompt.
+        """
+        text = written if not written or written[:1].isspace() else begun + written
+        words = text.rsplit(None, self._before)[-self._before :]
+        if len(words) < self._before:
+            return self._several
+        tables = (self._spaced, self._bare) if text[-1:].isspace() else (self._spaced,)
+        found = set(self._several)
+        for word in self._followers.of(b" ".join(words)):
+            beginnings = {word[:length] for length in range(1, len(word) + 1)}
+            beginnings.update(self._longer(word))
+            for table in tables:
+                for beginning in beginnings & table.keys():
+                    found.update(table[beginning])
+        return sorted(found)
+
+    def _longer(self, word: bytes) -> list[bytes]:
+        """What begins with a word and goes on, where that may be cut off again."""
+        low = high = bisect_left(self._may_be_cut, word)
+        while high < len(self._may_be_cut) and self._may_be_cut[high].startswith(word):
+            high += 1
+        return self._may_be_cut[low:high]
+
+
+def corpus_words(model_path: Path, tokenizer: Tokenizer, parts: Sequence[str] = PARTS) -> CorpusWords:
+    """Read the text that a model was trained on, from its run directory.
+
+    Args:
+        model_path: the model's directory.
+        tokenizer: the model's.
+        parts: which parts of it; the held-out part may be missing.
+
+    Raises:
+        UsageError: there is no run directory.
+        ModelError: it is damaged, or another training's.
+    """
+    run_dir = run_dir_of(model_path)
+    if not (run_dir / "training.tokens").exists():
+        message = f"the text that {shown(model_path.name)} was trained on is not there ({shown(run_dir)})"
+        raise UsageError(message, hint="train it again with --replace, and keep what lies beside the model")
+    streams = {}
+    for name in parts:
+        if name == "held_out" and not (run_dir / "held_out.tokens").exists():
+            continue
+        stream, header = read_shard(run_dir / f"{name}.tokens")
+        if header.tokenizer_sha256 != tokenizer.sha256:
+            raise ModelError(f"the text beside {shown(model_path.name)} belongs to another training")
+        streams[name] = stream
+    text = text_of(streams.values(), tokenizer.pieces)
+    for one, other, end, start in _cuts(run_dir):
+        if one in streams and other in streams:
+            before, after = streams[one][max(0, end - _JOIN_TOKENS) : end], streams[other][start : start + _JOIN_TOKENS]
+            text += BETWEEN_DOCUMENTS + text_of([before], tokenizer.pieces) + text_of([after], tokenizer.pieces)
+    return CorpusWords.of(text)
+
+
+def _cuts(run_dir: Path) -> list[tuple[str, str, int, int]]:
+    """Where training cut documents apart: the part, the part that goes on, where the one ends and the other begins."""
+    path = run_dir / _TEXT_FACTS_FILE
+    if not path.exists():
+        return []
+    facts = strict_json(read_regular_file(path, max_bytes=64 * 1024), name=_TEXT_FACTS_FILE)
+    return [(str(one), str(other), int(end), int(start)) for one, other, end, start in facts.get("cuts", ())]
