@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gru_complete.cli.console import Console
     from gru_complete.evaluation.intervals import Interval
     from gru_complete.evaluation.memory import MemoryReport
+    from gru_complete.evaluation.novelty import NoveltyReport
     from gru_complete.evaluation.offers import OffersReport
     from gru_complete.evaluation.pairs import PairsReport
     from gru_complete.evaluation.report import Report
@@ -60,6 +61,10 @@ def evaluate(
     memory: Annotated[
         bool, typer.Option("--memory", help="Also say how far back the network remembers: gradients and context.")
     ] = False,
+    novelty: Annotated[
+        bool,
+        typer.Option("--novelty", help="Also say how much of what the model writes stands in its corpus."),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", metavar="DEVICE")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -76,11 +81,13 @@ def evaluate(
     module = language_model_of(loaded, place)
     console: Console = context.obj
     report = None
-    if corpus or read is None or adapt or marginal or offers or memory:
+    if corpus or read is None or adapt or marginal or offers or memory or novelty:
         with _text(loaded, corpus or []) as text:
+            copied = _novelty(console, loaded, text) if novelty else None  # first, since it may be refused
             report = _report(
                 console, loaded, module, text, place, adapt=adapt, marginal=marginal, offers=offers, memory=memory
             )
+            report = replace(report, novelty=copied)
     pairs_report = None if read is None else evaluate_pairs(module, loaded.tokenizer, read, memory=loaded.memory)
     if as_json:
         record: dict[str, Any] = {"model": loaded.path.name}
@@ -96,6 +103,8 @@ def evaluate(
             _print_offers(console, report.offers)
         if report.memory is not None:
             _print_memory(console, report.memory)
+        if report.novelty is not None:
+            _print_novelty(console, report.novelty)
     if pairs_report is not None:
         _print_pairs(console, pairs_report)
 
@@ -130,6 +139,13 @@ def _report(
         with _progress(console, "memory", len(KEPT)) as progress:
             report = replace(report, memory=measure_memory(module, stream, progress=progress))
     return report
+
+
+def _novelty(console: "Console", loaded: "Model", text: "tuple[TokenIds, ShardHeader]") -> "NoveltyReport":
+    from gru_complete.evaluation.novelty import NUM_TEXTS, evaluate_novelty
+
+    with _progress(console, "writing", NUM_TEXTS * (1 if loaded.memory is None else 2)) as progress:
+        return evaluate_novelty(loaded, text[0], progress=progress)
 
 
 @contextmanager
@@ -250,6 +266,32 @@ def _print_offers(console: "Console", report: "OffersReport") -> None:
             _interval(trade.accepted, 100, 1) if trade.offered.value else "",
             f"{trade.length:.1f}" if trade.offered.value else "",
             _interval(trade.saved, 1, 2),
+        )
+    console.print_table(table)
+
+
+def _print_novelty(console: "Console", report: "NoveltyReport") -> None:
+    from rich import box
+    from rich.table import Table
+
+    from gru_complete.evaluation.novelty import RUN_LENGTHS
+
+    columns = {
+        "written": report.generated,
+        "by the network alone": report.generated_without_counts,
+        "by people (held out)": report.held_out,
+    }
+    known = {name: copied for name, copied in columns.items() if copied is not None}
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(f"standing in the corpus,\n{report.held_out.num_texts} texts, {report.held_out.num_words:,} words")
+    for name in known:
+        table.add_column(name, justify="right")
+    table.add_row("longest run, words, mean", *(_interval(copied.longest, 1, 1) for copied in known.values()))
+    table.add_row("  of all texts", *(f"{copied.most:,}" for copied in known.values()))
+    for length in RUN_LENGTHS:
+        shares = [copied.shares.get(length) for copied in known.values()]
+        table.add_row(
+            f"of runs of {length} words, %", *("" if share is None else _interval(share, 100, 1) for share in shares)
         )
     console.print_table(table)
 

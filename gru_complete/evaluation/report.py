@@ -18,6 +18,7 @@ from gru_complete.errors import ModelError, UsageError
 from gru_complete.evaluation.adapting import Cost, adapting_costs
 from gru_complete.evaluation.marginal import SAMPLE_BYTES, Marginal, marginal_cost
 from gru_complete.evaluation.memory import MemoryReport
+from gru_complete.evaluation.novelty import NoveltyReport
 from gru_complete.evaluation.offers import OffersReport, evaluate_offers
 from gru_complete.files import shown
 from gru_complete.mixture import Memory
@@ -47,6 +48,7 @@ class Report:
         marginal: what its beginning costs, summed over segmentations; None unless it was asked for.
         offers: what asking for confidence costs and gains; None unless it was asked for.
         memory: how far back the network remembers; None unless it was asked for.
+        novelty: how much of what the model writes stands in its corpus; None unless it was asked for.
     """
 
     scores: TokenScores
@@ -58,6 +60,7 @@ class Report:
     marginal: Marginal | None = None
     offers: OffersReport | None = None
     memory: MemoryReport | None = None
+    novelty: NoveltyReport | None = None
 
     @property
     def bits_per_byte(self) -> float:
@@ -85,6 +88,8 @@ class Report:
             more["offers"] = [trade.to_json() | {"num_positions": number} for trade in self.offers.trades]
         if self.memory is not None:
             more["memory"] = self.memory.to_json()
+        if self.novelty is not None:
+            more["novelty"] = self.novelty.to_json()
         return {
             "bits_per_byte": self.bits_per_byte,
             "nats_per_char": self.nats_per_char,

@@ -1,0 +1,109 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from gru_complete.errors import CorpusError, UsageError
+from gru_complete.evaluation import novelty
+from gru_complete.evaluation.novelty import copied, evaluate_novelty
+from gru_complete.evaluation.report import held_out_part
+from gru_complete.model_dir import load_model
+from gru_complete.text.verbatim import CorpusWords, word_hashes
+
+CORPUS = b"one two three four five six \0 seven eight nine ten"
+
+
+def hashes(*texts):
+    return [word_hashes(text) for text in texts]
+
+
+def test_the_figures_of_two_texts_as_counted_by_hand():
+    # Runs of four: "two three four five" and "three four five six" of 3; none of 2.
+    report = copied(CorpusWords.of(CORPUS), hashes(b"two three four five six seven", b"no eight nine no one"))
+    assert (report.num_texts, report.num_words) == (2, 11)
+    assert (report.longest.value, report.most) == (3.5, 5)
+    assert report.shares[4].value == pytest.approx((2 / 3 + 0) / 2)
+    assert set(report.shares) == {4}
+
+
+def test_texts_do_not_run_on_into_each_other():
+    report = copied(CorpusWords.of(CORPUS), hashes(b"one two", b"three four", b"five six", b"x", b"y"))
+    assert (report.longest.value, report.most, report.shares) == (6 / 5, 2, {})
+
+
+def test_all_or_nothing_copied_is_no_certainty():
+    corpus = CorpusWords.of(b" ".join(f"w{index}".encode() for index in range(40)))
+    all_copied = copied(corpus, hashes(corpus.text, corpus.text)).shares[12]
+    none_copied = copied(corpus, hashes(b"x " * 12, b"y " * 12)).shares[12]
+    assert (all_copied.value, none_copied.value) == (1, 0)
+    assert (all_copied.high, none_copied.low) == (1, 0)
+    assert all_copied.low == pytest.approx(1 - none_copied.high)
+    assert 0.3 < all_copied.low < 0.4  # Wilson, 2 of 2
+
+
+def test_generated_text_is_compared_with_what_people_wrote_in_its_place(trained_model):
+    model = load_model(trained_model)
+    stream, _ = held_out_part(model)
+    told = []
+    report = evaluate_novelty(model, stream, num_texts=3, num_tokens=80, progress=told.append)
+    assert sum(told) == 6
+    assert report.generated_without_counts is not None
+    assert report.generated.num_words == report.held_out.num_words == report.generated_without_counts.num_words > 0
+    for part in (report.generated, report.held_out):
+        assert 0 <= part.shares[4].value <= 1
+        assert 1 <= part.longest.value <= part.most
+    again = evaluate_novelty(model, stream, num_texts=3, num_tokens=80)
+    assert again == report
+    alone = evaluate_novelty(model._replace(memory=None), stream, num_texts=5, num_tokens=80)
+    assert alone.generated_without_counts is None
+    assert "generated_without_counts" not in alone.to_json()
+
+
+def test_text_that_stands_in_the_corpus_is_found_there_whole(trained_model):
+    model = load_model(trained_model)
+    stream = np.fromfile(trained_model.with_name("tiny.run") / "training.tokens", "<u2")
+    report = evaluate_novelty(model, stream, num_texts=5, num_tokens=80)
+    assert report.held_out.shares[4].value == 1
+    assert report.generated.shares[4].value < 1
+
+
+def test_places_are_at_word_ends_within_a_document(trained_model):
+    model = load_model(trained_model)
+    stream, _ = held_out_part(model)
+    prompts, followings = novelty._places(model, stream, 8, 25)
+    text = model.tokenizer.decode(stream.tolist())
+    assert len(prompts) == 8
+    for prompt, following in zip(prompts, followings, strict=True):
+        assert prompt + following in text
+        assert following[:1].isspace()
+
+
+def test_a_text_of_no_words_is_refused(trained_model):
+    model = load_model(trained_model)
+    with pytest.raises(CorpusError, match="too short"):
+        evaluate_novelty(model, np.array([0, *model.tokenizer.encode(b"The"), 0]))
+
+
+def test_eval_prints_a_table_and_has_a_key(run, trained_model, tmp_path):
+    code, out, err = run("eval", "-m", trained_model, "--novelty", "--json")
+    assert (code, err) == (0, "")
+    record = json.loads(out)
+    assert {"tokens_per_text", "generated", "generated_without_counts", "held_out"} == set(record["novelty"])
+    assert {"texts", "words", "longest_run", "copied"} == set(record["novelty"]["generated"])
+    assert {"value", "low", "high", "max"} == set(record["novelty"]["held_out"]["longest_run"])
+    _, table, _ = run("eval", "-m", trained_model, "--novelty")
+    for part in ("by the network alone", "by people (held out)", "longest run", "of runs of 8 words"):
+        assert part in table.decode()
+    assert "novelty" not in json.loads(run("eval", "-m", trained_model, "--json")[1])
+
+
+def test_without_a_run_directory_novelty_is_refused(run, trained_model, tmp_path):
+    shutil.copytree(trained_model, tmp_path / "alone")
+    text = tmp_path / "text.txt"
+    text.write_text("The cat ate the bird.\n" * 50)
+    code, out, err = run("eval", text, "-m", tmp_path / "alone", "--novelty")
+    assert (code, out) == (2, b"")
+    assert "the text that alone was trained on is not there" in err
+    with pytest.raises(UsageError):
+        evaluate_novelty(load_model(tmp_path / "alone"), held_out_part(load_model(trained_model))[0])
