@@ -16,7 +16,7 @@ from gru_complete.files import shown
 
 if TYPE_CHECKING:
     from gru_complete.training.adaptation import Adapted, Learning
-    from gru_complete.training.events import CorpusRead
+    from gru_complete.training.events import CorpusRead, SecretsFound
 
 
 def adapt(
@@ -103,6 +103,11 @@ class Display(train.Display):
     def _show_corpusread(self, event: "CorpusRead") -> None:
         *facts, _ = train.describe_corpus(event.report)  # the last line is what to expect of a training
         for line in facts:
+            self._line(line)
+
+    def _show_secretsfound(self, event: "SecretsFound") -> None:
+        *lines, _ = train.describe_secrets(event.report)  # the last line is the hint for a training
+        for line in lines:
             self._line(line)
 
     def _show_learning(self, event: "Learning") -> None:

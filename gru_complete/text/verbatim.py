@@ -206,7 +206,8 @@ def _mixed(values: Hashes) -> Hashes:
     """Spread what the values differ in over all bits (the end of splitmix64)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    mixed: Hashes = values ^ (values >> np.uint64(31))
+    return mixed
 
 
 _IN_WORD = np.array([byte not in _SPACES for byte in range(256)])

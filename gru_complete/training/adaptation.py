@@ -22,10 +22,11 @@ from gru_complete.model_dir import Delta, Model
 from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
 from gru_complete.nn.scoring import score_tokens
 from gru_complete.text import corpus
+from gru_complete.text.secrets import SecretScanner
 from gru_complete.text.shards import read_shard, write_shard
 from gru_complete.text.tokenizer import Tokenizer
 from gru_complete.training.batches import Batches, TokenArray, derived_seed, paragraph_ends
-from gru_complete.training.events import CorpusRead, Working
+from gru_complete.training.events import CorpusRead, SecretsFound, Working
 from gru_complete.training.learner import Learner
 from gru_complete.training.loop import TuningPart
 from gru_complete.training.preparation import MIN_TOKENS, spooled
@@ -93,7 +94,7 @@ class Adapted:
     num_bytes: int
 
 
-Event = Working | CorpusRead | Learning | Adapted
+Event = Working | CorpusRead | SecretsFound | Learning | Adapted
 
 
 def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[], int | None]) -> Iterator[Event]:
@@ -113,8 +114,11 @@ def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[
     _check_places(request, base)
     tokenizer = request.model.tokenizer
     yield Working("reading the text")
-    with spooled(request.sources, work_dir, DATA, stdin=request.stdin) as (spool_path, spool):
+    scanner = SecretScanner(redacts=False)
+    with spooled(request.sources, work_dir, DATA, stdin=request.stdin, scanner=scanner) as (spool_path, spool):
         yield CorpusRead(spool.report)
+        if (secrets := scanner.report()).found:
+            yield SecretsFound(secrets)
         stream, tuning = _read_parts(spool_path, spool, tokenizer, work_dir)
     batches = Batches(stream, paragraph_ends(tokenizer, stream), BATCH_SIZE, TRAINING.seq_len, seed=0)
     learner = _learner(request.model)

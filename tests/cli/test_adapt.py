@@ -250,3 +250,12 @@ def test_an_interrupt_before_that_leaves_nothing(base, tmp_path):
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (143, "error: interrupted before anything was learnt\n")
     assert os.listdir(base.parent) == ["base"]
+
+
+def test_what_looks_secret_in_a_new_text_is_named_by_kind_and_place(run, base, tmp_path):
+    path = tmp_path / "secret.txt"
+    path.write_text("The cat ate the bird.\n" * 200 + "Write to irene.adler@briony-lodge.org\n" * 2)
+    _, _, err = run("adapt", base, path, "-m", base.parent / "new")
+    assert f"warning: this looks secret, and the model will learn it:\n  email: 2, at {path}:201, {path}:202\n" in err
+    assert "adler" not in err
+    assert "--redact" not in err
