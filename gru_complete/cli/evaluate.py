@@ -302,8 +302,6 @@ def _interval(interval: "Interval", factor: float, digits: int) -> str:
 
 
 def _print_memory(console: "Console", report: "MemoryReport") -> None:
-    from math import isfinite
-
     from rich import box
     from rich.table import Table
 
@@ -313,7 +311,7 @@ def _print_memory(console: "Console", report: "MemoryReport") -> None:
     table.add_column("trained", justify="right")
     for layer, lives in enumerate(zip(report.at_start.half_lives, report.trained.half_lives, strict=True), start=1):
         beyond = f"> {len(report.trained.shares[0]) - 1}"
-        table.add_row(f"layer {layer}", *(f"{life:.1f}" if isfinite(life) else beyond for life in lives))
+        table.add_row(f"layer {layer}", *(f"{life:.1f}" if math.isfinite(life) else beyond for life in lives))
     console.print_table(table)
     context = report.context
     table = Table(box=box.SIMPLE_HEAD)
