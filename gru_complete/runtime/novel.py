@@ -126,4 +126,7 @@ def _cuts(run_dir: Path) -> list[tuple[str, str, int, int]]:
     if not path.exists():
         return []
     facts = strict_json(read_regular_file(path, max_bytes=64 * 1024), name=_TEXT_FACTS_FILE)
-    return [(str(one), str(other), int(end), int(start)) for one, other, end, start in facts.get("cuts", ())]
+    try:
+        return [(str(one), str(other), int(end), int(start)) for one, other, end, start in facts.get("cuts", ())]
+    except (TypeError, ValueError):
+        raise ModelError(f"{shown(path)} is damaged: these are no places of cuts") from None

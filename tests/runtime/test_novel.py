@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from gru_complete.errors import UsageError
+from gru_complete.errors import ModelError, UsageError
 from gru_complete.runtime.batch import complete_each
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.novel import NovelGuard, corpus_words
@@ -145,6 +145,14 @@ def test_what_was_cut_apart_for_training_stands_in_the_corpus_whole(completer, c
     missing = runs(words, 5) - runs(known, 5)
     assert missing == set()
     assert runs(known, 5) - runs(words, 5) == {run for run in runs(known, 5) if b"\0" in run}
+
+
+@pytest.mark.parametrize("cuts", ["5", "[5]", '[["training", "tuning", "x", 1]]'])
+def test_damaged_places_of_cuts_are_named(completer, trained_model, tmp_path, cuts):
+    shutil.copytree(trained_model.with_name("tiny.run"), tmp_path / "tiny.run")
+    (tmp_path / "tiny.run" / "text.json").write_text(f'{{"abbreviations": [], "cuts": {cuts}}}')
+    with pytest.raises(ModelError, match="text.json is damaged"):
+        corpus_words(tmp_path / "tiny", completer.tokenizer)
 
 
 def test_without_its_corpus_novel_is_refused(completer, trained_model, tmp_path):
