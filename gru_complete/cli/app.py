@@ -24,6 +24,7 @@ _PLACES = {
     "prime": ("prime", "prime"),
     "eval": ("evaluate", "evaluate"),
     "inspect": ("inspect", "inspect"),
+    "check": ("check", "check"),
     "adapt": ("adapt", "adapt"),
     "recall": ("recall", "recall"),
     "models": ("models", "app"),

@@ -35,14 +35,21 @@ _BYTE_ORDER_MARKS = (  # UTF-32 before UTF-16: its little-endian mark begins wit
 class DocumentReader:
     """Turns the bytes of one document into clean text; knows where the first fault is.
 
+    Args:
+        name: of the file; "-" for standard input.
+        what: it is, for messages.
+        command: that reads it from a pipe, for hints.
+
     Attributes:
         encoding: by its byte order mark, UTF-8 without one.
         had_mark: a byte order mark was dropped.
         had_crlf: line ends were changed.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, what: str = "corpus", command: str = "gru-complete train - -m NAME") -> None:
         self.name = name
+        self._what = what
+        self._command = command
         self.encoding = "utf-8"
         self.had_mark = False
         self.had_crlf = False
@@ -97,7 +104,7 @@ class DocumentReader:
         for magic, kind, command in _MAGIC:
             if re.match(magic, head):
                 hint = None if command is None else self._pipe(command)
-                raise CorpusError(f"corpus '{shown_source(self.name)}' is {kind}, not text", hint=hint)
+                raise CorpusError(f"{self._what} '{shown_source(self.name)}' is {kind}, not text", hint=hint)
         for mark, encoding in _BYTE_ORDER_MARKS:
             if head.startswith(mark):
                 self.encoding = encoding
@@ -110,13 +117,13 @@ class DocumentReader:
         if self.encoding == "utf-8" and likely_encoding:
             command = self._pipe(f"iconv -f {likely_encoding} -t UTF-8 {{}}")
             hint = f"if it is text in another encoding: {command}"
-        return CorpusError(f"corpus '{shown_source(self.name)}': {problem}", hint=hint)
+        return CorpusError(f"{self._what} '{shown_source(self.name)}': {problem}", hint=hint)
 
     def _pipe(self, command: str) -> str:
         if self.name == "-":
-            return command.replace(" {}", "") + " | gru-complete train - -m NAME"
+            return f"{command.replace(' {}', '')} | {self._command}"
         name = f"./{self.name}" if self.name.startswith("-") else self.name
-        return command.format(shlex.quote(shown(name))) + " | gru-complete train - -m NAME"
+        return f"{command.format(shlex.quote(shown(name)))} | {self._command}"
 
 
 def shown_source(name: str) -> str:
