@@ -251,6 +251,33 @@ class NGrams:
         row: Floats = (shares + weight / self.vocab_size).astype(np.float32)
         return row
 
+    def frequencies(self, *, num_rounds: int = 30) -> NDArray[np.float64]:
+        """How often each token is written, ``(V,)``, the sum 1: where the chain of pairs settles.
+
+        The unigrams will not do: below the highest order a token counts once for each token before it, so what always
+        follows the same ("She" after a period) seems rare.
+
+        Args:
+            num_rounds: of the chain.
+        """
+        unigrams = self._unigrams.astype(np.float64)
+        unigrams /= unigrams.sum()
+        if self.order == 1:
+            return unigrams
+        level = self._levels[1]
+        before = np.repeat(np.arange(self.vocab_size), np.diff(self._first[0]))
+        shares = self._shares[1][level.counts]
+        counted = np.bincount(before, _VALUES[level.counts], self.vocab_size)
+        totals = np.maximum(counted + _VALUES[self._levels[0].dropped], 1)
+        backoff = 1 - np.bincount(before, shares, self.vocab_size) / totals
+        shares = shares / totals[before]
+        result = unigrams
+        for _ in range(num_rounds):
+            followers = np.bincount(level.tokens, result[before] * shares, self.vocab_size)
+            result = followers + float((result * backoff).sum()) * unigrams
+            result /= result.sum()
+        return result
+
     # ------------------------------------------------------------------------------------ many contexts
 
     def nodes(self, stream: TokenIds, start: Nodes | None = None) -> Indices:

@@ -85,9 +85,7 @@ def _texts(name: str) -> Iterator[str]:
     yield from DocumentReader(name, what="text", command="gru-complete check -").texts(blocks)
 
 
-def _findings(
-    checker: "WordingChecker", name: str, progress: Callable[[int], object] | None
-) -> "Iterator[Finding]":
+def _findings(checker: "WordingChecker", name: str, progress: Callable[[int], object] | None) -> "Iterator[Finding]":
     yield from checker.findings(_texts(name), progress)
 
 

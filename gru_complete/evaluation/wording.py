@@ -29,18 +29,17 @@ import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, islice
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gru_complete.evaluation.segment_reader import MANY, Segment, SegmentReader
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.predictor import Predictor, Reading
-from gru_complete.runtime.sampling import damaged_scores
 from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.stepper import FloatArray
-from gru_complete.text.tokenizer import segments
 
 DEFAULT_THRESHOLD = 10.0
 DEFAULT_LOOKAHEAD = 10
@@ -53,8 +52,9 @@ _PATIENCE = 5.0  # nats: nor is what falls so far below it while that is read. B
 _MOST_TRIALS = 24  # alternatives of a word that are tried
 _MOST_EXACT = 3  # and that are looked at text-exact, and reported
 _MARGIN = 1.0  # nats that text-exact scores may add to the others
-_MANY = 96  # rows of a product; also how many segments are read before they are looked at
-_MOST_ENCODED = 50_000  # segments whose tokens are kept
+_NEAR = (
+    2  # segments: of findings so near each other only the likeliest is reported, for one slip makes its neighbours odd
+)
 _FREQUENT = 1000  # words that the sum over v runs over
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
@@ -123,11 +123,8 @@ class Slips:
     def __init__(self, completer: Completer) -> None:
         self._pieces = completer.pieces
         self._memory = completer.predictor.memory
-        embedding = completer.predictor.stepper.embedding
-        centred = embedding - embedding.mean(axis=0)
-        centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
-        self._vectors: FloatArray = centred.astype(np.float32)
         self.unigrams = self._unigrams(completer.predictor)
+        self._vectors = _directions(completer.predictor.stepper.embedding, self.unigrams)
         self._token_of: dict[str, int] = {}  # that writes a word by itself; after a space, if there is one
         for start in (b"", b" "):
             for token, piece in enumerate(self._pieces.pieces):
@@ -151,7 +148,9 @@ class Slips:
                 if word is not None:
                     tokens.append(token)
                     words.append(word)
-            vectors = self._vectors[[self._token_of.get(word, token) for word, token in zip(words, tokens, strict=True)]]
+            vectors = self._vectors[
+                [self._token_of.get(word, token) for word, token in zip(words, tokens, strict=True)]
+            ]
             sums = np.concatenate(
                 [
                     np.exp(_SHARPNESS * part @ self._frequent.T) @ self._frequent_shares
@@ -194,39 +193,11 @@ class Slips:
     def _unigrams(self, predictor: Predictor) -> Floats:
         """The log probability of each token after nothing in particular, ``(V,)``."""
         if self._memory is not None:
-            ngrams = self._memory.ngrams
-            return np.log(ngrams.distribution(ngrams.start()).astype(np.float64))
+            return np.asarray(np.log(np.maximum(self._memory.ngrams.frequencies(), 1e-30)))
         # Without counts: what the network says of each token wherever it stands, which tied weights put there.
         bias = predictor.stepper.output_bias.astype(np.float64)
         peak = bias.max()
         return np.asarray(bias - peak - math.log(float(np.exp(bias - peak).sum())))
-
-
-class _Segment:
-    """A segment that was read.
-
-    Attributes:
-        data: its bytes.
-        is_first: whether the document begins with it.
-        line, column, offset: of its first character.
-        tokens: the canonical ones.
-        readings: where each of them begins.
-        rows: the log probabilities of all tokens in the place of each, ``(len(tokens), V)``.
-        costs: of the tokens, in nats.
-    """
-
-    __slots__ = ("column", "costs", "data", "is_first", "line", "offset", "readings", "rows", "tokens")
-
-    def __init__(self, data: bytes, is_first: bool, line: int, column: int, offset: int, tokens: list[int]) -> None:
-        self.data = data
-        self.is_first = is_first
-        self.line = line
-        self.column = column
-        self.offset = offset
-        self.tokens = tokens
-        self.readings: list[Reading] = []
-        self.rows: list[FloatArray] = []
-        self.costs: list[float] = []
 
 
 class _Trial:
@@ -287,7 +258,7 @@ class _Trial:
 class _Place(NamedTuple):
     """A word, and what is tried in its place."""
 
-    segment: _Segment
+    segment: Segment
     index: int  # of the segment among those that are waiting
     line: int
     column: int
@@ -309,13 +280,12 @@ class WordingChecker:
         self, completer: Completer, *, threshold: float = DEFAULT_THRESHOLD, lookahead: int = DEFAULT_LOOKAHEAD
     ) -> None:
         self._predictor = completer.predictor
-        self._tokenizer = completer.tokenizer
+        self._reader = SegmentReader(completer)
         self._pieces = completer.pieces
         self._slips = Slips(completer)
         self._log_threshold = math.log(threshold)
         self._lookahead = lookahead
         self._width = completer.width
-        self._encoded: dict[bytes, list[int]] = {}
 
     def findings(self, texts: Iterable[str], progress: Callable[[int], object] | None = None) -> Iterator[Finding]:
         """Look at every word of a document, in time that grows with its length and in constant memory.
@@ -325,75 +295,26 @@ class WordingChecker:
             progress: is told now and then how many more bytes have been looked at.
 
         Yields:
-            What was found, in the order of the text.
+            What was found, in the order of the text. Of findings next to each other, the likeliest.
         """
-        waiting: list[_Segment] = []
-        reading = self._predictor.start()
-        for batch in _batches(self._segments(texts), _MANY):
-            reading = self._read(batch, reading)
+        return (finding for _, finding in _likeliest_nearby(self._all_findings(texts, progress)))
+
+    def _all_findings(
+        self, texts: Iterable[str], progress: Callable[[int], object] | None
+    ) -> Iterator[tuple[int, Finding]]:
+        """What was found, with the number of its segment."""
+        waiting: list[Segment] = []
+        for batch in self._reader.batches(texts):
             waiting += batch
             ready = len(waiting) - self._lookahead - 1
-            if ready >= _MANY // 2:
+            if ready >= MANY // 2:
                 yield from self._look_at(waiting, ready)
                 if progress is not None:
                     progress(sum(len(segment.data) for segment in waiting[:ready]))
                 del waiting[:ready]
         yield from self._look_at(waiting, len(waiting))
 
-    def _segments(self, texts: Iterable[str]) -> Iterator[_Segment]:
-        """Segments with their tokens, not read yet."""
-        line = column = 1
-        offset = 0
-        carry = b""
-        is_first = True
-        for block in _and_end(texts):
-            found = list(segments(carry if block is None else carry + block.encode()))
-            carry = b"" if block is None or not found else found.pop()  # more text may lengthen the last one
-            for data in found:
-                yield _Segment(data, is_first, line, column, offset, self._encode(data))
-                is_first = False
-                text = data.decode(errors="replace")
-                offset += len(text)
-                newlines = text.count("\n")
-                line += newlines
-                column = len(text) - text.rindex("\n") if newlines else column + len(text)
-
-    def _read(self, batch: Sequence[_Segment], reading: Reading) -> Reading:
-        """Read segments; returns where the last one ends."""
-        readings = []
-        for segment in batch:
-            for token in segment.tokens:
-                segment.readings.append(reading)
-                readings.append(reading)
-                reading = self._predictor.step(reading, token)
-        rows = [row for start in range(0, len(readings), _MANY) for row in self._rows(readings[start : start + _MANY])]
-        taken = iter(rows)
-        for segment in batch:
-            segment.rows = [next(taken) for _ in segment.tokens]
-            segment.costs = [-float(row[token]) for row, token in zip(segment.rows, segment.tokens, strict=True)]
-        return reading
-
-    def _rows(self, readings: Sequence[Reading]) -> FloatArray:
-        """The log probabilities of all tokens after each of some readings, ``(N, V)``.
-
-        Raises:
-            ModelError: they are not finite.
-        """
-        with np.errstate(over="ignore", invalid="ignore"):  # a stranger's weights may overflow
-            rows = self._predictor.log_probabilities(readings)
-            if not math.isfinite(float(rows.sum(dtype=np.float64))):
-                raise damaged_scores()
-        return rows
-
-    def _encode(self, segment: bytes) -> list[int]:
-        tokens = self._encoded.get(segment)
-        if tokens is None:
-            if len(self._encoded) >= _MOST_ENCODED:
-                self._encoded.clear()
-            tokens = self._encoded[segment] = self._tokenizer.encode_segment(segment)
-        return tokens
-
-    def _look_at(self, waiting: Sequence[_Segment], number: int) -> Iterator[Finding]:
+    def _look_at(self, waiting: Sequence[Segment], number: int) -> Iterator[tuple[int, Finding]]:
         """Look at the words of the first segments; the others are what comes after."""
         places = [place for index in range(number) for place in self._places(waiting, index)]
         trials = [trial for place in places for trial in place.trials]
@@ -401,15 +322,16 @@ class WordingChecker:
         for place in places:
             alternatives = self._alternatives(place, waiting)
             if alternatives:
-                yield Finding(place.line, place.column, place.offset, place.word, alternatives)
+                finding = Finding(place.line, place.column, place.offset, place.word, alternatives)
+                yield place.segment.number, finding
 
-    def _places(self, waiting: Sequence[_Segment], index: int) -> Iterator[_Place]:
+    def _places(self, waiting: Sequence[Segment], index: int) -> Iterator[_Place]:
         """The words of a segment that others might replace."""
         segment = waiting[index]
         text = segment.data.decode(errors="replace")
         following = waiting[index + 1].data if index + 1 < len(waiting) else b""
         for match in _WORD.finditer(text):
-            if match.start() == 0 and not segment.is_first and not text[0].isspace():
+            if match.start() == 0 and segment.number and not text[0].isspace():
                 continue  # maybe the rest of a word that was cut
             if match.end() == len(text) and following and not following[:1].isspace():
                 continue
@@ -421,9 +343,7 @@ class WordingChecker:
                 line, offset = segment.line + newlines, segment.offset + len(before)
                 yield _Place(segment, index, line, column, offset, match[0], trials)
 
-    def _trials(
-        self, waiting: Sequence[_Segment], index: int, word: str, before: bytes, behind: bytes
-    ) -> list[_Trial]:
+    def _trials(self, waiting: Sequence[Segment], index: int, word: str, before: bytes, behind: bytes) -> list[_Trial]:
         """The alternatives that may turn out to be likelier.
 
         Args:
@@ -447,7 +367,7 @@ class WordingChecker:
         promise = segment.rows[first][words.tokens] + log_slips + sum(segment.costs[first:last])
         floor = self._log_threshold - _HEAD_START
         likely = np.flatnonzero(promise >= floor)
-        likely = likely[np.argsort(-promise[likely], kind="stable")[: _MOST_TRIALS]]
+        likely = likely[np.argsort(-promise[likely], kind="stable")[:_MOST_TRIALS]]
         if not len(likely):
             return []
         following = waiting[index + 1 : index + 1 + self._lookahead]
@@ -459,7 +379,7 @@ class WordingChecker:
             if alternative.casefold() == word.casefold():
                 continue
             data = before + alternative.encode() + behind
-            own = self._encode(data)
+            own = self._reader.encode(data)
             same = _common(own, tokens)
             if same == len(own) or same == len(tokens):
                 continue  # the one begins the other: there is no place where they differ
@@ -483,15 +403,15 @@ class WordingChecker:
         running = list(trials)
         while running:
             running = [trial for trial in running if trial.log_odds >= floor and not trial.is_at_end]
-            for start in range(0, len(running), _MANY):
-                part = running[start : start + _MANY]
+            for start in range(0, len(running), MANY):
+                part = running[start : start + MANY]
                 tokens = [trial.tokens[trial.position - 1] for trial in part]
                 readings = self._predictor.step_many([trial.reading for trial in part], tokens)
-                for trial, reading, row in zip(part, readings, self._rows(readings), strict=True):
+                for trial, reading, row in zip(part, readings, self._reader.rows(readings), strict=True):
                     trial.reading = reading
                     trial.take(float(row[trial.tokens[trial.position]]))
 
-    def _alternatives(self, place: _Place, waiting: Sequence[_Segment]) -> tuple[Alternative, ...]:
+    def _alternatives(self, place: _Place, waiting: Sequence[Segment]) -> tuple[Alternative, ...]:
         """Those of a place that reach the threshold, scored text-exact."""
         floor = self._log_threshold - _MARGIN
         trials = [trial for trial in place.trials if trial.is_at_end and trial.log_odds >= floor]
@@ -503,13 +423,17 @@ class WordingChecker:
         behind = self._excess(segment, segment.data, segment.tokens, following)
         found = []
         for trial in trials:
-            gain = trial.gain + self._excess(segment, trial.segment, self._encode(trial.segment), following) - behind
+            gain = (
+                trial.gain
+                + self._excess(segment, trial.segment, self._reader.encode(trial.segment), following)
+                - behind
+            )
             log_odds = gain + trial.log_slip
             if log_odds >= self._log_threshold:
                 found.append(Alternative(trial.word, math.exp(min(gain, 700)), math.exp(min(log_odds, 700))))
         return tuple(sorted(found, key=lambda alternative: -alternative.odds))
 
-    def _excess(self, segment: _Segment, data: bytes, tokens: Sequence[int], following: bytes) -> float:
+    def _excess(self, segment: Segment, data: bytes, tokens: Sequence[int], following: bytes) -> float:
         """What the other segmentations of a segment add to the log probability of its canonical one.
 
         Args:
@@ -518,20 +442,25 @@ class WordingChecker:
             tokens: its canonical segmentation.
             following: the byte that ends it; none at the end of the text.
         """
-        start = b"" if segment.is_first else data[:1]
-        opened = Hypotheses.open(
-            self._predictor, self._pieces, segment.readings[0], start, None, width=self._width
-        )
+        start = data[:1] if segment.number else b""
+        opened = Hypotheses.open(self._predictor, self._pieces, segment.readings[0], start, None, width=self._width)
         exact = opened.extended(data[len(start) :] + following)[1] + opened.total
         reading, canonical = segment.readings[0], 0.0
         for token in tokens:
-            canonical += float(self._rows([reading])[0, token])
+            canonical += float(self._reader.rows([reading])[0, token])
             reading = self._predictor.step(reading, token)
         if following:
             first, _, stop = self._pieces.range(following)
-            row = self._rows([reading])[0]
+            row = self._reader.rows([reading])[0]
             canonical += math.log(float(np.exp(row[self._pieces.order[first:stop]].astype(np.float64)).sum()))
         return exact - canonical
+
+
+def _directions(embedding: FloatArray, unigrams: Floats) -> FloatArray:
+    """The rows of an embedding less their mean, of length 1."""
+    centred = embedding - embedding.mean(axis=0)
+    centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
+    return centred.astype(np.float32)
 
 
 def _whole_word(piece: bytes, start: bytes) -> str | None:
@@ -545,6 +474,25 @@ def _whole_word(piece: bytes, start: bytes) -> str | None:
     return text if _WORD.fullmatch(text) else None
 
 
+def _likeliest_nearby(found: Iterable[tuple[int, Finding]]) -> Iterator[tuple[int, Finding]]:
+    """Leave out what has a likelier finding near it."""
+    near: list[tuple[int, Finding]] = []  # each no further from the one before it than ``_NEAR``
+    for number, finding in found:
+        if near and (number - near[-1][0] > _NEAR or len(near) > 10 * MANY):
+            yield from _peaks(near)
+            near = []
+        near.append((number, finding))
+    yield from _peaks(near)
+
+
+def _peaks(near: Sequence[tuple[int, Finding]]) -> Iterator[tuple[int, Finding]]:
+    for index, (number, finding) in enumerate(near):
+        odds = finding.alternatives[0].odds
+        others = near[max(0, index - MANY) : index + MANY]
+        if all(abs(other - number) > _NEAR or one.alternatives[0].odds <= odds for other, one in others):
+            yield number, finding
+
+
 def _common(first: Sequence[int], second: Sequence[int]) -> int:
     """How many tokens two sequences begin with alike."""
     number = 0
@@ -553,15 +501,3 @@ def _common(first: Sequence[int], second: Sequence[int]) -> int:
             break
         number += 1
     return number
-
-
-def _batches(items: Iterable[_Segment], size: int) -> Iterator[list[_Segment]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
-
-
-def _and_end(texts: Iterable[str]) -> Iterator[str | None]:
-    """The texts, and then None."""
-    yield from texts
-    yield None

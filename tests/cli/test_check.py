@@ -1,0 +1,91 @@
+import json
+import re
+
+import pytest
+
+SECRET = "Zorbaxel"
+LOW = ["--threshold", "0.0001"]
+FORM = re.compile(r'^(.+):(\d+):(\d+): "(.+)" is unlikely here; did you mean "(.+)"\? \(x ([\d,.e+-]+)\)$')
+
+
+def test_findings_look_like_a_linters_and_are_exit_1(run, trained_model, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("The cat saw river the house.\nA dog ate under.\n")
+    code, out, err = run("check", path, "-m", trained_model, *LOW)
+    lines = out.decode().splitlines()
+    assert (code, err) == (1, "")
+    assert lines
+    text = path.read_text().splitlines()
+    for line in lines:
+        name, row, column, word, other, _ = FORM.match(line).groups()
+        assert name == str(path)
+        assert text[int(row) - 1][int(column) - 1 :].startswith(word)
+        assert other != word
+
+
+def test_columns_count_characters_also_of_tabs_and_of_any_alphabet(run, trained_model):
+    text = "\tThe cat saw the house.\n¡Ñandú 🧑🏽‍🚀 \t cat river saw the!\r\nThe cat river saw."
+    code, out, _ = run("check", "-", "-m", trained_model, "--json", *LOW, stdin=text.encode())
+    assert code == 1
+    rows = text.replace("\r\n", "\n").split("\n")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert {one["line"] for one in found} == {1, 2, 3}
+    for one in found:
+        assert rows[one["line"] - 1][one["column"] - 1 :].startswith(one["word"])
+
+
+def test_json_says_what_is_documented(run, trained_model):
+    _, out, _ = run("check", "-m", trained_model, "--json", *LOW, stdin=b"The cat saw river the house.")
+    for line in out.splitlines():
+        one = json.loads(line)
+        assert list(one) == ["file", "line", "column", "word", "odds", "alternatives"]
+        assert one["file"] == "-"
+        assert [set(alternative) for alternative in one["alternatives"]] == [{"word", "ratio", "odds"}] * len(
+            one["alternatives"]
+        )
+        assert one["odds"] == one["alternatives"][0]["odds"] >= 0.0001
+
+
+@pytest.mark.parametrize("text", [b"", b"\n", b"  \n\n", b"12.3 ... --- 45"])
+def test_where_nothing_is_found_nothing_is_said_and_the_exit_code_is_0(run, trained_model, text):
+    assert run("check", "-m", trained_model, *LOW, stdin=text) == (0, b"", "")
+
+
+def test_a_high_threshold_finds_nothing(run, trained_model):
+    assert run("check", "-m", trained_model, "--threshold", "1e12", stdin=b"The cat saw the house.") == (0, b"", "")
+
+
+def test_each_file_is_a_text_of_its_own(run, trained_model, tmp_path):
+    first, second = tmp_path / "a.txt", tmp_path / "b.txt"
+    first.write_text("The cat saw river the house.")
+    second.write_text("A dog under ate the.")
+    _, both, _ = run("check", first, second, "-m", trained_model, *LOW)
+    alone = [run("check", path, "-m", trained_model, *LOW)[1] for path in (first, second)]
+    assert both == b"".join(alone)
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (f"The {SECRET} cat\0".encode(), "looks binary"),
+        (f"The {SECRET} cat\xe9".encode("latin-1"), "not valid UTF-8"),
+        (b"\x1f\x8b\x08" + SECRET.encode(), "gzip"),
+    ],
+)
+def test_what_is_no_text_is_exit_3_and_the_message_quotes_nothing_of_it(run, trained_model, tmp_path, data, problem):
+    path = tmp_path / "a.txt"
+    path.write_bytes(data)
+    code, out, err = run("check", path, "-m", trained_model)
+    assert (code, out) == (3, b"")
+    assert problem in err
+    assert "corpus" not in err
+    assert "train" not in err
+    assert SECRET not in err
+
+
+def test_what_cannot_be_done_is_refused_by_its_code(run, trained_model, tmp_path):
+    assert run("check", tmp_path / "none.txt", "-m", trained_model)[0] == 3
+    assert run("check", "-", "-m", tmp_path / "none", stdin=b"a")[0] == 4
+    assert run("check", "-", "-", "-m", trained_model)[0] == 2
+    for threshold in ("0", "-1", "nan", "inf"):
+        assert run("check", "-m", trained_model, "--threshold", threshold, stdin=b"a")[0] == 2
