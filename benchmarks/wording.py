@@ -43,8 +43,8 @@ AGREEMENT |= {"a": ["an"], "an": ["a"]}
 PRONOUNS = {"he": ["she"], "she": ["he"], "his": ["her"], "her": ["his", "him"], "him": ["her"]}
 PRONOUNS |= {"himself": ["herself"], "herself": ["himself"]}
 KINDS = ("swap", "agreement", "pronoun")
-LEAST = 0.5  # findings below it are not looked for where a threshold is chosen for prose
-LEAST_IN_PAIRS = 0.05
+LEAST = 2.0  # findings below it are not looked for where a threshold is chosen for prose
+LEAST_IN_PAIRS = 0.2
 
 
 class Error(NamedTuple):

@@ -318,3 +318,21 @@ def test_any_change_is_refused_or_harmless(data):
 def test_an_order_that_is_none_is_refused():
     with pytest.raises(ValueError, match="order 9"):
         build(random_stream(), vocab_size=V, order=9)
+
+
+@pytest.mark.parametrize("order", [2, 4])
+def test_frequencies_are_where_the_chain_of_pairs_settles_and_near_what_was_counted(order):
+    stream = np.concatenate([random_stream(seed, 400) for seed in range(5)])
+    counts = build(stream, vocab_size=V, order=order)
+    frequencies = counts.frequencies(num_rounds=200)
+    first = counts.start()
+    pairs = np.stack([counts.distribution((token, *first[1:])) for token in range(V)]).astype(np.float64)
+    np.testing.assert_allclose(frequencies @ (pairs / pairs.sum(axis=1, keepdims=True)), frequencies, atol=1e-6)
+    assert frequencies.sum() == pytest.approx(1)
+    if order == 2:  # the pairs' counts are those of the stream
+        np.testing.assert_allclose(frequencies, np.bincount(stream, minlength=V) / len(stream), atol=0.05)
+
+
+def test_frequencies_without_contexts_are_the_unigrams():
+    counts = build(random_stream(), vocab_size=V, order=1)
+    np.testing.assert_allclose(counts.frequencies(), counts.distribution(counts.start()), rtol=1e-5)

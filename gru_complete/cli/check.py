@@ -17,7 +17,10 @@ from gru_complete.files import shown
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
-    from gru_complete.evaluation.wording import Finding, WordingChecker
+    from gru_complete.evaluation.odd_lines import OddLine
+    from gru_complete.evaluation.wording import Finding
+
+_MOST_SHOWN = 80  # characters of an odd line
 
 
 def check(
@@ -32,8 +35,13 @@ def check(
     model: ModelOption = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Report what is so many times likelier to be a slip; default: 10.", metavar="X"),
+        typer.Option(
+            help="The least odds that are reported, with --lines the least strangeness; default: 5, and 8.", metavar="X"
+        ),
     ] = None,
+    lines: Annotated[
+        bool, typer.Option("--lines", help="For logs: find the lines that are least like the others.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per finding.")] = False,
 ) -> None:
     """Find words in whose place the model would rather have put another.
@@ -42,7 +50,7 @@ def check(
     something was found.
     """
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
-    from gru_complete.evaluation.wording import DEFAULT_THRESHOLD, WordingChecker
+    from gru_complete.evaluation import odd_lines, wording
     from gru_complete.model_dir import find_model
     from gru_complete.runtime.completer import Completer
     from gru_complete.runtime.options import check_range
@@ -50,15 +58,21 @@ def check(
     console: Console = context.obj
     console.check_output()
     names = _sources(files)
-    least = DEFAULT_THRESHOLD if threshold is None else threshold
+    least = (odd_lines if lines else wording).DEFAULT_THRESHOLD if threshold is None else threshold
     check_range("threshold", least, 1e-6, 1e12)
-    checker = WordingChecker(Completer.load(find_model(model)), threshold=least)
+    completer = Completer.load(find_model(model))
+    finder = (
+        odd_lines.OddLineFinder(completer, threshold=least)
+        if lines
+        else wording.WordingChecker(completer, threshold=least)
+    )
     has_found = False
     with _progress(console, names) as progress:
         for name in names:
-            for finding in _findings(checker, name, progress):
+            for finding in finder.findings(_texts(name), progress):
                 has_found = True
-                console.write((_json(name, finding) if as_json else _line(name, finding)).encode() + b"\n")
+                line = json.dumps(_fields(name, finding), ensure_ascii=False) if as_json else _line(name, finding)
+                console.write(line.encode() + b"\n")
     if has_found:
         raise typer.Exit(1)
 
@@ -85,36 +99,35 @@ def _texts(name: str) -> Iterator[str]:
     yield from DocumentReader(name, what="text", command="gru-complete check -").texts(blocks)
 
 
-def _findings(checker: "WordingChecker", name: str, progress: Callable[[int], object] | None) -> "Iterator[Finding]":
-    yield from checker.findings(_texts(name), progress)
-
-
-def _line(name: str, finding: "Finding") -> str:
+def _line(name: str, finding: "Finding | OddLine") -> str:
     """A finding as linters write it."""
-    best = finding.alternatives[0]
-    place = f"{_shown(name)}:{finding.line}:{finding.column}"
-    return f'{place}: "{finding.word}" is unlikely here; did you mean "{best.word}"? (x {_times(best.odds)})'
+    from gru_complete.evaluation.wording import Finding
+
+    place = f"{name if name == STDIN else shown(name)}:{finding.line}:{finding.column}"
+    if isinstance(finding, Finding):
+        best = finding.alternatives[0]
+        return f'{place}: "{finding.word}" is unlikely here; did you mean "{best.word}"? (x {_times(best.odds)})'
+    text = finding.text if len(finding.text) <= _MOST_SHOWN else f"{finding.text[:_MOST_SHOWN]}…"
+    costs = f"{finding.bits_per_byte:.2f} bits per byte, usual: {finding.usual_bits_per_byte:.2f}"
+    return f'{place}: "{text}" is unlike other lines ({finding.strangeness:.0f} spreads; {costs})'
 
 
-def _json(name: str, finding: "Finding") -> str:
-    return json.dumps(
-        {
-            "file": name,
-            "line": finding.line,
-            "column": finding.column,
-            "word": finding.word,
-            "odds": _rounded(finding.alternatives[0].odds),
-            "alternatives": [
-                {"word": one.word, "ratio": _rounded(one.ratio), "odds": _rounded(one.odds)}
-                for one in finding.alternatives
-            ],
-        },
-        ensure_ascii=False,
-    )
+def _fields(name: str, finding: "Finding | OddLine") -> dict[str, object]:
+    """A finding as an object."""
+    from gru_complete.evaluation.wording import Finding
 
-
-def _shown(name: str) -> str:
-    return name if name == STDIN else shown(name)
+    place = {"file": name, "line": finding.line, "column": finding.column}
+    if isinstance(finding, Finding):
+        alternatives = [
+            {"word": one.word, "ratio": _rounded(one.ratio), "odds": _rounded(one.odds)} for one in finding.alternatives
+        ]
+        return {**place, "word": finding.word, "odds": alternatives[0]["odds"], "alternatives": alternatives}
+    figures = {
+        "strangeness": finding.strangeness,
+        "bits_per_byte": finding.bits_per_byte,
+        "usual_bits_per_byte": finding.usual_bits_per_byte,
+    }
+    return {**place, "text": finding.text, **{name: _rounded(value) for name, value in figures.items()}}
 
 
 def _times(odds: float) -> str:

@@ -41,7 +41,7 @@ from gru_complete.runtime.predictor import Predictor, Reading
 from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.stepper import FloatArray
 
-DEFAULT_THRESHOLD = 10.0
+DEFAULT_THRESHOLD = 5.0
 DEFAULT_LOOKAHEAD = 10
 """Tokens after the word; 6 and fewer found less on text for tuning (``benchmarks/wording.py``)."""
 
@@ -55,6 +55,7 @@ _MARGIN = 1.0  # nats that text-exact scores may add to the others
 _NEAR = (
     2  # segments: of findings so near each other only the likeliest is reported, for one slip makes its neighbours odd
 )
+_MOST_REMAINDERS = 64  # whose words are kept
 _FREQUENT = 1000  # words that the sum over v runs over
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
@@ -158,6 +159,8 @@ class Slips:
                 ]
             )
             found = Words(np.array(tokens, np.intp), words, vectors, np.log(np.maximum(sums, 1e-30)))
+            if len(self._words) >= _MOST_REMAINDERS:
+                self._words.clear()
             self._words[remainder] = found
         return found
 

@@ -1,7 +1,11 @@
 import json
 import re
+import subprocess
+import sys
 
 import pytest
+
+from gru_complete.evaluation import odd_lines, wording
 
 SECRET = "Zorbaxel"
 LOW = ["--threshold", "0.0001"]
@@ -89,3 +93,36 @@ def test_what_cannot_be_done_is_refused_by_its_code(run, trained_model, tmp_path
     assert run("check", "-", "-", "-m", trained_model)[0] == 2
     for threshold in ("0", "-1", "nan", "inf"):
         assert run("check", "-m", trained_model, "--threshold", threshold, stdin=b"a")[0] == 2
+
+
+def test_odd_lines_of_a_log_are_found_with_what_is_odd_in_them(run, trained_model):
+    usual = "The cat saw the old house and then the dog ate near the river.\n"
+    text = usual * 40 + "The cat saw QZ#9!xX% and then the dog ate near the river.\n" + usual * 40
+    code, out, err = run("check", "--lines", "-", "-m", trained_model, stdin=text.encode())
+    assert (code, err) == (1, "")
+    (line,) = out.decode().splitlines()
+    assert re.fullmatch(
+        r'-:41:13: "QZ#9!xX%.*" is unlike other lines \(\d+ spreads; [\d.]+ bits per byte, usual: [\d.]+\)', line
+    )
+    _, out, _ = run("check", "--lines", "--json", "-", "-m", trained_model, stdin=text.encode())
+    one = json.loads(out)
+    assert list(one) == ["file", "line", "column", "text", "strangeness", "bits_per_byte", "usual_bits_per_byte"]
+    assert run("check", "--lines", "-m", trained_model, stdin=b"") == (0, b"", "")
+    assert run("check", "--lines", "-m", trained_model, stdin=usual.encode() * 40) == (0, b"", "")
+
+
+def test_help_says_the_defaults(run):
+    _, out, _ = run("check", "--help")
+    assert f"default: {wording.DEFAULT_THRESHOLD:g}, and {odd_lines.DEFAULT_THRESHOLD:g}" in " ".join(
+        out.decode().split()
+    )
+
+
+def test_check_loads_no_torch_and_nothing_to_draw_with(trained_model):
+    code = f"""
+import sys, gru_complete.cli.app as app
+app.run(["check", "-m", {str(trained_model)!r}])
+sys.exit(bool({{"torch", "rich", "matplotlib", "pydantic"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], input=b"The cat.", capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
