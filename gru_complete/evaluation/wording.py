@@ -262,7 +262,7 @@ class _Place(NamedTuple):
     """A word, and what is tried in its place."""
 
     segment: Segment
-    index: int  # of the segment among those that are waiting
+    waiting_index: int  # of the segment among those that are waiting
     line: int
     column: int
     offset: int
@@ -422,7 +422,7 @@ class WordingChecker:
         if not trials:
             return ()
         segment = place.segment
-        following = waiting[place.index + 1].data[:1] if place.index + 1 < len(waiting) else b""
+        following = waiting[place.waiting_index + 1].data[:1] if place.waiting_index + 1 < len(waiting) else b""
         behind = self._excess(segment, segment.data, segment.tokens, following)
         found = []
         for trial in trials:
@@ -463,7 +463,7 @@ def _directions(embedding: FloatArray, unigrams: Floats) -> FloatArray:
     """The rows of an embedding less their mean, of length 1."""
     centred = embedding - embedding.mean(axis=0)
     centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
-    return centred.astype(np.float32)
+    return np.asarray(centred, np.float32)
 
 
 def _whole_word(piece: bytes, start: bytes) -> str | None:
