@@ -3,10 +3,10 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -16,6 +16,8 @@ from gru_complete.errors import UsageError
 from gru_complete.files import shown
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from gru_complete.cli.console import Console
     from gru_complete.evaluation.odd_lines import OddLine
     from gru_complete.evaluation.wording import Finding
@@ -67,11 +69,13 @@ def check(
         else wording.WordingChecker(completer, threshold=least)
     )
     has_found = False
-    with _progress(console, names) as progress:
+    with _progress(console, names) as bar:
         for name in names:
-            for finding in finder.findings(_texts(name), progress):
+            for finding in finder.findings(_texts(name), None if bar is None else bar.update):
                 has_found = True
                 line = json.dumps(_fields(name, finding), ensure_ascii=False) if as_json else _line(name, finding)
+                if bar is not None:
+                    bar.clear()
                 console.write(line.encode() + b"\n")
     if has_found:
         raise typer.Exit(1)
@@ -139,11 +143,11 @@ def _rounded(value: float) -> float:
 
 
 @contextmanager
-def _progress(console: "Console", names: list[str]) -> "Iterator[Callable[[int], object] | None]":
+def _progress(console: "Console", names: list[str]) -> "Iterator[tqdm[NoReturn] | None]":
     """While texts are read: show on a terminal how far, and how long it will take.
 
     Yields:
-        What is to be told how many more bytes were read; None where nothing can be shown.
+        The bar, which is to be told how many more bytes were read; None where nothing can be shown.
     """
     if not console.is_animated:
         yield None
@@ -153,7 +157,7 @@ def _progress(console: "Console", names: list[str]) -> "Iterator[Callable[[int],
     sizes = [0 if name == STDIN else _size(name) for name in names]
     total = sum(sizes) if all(sizes) else None
     with tqdm(desc="checking", total=total, unit="B", unit_scale=True, leave=False, delay=1.0, file=sys.stderr) as bar:
-        yield bar.update
+        yield bar
 
 
 def _size(name: str) -> int:
