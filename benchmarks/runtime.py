@@ -91,11 +91,12 @@ def in_turn(rounds: int, work: dict[str, Callable[[], float]]) -> dict[str, list
     return results
 
 
-def seconds_of(code: str, *arguments: str) -> float:
+def seconds_of(*arguments: str) -> float:
+    """Seconds that Python takes for these arguments."""
     # Installed packages are compiled; a checkout whose bytecode may not be written would be compiled in every run.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True, env=environment, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, *arguments], check=True, env=environment, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
@@ -112,7 +113,8 @@ def resident_megabytes(code: str, *arguments: str) -> float:
 def cold_start(model: Path, runs: int) -> dict[str, float]:
     arguments = ["complete", "Mr Watson goes", "-m", str(model), "--until", "none", "--max-tokens", "20"]
     seconds = in_turn(
-        runs, {"complete": lambda: seconds_of(COMPLETE, *arguments), "imports": lambda: seconds_of(FLOOR)}
+        runs,
+        {"complete": lambda: seconds_of("-m", "gru_complete", *arguments), "imports": lambda: seconds_of("-c", FLOOR)},
     )
     ratios = [ours / floor for ours, floor in zip(seconds["complete"], seconds["imports"], strict=True)]
     return {
