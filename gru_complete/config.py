@@ -16,7 +16,7 @@ from gru_complete.errors import ConfigError
 
 MAX_CONFIG_BYTES = 64 * 1024
 
-Cell = Literal["rnn", "gru-simple", "gru", "gru-reset-after", "lstm"]
+Cell = Literal["rnn", "rnn-relu", "gru-simple", "gru", "gru-reset-after", "lstm"]
 
 
 class Section(BaseModel):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gru_complete.mixture import Memory
     from gru_complete.text.tokenizer import Tokenizer
 
-GATES = {"rnn": 1, "gru-simple": 2, "gru": 3, "gru-reset-after": 3, "lstm": 4}
+GATES = {"rnn": 1, "rnn-relu": 1, "gru-simple": 2, "gru": 3, "gru-reset-after": 3, "lstm": 4}
 CELLS = tuple(GATES)
 STATE_ROWS = {cell: 2 if cell == "lstm" else 1 for cell in CELLS}
 

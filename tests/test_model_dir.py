@@ -128,10 +128,10 @@ def test_shapes_and_parameters_are_those_of_the_table():
     assert arch.num_parameters == 7 * 2 + 3 * 3 * (3 + 2 + 1) + 3 * 3 * (3 + 3 + 1) + 2 * 3 + 7
     assert "projection" not in arch._replace(embedding_size=3).tensor_shapes()
     one_layer = arch._replace(num_layers=1)
-    expected = {"rnn": 18, "gru-simple": 36, "gru": 54, "gru-reset-after": 45 + 12, "lstm": 72}
+    expected = {"rnn": 18, "rnn-relu": 18, "gru-simple": 36, "gru": 54, "gru-reset-after": 45 + 12, "lstm": 72}
     for cell, num_parameters in expected.items():
         assert one_layer._replace(cell=cell).num_parameters - (14 + 6 + 7) == num_parameters
-    assert model_dir.STATE_ROWS == {"rnn": 1, "gru-simple": 1, "gru": 1, "gru-reset-after": 1, "lstm": 2}
+    assert {cell: 2 if cell == "lstm" else 1 for cell in expected} == model_dir.STATE_ROWS
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def train(
         list[str] | None, typer.Option("--set", help="One setting; beats the file.", metavar="SECTION.KEY=VALUE")
     ] = None,
     cell: Annotated[
-        str | None, typer.Option(help="gru, gru-simple, gru-reset-after, lstm or rnn.", metavar="CELL")
+        str | None, typer.Option(help="gru, gru-simple, gru-reset-after, lstm, rnn or rnn-relu.", metavar="CELL")
     ] = None,
     minutes: Annotated[str | None, typer.Option(help="Time for the whole command; default 5.", metavar="N")] = None,
     steps: Annotated[str | None, typer.Option(help="Number of updates, instead of minutes.", metavar="N")] = None,

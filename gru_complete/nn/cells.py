@@ -122,6 +122,31 @@ class SimpleRNNCell(RecurrentCell):
         return torch.tanh(products + F.linear(state[0], self.weight_h)).unsqueeze(0)
 
 
+class ReLURNNCell(RecurrentCell):
+    """h' = relu(W [h, x] + b), begun as one that keeps everything (Le et al. 2015, arXiv:1504.00941)."""
+
+    num_gates = 1
+
+    @torch.no_grad()
+    def reset_parameters(
+        self,
+        update_bias: float = -1.0,
+        chrono_length: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """As the other cells, but for the recurrent weights: the identity.
+
+        So gradients neither vanish nor explode at first. Rectified, a random orthogonal matrix would halve the state's
+        square at each step.
+        """
+        super().reset_parameters(update_bias, chrono_length, generator)
+        nn.init.eye_(self.weight_h)
+
+    def step(self, products: Tensor, state: Tensor) -> Tensor:
+        """See the class for the equation."""
+        return torch.relu(products + F.linear(state[0], self.weight_h)).unsqueeze(0)
+
+
 class SimplifiedGRUCell(RecurrentCell):
     """The GRU without its reset gate; gates u, c.
 
@@ -221,6 +246,7 @@ class LSTMCell(RecurrentCell):
 
 CELL_CLASSES: dict[str, type[RecurrentCell]] = {
     "rnn": SimpleRNNCell,
+    "rnn-relu": ReLURNNCell,
     "gru-simple": SimplifiedGRUCell,
     "gru": GRUCell,
     "gru-reset-after": GRUResetAfterCell,

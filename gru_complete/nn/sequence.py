@@ -4,10 +4,10 @@ Shapes: T time steps, B rows, I input_size, H hidden_size, S state_rows, G num_g
 
 ``run_by_steps`` is the plain loop, right for every cell. Every cell has a faster way as well:
 
-- ``gru``, ``gru-simple`` and ``rnn`` are one autograd node for the whole sequence instead of a dozen for each step
-  (``_Sequence``). All that does not wait for the previous step is done for all steps in one matrix product (input
-  products, weight gradients, input gradient); what is left inside the loop writes into memory reserved beforehand. On
-  a CPU the loops of ``gru`` can be those of ``kernel``, once it is enabled.
+- ``gru``, ``gru-simple``, ``rnn`` and ``rnn-relu`` are one autograd node for the whole sequence instead of a dozen for
+  each step (``_Sequence``). All that does not wait for the previous step is done for all steps in one matrix product
+  (input products, weight gradients, input gradient); what is left inside the loop writes into memory reserved
+  beforehand. On a CPU the loops of ``gru`` can be those of ``kernel``, once it is enabled.
 - ``lstm`` and ``gru-reset-after`` are torch's own layers with the gates in another order, where no row is interrupted.
 
 Inside, everything is time-major ``(T, B, ...)`` and contiguous, so that a step is one block of memory. An argument
@@ -24,7 +24,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gru_complete.nn import bfloat16, kernel
-from gru_complete.nn.cells import GRUCell, GRUResetAfterCell, LSTMCell, RecurrentCell, SimpleRNNCell, SimplifiedGRUCell
+from gru_complete.nn.cells import (
+    GRUCell,
+    GRUResetAfterCell,
+    LSTMCell,
+    RecurrentCell,
+    ReLURNNCell,
+    SimpleRNNCell,
+    SimplifiedGRUCell,
+)
 
 
 def run_sequence(
@@ -309,6 +317,18 @@ def _simplified_backward(
 
 def _rnn_forward(weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: Tensor) -> None:
     """No gate, the candidate is the state: see ``_Loops`` and ``SimpleRNNCell``."""
+    _ungated_forward(torch.tanh_, weight_h, keep, states, gates)
+
+
+def _relu_forward(weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: Tensor) -> None:
+    """See ``_Loops`` and ``ReLURNNCell``."""
+    _ungated_forward(torch.relu_, weight_h, keep, states, gates)
+
+
+def _ungated_forward(
+    activate_: Callable[[Tensor], Tensor], weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: Tensor
+) -> None:
+    """``activate_`` works in place."""
     weight = weight_h.t().contiguous()
     steps = zip(
         states[:-1].unbind(0), states[1:].unbind(0), gates.unbind(0), _interruptions(keep, len(gates)), strict=True
@@ -316,14 +336,27 @@ def _rnn_forward(weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: T
     for previous, following, products, kept in steps:
         if kept is not None:
             previous = previous * kept
-        torch.addmm(products, previous, weight, out=following).tanh_()
+        activate_(torch.addmm(products, previous, weight, out=following))
 
 
 def _rnn_backward(
     weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: Tensor, grad_hidden: Tensor
 ) -> tuple[Tensor, Tensor]:
     """See ``_Loops``."""
-    slopes = 1 - states[1:].square()
+    return _ungated_backward(1 - states[1:].square(), weight_h, keep, states, gates, grad_hidden)
+
+
+def _relu_backward(
+    weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: Tensor, grad_hidden: Tensor
+) -> tuple[Tensor, Tensor]:
+    """See ``_Loops``."""
+    return _ungated_backward((states[1:] > 0).to(states.dtype), weight_h, keep, states, gates, grad_hidden)
+
+
+def _ungated_backward(
+    slopes: Tensor, weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: Tensor, grad_hidden: Tensor
+) -> tuple[Tensor, Tensor]:
+    """``slopes`` are the activation's, ``(T, B, H)``."""
     d_products = torch.empty_like(gates)
     d_state = torch.zeros_like(states[0])
     steps = zip(
@@ -339,6 +372,7 @@ def _rnn_backward(
 
 _LOOPS: dict[type[RecurrentCell], _Loops] = {
     SimpleRNNCell: _Loops(_rnn_forward, _rnn_backward),
+    ReLURNNCell: _Loops(_relu_forward, _relu_backward),
     SimplifiedGRUCell: _Loops(_simplified_forward, _simplified_backward),
     GRUCell: _Loops(_gru_forward, _gru_backward),
 }

@@ -26,6 +26,7 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 
 _HALF = np.array(0.5, np.float32)  # an array, since numpy is slow to convert a number
+_ZERO = np.array(0.0, np.float32)
 
 
 class Layer(NamedTuple):
@@ -168,6 +169,13 @@ def _rnn(inputs: FloatArray, layer: Layer, state: FloatArray, next_state: FloatA
     np.tanh(products, next_state[0])
 
 
+def _rnn_relu(inputs: FloatArray, layer: Layer, state: FloatArray, next_state: FloatArray) -> None:
+    """Fill h' = relu(W [h, x] + b)."""
+    products = state[0].dot(layer.weight_candidate)
+    products += inputs
+    np.maximum(products, _ZERO, next_state[0])
+
+
 def _gru_simple(inputs: FloatArray, layer: Layer, state: FloatArray, next_state: FloatArray) -> None:
     """Fill h' where u = sigma(...); c = tanh(W_c [h, x] + b_c); h' = u * c + (1 - u) * h."""
     hidden = state[0]
@@ -220,6 +228,7 @@ def _lstm(inputs: FloatArray, layer: Layer, state: FloatArray, next_state: Float
 
 CELLS: dict[str, Callable[[FloatArray, Layer, FloatArray, FloatArray], None]] = {
     "rnn": _rnn,
+    "rnn-relu": _rnn_relu,
     "gru-simple": _gru_simple,
     "gru": _gru,
     "gru-reset-after": _gru_reset_after,

@@ -26,7 +26,7 @@ def test_recall_trains_each_cell_and_says_how_often_it_is_right(run):
     ("arguments", "message"),
     [
         (["--task", "forget"], "--task forget is none of copy, adding, fact"),
-        (["--cell", "gnu"], "--cell gnu is none of rnn, gru-simple, gru, gru-reset-after, lstm"),
+        (["--cell", "gnu"], "--cell gnu is none of rnn, rnn-relu, gru-simple, gru, gru-reset-after, lstm"),
         (["--length", "1"], "--length 1 is not from 2 to 5,000"),
         (["--hidden-size", "0"], "--hidden-size 0 is not from 1 to 4,096"),
         (["--minutes", "0"], "--minutes 0.0 is not a number above 0"),

@@ -10,13 +10,14 @@ from gru_complete.nn.cells import (
     GRUCell,
     GRUResetAfterCell,
     LSTMCell,
+    ReLURNNCell,
     SimpleRNNCell,
     SimplifiedGRUCell,
 )
 
 INPUT_SIZE, HIDDEN_SIZE = 3, 4
 every_cell = pytest.mark.parametrize("name", CELL_CLASSES)
-every_gated_cell = pytest.mark.parametrize("name", [name for name in CELL_CLASSES if name != "rnn"])
+every_gated_cell = pytest.mark.parametrize("name", [name for name in CELL_CLASSES if not name.startswith("rnn")])
 
 
 def sigma(z):
@@ -30,6 +31,8 @@ def reference_step(name, parameters, x, h, cell):
     z = [w @ np.concatenate([h, x]) + b for w, b in zip(weight, bias, strict=True)]
     if name == "rnn":
         return np.tanh(z[0]), cell
+    if name == "rnn-relu":
+        return np.maximum(z[0], 0), cell
     if name == "lstm":
         i, f, o, g = sigma(z[0]), sigma(z[1]), sigma(z[2]), np.tanh(z[3])
         cell = f * cell + i * g
@@ -89,6 +92,7 @@ def test_the_number_of_parameters_is_that_of_the_table(name):
     i, h = INPUT_SIZE, HIDDEN_SIZE
     expected = {
         "rnn": h * (h + i + 1),
+        "rnn-relu": h * (h + i + 1),
         "gru-simple": 2 * h * (h + i + 1),
         "gru": 3 * h * (h + i + 1),
         "gru-reset-after": 3 * h * (h + i) + 4 * h,
@@ -208,6 +212,17 @@ def test_fresh_recurrent_weights_are_orthogonal_gate_by_gate(name):
         torch.testing.assert_close(gate @ gate.t(), torch.eye(HIDDEN_SIZE))
 
 
+def test_a_fresh_rectified_cell_keeps_its_state_and_the_whole_gradient():
+    cell = ReLURNNCell(INPUT_SIZE, HIDDEN_SIZE)
+    start = torch.rand(1, 2, HIDDEN_SIZE, requires_grad=True)
+    state = start
+    for _ in range(100):
+        state = cell(torch.zeros(2, INPUT_SIZE), state)
+    torch.testing.assert_close(state, start)
+    (gradient,) = torch.autograd.grad(state.sum(), start)
+    torch.testing.assert_close(gradient, torch.ones_like(start))
+
+
 @every_cell
 def test_fresh_input_weights_fill_their_range_gate_by_gate(name):
     bound = math.sqrt(6 / (50 + 30))
@@ -220,4 +235,5 @@ def test_the_cells_have_the_names_of_the_model_file():
 
     assert tuple(CELL_CLASSES) == tuple(model_dir.CELLS)
     assert {name: cell.num_gates for name, cell in CELL_CLASSES.items()} == model_dir.GATES
-    assert list(CELL_CLASSES.values()) == [SimpleRNNCell, SimplifiedGRUCell, GRUCell, GRUResetAfterCell, LSTMCell]
+    classes = [SimpleRNNCell, ReLURNNCell, SimplifiedGRUCell, GRUCell, GRUResetAfterCell, LSTMCell]
+    assert list(CELL_CLASSES.values()) == classes
