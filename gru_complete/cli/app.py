@@ -27,6 +27,7 @@ _PLACES = {
     "check": ("check", "check"),
     "adapt": ("adapt", "adapt"),
     "recall": ("recall", "recall"),
+    "compare": ("compare", "compare"),
     "models": ("models", "app"),
 }
 

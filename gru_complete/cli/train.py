@@ -190,7 +190,10 @@ class Display:
         self._close_bar()
         self._bar = tqdm(desc=stage, bar_format="{desc} ... {elapsed}", leave=False, file=sys.stderr)
 
-    def _line(self, message: str) -> None:
+    def line(self, message: str) -> None:
+        """Say something, above the bar if there is one."""
+        if self.is_quiet:
+            return
         if self._bar is None:
             self.console.note(message)
         else:
@@ -206,11 +209,11 @@ class Display:
         self.stage(event.stage)
 
     def _show_note(self, event: "events.Note") -> None:
-        self._line(f"note: {event.message}")
+        self.line(f"note: {event.message}")
 
     def _show_corpusread(self, event: "events.CorpusRead") -> None:
         for line in describe_corpus(event.report):
-            self._line(line)
+            self.line(line)
 
     def _show_secretsfound(self, event: "events.SecretsFound") -> None:
         for line in describe_secrets(event.report):
@@ -221,22 +224,22 @@ class Display:
         model, training = event.plan.config.model, event.plan.config.training
         assert training.batch_size is not None
         epochs = event.plan.max_steps * training.batch_size * training.seq_len / event.num_training_tokens
-        self._line(
+        self.line(
             f"model: {model.cell}, width {model.hidden_size}, {event.vocab_size:,} tokens, "
             f"{event.num_parameters / 1e6:.2f} million parameters; "
             f"{event.plan.max_steps:,} steps of {training.batch_size} x {training.seq_len} tokens "
             f"= {epochs:.1f} times through the text, on {training.device}"
         )
         if event.plan.config.ngrams.order:
-            self._line(
+            self.line(
                 f"counts: of phrases of up to {event.plan.config.ngrams.order} tokens, which the model keeps word for "
                 "word; --set ngrams.order=0 leaves them out"
             )
         if self.explains:
             for line in explanation(event):
-                self._line(f"  {line}")
+                self.line(f"  {line}")
         if event.step:
-            self._line(f"going on at step {event.step:,}")
+            self.line(f"going on at step {event.step:,}")
         if self.console.is_animated:
             from tqdm import tqdm
 
@@ -267,15 +270,13 @@ class Display:
         self._tuning = f", {event.tuning_bits_per_byte:.3f} bits/byte"
         self._looks += 1
         if self._bar is not None and event.checkpoint is not None and self._looks % SAMPLE_EVERY_LOOKS == 0:
-            self._line(
-                f"step {event.step:,}, {event.tuning_bits_per_byte:.3f} bits/byte: {sample_of(event.checkpoint)}"
-            )
+            self.line(f"step {event.step:,}, {event.tuning_bits_per_byte:.3f} bits/byte: {sample_of(event.checkpoint)}")
 
     def _show_replanned(self, event: "events.Replanned") -> None:
-        self._line(f"note: the speed is not as measured at first; now {event.max_steps:,} steps in all")
+        self.line(f"note: the speed is not as measured at first; now {event.max_steps:,} steps in all")
 
     def _show_wentback(self, event: "events.WentBack") -> None:
-        self._line(
+        self.line(
             f"note: the loss was not finite at step {event.step:,}; going on from step {event.to_step:,} "
             f"with {event.rate_scale:g} of the learning rate"
         )
@@ -283,7 +284,7 @@ class Display:
     def _show_finished(self, event: "events.Finished") -> None:
         self._close_bar()
         for line in describe_result(event):
-            self._line(line)
+            self.line(line)
 
 
 def sample_of(model_path: Path) -> str:

@@ -106,12 +106,23 @@ def evaluate_pairs(
     module: LanguageModel, tokenizer: Tokenizer, pairs: Sequence[Pair], *, memory: Memory | None = None
 ) -> PairsReport:
     """Score both texts of every pair from the start of a document; neither's document end counts."""
+    return summarise(pairs, pair_credits(module, tokenizer, pairs, memory=memory))
+
+
+def pair_credits(
+    module: LanguageModel, tokenizer: Tokenizer, pairs: Sequence[Pair], *, memory: Memory | None = None
+) -> npt.NDArray[np.float64]:
+    """1 where the model is right, 0 where it is wrong, 1/2 for a tie: of each pair, ``(N,)``."""
     right_nats = document_nats(module, [_tokens(tokenizer, pair.right) for pair in pairs], memory=memory)
     wrong_nats = document_nats(module, [_tokens(tokenizer, pair.wrong) for pair in pairs], memory=memory)
-    credits = np.where(right_nats < wrong_nats, 1.0, np.where(right_nats == wrong_nats, 0.5, 0.0))
+    return np.where(right_nats < wrong_nats, 1.0, np.where(right_nats == wrong_nats, 0.5, 0.0))
+
+
+def summarise(pairs: Sequence[Pair], credits: npt.NDArray[np.float64]) -> PairsReport:
+    """The score over all pairs and by group, from what ``pair_credits`` gave."""
     by_distance = _grouped([distance_label(pair.distance) for pair in pairs], credits)
     return PairsReport(
-        overall=_score(credits),
+        overall=score_of(credits),
         by_phenomenon=_grouped([pair.phenomenon for pair in pairs], credits),
         by_distance={label: by_distance[label] for label in DISTANCE_LABELS if label in by_distance},
     )
@@ -127,8 +138,9 @@ def _tokens(tokenizer: Tokenizer, text: str) -> npt.NDArray[np.int64]:
 
 
 def _grouped(labels: Sequence[str], credits: npt.NDArray[np.float64]) -> dict[str, PairScore]:
-    return {name: _score(credits[np.array(labels) == name]) for name in sorted(set(labels))}
+    return {name: score_of(credits[np.array(labels) == name]) for name in sorted(set(labels))}
 
 
-def _score(credits: npt.NDArray[np.float64]) -> PairScore:
+def score_of(credits: npt.NDArray[np.float64]) -> PairScore:
+    """The mean of the credits of some pairs, at least one."""
     return PairScore(float(credits.mean()), len(credits))

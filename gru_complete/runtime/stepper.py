@@ -173,7 +173,7 @@ def _rnn_relu(inputs: FloatArray, layer: Layer, state: FloatArray, next_state: F
     """Fill h' = relu(W [h, x] + b)."""
     products = state[0].dot(layer.weight_candidate)
     products += inputs
-    np.maximum(products, _ZERO, next_state[0])
+    np.maximum(products, _ZERO, out=next_state[0])
 
 
 def _gru_simple(inputs: FloatArray, layer: Layer, state: FloatArray, next_state: FloatArray) -> None:

@@ -61,12 +61,16 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Looked:
-    """The tuning part was scored and, where ``checkpoint`` is not None, the step saved."""
+    """The tuning part was scored and, where ``checkpoint`` is not None, the step saved.
+
+    ``seconds`` is the time that the run's steps have taken so far, in all sessions.
+    """
 
     step: int
     tuning_bits_per_byte: float
     is_best: bool
     checkpoint: Path | None
+    seconds: float
 
 
 @dataclass(frozen=True)

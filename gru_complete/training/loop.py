@@ -152,7 +152,7 @@ def steps(
                 )
                 loop = before  # what cannot be gone back to is not the best
             if bits_per_byte is not None:
-                yield Looked(step, bits_per_byte, is_best, checkpoint)
+                yield Looked(step, bits_per_byte, is_best, checkpoint, loop.step_seconds)
         if is_stopping:
             return
 

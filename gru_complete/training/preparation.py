@@ -6,6 +6,7 @@ meanwhile and is never held in memory; the spool goes away when the shards are w
 
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,10 +18,10 @@ import numpy as np
 
 from gru_complete import files
 from gru_complete.config import DataConfig, TokenizerConfig
-from gru_complete.errors import CorpusError, ModelError
+from gru_complete.errors import CorpusError, ModelError, UsageError
 from gru_complete.text import corpus
 from gru_complete.text.secrets import SecretScanner
-from gru_complete.text.shards import ShardHeader, read_shard, write_shard
+from gru_complete.text.shards import ShardHeader, header_path, read_shard, write_shard
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 from gru_complete.text.tokenizer_training import sample_blocks, train_tokenizer
 from gru_complete.training.batches import TokenArray
@@ -141,6 +142,23 @@ def read_prepared(run_dir: Path) -> Prepared:
         if name != "held_out" or has_held_out(run_dir):
             streams[name], headers[name] = read_part(run_dir, name, tokenizer)
     return Prepared(tokenizer, tuple(facts.get("abbreviations", ())), streams, headers)
+
+
+def copy_prepared(source: Path, run_dir: Path, *, corpus_sha256: str) -> None:
+    """Copy what ``prepare`` left in ``source``, for another training on the same text.
+
+    Raises:
+        ModelError: something is missing or damaged.
+        UsageError: it is of another text.
+        EnvironmentFailure: the disk is full.
+    """
+    prepared = read_prepared(source)
+    if any(header.corpus_sha256 != corpus_sha256 for header in prepared.headers.values()):
+        raise UsageError("the corpus has changed", hint="begin anew with --replace")
+    shards = [source / f"{part}.tokens" for part in prepared.streams]
+    for path in (source / TOKENIZER_FILE, source / TEXT_FACTS_FILE, *shards, *map(header_path, shards)):
+        with path.open("rb") as old, files.open_stream(run_dir / path.name) as new:
+            shutil.copyfileobj(old, new)
 
 
 def has_held_out(run_dir: Path) -> bool:

@@ -38,7 +38,7 @@ from gru_complete.training.events import Event
 from gru_complete.training.learner import Learner, out_of_memory_hint
 from gru_complete.training.mixing import ADAPTING_TOKENS, MOST_SCORES, count, make_memory
 from gru_complete.training.plan import Plan, describe_environment, make_plan
-from gru_complete.training.preparation import Prepared, prepare, read_prepared, spooled
+from gru_complete.training.preparation import Prepared, copy_prepared, prepare, read_prepared, spooled
 
 PLAN_FILE = "plan.json"
 FINISHED_FILE = "finished"
@@ -64,6 +64,8 @@ class TrainingRequest:
         replace: whether a finished model, or another unfinished run, may be replaced.
         started: ``time.monotonic()`` when the command began; the minutes count from there.
         stdin: what "-" reads.
+        prepared: a directory that ``prepare`` has filled from this very text, to be copied instead of doing that again.
+        is_remembered: whether the model, once finished, is the one that other commands take by default.
     """
 
     sources: Sequence[str]
@@ -72,6 +74,8 @@ class TrainingRequest:
     replace: bool
     started: float
     stdin: BinaryIO | None = None
+    prepared: Path | None = None
+    is_remembered: bool = True
 
 
 def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | None]) -> Iterator[Event]:
@@ -87,7 +91,7 @@ def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | No
         InterruptedRun: stopped by the signal, after saving.
     """
     run_dir = model_dir.run_dir_of(request.model_path)
-    _refuse_mixing_text_and_models(request.sources, (request.model_path, run_dir))
+    refuse_mixing_text_and_models(request.sources, (request.model_path, run_dir))
     _refuse_foreign_directories(request.model_path, run_dir)
     is_new = not run_dir.exists()
     try:
@@ -140,7 +144,10 @@ def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[
             plan = None  # with --replace, as _is_same_run has made sure
         if plan is None:
             _clear(run_dir)
-            yield from prepare(run_dir, spool_path, spool, config.data, config.tokenizer)
+            if request.prepared is None:
+                yield from prepare(run_dir, spool_path, spool, config.data, config.tokenizer)
+            else:
+                copy_prepared(request.prepared, run_dir, corpus_sha256=spool.report.sha256)
     prepared = read_prepared(run_dir)
     counts = None
     start = time.monotonic()
@@ -198,7 +205,7 @@ def _unfinished_plan(run_dir: Path, *, may_be_damaged: bool) -> Plan | None:
         raise ModelError(str(error), hint="start anew with --replace") from None
 
 
-def _refuse_mixing_text_and_models(sources: Sequence[str], outputs: Sequence[Path]) -> None:
+def refuse_mixing_text_and_models(sources: Sequence[str], outputs: Sequence[Path]) -> None:
     """Neither may the model go into the corpus, which would then grow, nor may the corpus be what is written over."""
     for source in sources:
         text = Path(os.path.realpath(source))
@@ -369,10 +376,11 @@ def _train(
     metrics = {"tuning_bits_per_byte": tuning_bits} | metrics | _held_out_metrics(prepared, learner, memory)
     _export(request, learner, prepared, memory, metrics, {**facts(final), "finished": True})
     files.write_file(run_dir / FINISHED_FILE, b"")
-    try:
-        model_dir.remember_last(request.model_path)
-    except EnvironmentFailure as error:
-        yield events.Note(f"{error}; name the model with -m")
+    if request.is_remembered:
+        try:
+            model_dir.remember_last(request.model_path)
+        except EnvironmentFailure as error:
+            yield events.Note(f"{error}; name the model with -m")
     yield events.Finished(
         model_path=request.model_path,
         step=final.step,

@@ -40,7 +40,7 @@ def test_the_bar_shows_step_loss_and_a_sample_now_and_then(display, trained_mode
         display._bar = FakeBar()
         for step in range(1, 6):
             display.show(events.Stepped(step, 100, 3.25, 1e-3, 1024))
-            display.show(events.Looked(step, 2.5, True, trained_model))
+            display.show(events.Looked(step, 2.5, True, trained_model, step / 10))
         assert display._bar.n == 5
         assert display._bar.postfix.startswith("loss 3.250, 2.500 bits/byte, ")
         assert display._bar.written == [f"step 5, 2.500 bits/byte: {sample_of(trained_model)}"]

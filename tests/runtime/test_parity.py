@@ -39,4 +39,5 @@ def both_logits(cell, num_layers, embedding_size, dtype):
 def test_a_step_scores_as_the_trained_model_does(cell, num_layers, embedding_size, dtype, tolerance):
     actual, expected = both_logits(cell, num_layers, embedding_size, dtype)
     assert abs(expected).max() > 1  # the scores say something
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance)
+    scale = abs(expected).max() if cell == "rnn-relu" else 1.0  # its state, and so its scores, have no bound
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * scale)
