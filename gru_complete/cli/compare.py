@@ -135,7 +135,7 @@ def compare(
             if plot is not None:
                 draw_comparison(done.results, plot, title=_title(request, done))
     except StopNow as stopped:
-        message, hint = "interrupted between two steps", "the same command goes on where it was"
+        message, hint = "interrupted; what was trained and measured is kept", "the same command goes on where it was"
         raise InterruptedRun(message, signal_number=stopped.signal_number, hint=hint) from None
     if as_json:
         record = {

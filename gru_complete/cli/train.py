@@ -59,6 +59,9 @@ def train(
         bool, typer.Option("--redact", help="Learn [email], [password] and so on in place of what looks secret.")
     ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the model if there is one.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the learning curve: .png, .svg or .pdf.", metavar="FILE")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Print what was chosen, and why.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what came out as one JSON object.")] = False,
@@ -89,6 +92,10 @@ def train(
             from gru_complete.training.events import Finished, Planned, SecretsFound
             from gru_complete.training.run import TrainingRequest, run_training
 
+            if plot is not None:
+                from gru_complete.evaluation.plots import check_plot
+
+                check_plot(plot)
             stdin = None if sys.stdin is None else sys.stdin.buffer
             request = TrainingRequest(corpus, path, checked, replace, started, stdin)
             secrets: dict[str, int] = {}
@@ -99,8 +106,20 @@ def train(
                     secrets = event.report.counts()
                 if isinstance(event, Finished) and as_json:
                     context.obj.write(json.dumps(json_record(event, secrets)).encode() + b"\n")
+            if plot is not None:
+                _draw(path, plot)
     except StopNow as stopped:
         raise _interrupted_before_a_step(path, stopped.signal_number) from None
+
+
+def _draw(model_path: Path, plot: Path) -> None:
+    """Draw the learning curve of a finished training."""
+    from gru_complete.evaluation.plots import draw_learning_curve
+    from gru_complete.files import shown
+    from gru_complete.model_dir import run_dir_of
+    from gru_complete.training.curve import read_curve
+
+    draw_learning_curve(read_curve(run_dir_of(model_path)), plot, title=f"Training of {shown(model_path.name)}")
 
 
 def _interrupted_before_a_step(model_path: Path, signal_number: int) -> InterruptedRun:

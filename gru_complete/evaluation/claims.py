@@ -96,7 +96,7 @@ def _parameters(cells: dict[str, CellResult]) -> list[Claim]:
         return []
     gru, lstm = cells["gru"].num_cell_parameters, cells["lstm"].num_cell_parameters
     figures = f"{gru:,} to {lstm:,} = {gru / lstm:.3f}"
-    return [Claim("the cell has 3 parameters for 4 of the LSTM's", figures, abs(gru / lstm - 0.75) <= SAME_RATIO)]
+    return [Claim("the GRU cell has 3 parameters for 4 of the LSTM's", figures, abs(gru / lstm - 0.75) <= SAME_RATIO)]
 
 
 def _gradients(cells: dict[str, CellResult]) -> list[Claim]:
@@ -135,10 +135,9 @@ def _recall(cells: dict[str, CellResult]) -> list[Claim]:
     rnn, gru = recalls.get("rnn"), recalls.get("gru")
     if rnn is None or gru is None:
         return []
-    figures = (
-        f"rnn {100 * rnn['right'][0]:.1f} %, gru {100 * gru['right'][0]:.1f} %, chance {100 * rnn['chance']:.1f} %"
-    )
-    held = gru["right"][0] >= SOLVED and rnn["right"][0] <= rnn["chance"] + NEAR_CHANCE
+    simple, gated, chance = rnn["right"][0], gru["right"][0], rnn["chance"]
+    figures = f"rnn {100 * simple:.1f} %, gru {100 * gated:.1f} %, chance {100 * chance:.1f} %"
+    held = gated >= SOLVED and simple <= chance + NEAR_CHANCE
     text = f"the GRU copies over {gru['length']:,} steps, where the simple RNN says no more than chance would"
     return [Claim(text, figures, held)]
 

@@ -11,6 +11,7 @@ The comparison's directory holds ``compare.json`` (what was asked for and settle
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -27,7 +28,7 @@ import torch
 
 from gru_complete import files
 from gru_complete.config import Config
-from gru_complete.errors import CorpusError, DivergedError, ModelError, UsageError
+from gru_complete.errors import CorpusError, DivergedError, GruCompleteError, ModelError, UsageError
 from gru_complete.evaluation.memory import GradientFlow, gradient_flow
 from gru_complete.evaluation.pairs import Pair, pair_credits, score_of, summarise
 from gru_complete.evaluation.recall import tasks, train_recall
@@ -38,15 +39,16 @@ from gru_complete.nn.cells import CELL_CLASSES
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.text.corpus import CorpusReport
-from gru_complete.text.shards import TokenIds
 from gru_complete.text.tokenizer import DOCUMENT_END
 from gru_complete.training import events, plan
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.curve import Look, read_curve
+from gru_complete.training.learner import Learner
 from gru_complete.training.preparation import Prepared, prepare, read_part, read_prepared, spooled
 from gru_complete.training.run import (
     CLOSING_SECONDS,
     FINISHED_FILE,
+    PLAN_FILE,
     TrainingRequest,
     choose_device,
     refuse_mixing_text_and_models,
@@ -60,6 +62,7 @@ SETTLED_FILE = "compare.json"
 MAX_FILE_BYTES = 10_000_000
 FAR = 20  # words between cue and word, from which on a pair asks for memory
 SPEED_ROUNDS, SPEED_TOKENS = 5, 200
+TURN_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,8 @@ class CellResult:
         num_parameters: of the network.
         num_cell_parameters: of the cells in it, without vectors of tokens and projection.
         steps: updates made.
-        training_tokens_per_second: read in training, looks at the tuning part included.
-        completion_tokens_per_second: of the runtime, one token after the other.
+        training_tokens_per_second: read in training, without looks and saves; see ``training_speeds``.
+        completion_tokens_per_second: of the runtime, one token after the other; see ``completion_speeds``.
         bits_per_byte: of the held-out part under the network alone; of the tuning part where nothing was held out.
         num_bytes: of that part.
         at_start: gradient flow in the network as its training began.
@@ -224,41 +227,53 @@ def compare(request: Comparison, *, stop_signal: Callable[[], int | None]) -> It
     if directory.exists() and not (directory / "lock").is_file():
         message = f"{files.shown(directory)} exists and is no comparison"
         raise UsageError(message, hint="give the comparison another place with -m")
-    most_threads = torch.get_num_threads()
+    is_new = not directory.exists()
     files.make_directory(directory)
-    with files.DirectoryLock(directory):
-        files.sweep_temporaries(directory)
-        settled = yield from _settle(request)
-        diverged: dict[str, str] = {}
-        for number, cell in enumerate(request.cells, start=1):
-            yield Begun(cell, number, len(request.cells))
-            torch.set_num_threads(most_threads)  # a training may have chosen fewer
-            try:
-                yield from _train(request, settled, cell, stop_signal)
-            except DivergedError as error:
-                diverged[cell] = str(error)
-                yield events.Note(f"{cell}: {error}")
-            yield Trained(cell)
-        torch.set_num_threads(most_threads)
-        results = []
-        for cell in request.cells:
-            if cell in diverged:
-                results.append(CellResult(**_sizes(settled, cell), diverged=diverged[cell]))
-            else:
-                yield events.Working(f"measuring {cell}")
-                results.append(_measure(request, settled, cell))
-        yield events.Working("measuring the speed of completions")
-        models = {cell: load_model(directory / cell) for cell in request.cells if cell not in diverged}
-        speeds = completion_speeds(models)
-        yield Compared(
-            settled,
-            [
-                result
-                if result.diverged is not None
-                else replace(result, completion_tokens_per_second=speeds[result.cell])
-                for result in results
-            ],
-        )
+    try:
+        with files.DirectoryLock(directory):
+            yield from _compare_locked(request, stop_signal)
+    except BaseException:
+        if is_new and not (directory / SETTLED_FILE).exists():  # nothing that could be gone on with
+            with suppress(GruCompleteError):
+                files.remove_directory(directory)
+        raise
+
+
+def _compare_locked(request: Comparison, stop_signal: Callable[[], int | None]) -> Iterator[CompareEvent]:
+    directory, most_threads = request.directory, torch.get_num_threads()
+    files.sweep_temporaries(directory)
+    settled = yield from _settle(request)
+    diverged: dict[str, str] = {}
+    for number, cell in enumerate(request.cells, start=1):
+        yield Begun(cell, number, len(request.cells))
+        torch.set_num_threads(most_threads)  # a training may have chosen fewer
+        try:
+            yield from _train(request, settled, cell, stop_signal)
+        except DivergedError as error:
+            diverged[cell] = str(error)
+            yield events.Note(f"{cell}: {error}")
+        yield Trained(cell)
+    torch.set_num_threads(most_threads)
+    results = []
+    for cell in request.cells:
+        if cell in diverged:
+            results.append(CellResult(**_sizes(settled, cell), diverged=diverged[cell]))
+        else:
+            yield events.Working(f"measuring {cell}")
+            results.append(_measure(request, settled, cell))
+    yield events.Working("measuring speeds")
+    trained = [cell for cell in request.cells if cell not in diverged]
+    completing = completion_speeds({cell: load_model(directory / cell) for cell in trained})
+    training = training_speeds({cell: _plan_of(directory / cell) for cell in trained}, directory / "text")
+    torch.set_num_threads(most_threads)
+    for index, result in enumerate(results):
+        if result.cell in completing:
+            results[index] = replace(
+                result,
+                training_tokens_per_second=training[result.cell],
+                completion_tokens_per_second=completing[result.cell],
+            )
+    yield Compared(settled, results)
 
 
 def _refuse_what_is_read_once(sources: Sequence[str]) -> None:
@@ -468,12 +483,6 @@ def _measure(request: Comparison, settled: Settled, cell: str) -> CellResult:
     kept = _Kept(request.directory / f"{cell}.figures.json")
     curve = read_curve(run_dir)
     steps = int(model.manifest.training["steps"])
-    training = settled.config.training
-    assert training.batch_size is not None
-    speed = math.nan
-    if curve.looks and curve.looks[-1].seconds > 0:
-        last = curve.looks[-1]
-        speed = last.step * training.batch_size * training.seq_len / last.seconds
     text = kept.part("text", model.fingerprint, lambda: _measure_text(settled, cell, model, module, device))
     pairs = recall = None
     if request.pairs:
@@ -486,7 +495,6 @@ def _measure(request: Comparison, settled: Settled, cell: str) -> CellResult:
     return CellResult(
         **_sizes(settled, cell),
         steps=steps,
-        training_tokens_per_second=speed,
         bits_per_byte=text["bits_per_byte"],
         num_bytes=text["num_bytes"],
         **flows,
@@ -568,6 +576,45 @@ def _measure_recall(request: Comparison, settled: Settled, cell: str) -> dict[st
             next(training)
         except StopIteration as end:
             return {"task": "copy", "length": length, **end.value.to_json()}
+
+
+def _plan_of(path: Path) -> plan.Plan:
+    data = files.read_regular_file(run_dir_of(path) / PLAN_FILE, max_bytes=MAX_FILE_BYTES)
+    return plan.Plan.from_json(files.strict_json(data, name=PLAN_FILE))
+
+
+def training_speeds(plans: Mapping[str, plan.Plan], text_dir: Path) -> dict[str, float]:
+    """Tokens per second of training steps of throw-away models, as each plan has them.
+
+    The models take turns, so that what else the machine does hits all; the quickest step of each counts.
+    """
+    prepared = read_prepared(text_dir)
+    stream, ends = prepared.streams["training"], paragraph_ends(prepared.tokenizer, prepared.streams["training"])
+    runs = {}
+    for name, found in plans.items():
+        training = found.config.training
+        assert training.batch_size is not None
+        device = choose_device(training.device)
+        if name == "gru" and device.type == "cpu":
+            kernel.enable()
+        model = LanguageModel(prepared.tokenizer.vocab_size, **found.config.model.model_dump()).to(device)
+        batches = Batches(stream, ends, training.batch_size, training.seq_len, training.seed)
+        runs[name] = Learner(model, training, device), batches
+    best = dict.fromkeys(plans, math.inf)
+    for turn in range(1 + SPEED_ROUNDS):
+        for name, (learner, batches) in runs.items():
+            if threads := plans[name].config.training.threads:
+                torch.set_num_threads(threads)
+            state, until = None, time.monotonic() + TURN_SECONDS
+            for step in itertools.count(1):
+                start = time.perf_counter()
+                tokens, targets = batches.chunk(step)
+                state = learner.update(tokens, targets, state, learning_rate=1e-6, dropout_seed=step).state
+                if turn:  # the first one warms up
+                    best[name] = min(best[name], (time.perf_counter() - start) / tokens.size)
+                if time.monotonic() > until:
+                    break
+    return {name: 1 / seconds for name, seconds in best.items()}
 
 
 def completion_speeds(models: Mapping[str, Model]) -> dict[str, float]:

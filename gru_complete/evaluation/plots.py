@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gru_complete import files
 from gru_complete.errors import EnvironmentFailure, UsageError
+from gru_complete.evaluation.claims import shown_half_life
 from gru_complete.evaluation.compare import CellResult
 from gru_complete.evaluation.pairs import DISTANCE_LABELS
 from gru_complete.training.curve import LearningCurve
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 ENDINGS = (".png", ".svg", ".pdf")
 DOTS_PER_INCH = 150
 GREY = "0.35"
+CUT_SHARE = 5  # the first fifth of the looks may lie above the picture
+LEAST_SHARE = 1e-3  # of the gradient, below which nothing is drawn
 LABEL_GAP = 0.062  # of the height of the axes, between the names of two curves
 SETTINGS = {
     "font.size": 9,
@@ -92,7 +95,7 @@ def draw_learning_curve(curve: LearningCurve, path: Path, *, title: str) -> None
         figure.suptitle(title)
         above, below = figure.subplots(2, 1, sharex=True)
         losses = Curve("loss", list(curve.losses), list(curve.losses.values()))
-        above.plot(losses.x, losses.y, color="#0072B2", linestyle="-")
+        above.plot(losses.x, losses.y, "k-")
         above.set_ylabel("loss, nats per token")
         above.set_title("training text (smoothed over 50 steps)", loc="left")
         looks = curve.looks
@@ -110,10 +113,13 @@ def draw_learning_curve(curve: LearningCurve, path: Path, *, title: str) -> None
         below.set_ylabel("bits per byte")
         below.set_xlabel("step")
         below.set_title("tuning part, the network alone", loc="left")
+        below.set_xlim(0, 1.01 * max([*curve.losses, *(look.step for look in looks)], default=1))
         if looks and looks[-1].seconds > 0:
-            per_step = looks[-1].seconds / looks[-1].step / 60
-            minutes = above.secondary_xaxis("top", functions=(lambda step: step * per_step, lambda x: x / per_step))
-            minutes.set_xlabel("minutes of training")
+            unit, name = (60, "minutes") if looks[-1].seconds > 100 else (1, "seconds")
+            per_step = looks[-1].seconds / looks[-1].step / unit
+            above.secondary_xaxis(
+                "top", functions=(lambda step: step * per_step, lambda time: time / per_step)
+            ).set_xlabel(f"{name} of training")
         _save(figure, path)
 
 
@@ -153,12 +159,13 @@ def _draw_looks(axes: Axes, results: Sequence[CellResult]) -> None:
         )
         for result in results
     ]
-    ends = [curve.y[-1] for curve in curves if curve.y]
-    starts = [curve.y[min(1, len(curve.y) - 1)] for curve in curves if curve.y]
-    if ends:  # the very first looks may be so high that the rest would be a line
-        room = max(0.02, max(*starts, *ends) - min(ends))
-        axes.set_ylim(min(ends) - 0.06 * room, max(*starts, *ends) + 0.06 * room)
-    axes.set_xlim(left=0)
+    drawn = [curve for curve in curves if curve.x]
+    if drawn:  # the first looks may be so high that the rest would be one line: they are cut off
+        lowest = min(min(curve.y) for curve in drawn)
+        highest = max(max(curve.y[len(curve.y) // CUT_SHARE :]) for curve in drawn)
+        room = 0.06 * max(0.02, highest - lowest)
+        axes.set_ylim(lowest - room, highest + room)
+        axes.set_xlim(0, 1.01 * max(curve.x[-1] for curve in drawn) or 1.0)
     _draw(axes, curves)
 
 
@@ -169,14 +176,15 @@ def _draw_pairs(axes: Axes, results: Sequence[CellResult]) -> None:
     labels = [label for label in DISTANCE_LABELS if any(label in _by_distance(result) for result in results)]
     axes.set_xticks(range(len(labels)), labels)
     axes.axhline(50, color=GREY, linewidth=0.8)
-    axes.annotate("by chance", (0, 50), xytext=(0, 3), textcoords="offset points", color=GREY)
+    axes.annotate("by chance", (0, 50), xytext=(0, -10), textcoords="offset points", color=GREY)
     curves = []
     for result in results:
         groups = _by_distance(result)
         places = [place for place, label in enumerate(labels) if label in groups]
         curves.append(Curve(result.cell, places, [100 * groups[labels[place]]["accuracy"] for place in places]))
     least = min((value for curve in curves for value in curve.y), default=50.0)
-    axes.set_ylim(min(47.0, least - 3), 101.5)
+    axes.set_xlim(-0.15, max(1, len(labels) - 1) + 0.05)
+    axes.set_ylim(min(45.0, least - 3), 101.5)
     _draw(axes, curves)
 
 
@@ -196,42 +204,47 @@ def _draw_gradients(axes: Axes, results: Sequence[CellResult]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.axhline(0.5, color=GREY, linewidth=0.8)
     axes.annotate("one half", (0, 0.5), xytext=(2, -10), textcoords="offset points", color=GREY)
-    curves = []
+    curves, half_lives = [], {}
     for result in results:
         if result.trained is not None:
             flow = result.trained
             layer = max(range(len(flow.shares)), key=lambda number: flow.half_lives[number])
             shares = [(step, share) for step, share in enumerate(flow.shares[layer]) if share > 0]
             curves.append(Curve(result.cell, [step for step, _ in shares], [share for _, share in shares]))
+            half_lives[result.cell] = shown_half_life(flow)
     farthest = max((curve.x[-1] for curve in curves), default=1)
     ticks = [0, *(2**power for power in range(12) if 2**power <= farthest)]
     axes.set_xticks(ticks)
     axes.set_xticks([], minor=True)
     axes.set_xlim(0, farthest)
-    lowest = min((min(curve.y) for curve in curves), default=0.1)
-    axes.set_ylim(max(1e-4, lowest / 1.5), 1.5 * max((max(curve.y) for curve in curves), default=1.0))
-    marked = [2**power for power in range(12)]
-    _draw(axes, curves, marked=marked)
+    axes.set_ylim(LEAST_SHARE, 1.5 * max((max(curve.y) for curve in curves), default=1.0))
+    for curve in curves:  # they all end below: names at their ends would say nothing
+        _plot(axes, curve, marked=ticks, label=f"{curve.name}: {half_lives[curve.name]}")
+    axes.legend(title="half-life, tokens", loc="lower left", handlelength=3.5, framealpha=1.0)
 
 
-def _draw(axes: Axes, curves: Sequence[Curve], *, marked: Sequence[int] | None = None) -> None:
+def _plot(axes: Axes, curve: Curve, *, marked: Sequence[int] | None = None, label: str | None = None) -> None:
+    """Draw a curve, with a marker at each of its points or at these x."""
+    style = STYLES[curve.name]
+    axes.plot(
+        curve.x,
+        curve.y,
+        color=style.color,
+        linestyle=style.line,
+        marker=style.marker,
+        markevery=None if marked is None else [index for index, x in enumerate(curve.x) if x in marked],
+        markerfacecolor="white",
+        label=label,
+    )
+
+
+def _draw(axes: Axes, curves: Sequence[Curve]) -> None:
     """Draw curves, and their names at the right, as near to their ends as they do not overlap."""
     ends = []
     for curve in curves:
         if not curve.x:
             continue
-        style = STYLES[curve.name]
-        places = None if marked is None else [index for index, x in enumerate(curve.x) if x in marked]
-        axes.plot(
-            curve.x,
-            curve.y,
-            color=style.color,
-            linestyle=style.line,
-            marker=style.marker,
-            markevery=places,
-            markerfacecolor="white" if style.marker in "osD^" else style.color,
-            clip_on=True,
-        )
+        _plot(axes, curve)
         ends.append((curve.name, curve.x[-1], curve.y[-1]))
     if not ends:
         return
@@ -255,14 +268,19 @@ def _draw(axes: Axes, curves: Sequence[Curve], *, marked: Sequence[int] | None =
 
 
 def spread(heights: Sequence[float], *, gap: float) -> list[float]:
-    """Move ascending numbers apart until neighbours differ by ``gap``, none of them far."""
+    """Move ascending numbers apart until neighbours differ by ``gap``, none of them far, within 0 and 1 if they fit."""
     groups: list[list[float]] = []  # numbers that stand together, each group as [sum of wishes, number]
     for height in heights:
         groups.append([height, 1])
         while len(groups) > 1 and _low(groups[-1], gap) < _low(groups[-2], gap) + gap * groups[-2][1]:
             wishes, number = groups.pop()
             groups[-1] = [groups[-1][0] + wishes, groups[-1][1] + number]
-    return [_low(group, gap) + gap * index for group in groups for index in range(int(group[1]))]
+    moved = [_low(group, gap) + gap * index for group in groups for index in range(int(group[1]))]
+    for index in reversed(range(len(moved))):
+        moved[index] = min(moved[index], 1 - gap * (len(moved) - 1 - index))
+    for index in range(len(moved)):
+        moved[index] = max(moved[index], gap * index)
+    return moved
 
 
 def _low(group: Sequence[float], gap: float) -> float:

@@ -55,6 +55,7 @@ def read_curve(run_dir: Path) -> LearningCurve:
             if kind == "stepped":
                 losses[step] = float(record["loss"])
             elif kind == "looked":
+                looks = [look for look in looks if look.step < step]
                 looks.append(Look(step, float(record["seconds"]), float(record["tuning_bits_per_byte"])))
         except (ValueError, KeyError, TypeError):  # a line that a kill has cut
             continue

@@ -13,6 +13,7 @@ COMMANDS = [
     ["eval"],
     ["inspect"],
     ["adapt"],
+    ["compare"],
     ["models"],
     ["models", "list"],
     ["models", "show"],
