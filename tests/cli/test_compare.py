@@ -105,7 +105,7 @@ def test_train_draws_its_learning_curve(run, corpus_path, settings, tmp_path):
 
 def test_a_signal_saves_and_the_same_command_goes_on(corpus_path, settings, tmp_path):
     command = [*GRU_COMPLETE, "compare", str(corpus_path), "-m", str(tmp_path / "c"), "--cells", "rnn,gru"]
-    command += [*settings, "--steps", "1500"]
+    command += [*settings, "--steps", "400"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 100
     metrics = tmp_path / "c.compare" / "rnn.run" / "metrics.jsonl"
@@ -119,4 +119,4 @@ def test_a_signal_saves_and_the_same_command_goes_on(corpus_path, settings, tmp_
     assert "saved" in err
     assert "hint: the same command goes on where it was" in err
     result = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
-    assert [cell["steps"] for cell in json.loads(result.stdout)["cells"]] == [1500, 1500]
+    assert [cell["steps"] for cell in json.loads(result.stdout)["cells"]] == [400, 400]
