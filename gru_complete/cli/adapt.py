@@ -103,7 +103,7 @@ class Display(train.Display):
     def _show_corpusread(self, event: "CorpusRead") -> None:
         *facts, _ = train.describe_corpus(event.report)  # the last line is what to expect of a training
         for line in facts:
-            self._line(line)
+            self.line(line)
 
     def _show_secretsfound(self, event: "SecretsFound") -> None:
         *lines, _ = train.describe_secrets(event.report)  # the last line is the hint for a training
@@ -120,10 +120,10 @@ class Display(train.Display):
         bits = f"{event.bits_before:.3f} -> {event.bits_after:.3f} bits per byte"
         place = f"on {event.tuning_bytes:,} bytes at the end of the text"
         if event.path is None:
-            self._line(f"nothing gained: {bits} {place}; no model is written")
+            self.line(f"nothing gained: {bits} {place}; no model is written")
             return
-        self._line(f"learnt: {bits} {place}")
+        self.line(f"learnt: {bits} {place}")
         size = f"{event.num_bytes / 1e6:.1f} MB"
-        self._line(f"model: {shown(event.path)}, {size}, after {event.epochs:.1f} times through the text")
+        self.line(f"model: {shown(event.path)}, {size}, after {event.epochs:.1f} times through the text")
         name = event.path.name if event.path.parent == models_home() else shlex.quote(str(event.path))
-        self._line(f'try: gru-complete complete "The " -m {name}')
+        self.line(f'try: gru-complete complete "The " -m {name}')

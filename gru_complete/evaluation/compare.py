@@ -17,7 +17,7 @@ import math
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -283,8 +283,8 @@ def _refuse_what_is_read_once(sources: Sequence[str]) -> None:
                 raise UsageError("a comparison reads its text once for each cell", hint="put the text into a file")
 
 
-def _settle(request: Comparison) -> Iterator[Any]:
-    """Find what is the same for all, in the directory or from text and machine; a generator of events."""
+def _settle(request: Comparison) -> Generator[events.Event, None, Settled]:
+    """Find what is the same for all, in the directory or from text and machine."""
     directory, text_dir = request.directory, request.directory / "text"
     requested = {"match": request.match, "config": _without_how_it_runs(request.config)}
     yield events.Working("reading the corpus")
@@ -491,13 +491,13 @@ def _measure(request: Comparison, settled: Settled, cell: str) -> CellResult:
     if request.recall_length is not None:
         key = f"{request.recall_length} {request.recall_seconds} {settled.hidden_sizes[cell]}"
         recall = kept.part("recall", key, lambda: _measure_recall(request, settled, cell))
-    flows = {name: None if text[name] is None else GradientFlow(text[name]) for name in ("at_start", "trained")}
     return CellResult(
         **_sizes(settled, cell),
         steps=steps,
         bits_per_byte=text["bits_per_byte"],
         num_bytes=text["num_bytes"],
-        **flows,
+        at_start=None if text["at_start"] is None else GradientFlow(text["at_start"]),
+        trained=None if text["trained"] is None else GradientFlow(text["trained"]),
         pairs=pairs,
         recall=recall,
         looks=curve.looks,

@@ -25,7 +25,7 @@ GREY = "0.35"
 CUT_SHARE = 5  # the first fifth of the looks may lie above the picture
 LEAST_SHARE = 1e-3  # of the gradient, below which nothing is drawn
 LABEL_GAP = 0.062  # of the height of the axes, between the names of two curves
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -115,7 +115,7 @@ def draw_learning_curve(curve: LearningCurve, path: Path, *, title: str) -> None
         below.set_title("tuning part, the network alone", loc="left")
         below.set_xlim(0, 1.01 * max([*curve.losses, *(look.step for look in looks)], default=1))
         if looks and looks[-1].seconds > 0:
-            unit, name = (60, "minutes") if looks[-1].seconds > 100 else (1, "seconds")
+            unit, name = _unit(looks[-1].seconds)
             per_step = looks[-1].seconds / looks[-1].step / unit
             above.secondary_xaxis(
                 "top", functions=(lambda step: step * per_step, lambda time: time / per_step)
@@ -147,14 +147,20 @@ def draw_comparison(results: Sequence[CellResult], path: Path, *, title: str) ->
         _save(figure, path)
 
 
+def _unit(seconds: float) -> tuple[int, str]:
+    """In what so much time is shown: the unit in seconds, and its name."""
+    return (60, "minutes") if seconds > 100 else (1, "seconds")
+
+
 def _draw_looks(axes: Axes, results: Sequence[CellResult]) -> None:
     axes.set_title("Learning", loc="left")
-    axes.set_xlabel("minutes of training")
+    unit, name = _unit(max((look.seconds for result in results for look in result.looks), default=0.0))
+    axes.set_xlabel(f"{name} of training")
     axes.set_ylabel("bits per byte of the tuning part")
     curves = [
         Curve(
             result.cell,
-            [look.seconds / 60 for look in result.looks],
+            [look.seconds / unit for look in result.looks],
             [look.bits_per_byte for look in result.looks],
         )
         for result in results

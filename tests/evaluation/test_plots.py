@@ -42,7 +42,7 @@ def test_a_comparison_names_every_curve_and_every_axis(tmp_path):
         assert f">{cell}: " in text
     for label in (
         "Cells on a text",
-        "minutes of training",
+        "seconds of training",
         "bits per byte of the tuning part",
         "right, %",
         "tokens back",
@@ -58,7 +58,7 @@ def test_what_was_not_measured_is_not_drawn(tmp_path):
     gone = CellResult("rnn", 64, 1000, 300, diverged="training diverged")
     draw_comparison([bare, gone, CellResult("lstm", 64, 1000, 300)], tmp_path / "c.svg", title="t")
     text = (tmp_path / "c.svg").read_text()
-    assert "minutes of training" in text
+    assert "seconds of training" in text
     assert "right, %" not in text
     assert ">rnn<" not in text
 
