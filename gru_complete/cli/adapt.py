@@ -108,7 +108,7 @@ class Display(train.Display):
     def _show_secretsfound(self, event: "SecretsFound") -> None:
         *lines, _ = train.describe_secrets(event.report)  # the last line is the hint for a training
         for line in lines:
-            self._line(line)
+            self.line(line)
 
     def _show_learning(self, event: "Learning") -> None:
         self.stage(f"learning, {event.bits_per_byte:.3f} bits/byte after {event.epochs:.1f} times through the text")

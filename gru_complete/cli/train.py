@@ -236,7 +236,7 @@ class Display:
 
     def _show_secretsfound(self, event: "events.SecretsFound") -> None:
         for line in describe_secrets(event.report):
-            self._line(line)
+            self.line(line)
 
     def _show_planned(self, event: "events.Planned") -> None:
         self._close_bar()
