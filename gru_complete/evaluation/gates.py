@@ -23,12 +23,13 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 GATE_NAMES: dict[str, tuple[str, ...]] = {
     "rnn": (),
+    "rnn-relu": (),
     "gru-simple": ("update",),
     "gru": ("update", "reset"),
     "gru-reset-after": ("update", "reset"),
     "lstm": ("input", "forget", "output"),
 }
-"""The gates of each cell, in the order of its rows; what is tanh (the candidate, the whole ``rnn``) is no gate."""
+"""The gates of each cell, in the order of its rows; the candidate and the whole of a simple RNN are no gates."""
 
 CLOSED, OPEN = 0.1, 0.9
 """A gate below the one is called closed, above the other open."""
@@ -108,8 +109,9 @@ class Network:
             recurrent = hidden @ candidate_weight.T + self.weights[f"cells.{layer}.bias_hidden"]
             candidate = np.tanh(entering + gates[:, 1] * recurrent)
         else:
-            candidate = np.tanh(entering + hidden @ candidate_weight.T)
-        if cell == "rnn":
+            sums = entering + hidden @ candidate_weight.T
+            candidate = np.maximum(sums, 0) if cell == "rnn-relu" else np.tanh(sums)
+        if cell in ("rnn", "rnn-relu"):
             return gates, candidate[:, None]
         if cell == "lstm":
             memory = gates[:, 1] * state[:, 1] + gates[:, 0] * candidate
@@ -202,9 +204,15 @@ class Trace:
         return int(self.gates.shape[3])
 
     def panels(self, layer: int) -> dict[str, FloatArray]:
-        """What there is to draw of a layer, each ``(T, H)``, from 0 to 1: its gates; of an ``rnn`` (h + 1) / 2."""
+        """What there is to draw of a layer, each ``(T, H)``, from 0 to 1: its gates.
+
+        Of an ``rnn`` (h + 1) / 2; of an ``rnn-relu``, whose state has no bound, h beside its largest value here.
+        """
         if not self.gate_names:
-            return {"state": (self.states[1:, layer, 0] + 1) / 2}
+            states = self.states[1:, layer, 0]
+            if self.cell == "rnn-relu":
+                return {"state": states / max(float(states.max()), _SMALLEST_KEPT)}
+            return {"state": (states + 1) / 2}
         return {name: self.gates[:, layer, index] for index, name in enumerate(self.gate_names)}
 
     @cached_property
@@ -225,13 +233,13 @@ class Trace:
         return sorted(found, key=lambda switch: -abs(switch.change))[:number]
 
     def most_varied(self, layer: int, number: int) -> list[int]:
-        """The units whose update gate (``lstm``: forget gate; ``rnn``: state) varies most over the text, in order."""
+        """The units whose update gate (``lstm``: forget gate; simple RNN: state) varies most over the text."""
         panels = self.panels(layer)
         values = panels["forget"] if "forget" in panels else next(iter(panels.values()))
         return [int(unit) for unit in _top(values.std(axis=0), number)]
 
     def saturation(self) -> list[Saturation]:
-        """How many values of each layer's gates are closed and open; none for ``rnn``."""
+        """How many values of each layer's gates are closed and open; none for a simple RNN."""
         return [
             Saturation(
                 layer,
@@ -246,7 +254,7 @@ class Trace:
         ]
 
     def half_lives(self) -> FloatArray | None:
-        r"""After how many tokens like these half of a unit's state is left, ``(L, H)``; None for ``rnn``.
+        r"""After how many tokens like these half of a unit's state is left, ``(L, H)``; None for a simple RNN.
 
         One token keeps the share k_t of the state: 1 - u_t of a GRU's h, f_t of an LSTM's cell. Over n tokens the
         shares multiply, so with the mean logarithm over the text's tokens

@@ -69,7 +69,7 @@ def test_every_cell_and_depth_can_be_looked_into(run, model_of, cell, num_layers
     code, out, err = run("inspect", "The cat ate", "-m", path)
     assert (code, err) == (0, "")
     text = out.decode()
-    gates = {"rnn": "state", "gru-simple": "update", "lstm": "input"}.get(cell, "update")
+    gates = {"rnn": "state", "rnn-relu": "state", "gru-simple": "update", "lstm": "input"}.get(cell, "update")
     assert text.count(f"bits  {gates}") == num_layers
     assert ("layer 2 of 2" in text) == (num_layers == 2)
     record = json.loads(run("inspect", "The cat ate", "-m", path, "--json")[1])

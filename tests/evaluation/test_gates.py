@@ -36,11 +36,13 @@ def sigma(x):
 
 def reference(cell, weights, x, h, memory):
     """Gates, h' and cell' of layer 0, as the table of cells in the documentation has them; float64."""
-    names = {"rnn": "c", "gru-simple": "uc", "gru": "urc", "gru-reset-after": "urc", "lstm": "ifog"}[cell]
+    names = {"rnn": "c", "rnn-relu": "c", "gru-simple": "uc", "gru": "urc", "gru-reset-after": "urc", "lstm": "ifog"}[
+        cell
+    ]
     rows = lambda name, key: np.split(weights[f"cells.0.{key}"], len(names))[names.index(name)]  # noqa: E731
     a = lambda name, hidden: rows(name, "weight_h") @ hidden + rows(name, "weight_x") @ x + rows(name, "bias")  # noqa: E731
-    if cell == "rnn":
-        return [], np.tanh(a("c", h)), memory
+    if cell in ("rnn", "rnn-relu"):
+        return [], np.tanh(a("c", h)) if cell == "rnn" else np.maximum(a("c", h), 0), memory
     if cell == "lstm":
         i, f, o, g = sigma(a("i", h)), sigma(a("f", h)), sigma(a("o", h)), np.tanh(a("g", h))
         return [i, f, o], o * np.tanh(f * memory + i * g), f * memory + i * g
@@ -145,6 +147,13 @@ def test_a_cell_without_gates_shows_its_state_and_claims_nothing():
     assert read.saturation() == []
     np.testing.assert_allclose(read.panels(0)["state"], (read.states[1:, 0, 0] + 1) / 2)
     assert "no gates" in verdict([])
+
+
+def test_a_state_without_bound_is_drawn_beside_its_largest_value():
+    read = trace(small_model("rnn-relu"), b"abc")
+    states = read.states[1:, 0, 0]
+    assert states.max() > 0
+    np.testing.assert_allclose(read.panels(0)["state"], states / states.max())
 
 
 def test_no_text_and_too_much_of_it_are_refused(monkeypatch):

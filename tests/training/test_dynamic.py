@@ -28,6 +28,11 @@ def document():
 SETTINGS = DynamicSettings(learning_rate=0.03, segment_len=8)
 
 
+def assert_equal_nats(found, expected):
+    """But for rounding, which goes by the scores: those of an untrained ``rnn-relu`` are hundreds, others below ten."""
+    np.testing.assert_allclose(found, expected, atol=1e-6 * max(10.0, float(expected.max())))
+
+
 def all_logits(model, tokens, settings=SETTINGS):
     return torch.cat([logits for logits, _ in dynamic_logits(model, tokens, settings)])
 
@@ -56,7 +61,7 @@ def test_the_model_is_left_as_it_was(model, document):
 @pytest.mark.parametrize("settings", [{"learning_rate": 0.0}, {"segment_len": 1000}], ids=str)
 def test_without_a_step_the_score_is_the_static_one(model, document, settings):
     nats = dynamic_nats(model, document, DynamicSettings(**settings))
-    np.testing.assert_allclose(nats, token_nats(model, document), atol=1e-5)
+    assert_equal_nats(nats, token_nats(model, document))
 
 
 def test_a_step_goes_down_the_gradient_and_back_towards_the_trained_weights(document):
@@ -94,7 +99,7 @@ def test_a_phrase_that_comes_again_and_again_is_learnt(model):
 
 def test_a_gradient_that_is_not_finite_teaches_nothing(model, document, monkeypatch):
     monkeypatch.setattr(torch.autograd, "grad", lambda _, inputs: [torch.full_like(part, torch.nan) for part in inputs])
-    np.testing.assert_allclose(dynamic_nats(model, document, SETTINGS), token_nats(model, document), atol=1e-5)
+    assert_equal_nats(dynamic_nats(model, document, SETTINGS), token_nats(model, document))
 
 
 def test_a_document_without_text_costs_nothing():
