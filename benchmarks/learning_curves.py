@@ -126,7 +126,7 @@ def nats_of(module: Any, stream: Any, memory: Any) -> dict[str, float]:
     totals = dict.fromkeys(scorers, 0.0)
     for chunk in read_documents(module, [stream]):
         for name, scorer in scorers.items():
-            totals[name] += float(scorer.nats_and_ranks(chunk)[0].sum())
+            totals[name] += float(scorer.outcome(chunk).nats.sum())
     return totals
 
 

@@ -131,7 +131,8 @@ def measure(train: Path, test: Path, minutes: float, seed: int, settings: Sequen
         for setting in ("data.held_out=0", *settings):
             command += ["--set", setting]
         trained, seconds, peak = watched(command, environment)
-        evaluated, _, _ = watched([*GRU_COMPLETE, "eval", str(test), "-m", str(path), "--json"], environment)
+        command = [*GRU_COMPLETE, "eval", str(test), "-m", str(path), "--no-keystrokes", "--json"]
+        evaluated, _, _ = watched(command, environment)
         report, model = json.loads(evaluated), load_model(path)
         training = json.loads((run_dir_of(path) / "plan.json").read_bytes())["config"]["training"]
         tokens = json.loads(trained)["steps"] * training["batch_size"] * training["seq_len"]

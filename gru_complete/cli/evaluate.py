@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,6 +66,14 @@ def evaluate(
         bool,
         typer.Option("--novelty", help="Also say how much of what the model writes stands in its corpus."),
     ] = False,
+    keystrokes: Annotated[
+        bool,
+        typer.Option("--keystrokes", help="Also let a simulated user write 2,000 words: keys saved, next words right."),
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw how often the model is right over how sure it is (.png or .svg).", metavar="FILE"),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", metavar="DEVICE")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -72,22 +81,36 @@ def evaluate(
     from gru_complete.model_dir import find_model, load_model
 
     loaded = load_model(find_model(model))
+    from gru_complete.evaluation.calibration import check_plot, draw
     from gru_complete.evaluation.pairs import evaluate_pairs, read_pairs
     from gru_complete.evaluation.report import language_model_of
     from gru_complete.training.run import choose_device
 
     read = None if pairs is None else read_pairs(pairs)
+    if plot is not None:
+        check_plot(plot)
     place = choose_device(device)
     module = language_model_of(loaded, place)
     console: Console = context.obj
     report = None
-    if corpus or read is None or adapt or marginal or offers or memory or novelty:
+    if corpus or read is None or adapt or marginal or offers or memory or novelty or keystrokes or plot:
         with _text(loaded, corpus or []) as text:
             copied = _novelty(console, loaded, text) if novelty else None  # first, since it may be refused
             report = _report(
-                console, loaded, module, text, place, adapt=adapt, marginal=marginal, offers=offers, memory=memory
+                console,
+                loaded,
+                module,
+                text,
+                place,
+                adapt=adapt,
+                marginal=marginal,
+                offers=offers,
+                memory=memory,
+                keystrokes=keystrokes,
             )
             report = replace(report, novelty=copied)
+        if plot is not None and report.calibration is not None:
+            draw(report.calibration, plot, name=loaded.path.name)
     pairs_report = None if read is None else evaluate_pairs(module, loaded.tokenizer, read, memory=loaded.memory)
     if as_json:
         record: dict[str, Any] = {"model": loaded.path.name}
@@ -120,15 +143,20 @@ def _report(
     marginal: bool,
     offers: bool,
     memory: bool,
+    keystrokes: bool,
 ) -> "Report":
+    from gru_complete.evaluation.baselines import xz_cost
     from gru_complete.evaluation.marginal import SAMPLE_BYTES
     from gru_complete.evaluation.memory import KEPT, measure_memory
     from gru_complete.evaluation.offers import NUM_POSITIONS
     from gru_complete.evaluation.report import evaluate as score
-    from gru_complete.evaluation.report import marginal_of, offers_of
+    from gru_complete.evaluation.report import keystrokes_of, marginal_of, offers_of
 
     stream, header = text
     report = score(module, stream, header, memory=loaded.memory, adapt=adapt, device=device)
+    report = replace(report, xz_bits_per_byte=xz_cost(loaded, stream, header.num_bytes))
+    if keystrokes:
+        report = replace(report, keystrokes=keystrokes_of(loaded, stream, partial(_progress, console, "keystrokes")))
     if marginal:
         with _progress(console, "summing", min(SAMPLE_BYTES, header.num_bytes)) as progress:
             report = replace(report, marginal=marginal_of(loaded, stream, progress=progress))
@@ -206,6 +234,8 @@ def _print_report(console: "Console", loaded: "Model", report: "Report") -> None
     for key, name in OTHER_COSTS.items():
         if key in figures:
             table.add_row(f"  {name}", f"{figures[key]['bits_per_byte']:.4f}")
+    if report.xz_bits_per_byte is not None:
+        table.add_row("  xz, after the end of the training text", f"{report.xz_bits_per_byte:.4f}")
     table.add_row("nats per character, static", f"{report.nats_per_char:.4f}")
     if "adapted" in figures:
         table.add_row("  adapted", f"{figures['adapted']['nats_per_char']:.4f}")
@@ -220,6 +250,16 @@ def _print_report(console: "Console", loaded: "Model", report: "Report") -> None
             f"next token among the first {rank}" if rank > 1 else "next token first",
             f"{figures['next_token'][f'top{rank}']:.1%}",
         )
+    if report.calibration is not None:
+        table.add_row("calibration error of next tokens", f"{report.calibration.expected_error:.1%}")
+    if report.keystrokes is not None:
+        for rank, share in report.keystrokes.next_word.items():
+            name = f"next word among the first {rank}, %" if rank > 1 else "next word first, %"
+            table.add_row(name, _interval(share, 100, 1))
+        for number, share in report.keystrokes.savings.items():
+            name = f"keys saved with {number} suggestions, %" if number > 1 else "keys saved with 1 suggestion, %"
+            table.add_row(name, _interval(share, 100, 1))
+        table.add_row("words looked at", f"{report.keystrokes.num_words:,}")
     table.add_row("tokens", f"{figures['num_tokens']:,}")
     table.add_row("tokens per second", f"{figures['tokens_per_second']:,.0f}")
     console.print_table(table)

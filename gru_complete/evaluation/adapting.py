@@ -96,7 +96,7 @@ def read_adapting(model: LanguageModel, tokens: TokenIds, *, memory: Memory | No
         caching = watch.lap() + np.array([0.0, reading[False]])
         parts = {}
         for (adapted, dynamic), mixed in readers.items():
-            nats, _ = mixed.nats_and_ranks(moved if dynamic else chunk)
+            nats = mixed.outcome(moved if dynamic else chunk).nats
             seconds = reading[dynamic] + watch.lap()
             parts[name_of(adapted=adapted, dynamic=dynamic)] = Part(nats, seconds)
             with_cache = -np.log((1 - shares) * np.exp(-nats) + shares * cached)

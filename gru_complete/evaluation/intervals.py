@@ -40,3 +40,20 @@ def mean_interval(values: Sequence[float]) -> Interval:
     variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
     half = _Z * math.sqrt(variance / len(values))
     return Interval(mean, mean - half, mean + half)
+
+
+def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -> Interval:
+    """The sum of some figures over the sum of others that belong to them; at least one pair, no sum of 0.
+
+    The pairs are independent of each other; the spread is that of ``numerator - ratio * denominator`` (Cochran 1977,
+    "Sampling techniques", section 6.4).
+    """
+    whole = math.fsum(denominators)
+    ratio = math.fsum(numerators) / whole
+    number = len(numerators)
+    if number < 2:
+        return Interval(ratio, -math.inf, math.inf)
+    rests = [above - ratio * below for above, below in zip(numerators, denominators, strict=True)]
+    variance = math.fsum(rest**2 for rest in rests) / (number - 1)
+    half = _Z * math.sqrt(variance * number) / whole
+    return Interval(ratio, ratio - half, ratio + half)

@@ -9,6 +9,7 @@ document ends included; bytes and characters are those of the text alone.
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ import torch
 
 from gru_complete.errors import ModelError, UsageError
 from gru_complete.evaluation.adapting import Cost, adapting_costs
+from gru_complete.evaluation.calibration import Calibration
+from gru_complete.evaluation.keystrokes import KeystrokesReport, count_words, evaluate_keystrokes
 from gru_complete.evaluation.marginal import SAMPLE_BYTES, Marginal, marginal_cost
 from gru_complete.evaluation.memory import MemoryReport
 from gru_complete.evaluation.novelty import NoveltyReport
@@ -49,6 +52,9 @@ class Report:
         offers: what asking for confidence costs and gains; None unless it was asked for.
         memory: how far back the network remembers; None unless it was asked for.
         novelty: how much of what the model writes stands in its corpus; None unless it was asked for.
+        calibration: of the static predictions.
+        keystrokes: what suggestions are worth; None unless it was asked for, or of a text without words.
+        xz_bits_per_byte: what xz pays; None without the training text.
     """
 
     scores: TokenScores
@@ -61,6 +67,9 @@ class Report:
     offers: OffersReport | None = None
     memory: MemoryReport | None = None
     novelty: NoveltyReport | None = None
+    calibration: Calibration | None = None
+    keystrokes: KeystrokesReport | None = None
+    xz_bits_per_byte: float | None = None
 
     @property
     def bits_per_byte(self) -> float:
@@ -90,6 +99,12 @@ class Report:
             more["memory"] = self.memory.to_json()
         if self.novelty is not None:
             more["novelty"] = self.novelty.to_json()
+        if self.calibration is not None:
+            more["calibration"] = self.calibration.to_json()
+        if self.keystrokes is not None:
+            more |= self.keystrokes.to_json()
+        if self.xz_bits_per_byte is not None:
+            more["baselines"] = {"xz": self.cost(self.xz_bits_per_byte * math.log(2) * self.num_bytes)}
         return {
             "bits_per_byte": self.bits_per_byte,
             "nats_per_char": self.nats_per_char,
@@ -149,7 +164,8 @@ def evaluate(
     """
     start = time.monotonic()
     texts = documents(stream)
-    scores = score_tokens(module, texts, memory=memory, chunk_len=chunk_len, device=device)
+    calibration = Calibration()
+    scores = score_tokens(module, texts, memory=memory, chunk_len=chunk_len, device=device, observe=calibration.add)
     seconds = time.monotonic() - start
     others: dict[str, float] = {}
     if memory is not None:
@@ -159,7 +175,7 @@ def evaluate(
             adapted = score_tokens(module, texts, memory=memory, adapted=True, chunk_len=chunk_len, device=device)
             others = {"adapted": adapted.total_nats} | others
     adapting = adapting_costs(module, texts, memory=memory) if adapt else {}
-    return Report(scores, header.num_bytes, header.num_chars, seconds, others, adapting)
+    return Report(scores, header.num_bytes, header.num_chars, seconds, others, adapting, calibration=calibration)
 
 
 def marginal_of(model: Model, stream: TokenIds, *, progress: Callable[[int], object] | None = None) -> Marginal:
@@ -184,6 +200,26 @@ def offers_of(model: Model, stream: TokenIds, *, progress: Callable[[int], objec
         stream: token ids, documents between document ends, ``(N,)``.
         progress: is told 1 at each place, of ``NUM_POSITIONS`` or of as many as there are characters.
     """
+    return evaluate_offers(Completer.of(model), _beginning(model, stream), progress=progress)
+
+
+def keystrokes_of(
+    model: Model, stream: TokenIds, progress_of: Callable[[int], AbstractContextManager[Callable[[int], object] | None]]
+) -> KeystrokesReport | None:
+    """Let a simulated user write words of a token stream's text, of its first ``OFFERS_BYTES``.
+
+    Args:
+        model: the model.
+        stream: token ids, documents between document ends, ``(N,)``.
+        progress_of: is told how many words will be looked at; what it yields is told 1 after each of them.
+    """
+    texts = _beginning(model, stream)
+    with progress_of(count_words(texts)) as progress:
+        return evaluate_keystrokes(Completer.of(model), texts, progress=progress)
+
+
+def _beginning(model: Model, stream: TokenIds) -> list[str]:
+    """The first ``OFFERS_BYTES`` of a token stream's text, document by document."""
     texts = []
     left = OFFERS_BYTES
     for document in documents(stream):
@@ -192,7 +228,7 @@ def offers_of(model: Model, stream: TokenIds, *, progress: Callable[[int], objec
         left -= len(data)
         if not left:
             break
-    return evaluate_offers(Completer.of(model), texts, progress=progress)
+    return texts
 
 
 def held_out_part(model: Model) -> tuple[TokenIds, ShardHeader]:

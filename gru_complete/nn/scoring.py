@@ -11,7 +11,7 @@ Shapes: B documents read side by side, T tokens of a chunk, E embedding_size, V 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,6 +42,21 @@ class Chunk(NamedTuple):
     is_last: bool
 
 
+class Outcome(NamedTuple):
+    """What came of predicting the tokens of a chunk.
+
+    Attributes:
+        nats: of the targets, float64 ``(n,)``.
+        ranks: how many tokens stood before each; of tokens with the same score, the one with the lower id stands
+            first, as in ``argmax``; ``(n,)``.
+        confidences: the probability of the token that stood first, float64 ``(n,)``.
+    """
+
+    nats: np.ndarray
+    ranks: np.ndarray
+    confidences: np.ndarray
+
+
 @dataclass(frozen=True)
 class TokenScores:
     """Sums over all scored tokens.
@@ -70,6 +85,7 @@ def score_tokens(
     chunk_len: int = 256,
     batch_size: int = 32,
     device: torch.device | None = None,
+    observe: Callable[[Outcome], object] | None = None,
 ) -> TokenScores:
     """Score documents, each from a zero state.
 
@@ -82,6 +98,7 @@ def score_tokens(
         chunk_len: tokens read at once; changes the time and memory, not the result.
         batch_size: the most documents read side by side.
         device: where the model is, if not where its parameters say.
+        observe: is told what came of each chunk.
 
     Returns:
         The sums over all documents.
@@ -91,10 +108,12 @@ def score_tokens(
     hits = np.zeros(3, dtype=np.int64)
     mixed = Mixed(memory, adapted=adapted)
     for chunk in read_documents(model, streams, chunk_len=chunk_len, batch_size=batch_size, device=device):
-        nats, ranks = mixed.nats_and_ranks(chunk)
-        total_nats += float(nats.sum())
-        num_tokens += len(nats)
-        hits += [np.count_nonzero(ranks < limit) for limit in (1, 3, 5)]
+        outcome = mixed.outcome(chunk)
+        total_nats += float(outcome.nats.sum())
+        num_tokens += len(outcome.nats)
+        hits += [np.count_nonzero(outcome.ranks < limit) for limit in (1, 3, 5)]
+        if observe is not None:
+            observe(outcome)
     return TokenScores(total_nats, num_tokens, *hits.tolist())
 
 
@@ -109,7 +128,7 @@ def token_nats(
     """The nats of each token of one document but its first, float64 ``(N - 1,)``; arguments as ``score_tokens``."""
     mixed = Mixed(memory, adapted=adapted)
     chunks = read_documents(model, [tokens], chunk_len=chunk_len, batch_size=1)
-    parts = [mixed.nats_and_ranks(chunk)[0] for chunk in chunks]
+    parts = [mixed.outcome(chunk).nats for chunk in chunks]
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
@@ -120,7 +139,7 @@ def document_nats(
     totals = np.zeros(len(streams))
     mixed = Mixed(memory)
     for chunk in read_documents(model, streams, chunk_len=256, batch_size=batch_size):
-        totals[chunk.document] += mixed.nats_and_ranks(chunk)[0].sum()
+        totals[chunk.document] += mixed.outcome(chunk).nats.sum()
     return totals
 
 
@@ -181,21 +200,22 @@ class Mixed:
         self.overlays: defaultdict[int, Overlay] | None = defaultdict(Overlay) if adapted else None
         self.contexts: dict[int, tuple[int, ...]] = {}  # where each document was left
 
-    def nats_and_ranks(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
-        """Nats of the targets ``(n,)``, float64, and how many tokens stood before each ``(n,)``.
-
-        Of tokens with the same score, the one with the lower id stands first, as in ``argmax``.
-        """
+    def outcome(self, chunk: Chunk) -> Outcome:
+        """What comes of predicting the targets."""
         scores = chunk.logits if self.memory is None else torch.from_numpy(self._mix(self.memory, chunk))
         targets = torch.from_numpy(chunk.tokens[1:]).to(scores.device).unsqueeze(-1)
         score = scores.gather(-1, targets)
         ids = torch.arange(scores.shape[1], device=scores.device)
         ranks = ((scores > score) | ((scores == score) & (ids < targets))).sum(-1)
+        peaks = scores.amax(-1)
         if self.memory is None:
-            nats = torch.logsumexp(scores, -1) - score.squeeze(-1)
+            wholes = torch.logsumexp(scores, -1)
+            nats = wholes - score.squeeze(-1)
+            confidences = (peaks - wholes).exp()
         else:
             nats = -score.squeeze(-1).clamp(min=torch.finfo(score.dtype).tiny).log()
-        return nats.double().cpu().numpy(), ranks.cpu().numpy()
+            confidences = peaks
+        return Outcome(nats.double().cpu().numpy(), ranks.cpu().numpy(), confidences.double().cpu().numpy())
 
     def _mix(self, memory: Memory, chunk: Chunk) -> np.ndarray:
         """Mixed probabilities of the chunk's targets, ``(n, V)``."""

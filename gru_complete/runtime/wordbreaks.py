@@ -8,6 +8,7 @@ there each piece that a model writes counts as one. What is no UTF-8 belongs to 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 from typing import NamedTuple
 
 BEFORE, BEGUN, INSIDE, PIECE = range(4)  # of a word; BEGUN: see State
@@ -140,6 +141,27 @@ def last_word(text: bytes, given: int) -> bytes:
         if position <= given or _kind(character) != PIECE:
             start = position
     return text[start:]
+
+
+def spans(text: str) -> Iterator[tuple[int, int]]:
+    """Find the words of a text: where each begins and ends, in characters.
+
+    In a script without spaces each character counts as one, since the text does not say which belong together.
+    """
+    start = end = -1  # of the word that has begun, without joiners that may be past its end
+    for position, character in enumerate(text):
+        kind = _kind(character)
+        if kind == INSIDE:
+            if start < 0:
+                start = position
+            end = position + 1
+        elif start >= 0 and not (character in _JOINERS and end == position):
+            yield start, end
+            start = -1
+        if kind == PIECE:
+            yield position, position + 1
+    if start >= 0:
+        yield start, end
 
 
 def _character(text: bytes, position: int) -> tuple[str | None, int]:

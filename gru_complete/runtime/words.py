@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -86,17 +86,42 @@ def likeliest_words(hypotheses: Hypotheses, count: int, *, max_expansions: float
     """
     search = _Search(hypotheses)
     most = max(MIN_EFFORT, EFFORT * count) if max_expansions is None else max_expansions
-    spent = 0
-    bounds = search.bounds(count)
-    while spent < most and not (bounds.are_exact if most == math.inf else bounds.are_certain):
-        batch = search.take(int(min(max(_BATCH, spent // 4), most - spent)))
-        if not batch:
+    for bounds in search.rounds(count, most):
+        if bounds.are_exact if most == math.inf else bounds.are_certain:
             break
-        search.expand(batch)
-        spent += len(batch)
-        bounds = search.bounds(count)
     words = [search.word(word, bounds.upper[word]) for word in bounds.likeliest]
     return [word for word in words if word.probability >= NEGLIGIBLE * words[0].probability]
+
+
+def is_among(hypotheses: Hypotheses, completion: bytes, counts: Sequence[int]) -> list[bool]:
+    """Say whether a completion is that of one of the likeliest words, without finding all of those.
+
+    The answers are those of ``likeliest_words(hypotheses, max(counts))``, but the search ends as soon as the bounds
+    tell them. Only where it would end before it is certain may an answer be the right one instead of that of the list.
+
+    Args:
+        hypotheses: the segmentations of the text's end.
+        completion: what might follow the text, up to where a word ends.
+        counts: among how many of the likeliest words; at least one number.
+
+    Returns:
+        For each count whether it is that of one of so many words.
+    """
+    search = _Search(hypotheses)
+    count = max(counts)
+    word = last_word(hypotheses.segment + completion, len(hypotheses.segment))
+    answers: list[bool | None] = []
+    for bounds in search.rounds(count, max(MIN_EFFORT, EFFORT * count), word):
+        answers = [search.decided(word, completion, number, bounds) for number in counts]
+        if bounds.are_certain or None not in answers:
+            break
+    listed = bounds.likeliest
+    is_listed = word in listed and search.word(word, 1.0).completion == completion
+    is_listed = is_listed and search.found[word] >= NEGLIGIBLE * search.found[listed[0]]
+    return [
+        is_listed and listed.index(word) < number if answer is None else answer
+        for number, answer in zip(counts, answers, strict=True)
+    ]
 
 
 class _Bounds(NamedTuple):
@@ -105,12 +130,14 @@ class _Bounds(NamedTuple):
     Attributes:
         likeliest: the words with the greatest lower bounds.
         upper: the upper bounds of all words found.
+        unfound: the greatest upper bound of a word that was not found.
         are_certain: no other word can be likelier than these, and none of these than one before it.
         are_exact: besides, each lower bound is the upper one.
     """
 
     likeliest: list[bytes]
     upper: dict[bytes, float]
+    unfound: float
     are_certain: bool
     are_exact: bool
 
@@ -166,7 +193,7 @@ class _Search:
         self._predictor = hypotheses.predictor
         self._overlay = hypotheses.overlay
         self._effects = _effects_in(hypotheses.pieces)
-        self._found: defaultdict[bytes, float] = defaultdict(float)  # by word
+        self.found: defaultdict[bytes, float] = defaultdict(float)  # the lower bound, by word
         self._ways: defaultdict[bytes, defaultdict[bytes, float]] = defaultdict(lambda: defaultdict(float))
         self._expanded: list[_Boundary] = []
         self._pending: list[_Pending] = []
@@ -178,9 +205,39 @@ class _Search:
         self._threshold = math.inf
         self._lower_threshold()
 
-    def bounds(self, count: int) -> _Bounds:
+    def rounds(self, count: int, most: float, wanted: bytes | None = None) -> Iterator[_Bounds]:
+        """Search on and on; yields the bounds before each expansion, and the last ones.
+
+        Args:
+            count: how many words are looked for.
+            most: boundaries that may be expanded.
+            wanted: a word that is bounded even if it is not found.
+        """
+        spent = 0
+        yield self.bounds(count, wanted)
+        while spent < most and (batch := self.take(int(min(max(_BATCH, spent // 4), most - spent)))):
+            self.expand(batch)
+            spent += len(batch)
+            yield self.bounds(count, wanted)
+
+    def decided(self, word: bytes, completion: bytes, count: int, bounds: _Bounds) -> bool | None:
+        """Say whether a word, by this completion, is one of the ``count`` likeliest, if that can be said by now."""
+        lower, upper = self.found.get(word, 0.0), bounds.upper[word]
+        if sum(self.found[other] > upper for other in bounds.likeliest if other != word) >= count:
+            return False
+        if word not in bounds.likeliest:
+            return None
+        ways = self._ways[word]
+        way = ways.get(completion, 0.0)
+        if any(mass > upper - mass for other, mass in ways.items() if other != completion):
+            return False
+        above = sum(bound > lower for other, bound in bounds.upper.items() if other != word)
+        is_certain = above < count and bounds.unfound <= lower and way > upper - way
+        return True if is_certain and lower >= NEGLIGIBLE * max(bounds.upper.values()) else None
+
+    def bounds(self, count: int, wanted: bytes | None = None) -> _Bounds:
         """Bound every word, found or not; forget what cannot change the result."""
-        found = self._found
+        found = self.found
         waiting: defaultdict[bytes, float] = defaultdict(float)  # mass, by what its words begin with
         for item in self._pending:
             waiting[item.key] += item.mass
@@ -190,8 +247,8 @@ class _Search:
         # What a word must exceed to be among them. Then no upper bound of what is forgotten is greater.
         floor = found[likeliest[-1]] if len(likeliest) == count else 0.0
         upper: dict[bytes, float] = {}
-        others = 0.0  # the greatest upper bound of a word that is not among the likeliest
-        texts = sorted({*waiting, *found})
+        others = unfound = 0.0  # the greatest upper bound of a word that is not among the likeliest, or not found
+        texts = sorted({*waiting, *found} if wanted is None else {*waiting, *found, wanted})
         masses: list[float] = []  # what stands at beginnings of each text
         greatest: list[float] = []  # the upper bounds of each text, then also of those that begin with it
         before: list[int] = []  # the longest other text that each begins with, -1 for none
@@ -204,23 +261,24 @@ class _Search:
             waits = waiting.get(text, 0.0)
             mass = waits + masses[before[-1]] if before[-1] >= 0 else waits
             masses.append(mass)
-            if waits > 0 and mass > others:
-                others = mass
+            if waits > 0 and mass > unfound:
+                unfound = mass
             greatest.append(found.get(text, 0.0) + mass)
-            if text in found:
+            if text in found or text == wanted:
                 upper[text] = greatest[-1]
                 if text not in likeliest:
                     others = max(others, greatest[-1])
         for index in range(len(texts) - 1, -1, -1):
             if before[index] >= 0 and greatest[index] > greatest[before[index]]:
                 greatest[before[index]] = greatest[index]
+        others = max(others, unfound)
         reach = dict(zip(texts, greatest, strict=True))
         self._pending = [item for item in self._pending if reach[item.key] > floor]
         self._expanded = [boundary for boundary in self._expanded if boundary.rest and reach[boundary.key] > floor]
         lower = [found[text] for text in likeliest]
         bests = [upper[text] for text in likeliest]
         are_certain = floor > 0 and all(low >= other for low, other in zip(lower, [*bests[1:], others], strict=True))
-        return _Bounds(likeliest, upper, are_certain, are_certain and lower == bests)
+        return _Bounds(likeliest, upper, unfound, are_certain, are_certain and lower == bests)
 
     def take(self, most: int) -> list[_Pending]:
         """Take the heaviest boundaries that are pending."""
@@ -253,7 +311,7 @@ class _Search:
         """Return a word that was found."""
         ways = self._ways[word]
         completion = max(sorted(ways), key=ways.__getitem__)
-        return Word(word, completion, self._found[word], upper)
+        return Word(word, completion, self.found[word], upper)
 
     def _place(
         self, text: bytes, state: State, key: bytes, reading: Reading, effects: _Effects, masses: Floats
@@ -268,7 +326,7 @@ class _Search:
                     word = known[: len(known) - dropped] + added
                 else:
                     word = own if state.place == BEFORE else last_word(self._segment + completion, len(self._segment))
-                self._found[word] += mass
+                self.found[word] += mass
                 self._ways[word][completion] += mass
         if len(effects.on):
             self._expanded.append(_Boundary(text, state, key, reading, effects, masses[effects.on]))

@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+import sys
 
 import pytest
 
@@ -237,3 +238,53 @@ def test_a_text_too_short_to_measure_the_memory_is_refused(run, trained_model, t
     assert (code, out) == (3, b"")
     assert "tokens; to follow gradients takes" in err
     assert err.startswith("error: ")
+
+
+def test_the_whole_table_is_printed(run, trained_model):
+    code, out, err = run("eval", "-m", trained_model, "--keystrokes", "--json")
+    assert (code, err) == (0, "")
+    record = json.loads(out)
+    savings, next_word = record["keystroke_savings"], record["next_word"]
+    assert savings["intervals"]["1"]["low"] < savings["1"] < savings["3"] < savings["intervals"]["3"]["high"] < 1
+    assert 0 < next_word["top1"] <= next_word["top3"] <= next_word["top5"] < 1
+    assert record["baselines"]["xz"]["bits_per_byte"] > record["bits_per_byte"]
+    assert 0 < record["calibration"]["expected_error"] < 1
+    assert record["calibration"]["accuracy"] == pytest.approx(record["next_token"]["top1"])
+    assert sum(one["num_tokens"] for one in record["calibration"]["bins"]) == record["num_tokens"]
+    _, table, _ = run("eval", "-m", trained_model, "--keystrokes")
+    for part in ("xz, after the end of the training text", "calibration error", "next word first", "keys saved with 3"):
+        assert part in table.decode()
+    assert f"{100 * savings['3']:.1f} (" in table.decode()
+
+
+def test_the_simulated_user_writes_only_when_asked_to(run, trained_model):
+    code, out, _ = run("eval", "-m", trained_model, "--json")
+    assert code == 0
+    assert not {"keystroke_savings", "next_word"} & set(json.loads(out))
+    _, table, _ = run("eval", "-m", trained_model)
+    assert "keys saved" not in table.decode()
+
+
+def test_a_text_without_words_has_no_keys_to_save(run, trained_model, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("... !!!\n")
+    code, out, _ = run("eval", path, "-m", trained_model, "--keystrokes", "--json")
+    assert code == 0
+    assert "keystroke_savings" not in json.loads(out)
+
+
+def test_the_reliability_diagram_is_drawn(run, trained_model, tmp_path):
+    pytest.importorskip("matplotlib")
+    code, _, err = run("eval", "-m", trained_model, "--plot", tmp_path / "a.svg")
+    assert (code, err) == (0, "")
+    assert b"</svg>" in (tmp_path / "a.svg").read_bytes()
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_before_the_work(run, trained_model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, out, err = run("eval", "-m", trained_model, "--plot", tmp_path / "a.png")
+    assert (code, out) == (2, b"")
+    assert "pip install 'gru-complete[plots]'" in err
+    code, _, err = run("eval", "-m", trained_model, "--plot", tmp_path / "a.txt")
+    assert code == 2
+    assert "--plot calibration.png" in err

@@ -220,7 +220,7 @@ def test_a_document_that_repeats_itself_is_cheaper_adapted(tiny_model, memory):
 def test_nothing_is_kept_of_documents_that_were_read(tiny_model, memory):
     mixed = Mixed(memory, adapted=True)
     for chunk in read_documents(tiny_model, DOCUMENTS, chunk_len=8, batch_size=3):
-        mixed.nats_and_ranks(chunk)
+        mixed.outcome(chunk)
         assert len(mixed.overlays) <= 3
     assert not mixed.overlays
     assert not mixed.contexts
@@ -238,3 +238,16 @@ def test_an_overlay_needs_counts(tiny_model):
     for score in (score_tokens, token_nats):
         with pytest.raises(ValueError, match="an overlay lies over counts, and there are none"):
             score(tiny_model, DOCUMENTS if score is score_tokens else DOCUMENTS[0], adapted=True)
+
+
+@pytest.mark.parametrize("with_memory", [False, True])
+def test_the_confidence_is_the_probability_of_the_likeliest_token(tiny_model, memory, with_memory):
+    outcomes = []
+    scores = score_tokens(tiny_model, DOCUMENTS, memory=memory if with_memory else None, observe=outcomes.append)
+    confidences = np.concatenate([outcome.confidences for outcome in outcomes])
+    ranks = np.concatenate([outcome.ranks for outcome in outcomes])
+    nats = np.concatenate([outcome.nats for outcome in outcomes])
+    assert len(confidences) == scores.num_tokens
+    assert 0 < (ranks == 0).sum() < len(ranks)
+    np.testing.assert_allclose(np.exp(-nats[ranks == 0]), confidences[ranks == 0], rtol=1e-5)
+    assert (np.exp(-nats[ranks > 0]) <= confidences[ranks > 0]).all()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gru_complete.runtime.wordbreaks import BEFORE, End, State, begun, last_word, read
+from gru_complete.runtime.wordbreaks import BEFORE, End, State, begun, last_word, read, spans
 
 
 def ending(given, *pieces):
@@ -97,3 +97,26 @@ def test_whatever_the_text_a_word_ends_with_a_letter_a_mark_or_a_digit(before, a
     assert found is None or after.startswith(found)
     if found:
         assert unicodedata.category(found[-1])[0] in "LMN" or found[-1] == "_"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ('He said, "I don\'t."', ["He", "said", "I", "don't"]),
+        ("well-known -- dogs' 12_a", ["well-known", "dogs", "12_a"]),
+        ("Ünd: 漢字 ab漢", ["Ünd", "漢", "字", "ab", "漢"]),
+    ],
+)
+def test_the_words_of_a_text(text, expected):
+    assert [text[start:end] for start, end in spans(text)] == expected
+
+
+@given(st.text(st.sampled_from("ab'- .,é-")))
+def test_the_words_of_a_text_are_those_that_reading_it_finds(text):
+    found, end = [], 0
+    while (word := ending(b"", text[end:].encode())) is not None:
+        end += len(word)
+        found.append(end)
+    assert [stop for _, stop in spans(text)] == found
+    assert all(begun(text[:stop].encode())[0] == text[start:stop].encode() for start, stop in spans(text))

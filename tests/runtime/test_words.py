@@ -14,7 +14,7 @@ from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.segmentation import Hypotheses, PieceIndex
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.runtime.wordbreaks import last_word
-from gru_complete.runtime.words import EFFORT, MIN_EFFORT, NEGLIGIBLE, likeliest_words
+from gru_complete.runtime.words import EFFORT, MIN_EFFORT, NEGLIGIBLE, is_among, likeliest_words
 
 LETTERS = ["a", "b", "é"]
 PIECES = [
@@ -283,6 +283,30 @@ def test_each_word_is_listed_once_and_none_is_negligible(completer, text):
     found = likeliest_words(completer.hypotheses(completer.read(text.encode())), 50)
     assert len({word.word for word in found}) == len(found) >= 1
     assert found[-1].probability >= NEGLIGIBLE * found[0].probability
+
+
+@pytest.mark.parametrize("text", ["", "The ", "The old ho", "The old'", "The house, ", "The r", "The old cat saw"])
+def test_whether_a_word_is_among_the_likeliest_is_what_their_list_says(completer, text):
+    hypotheses = completer.hypotheses(completer.read(text.encode()))
+    listed = [word.completion for word in likeliest_words(hypotheses, 5)]
+    assert listed
+    for completion in {*listed, b"x", b" cat", b"cat", b"use", b"iver", b"\nThe", b" zzz"}:
+        for counts in ([1, 3, 5], [3, 1], [2]):
+            expected = [word.completion for word in likeliest_words(hypotheses, max(counts))]
+            answers = is_among(hypotheses, completion, counts)
+            assert answers == [completion in expected[:count] for count in counts], (completion, expected)
+
+
+def test_whether_a_word_is_likely_is_told_before_the_list_is_known():
+    toy = Toy(PIECES)
+    spent = []
+    for ask in (lambda asked: likeliest_words(asked, 5), lambda asked: is_among(asked, b"bbbbbb", [1, 3])):
+        hypotheses = toy.hypotheses(b"a", 8)
+        hypotheses.rows()
+        toy.predictor.num_steps = 0
+        ask(hypotheses)
+        spent.append(toy.predictor.num_steps)
+    assert spent[1] < spent[0]
 
 
 def test_long_lists_are_searched_longer():

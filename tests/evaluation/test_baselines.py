@@ -1,0 +1,33 @@
+import lzma
+import shutil
+
+import numpy as np
+import pytest
+
+from gru_complete.evaluation import baselines
+from gru_complete.evaluation.baselines import xz_cost
+from gru_complete.evaluation.report import held_out_part
+from gru_complete.model_dir import load_model
+from gru_complete.text.shards import read_shard
+
+
+def test_xz_pays_what_it_adds_to_the_training_text(trained_model, monkeypatch):
+    model = load_model(trained_model)
+    stream, header = held_out_part(model)
+    training, _ = read_shard(trained_model.with_name("tiny.run") / "training.tokens")
+    context, text = (model.tokenizer.decode(np.asarray(ids).tolist()) for ids in (training, stream))
+    for size in (3000, 2_000_000):  # the end of the training text, or all of it
+        monkeypatch.setattr("gru_complete.text.baseline.CONTEXT_BYTES", size)
+        monkeypatch.setattr(baselines, "CONTEXT_BYTES", size)
+        before, after = len(lzma.compress(context[-size:])), len(lzma.compress(context[-size:] + text))
+        assert xz_cost(model, stream, header.num_bytes) == pytest.approx(8 * (after - before) / len(text))
+    # As training has said.
+    assert model.manifest.metrics["xz_bits_per_byte"] == pytest.approx(8 * (after - before) / len(text))
+
+
+def test_without_the_training_text_there_is_no_baseline(trained_model, tmp_path, monkeypatch):
+    stream, header = held_out_part(load_model(trained_model))
+    shutil.copytree(trained_model, tmp_path / "alone")
+    assert xz_cost(load_model(tmp_path / "alone"), stream, header.num_bytes) is None
+    monkeypatch.setattr(baselines, "MOST_BYTES", header.num_bytes - 1)
+    assert xz_cost(load_model(trained_model), stream, header.num_bytes) is None

@@ -1,0 +1,58 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gru_complete.errors import UsageError
+from gru_complete.evaluation.calibration import Calibration, check_plot, draw
+from gru_complete.nn.scoring import Outcome
+
+
+def outcome(*pairs):
+    """Predictions: how sure the model was, and whether it was right."""
+    confidences, are_right = zip(*pairs, strict=True)
+    return Outcome(np.zeros(len(pairs)), np.array([0 if right else 2 for right in are_right]), np.array(confidences))
+
+
+def test_the_error_of_five_predictions_is_that_by_hand():
+    calibration = Calibration(num_bins=2)
+    calibration.add(outcome((0.2, True), (0.6, True), (0.5, False)))  # 0.5 belongs to the bin that ends there
+    calibration.add(outcome((1.0, True), (0.5, False)))
+    low, high = calibration.bins
+    assert (low.num_tokens, low.confidence, low.accuracy) == pytest.approx((3, 0.4, 1 / 3))
+    assert (high.num_tokens, high.confidence, high.accuracy) == pytest.approx((2, 0.8, 1))
+    assert calibration.expected_error == pytest.approx(3 / 5 * (0.4 - 1 / 3) + 2 / 5 * 0.2)
+    record = calibration.to_json()
+    assert record["expected_error"] == calibration.expected_error
+    assert (record["confidence"], record["accuracy"]) == pytest.approx((2.8 / 5, 3 / 5))
+    assert record["bins"][1] == {"num_tokens": 2, "confidence": pytest.approx(0.8), "accuracy": 1.0}
+
+
+def test_who_is_right_as_often_as_sure_has_no_error():
+    calibration = Calibration()
+    calibration.add(outcome(*[(0.25, index < 25) for index in range(100)], *[(1.0, True)] * 7))
+    assert calibration.expected_error == pytest.approx(0)
+    assert Calibration().expected_error == 0
+    assert Calibration().to_json()["bins"] == []
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml")])
+def test_the_picture_is_of_the_kind_that_its_name_says(tmp_path, name, start):
+    pytest.importorskip("matplotlib")
+    calibration = Calibration()
+    calibration.add(outcome((0.2, True), (0.6, True), (0.5, False)))
+    draw(calibration, tmp_path / name, name="my$model_$x")
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
+def test_other_pictures_are_refused():
+    with pytest.raises(UsageError, match="png or .svg, not a.gif"):
+        check_plot(Path("a.gif"))
+
+
+def test_without_matplotlib_the_hint_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UsageError, match="needs matplotlib") as error:
+        check_plot(Path("a.png"))
+    assert "gru-complete[plots]" in error.value.hint

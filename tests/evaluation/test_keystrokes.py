@@ -1,0 +1,116 @@
+from types import SimpleNamespace
+
+import pytest
+
+from gru_complete.evaluation import keystrokes
+from gru_complete.evaluation.intervals import ratio_interval
+from gru_complete.evaluation.keystrokes import Typed, count_words, evaluate_keystrokes
+from gru_complete.runtime.completer import Completer
+from gru_complete.runtime.words import likeliest_words
+
+
+class Toy:
+    """A model that only knows where it is; what it suggests there is asked of a table."""
+
+    def read(self, data, context=None):
+        text = (context.text if context else b"") + data
+        return SimpleNamespace(text=text, segment=text, reading=text)
+
+    def hypotheses(self, context):
+        return SimpleNamespace(text=context.text.decode(), start=None)
+
+
+SUGGESTED = {
+    "": ["A", "The"],
+    "T": ["o"],
+    "Th": ["e", "at"],
+    "The": [" cat"],  # which nobody asks for: the word may go on
+    "The ": ["dog", "cow", "cap", "cat"],
+    "The c": ["ow", "ap", "at"],
+    "The ca": ["t"],
+    "The cat,": [" sat"],
+    "The cat, ": ["sat"],
+}
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Lets the table answer; returns the texts that were asked about, and for how many words."""
+    found = []
+
+    def is_among(hypotheses, completion, counts):
+        found.append((hypotheses.text, list(counts)))
+        listed = SUGGESTED.get(hypotheses.text, [])
+        return [completion.decode() in listed[:count] for count in counts]
+
+    monkeypatch.setattr(keystrokes, "is_among", is_among)
+    return found
+
+
+def test_keys_are_counted_as_by_hand(asked):
+    told = []
+    report = evaluate_keystrokes(Toy(), ["The cat, sat"], progress=told.append)
+    # One suggestion: "T", "h", take "The " (which writes the space); its space, "c", "a", take "t"; ",", take " sat".
+    # So 3 - 1, 4 and 2 keys. Three: take "The "; the space, "c", take "at"; ",", take " sat": 1 - 1, 3 and 2 keys.
+    assert report.savings[1].value == pytest.approx(1 - (2 + 4 + 2) / 12)
+    assert report.savings[3].value == pytest.approx(1 - (0 + 3 + 2) / 12)
+    # Before their first letters, "The" is second, "cat" is fourth and "sat" is first.
+    assert [report.next_word[number].value for number in (1, 3, 5)] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert (report.num_words, told) == (3, [1, 1, 1])
+    assert asked == [
+        ("", [1, 3, 5]), ("T", [1]), ("Th", [1]),
+        ("The ", [1, 3, 5]), ("The c", [1, 3]), ("The ca", [1]),
+        ("The cat,", [1, 3]), ("The cat, ", [1, 3, 5]),
+    ]  # fmt: skip
+
+
+def test_a_text_without_suggestions_takes_as_many_keys_as_characters(asked):
+    report = evaluate_keystrokes(Toy(), ["Xyz uvw.", "", "!", "Ünd"])
+    assert report.savings[1] == report.savings[3] == (0, 0, 0)
+    assert report.next_word[5].value == 0
+    assert count_words(["Xyz uvw.", "", "!", "Ünd"]) == 3
+    assert evaluate_keystrokes(Toy(), ["", "..."]) is None
+
+
+def test_the_words_are_evenly_spaced_over_all_documents(monkeypatch):
+    seen = []
+
+    def write(completer, context, before, word, following):
+        seen.append((context.text.decode(), before, word, following))
+        return Typed(1, (1, 1), (False, False, False))
+
+    monkeypatch.setattr(keystrokes, "_write", write)
+    evaluate_keystrokes(Toy(), ["a b c", "- d, e\n", "f"], num_words=3)
+    assert seen == [("a", " ", "b", " "), ("", "- ", "d", ","), ("", "", "f", "")]  # the 2nd, 4th and 6th of six
+
+
+def test_a_model_is_asked_as_words_would_be(trained_model, monkeypatch):
+    completer = Completer.load(trained_model)
+    text = "The old cat saw a small bird near the river."
+    quick = evaluate_keystrokes(completer, [text])
+
+    def is_among(hypotheses, completion, counts):
+        listed = [word.completion for word in likeliest_words(hypotheses, max(counts))]
+        return [completion in listed[:count] for count in counts]
+
+    monkeypatch.setattr(keystrokes, "is_among", is_among)
+    assert evaluate_keystrokes(completer, [text]) == quick
+    assert quick.savings[3].value >= quick.savings[1].value > 0
+
+
+def test_the_names_in_json():
+    typed = [Typed(4, (4, 2), (False, True, True)), Typed(6, (6, 3), (False, False, True))]
+    record = keystrokes.KeystrokesReport.of(typed).to_json()
+    assert record["keystroke_savings"]["1"] == 0
+    assert record["keystroke_savings"]["3"] == 0.5
+    assert record["keystroke_savings"]["intervals"]["3"] == {"value": 0.5, "low": 0.5, "high": 0.5}
+    assert record["next_word"]["top1"] == 0
+    assert record["next_word"]["top3"] == 0.5
+    assert record["next_word"]["top5"] == 1
+    assert record["next_word"]["num_words"] == record["keystroke_savings"]["num_words"] == 2
+
+
+def test_the_interval_of_a_ratio():
+    # Ratio 6 / 12; rests 1 - 2, 2 - 2, 3 - 2: variance (1 + 0 + 1) / 2 = 1, of the sum 3, so 1.96 * sqrt(3) / 12.
+    assert ratio_interval([1, 2, 3], [4, 4, 4]) == pytest.approx((0.5, 0.5 - 0.28290, 0.5 + 0.28290), abs=1e-5)
+    assert ratio_interval([1], [4]).to_json() == {"value": 0.25, "low": None, "high": None}
