@@ -81,13 +81,14 @@ def evaluate(
     from gru_complete.model_dir import find_model, load_model
 
     loaded = load_model(find_model(model))
-    from gru_complete.evaluation.calibration import check_plot, draw
     from gru_complete.evaluation.pairs import evaluate_pairs, read_pairs
     from gru_complete.evaluation.report import language_model_of
     from gru_complete.training.run import choose_device
 
     read = None if pairs is None else read_pairs(pairs)
     if plot is not None:
+        from gru_complete.evaluation.plots import check_plot, draw_calibration
+
         check_plot(plot)
     place = choose_device(device)
     module = language_model_of(loaded, place)
@@ -110,7 +111,7 @@ def evaluate(
             )
             report = replace(report, novelty=copied)
         if plot is not None and report.calibration is not None:
-            draw(report.calibration, plot, name=loaded.path.name)
+            draw_calibration(report.calibration, plot, name=loaded.path.name)
     pairs_report = None if read is None else evaluate_pairs(module, loaded.tokenizer, read, memory=loaded.memory)
     if as_json:
         record: dict[str, Any] = {"model": loaded.path.name}

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gru_complete import files
 from gru_complete.errors import EnvironmentFailure, UsageError
+from gru_complete.evaluation.calibration import Calibration
 from gru_complete.evaluation.claims import shown_half_life
 from gru_complete.evaluation.compare import CellResult
+from gru_complete.evaluation.intervals import share_interval
 from gru_complete.evaluation.pairs import DISTANCE_LABELS
 from gru_complete.training.curve import LearningCurve
 
@@ -299,6 +301,57 @@ def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def draw_calibration(calibration: Calibration, path: Path, *, name: str) -> None:
+    """Draw the reliability diagram: how often the model is right over how sure it is, and how many tokens there are.
+
+    Args:
+        calibration: what to draw.
+        path: of the picture.
+        name: of the model, for the title.
+
+    Raises:
+        EnvironmentFailure: the picture could not be written.
+    """
+    from matplotlib import rc_context
+
+    bins = calibration.bins
+    total = max(1, sum(one.num_tokens for one in bins))
+    confidences = [one.confidence for one in bins]
+    with rc_context(SETTINGS):
+        figure = _figure(5.5, 6.0)
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        above.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="as often right as sure")
+        intervals = [share_interval(round(one.accuracy * one.num_tokens), one.num_tokens) for one in bins]
+        spread = [[one.value - one.low for one in intervals], [one.high - one.value for one in intervals]]
+        accuracies = [one.accuracy for one in bins]
+        above.errorbar(
+            confidences, accuracies, spread, color="black", marker="o", markersize=4, linewidth=1.2, capsize=2,
+            label="model, with 95 % intervals", clip_on=False, zorder=3,
+        )  # fmt: skip
+        above.set_title(
+            # "$" would begin a formula
+            f"{files.shown(name)}: is it as often right as it is sure?\n".replace("$", r"\$")
+            + f"expected calibration error {100 * calibration.expected_error:.1f} % over {total:,} tokens",
+            fontsize=10,
+        )
+        above.set_ylabel("tokens on which it is right, %")
+        above.set_ylim(0, 1)
+        above.set_xlim(0, 1)
+        above.grid(color="0.9")
+        above.legend(frameon=False, loc="upper left")
+        width = 1 / calibration.num_bins
+        places = [min(int(one.confidence / width), calibration.num_bins - 1) * width for one in bins]
+        shares = [one.num_tokens / total for one in bins]
+        below.bar(places, shares, width, align="edge", color="0.75", edgecolor="black", linewidth=0.8)
+        below.set_xlabel("probability of the likeliest next token, %")
+        below.set_ylabel("of all tokens, %")
+        below.grid(color="0.9", axis="y")
+        below.set_axisbelow(True)
+        for axis in (above.yaxis, above.xaxis, below.yaxis):
+            axis.set_major_formatter(lambda share, _: f"{100 * share:g}")
+        _save(figure, path)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -283,8 +283,8 @@ def test_the_reliability_diagram_is_drawn(run, trained_model, tmp_path):
 def test_a_picture_that_cannot_be_drawn_is_refused_before_the_work(run, trained_model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, out, err = run("eval", "-m", trained_model, "--plot", tmp_path / "a.png")
-    assert (code, out) == (2, b"")
+    assert (code, out) == (5, b"")
     assert "pip install 'gru-complete[plots]'" in err
     code, _, err = run("eval", "-m", trained_model, "--plot", tmp_path / "a.txt")
     assert code == 2
-    assert "--plot calibration.png" in err
+    assert "does not end in .png, .svg or .pdf" in err

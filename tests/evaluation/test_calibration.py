@@ -1,11 +1,9 @@
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gru_complete.errors import UsageError
-from gru_complete.evaluation.calibration import Calibration, check_plot, draw
+from gru_complete.evaluation.calibration import Calibration
+from gru_complete.evaluation.plots import draw_calibration
 from gru_complete.nn.scoring import Outcome
 
 
@@ -42,17 +40,5 @@ def test_the_picture_is_of_the_kind_that_its_name_says(tmp_path, name, start):
     pytest.importorskip("matplotlib")
     calibration = Calibration()
     calibration.add(outcome((0.2, True), (0.6, True), (0.5, False)))
-    draw(calibration, tmp_path / name, name="my$model_$x")
+    draw_calibration(calibration, tmp_path / name, name="my$model_$x")
     assert (tmp_path / name).read_bytes().startswith(start)
-
-
-def test_other_pictures_are_refused():
-    with pytest.raises(UsageError, match="png or .svg, not a.gif"):
-        check_plot(Path("a.gif"))
-
-
-def test_without_matplotlib_the_hint_says_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match="needs matplotlib") as error:
-        check_plot(Path("a.png"))
-    assert "gru-complete[plots]" in error.value.hint
