@@ -116,13 +116,17 @@ class NGrams:
         order: tokens in the longest n-gram; contexts have up to one less.
     """
 
-    def __init__(self, levels: Sequence[_Level], discounts: Floats) -> None:
+    def __init__(
+        self, levels: Sequence[_Level], discounts: Floats, occurrences: NDArray[np.uint8] | None = None
+    ) -> None:
         """Take over arrays that ``build`` made or ``from_arrays`` checked.
 
         Args:
             levels: of n-grams of 1, 2, ... order tokens.
             discounts: what is taken from counts of 1, 2, and 3 or more, ``(order, 3)``.
+            occurrences: how often each token was seen, ``(V,)``, codes of ``_VALUES``; None where that was not stored.
         """
+        self._occurrences = occurrences
         self.order = len(levels)
         self.vocab_size = len(levels[0].counts)
         self._levels = levels
@@ -251,32 +255,18 @@ class NGrams:
         row: Floats = (shares + weight / self.vocab_size).astype(np.float32)
         return row
 
-    def frequencies(self, *, num_rounds: int = 30) -> NDArray[np.float64]:
-        """How often each token is written, ``(V,)``, the sum 1: where the chain of pairs settles.
+    def frequencies(self) -> NDArray[np.float64]:
+        """How often each token is written, ``(V,)``: all above 0, their sum 1.
 
-        The unigrams will not do: below the highest order a token counts once for each token before it, so what always
-        follows the same ("She" after a period) seems rare.
-
-        Args:
-            num_rounds: of the chain.
+        The unigrams do not say it: below the highest order a token counts once for each token before it, so what
+        always follows the same ("She" after a period) seems rare. Of counts that were stored without occurrences
+        they are all there is.
         """
-        unigrams = self._unigrams.astype(np.float64)
-        unigrams /= unigrams.sum()
-        if self.order == 1:
-            return unigrams
-        level = self._levels[1]
-        before = np.repeat(np.arange(self.vocab_size), np.diff(self._first[0]))
-        shares = self._shares[1][level.counts]
-        counted = np.bincount(before, _VALUES[level.counts], self.vocab_size)
-        totals = np.maximum(counted + _VALUES[self._levels[0].dropped], 1)
-        backoff = 1 - np.bincount(before, shares, self.vocab_size) / totals
-        shares = shares / totals[before]
-        result = unigrams
-        for _ in range(num_rounds):
-            followers = np.bincount(level.tokens, result[before] * shares, self.vocab_size)
-            result = followers + float((result * backoff).sum()) * unigrams
-            result /= result.sum()
-        return result
+        if self._occurrences is None:
+            unigrams = self._unigrams.astype(np.float64)
+            return np.asarray(unigrams / unigrams.sum())
+        seen = _VALUES[self._occurrences] + 0.5  # more than nothing for what was not seen
+        return np.asarray(seen / seen.sum())
 
     # ------------------------------------------------------------------------------------ many contexts
 
@@ -472,6 +462,8 @@ class NGrams:
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """All there is to store, by name; ``from_arrays`` takes it back."""
         arrays: dict[str, NDArray[Any]] = {"discounts": self._discounts}
+        if self._occurrences is not None:
+            arrays["occurrences"] = self._occurrences
         for number, level in enumerate(self._levels, start=1):
             arrays[f"counts.{number}"] = level.counts
             if number > 1:
@@ -509,6 +501,7 @@ class NGrams:
         if not bool(((discounts >= _LEAST_DISCOUNT) & (discounts < [1, 2, 3])).all()):
             raise ModelError("the n-gram memory has a discount that is not between 0 and the count")
         rest = {name: array for name, array in arrays.items() if name != "discounts"}
+        occurrences = _taken(rest, "occurrences", ("uint8",), vocab_size) if "occurrences" in rest else None
         levels: list[_Level] = []
         size = vocab_size
         for number in range(1, order + 1):
@@ -534,7 +527,7 @@ class NGrams:
             levels.append(_Level(tokens, counts, first, dropped))
         if rest:
             raise ModelError(f"the n-gram memory has the unknown array {min(rest)[:60]!r}")
-        return cls(levels, discounts)
+        return cls(levels, discounts, occurrences)
 
 
 def _taken(arrays: dict[str, NDArray[Any]], name: str, dtypes: Sequence[str], size: int) -> NDArray[Any]:
@@ -612,7 +605,7 @@ def build(
     keep = [~level.private for level in levels]
     if max_bytes is not None and order > 1:
         keep = _fitting(levels, keep, max_bytes)
-    return NGrams(_stored(levels, keep, vocab_size), discounts)
+    return NGrams(_stored(levels, keep, vocab_size), discounts, _coded(levels[0].occurrences))
 
 
 def _joined(streams: Sequence[TokenIds], vocab_size: int) -> TokenIds:
@@ -733,7 +726,7 @@ def _fitting(levels: Sequence[_Grams], keep: Sequence[NDArray[np.bool_]], max_by
     while True:
         sizes = [levels[0].tokens.itemsize + 1 + (1 + width if width else 0) for width in [*widths[1:], 0]]
         of_each = np.repeat(np.array(sizes, np.int8), np.diff([0, *bounds, num_grams]))
-        room = max_bytes - 12 * len(levels) - (2 + widths[0]) * len(levels[0].counts)
+        room = max_bytes - 12 * len(levels) - (3 + widths[0]) * len(levels[0].counts)
         chosen = np.zeros(num_grams, np.bool_)
         chosen[best[: np.searchsorted(np.cumsum(of_each[best]), room, side="right")]] = True
         kept = [keep[0], *(may & does for may, does in zip(keep[1:], np.split(chosen, bounds), strict=True))]
