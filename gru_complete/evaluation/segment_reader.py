@@ -71,8 +71,31 @@ class SegmentReader:
         reading = self._predictor.start()
         waiting = self._segments(texts)
         while batch := list(islice(waiting, MANY)):
-            reading = self._read(batch, reading)
+            reading = self.read(batch, reading)
             yield batch
+
+    def read(self, batch: Sequence[Segment], reading: Reading) -> Reading:
+        """Read segments that have their tokens only.
+
+        Args:
+            batch: what is read, one after the other; the rest of each is filled in.
+            reading: where the first one begins.
+
+        Returns:
+            Where the last one ends.
+        """
+        readings = []
+        for segment in batch:
+            for token in segment.tokens:
+                segment.readings.append(reading)
+                readings.append(reading)
+                reading = self._predictor.step(reading, token)
+        rows = [row for start in range(0, len(readings), MANY) for row in self.rows(readings[start : start + MANY])]
+        taken = iter(rows)
+        for segment in batch:
+            segment.rows = [next(taken) for _ in segment.tokens]
+            segment.costs = [-float(row[token]) for row, token in zip(segment.rows, segment.tokens, strict=True)]
+        return reading
 
     def _segments(self, texts: Iterable[str]) -> Iterator[Segment]:
         """Segments with their tokens, not read yet."""
@@ -91,21 +114,6 @@ class SegmentReader:
                 newlines = text.count("\n")
                 line += newlines
                 column = len(text) - text.rindex("\n") if newlines else column + len(text)
-
-    def _read(self, batch: Sequence[Segment], reading: Reading) -> Reading:
-        """Read segments; returns where the last one ends."""
-        readings = []
-        for segment in batch:
-            for token in segment.tokens:
-                segment.readings.append(reading)
-                readings.append(reading)
-                reading = self._predictor.step(reading, token)
-        rows = [row for start in range(0, len(readings), MANY) for row in self.rows(readings[start : start + MANY])]
-        taken = iter(rows)
-        for segment in batch:
-            segment.rows = [next(taken) for _ in segment.tokens]
-            segment.costs = [-float(row[token]) for row, token in zip(segment.rows, segment.tokens, strict=True)]
-        return reading
 
     def rows(self, readings: Sequence[Reading]) -> FloatArray:
         """The log probabilities of all tokens after each of some readings, ``(N, V)``.

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gru_complete.errors import ModelError
-from gru_complete.evaluation.wording import Slips, WordingChecker
+from gru_complete.evaluation.slips import Slips
+from gru_complete.evaluation.wording import WordingChecker
 from gru_complete.model_dir import Architecture
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.predictor import Predictor
@@ -111,10 +112,10 @@ def test_ratios_are_those_of_the_texts_over_all_segmentations_of_the_word(toy, t
 
 def test_a_threshold_takes_those_with_such_odds_and_odds_are_ratio_times_slip(toy):
     text = "ab a b c ca, bc ab a"
-    everything = list(WordingChecker(toy, threshold=ALL_BUT_NOTHING).findings([text]))
+    everything = list(WordingChecker(toy, threshold=ALL_BUT_NOTHING, lookahead=0).findings([text]))
     best = sorted(finding.alternatives[0].odds for finding in everything)
     threshold = best[len(best) // 2]
-    some = list(WordingChecker(toy, threshold=threshold).findings([text]))
+    some = list(WordingChecker(toy, threshold=threshold, lookahead=0).findings([text]))
     assert [one.offset for one in some] == [one.offset for one in everything if one.alternatives[0].odds >= threshold]
     for finding in everything:
         odds = [alternative.odds for alternative in finding.alternatives]
@@ -134,7 +135,7 @@ def test_a_slip_is_as_likely_as_the_word_is_frequent_and_alike(toy):
     def weight(token, meant):
         one, other = vectors[token], vectors[meant]
         cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
-        return math.exp(bias[token] + 6 * cosine)
+        return math.exp(bias[token] + 6 * min(cosine, 0.6))
 
     tokens = [pieces.index(b" " + word.encode()) for word in words.words]
     for written in ("b", "ca"):
@@ -143,6 +144,24 @@ def test_a_slip_is_as_likely_as_the_word_is_frequent_and_alike(toy):
         for meant, log_probability in zip(tokens, got, strict=True):
             whole = sum(weight(other, meant) for other in tokens)
             assert log_probability == pytest.approx(math.log(weight(token, meant) / whole), abs=1e-4)
+
+
+@given(st.lists(st.sampled_from(["a", "ab", "b", "bc", "c", "ca"]), min_size=2, max_size=8))
+@settings(max_examples=30, deadline=None)
+def test_what_is_found_is_what_likelier_findings_do_not_explain(toy, words):
+    checker = WordingChecker(toy, threshold=0.3, lookahead=100)  # so that all is near
+
+    def found_in(words):
+        found = {one.finding.offset: one.finding for one in checker._all_findings([" ".join(words)], None)}
+        starts = [sum(len(word) + 1 for word in words[:index]) for index in range(len(words))]
+        return {index: found[start] for index, start in enumerate(starts) if start in found}
+
+    expected, corrected = {}, list(words)
+    for index, finding in sorted(found_in(words).items(), key=lambda one: -one[1].alternatives[0].odds):
+        if index in found_in(corrected):
+            expected[index] = finding
+            corrected[index] = finding.alternatives[0].word
+    assert list(checker.findings([" ".join(words)])) == [finding for _, finding in sorted(expected.items())]
 
 
 @given(st.text(alphabet="abc ,", max_size=60), st.integers(1, 20))
