@@ -165,14 +165,13 @@ def prose(completer: Completer, tuning_path: Path, text_path: Path, num_bytes: i
     chosen = best_threshold(tried, tuning_errors)
     print(f"{len(errors)} wrong words of {len(WORD.findall(text))} ({Counter(error.kind for error in errors)})")
     print(f"on the tuning text `check` had F0.5 {outcome(tried, tuning_errors, chosen)[0].f_half:.3f}\n")
-    least = min(chosen, DEFAULT_THRESHOLD)
     started = time.perf_counter()
-    found = odds(list(WordingChecker(completer, threshold=least).findings([text])))
+    found = odds(list(WordingChecker(completer, threshold=chosen).findings([text])))
     seconds = time.perf_counter() - started
     rows = {
         "plain surprisal": (plain, surprisals(completer, text)),
         "check, threshold chosen": (chosen, found),
-        "check, default": (DEFAULT_THRESHOLD, found),
+        "check, default": (DEFAULT_THRESHOLD, odds(list(WordingChecker(completer).findings([text])))),
     }
     result: dict[str, object] = {}
     print(f"{'':26}{'threshold':>10}{'precision':>11}{'recall':>9}{'F0.5':>8}   recall by kind")
@@ -225,13 +224,12 @@ def shares(results: list[Judged], threshold: float) -> tuple[int, int]:
 
 def pairs(completer: Completer, tuning_path: Path, path: Path, number: int) -> dict[str, object]:
     """How often the wrong word of a pair is found first, and nothing in the right text."""
-    checker = WordingChecker(completer, threshold=LEAST_IN_PAIRS)
-    tuning = judged(checker, tuning_path, number)
+    tuning = judged(WordingChecker(completer, threshold=LEAST_IN_PAIRS), tuning_path, number)
     candidates = sorted({score for found, most in tuning for score in [*(one for one, _ in found), most] if score > 0})
     chosen = max(candidates, key=lambda threshold: min(shares(tuning, threshold)))
-    results = judged(checker, path, number)
     report: dict[str, object] = {}
     for name, threshold in (("chosen on the tuning pairs", chosen), ("the default", DEFAULT_THRESHOLD)):
+        results = judged(WordingChecker(completer, threshold=threshold), path, number)
         counts = shares(results, threshold)
         flagged, clean = (share_interval(count, len(results)) for count in counts)
         print(f"threshold {threshold:.3g} ({name}), {len(results)} pairs:")

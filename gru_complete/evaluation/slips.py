@@ -28,7 +28,7 @@ WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 _SHARPNESS = 6.0  # S
 _ALIKE = 0.6  # L
-_UNLIKE = -0.1  # the cosine for words that the vocabulary has in parts only: that of words that have little in common
+_UNLIKE = -1.0  # the cosine for words that the vocabulary has in parts only: mostly names, and seldom slips
 _MOST_REMAINDERS = 64  # whose words are kept
 _FREQUENT = 1000  # words that the sum over v runs over
 
