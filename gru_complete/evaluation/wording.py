@@ -207,12 +207,12 @@ class WordingChecker:
         """Those that are still found when likelier ones are corrected."""
         taken: dict[int, _Found] = {}
         for found in sorted(near, key=lambda found: -found.finding.alternatives[0].odds):
-            if self._still_stands(found, {number: other.corrected for number, other in taken.items()}):
+            if self._still_stands(found, taken):
                 taken[found.place] = found
         return [found.finding for _, found in sorted(taken.items())]
 
-    def _still_stands(self, found: _Found, corrected: Mapping[int, bytes]) -> bool:
-        """Whether a word is found when these segments read otherwise."""
+    def _still_stands(self, found: _Found, corrected: Mapping[int, _Found]) -> bool:
+        """Whether a word is found when those in other places are corrected."""
         changed = [segment.number for segment in found.around if segment.number in corrected]
         if not changed:
             return True
@@ -222,7 +222,7 @@ class WordingChecker:
         segments = [segment for segment in found.around if segment.number >= first]
         others = []
         for segment in segments:
-            data = corrected.get(segment.number, segment.data)
+            data = corrected[segment.number].corrected if segment.number in corrected else segment.data
             tokens = self._reader.encode(data)
             others.append(Segment(data, segment.number, segment.line, segment.column, segment.offset, tokens))
         self._reader.read(others, segments[0].readings[0])
