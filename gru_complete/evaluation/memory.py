@@ -1,11 +1,11 @@
 """How far back a network remembers: how far its gradient flows, and how much of the text before it makes use of.
 
-*Gradient flow* is about learning. With L_t the nats of the token after position t and s_t the state of a layer (for an
-LSTM both its rows)::
+*Gradient flow* is about learning. With L_t the nats of the token after position t and s_t the state of a layer::
 
     g(k) = E |dL_t / ds_(t-k)| / E |dL_t / ds_t|
 
-is the share of the gradient that is left k tokens back (Bengio et al. 1994 on why it vanishes or explodes). Its
+(for an LSTM, s is both its rows, and k counts from s_(t-1): the loss reads one row of s_t alone, and not what the cell
+remembers in) is the share of the gradient that is left k tokens back (Bengio et al. 1994 on why it vanishes or explodes). Its
 *half-life* is the smallest k where g(k) <= 1/2, between two whole numbers by a line through the logarithms. A state's
 gradient is the whole one: of a lower layer, it also goes through the higher layers' states of the same step.
 
@@ -170,7 +170,8 @@ def gradient_flow(
     Raises:
         CorpusError: the text has fewer tokens than one window.
     """
-    length = READ_BEFORE + steps_back + 2
+    skipped = model.initial_state(1).shape[1] - 1  # the last state of an LSTM: see the module
+    length = READ_BEFORE + skipped + steps_back + 2
     if len(stream) < length:
         message = f"the text has {len(stream)} tokens; to follow gradients takes {length}"
         raise CorpusError(message, hint="give a longer text")
@@ -182,7 +183,7 @@ def gradient_flow(
     try:
         with torch.no_grad():
             _, start = model.read(windows[:, :READ_BEFORE])
-        norms = _gradient_norms(model, windows[:, READ_BEFORE:], start)
+        norms = _gradient_norms(model, windows[:, READ_BEFORE:], start)[:, skipped:]
     finally:
         model.train(was_training)
     return GradientFlow((norms / norms[:, :1]).tolist())
