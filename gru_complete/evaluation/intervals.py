@@ -19,10 +19,11 @@ class Interval(NamedTuple):
         return {name: figure if math.isfinite(figure) else None for name, figure in self._asdict().items()}
 
 
-def share_interval(hits: int, trials: int) -> Interval:
+def share_interval(hits: float, trials: int) -> Interval:
     """The share of hits, with Wilson's interval (1927): it holds for few trials too, and for shares near 0 and 1.
 
-    Of no trials nothing is known: the share is 0, the interval from 0 to 1.
+    Of no trials nothing is known: the share is 0, the interval from 0 to 1. A trial may be a hit in part; then the
+    interval is wider than it need be.
     """
     if trials == 0:
         return Interval(0.0, 0.0, 1.0)

@@ -137,7 +137,7 @@ def copied(corpus: CorpusWords, texts: Sequence[Hashes]) -> Copied:
         if values:
             interval = mean_interval(values)
             if len(set(values)) == 1:
-                interval = share_interval(round(values[0] * len(values)), len(values))
+                interval = share_interval(values[0] * len(values), len(values))
             shares[length] = Interval(interval.value, max(0.0, interval.low), min(1.0, interval.high))
     return Copied(len(texts), sum(map(len, texts)), mean_interval(longest), max(longest), shares)
 

@@ -107,3 +107,41 @@ def test_without_a_run_directory_novelty_is_refused(run, trained_model, tmp_path
     assert "the text that alone was trained on is not there" in err
     with pytest.raises(UsageError):
         evaluate_novelty(load_model(tmp_path / "alone"), held_out_part(load_model(trained_model))[0])
+
+
+def test_runs_of_every_length_as_counted_by_hand():
+    words = [f"w{index}".encode() for index in range(20)]
+    text = b" ".join([b"new", *words[3:17]])  # of 15 words 12 runs of four, 8 of eight, 4 of twelve; "new" in one each
+    report = copied(CorpusWords.of(b" ".join(words)), hashes(text))
+    shares = {length: share.value for length, share in report.shares.items()}
+    assert shares == pytest.approx({4: 11 / 12, 8: 7 / 8, 12: 3 / 4})
+    assert (report.longest.value, report.most) == (14, 14)
+
+
+def test_texts_that_agree_keep_their_share():
+    # One of three runs each: of three texts that is 1/3, not one or none of three.
+    texts = hashes(*[b"one two three four x y"] * 3)
+    share = copied(CorpusWords.of(CORPUS), texts).shares[4]
+    assert share.value == pytest.approx(1 / 3)
+    half = copied(CorpusWords.of(CORPUS), hashes(b"one two three four x")).shares[4]
+    assert half.value == 1 / 2
+    assert 0 < half.low < 1 / 2 < half.high < 1
+
+
+def test_all_are_cut_to_the_same_words_at_each_place(trained_model, monkeypatch):
+    written = {
+        "people": [b"one two three four five cut", b" seven eight nine ten cut"],
+        "both": [b"one two three four no cut", b" six seven eight nine ten cut"],
+        "network": [b"no two three four five six cut", b" x y cut"],
+    }
+    asked = iter([written["both"], written["network"]])
+    monkeypatch.setattr(novelty, "corpus_words", lambda *_: CorpusWords.of(CORPUS))
+    monkeypatch.setattr(novelty, "_places", lambda *_: ([b"", b""], written["people"]))
+    monkeypatch.setattr(novelty, "_generated", lambda *_: next(asked))
+    report = evaluate_novelty(load_model(trained_model), np.zeros(0, np.uint16))
+    # The last word of each may be a part of one; of the others the first five are compared, and the first two.
+    people, both, network = report.held_out, report.generated, report.generated_without_counts
+    assert people.num_words == both.num_words == network.num_words == 5 + 2
+    assert [part.shares[4].value for part in (people, both, network)] == [1, 1 / 2, 1 / 2]
+    assert [part.longest.value for part in (people, both, network)] == [(5 + 2) / 2, (4 + 1) / 2, (4 + 0) / 2]
+    assert [part.most for part in (people, both, network)] == [5, 4, 4]
