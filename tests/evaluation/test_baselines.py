@@ -8,6 +8,7 @@ from gru_complete.evaluation import baselines
 from gru_complete.evaluation.baselines import xz_cost
 from gru_complete.evaluation.report import held_out_part
 from gru_complete.model_dir import load_model
+from gru_complete.text.baseline import xz_bits_per_byte
 from gru_complete.text.shards import read_shard
 
 
@@ -31,3 +32,12 @@ def test_without_the_training_text_there_is_no_baseline(trained_model, tmp_path,
     assert xz_cost(load_model(tmp_path / "alone"), stream, header.num_bytes) is None
     monkeypatch.setattr(baselines, "MOST_BYTES", header.num_bytes - 1)
     assert xz_cost(load_model(trained_model), stream, header.num_bytes) is None
+
+
+def test_xz_pays_eight_bits_for_each_byte_of_noise_and_little_for_what_it_has_read(monkeypatch):
+    noise, other = (np.random.default_rng(seed).bytes(30_000) for seed in (0, 1))
+    assert xz_bits_per_byte(other, noise) == pytest.approx(8, abs=0.02)
+    # What it has read it copies, 273 bytes at a time at most, and says in less than 12 bytes from where.
+    assert 0 < xz_bits_per_byte(noise + other, noise) < 8 * 12 / 273
+    monkeypatch.setattr("gru_complete.text.baseline.CONTEXT_BYTES", len(other))
+    assert xz_bits_per_byte(noise + other, noise) == pytest.approx(8, abs=0.02)  # only the end of the context is read

@@ -44,6 +44,16 @@ def test_the_sum_over_segmentations_is_tighter_than_one(predictor):
     assert cost.bits_per_byte == pytest.approx(cost.nats / math.log(2) / cost.num_bytes)
 
 
+def test_of_equally_likely_tokens_it_is_a_sum_over_compositions():
+    arch = Architecture("gru", len(Words.pieces), 5, 7, 1)
+    weights = {name: np.zeros(shape) for name, shape in arch.tensor_shapes().items()}
+    one = 1 / len(Words.pieces)  # the probability of each token, of the document's end too
+    cost = marginal_cost(Predictor(Stepper(arch, weights, np.float64)), Words(), [b" ab"])
+    # " ab" is itself a token; " a" + "b" and " " + "ab" are two each; " " + "a" + "b" are three.
+    assert cost.nats == pytest.approx(-math.log((one + 2 * one**2 + one**3) * one))
+    assert cost.one_segmentation_nats == pytest.approx(-math.log(one * one))
+
+
 def test_it_is_the_cost_of_each_byte_after_those_before_it(predictor):
     document, tokenizer, index = DOCUMENTS[0], Words(), PieceIndex(Words.pieces)
     reading, nats, hypotheses = predictor.start(), 0.0, None

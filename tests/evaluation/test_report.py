@@ -9,7 +9,7 @@ from gru_complete.evaluation.marginal import marginal_cost
 from gru_complete.evaluation.report import Report, evaluate, marginal_of, offers_of
 from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
 from gru_complete.model_dir import load_model
-from gru_complete.ngrams import build
+from gru_complete.ngrams import NGrams, build
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.nn.scoring import TokenScores
 from gru_complete.runtime.completer import Completer
@@ -48,6 +48,21 @@ def test_a_uniform_model_costs_log_of_its_vocabulary_for_each_token(model, strea
     assert report.bits_per_byte == pytest.approx(num_tokens * math.log2(VOCAB_SIZE) / 1500, rel=1e-6)
     assert report.nats_per_char == pytest.approx(num_tokens * math.log(VOCAB_SIZE) / 1000, rel=1e-6)
     assert report.perplexity == pytest.approx(VOCAB_SIZE, rel=1e-6)
+
+
+def test_a_uniform_model_is_as_sure_as_its_vocabulary_is_large(model):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    stream = np.array([0, 4, 1, 4, 0, 3, 2, 7, 0])
+    report = evaluate(model, stream, header(num_bytes=8, num_chars=8), device=CPU)
+    # Of equals the lowest id stands first: 0 is right for the two document ends of eight targets; 0 to 2 are the first
+    # three, which holds 1, 0, 2 and 0; 0 to 4 the first five, which hold all but 7.
+    assert (report.scores.top1, report.scores.top3, report.scores.top5) == (2, 4, 7)
+    (only,) = report.calibration.bins
+    assert (only.num_tokens, only.accuracy) == (8, 2 / 8)
+    assert only.confidence == pytest.approx(1 / VOCAB_SIZE)
+    assert report.calibration.expected_error == pytest.approx(2 / 8 - 1 / VOCAB_SIZE)
 
 
 @pytest.mark.parametrize("chunk_len", [1, 7, 256])
@@ -94,6 +109,24 @@ def test_what_each_part_pays_alone_stands_beside_the_mixture(model, stream, memo
     assert with_memory["ngrams_only"]["nats_per_char"] < without["nats_per_char"]
     assert with_memory["nats_per_char"] < without["nats_per_char"]
     assert with_memory["adapted"]["nats_per_char"] != with_memory["nats_per_char"]
+
+
+def test_what_the_counts_pay_alone_is_that_by_hand():
+    """Kneser-Ney of the document 1 1 2: before 1 stood 0 and 1, before 2 stood 1, before the end stood 2."""
+    arrays = build(np.array([0, 1, 1, 2, 0], np.uint16), vocab_size=3, order=2).to_arrays()
+    discounts = np.array([[0.3, 0.6, 0.9], [0.5, 0.8, 1.1]], np.float32)
+    ngrams = NGrams.from_arrays(arrays | {"discounts": discounts}, 3)
+    torch.manual_seed(0)
+    network = LanguageModel(3, embedding_size=5, hidden_size=7)
+    memory = Memory(ngrams, Mixture(np.zeros((2 + NUM_SLOPES, NUM_OUTPUTS), np.float32)), adapts=False)
+    sizes = ShardHeader("uint16", 4, 1, 2, 2, "", "", "")
+    found = evaluate(network, np.array([0, 1, 2, 0], np.uint16), sizes, memory=memory, device=CPU).to_json()
+    rest = (0.6 + 0.3 + 0.3) / 4  # of the unigrams, from which every token gets a third
+    once, twice = (1 - 0.3) / 4 + rest / 3, (2 - 0.6) / 4 + rest / 3  # 0 and 2; 1
+    # After 0 only 1 was seen, after 1 both 1 and 2, after 2 only 0: each once, so that 1/2 goes to each follower.
+    probability = (0.5 + 0.5 * twice) * (0.5 / 2 + 0.5 * once) * (0.5 + 0.5 * once)
+    assert found["ngrams_only"]["bits_per_byte"] == pytest.approx(-math.log2(probability) / 2, rel=1e-5)
+    assert found["ngrams_only"]["nats_per_char"] == pytest.approx(-math.log(probability) / 2, rel=1e-5)
 
 
 def test_adapted_is_scored_once_when_every_way_is(model, stream, memory):
