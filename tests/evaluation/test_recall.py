@@ -81,7 +81,8 @@ def test_training_ends_in_time_and_a_cell_without_memory_stays_at_chance(monkeyp
     _, result = finish(train_recall(tasks()["copy"], cell="rnn", length=20, hidden_size=8, seconds=1.0))
     assert result.seconds < 30
     assert result.learnt_length == 0
-    assert result.right.low < 1 / NUM_SYMBOLS < result.right.high
+    # It says one symbol throughout, which one depends on when time was up; each is about an eighth of the answers.
+    assert result.right.value == pytest.approx(1 / NUM_SYMBOLS, abs=0.02)
 
 
 def test_the_same_seed_gives_the_same_training():
