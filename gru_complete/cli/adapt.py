@@ -5,18 +5,20 @@ import math
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gru_complete.cli import train
+from gru_complete.cli.options import RedactOption
 from gru_complete.errors import InterruptedRun, UsageError
 from gru_complete.files import shown
 
 if TYPE_CHECKING:
     from gru_complete.training.adaptation import Adapted, Learning
-    from gru_complete.training.events import CorpusRead, SecretsFound
+    from gru_complete.training.events import CorpusRead
 
 
 def adapt(
@@ -30,6 +32,7 @@ def adapt(
     ],
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many times through the text.")] = None,
     minutes: Annotated[float, typer.Option(help="Learn no longer than this.", metavar="N")] = 5.0,
+    redact: RedactOption = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the model NEW if there is one.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what came out as one JSON object.")] = False,
@@ -50,12 +53,14 @@ def adapt(
     target = resolve_model_path(new)
     display = Display(context.obj, is_quiet=quiet)
     finished = None
+    secrets: dict[str, int] = {}
     try:
         # The directory holds the text, so that a signal has to end this block, not the process.
         with StopSignals() as stop, display, tempfile.TemporaryDirectory(prefix="gru-complete-") as work_dir:
             loaded = load_model(find_model(model))
             display.stage("starting")
             from gru_complete.training import adaptation
+            from gru_complete.training.events import SecretsFound
 
             request = adaptation.AdaptationRequest(
                 sources=text,
@@ -64,11 +69,14 @@ def adapt(
                 replace=replace,
                 epochs=adaptation.EPOCHS if epochs is None else epochs,
                 deadline=started + 60 * minutes,
+                redact=redact,
                 stdin=None if sys.stdin is None else sys.stdin.buffer,
             )
             for event in adaptation.adapt(request, Path(work_dir), stop_signal=lambda: stop.received):
                 stop.is_saving_possible = stop.is_saving_possible or isinstance(event, adaptation.Learning)
                 display.show(event)
+                if isinstance(event, SecretsFound):
+                    secrets = event.report.counts()
                 if isinstance(event, adaptation.Adapted):
                     finished = event
     except StopNow as stopped:
@@ -76,13 +84,13 @@ def adapt(
         raise InterruptedRun(message, signal_number=stopped.signal_number) from None
     assert finished is not None
     if as_json:
-        context.obj.write(json.dumps(json_record(finished)).encode() + b"\n")
+        context.obj.write(json.dumps(json_record(finished, secrets)).encode() + b"\n")
     if finished.path is None:
         raise typer.Exit(1)
 
 
-def json_record(adapted: "Adapted") -> dict[str, Any]:
-    """What ``--json`` prints; keys are only ever added."""
+def json_record(adapted: "Adapted", secrets: Mapping[str, int]) -> dict[str, Any]:
+    """What ``--json`` prints; keys are only ever added. ``secrets`` were found in the text, so many of each kind."""
     return {
         "model": None if adapted.path is None else str(adapted.path),
         "bits_per_byte_before": adapted.bits_before,
@@ -90,6 +98,7 @@ def json_record(adapted: "Adapted") -> dict[str, Any]:
         "tuning_bytes": adapted.tuning_bytes,
         "epochs": adapted.epochs,
         "bytes": adapted.num_bytes,
+        **({"secrets": dict(secrets)} if secrets else {}),
     }
 
 
@@ -103,11 +112,6 @@ class Display(train.Display):
     def _show_corpusread(self, event: "CorpusRead") -> None:
         *facts, _ = train.describe_corpus(event.report)  # the last line is what to expect of a training
         for line in facts:
-            self.line(line)
-
-    def _show_secretsfound(self, event: "SecretsFound") -> None:
-        *lines, _ = train.describe_secrets(event.report)  # the last line is the hint for a training
-        for line in lines:
             self.line(line)
 
     def _show_learning(self, event: "Learning") -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gru_complete.cli.options import RedactOption
 from gru_complete.errors import GruCompleteError, InterruptedRun, UsageError
 
 if TYPE_CHECKING:
@@ -55,9 +56,7 @@ def train(
     steps: Annotated[str | None, typer.Option(help="Number of updates, instead of minutes.", metavar="N")] = None,
     seed: Annotated[str | None, typer.Option(help="Start of every random choice.", metavar="N")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", metavar="DEVICE")] = None,
-    redact: Annotated[
-        bool, typer.Option("--redact", help="Learn [email], [password] and so on in place of what looks secret.")
-    ] = False,
+    redact: RedactOption = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the model if there is one.")] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the learning curve: .png, .svg or .pdf.", metavar="FILE")

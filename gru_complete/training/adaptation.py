@@ -53,6 +53,7 @@ class AdaptationRequest:
         replace: whether a model there may be replaced.
         epochs: the most passes over the text.
         deadline: the ``time.monotonic()`` at which learning ends at the latest.
+        redact: whether kinds in brackets are learnt in place of what looks secret.
         stdin: what "-" reads.
     """
 
@@ -62,6 +63,7 @@ class AdaptationRequest:
     replace: bool
     epochs: int = EPOCHS
     deadline: float = float("inf")
+    redact: bool = False
     stdin: BinaryIO | None = None
 
 
@@ -114,7 +116,7 @@ def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[
     _check_places(request, base)
     tokenizer = request.model.tokenizer
     yield Working("reading the text")
-    scanner = SecretScanner(redacts=False)
+    scanner = SecretScanner(redacts=request.redact)
     with spooled(request.sources, work_dir, DATA, stdin=request.stdin, scanner=scanner) as (spool_path, spool):
         yield CorpusRead(spool.report)
         if (secrets := scanner.report()).found:

@@ -255,7 +255,34 @@ def test_an_interrupt_before_that_leaves_nothing(base, tmp_path):
 def test_what_looks_secret_in_a_new_text_is_named_by_kind_and_place(run, base, tmp_path):
     path = tmp_path / "secret.txt"
     path.write_text("The cat ate the bird.\n" * 200 + "Write to irene.adler@briony-lodge.org\n" * 2)
-    _, _, err = run("adapt", base, path, "-m", base.parent / "new")
+    _, out, err = run("adapt", base, path, "-m", base.parent / "new", "--json")
     assert f"warning: this looks secret, and the model will learn it:\n  email: 2, at {path}:201, {path}:202\n" in err
-    assert "adler" not in err
-    assert "--redact" not in err
+    assert "hint: --redact learns [email]" in err
+    assert json.loads(out)["secrets"] == {"email": 2}
+    assert "adler" not in err + out.decode()
+
+
+def test_a_redacted_text_is_all_that_is_learnt(run, base, text, tmp_path, monkeypatch):
+    texts = []
+
+    def read_parts(spool_path, *rest):
+        texts.append(spool_path.read_bytes())
+        return original(spool_path, *rest)
+
+    original = adaptation._read_parts
+    monkeypatch.setattr(adaptation, "_read_parts", read_parts)
+    path, same = tmp_path / "secret.txt", tmp_path / "same.txt"
+    path.write_text(text.read_text() + "Write to irene.adler@briony-lodge.org\n" * 2)
+    same.write_text(text.read_text() + "Write to [email]\n" * 2)
+    options = ["--epochs", "1", "--json"]
+    code, out, err = run("adapt", base, path, "-m", base.parent / "new", "--redact", *options)
+    assert code == 0
+    assert "warning" not in err
+    assert "note: in place of what looked secret stands now: 2 x [email]\n" in err
+    assert json.loads(out)["secrets"] == {"email": 2}
+    _, out, _ = run("adapt", base, same, "-m", base.parent / "same", *options)
+    assert "secrets" not in json.loads(out)
+    assert texts[0] == texts[1]
+    assert b"Write to [email]\n" in texts[0]
+    deltas = [(base.parent / name / "delta.safetensors").read_bytes() for name in ("new", "same")]
+    assert deltas[0] == deltas[1]
