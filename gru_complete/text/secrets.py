@@ -15,7 +15,7 @@ have bounded repetitions of one class each, followed by what is not of that clas
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -329,18 +329,21 @@ _CARD = re.compile(
     rb"|([ -])[0-9]{6}\2[0-9]{4,5}"  # American Express and Diners
     rb")(?![0-9A-Za-z_])(?![.-][0-9])"
 )
+# What one of these does not begin, the pattern does not match: in a table of numbers it would be tried at each of them.
+_CARD_SHAPES = (b"0000 0000 0000 0000", b"00000000000000", b"0000 000000 0000")
 _FOUR_BEFORE = re.compile(rb"(?<![0-9])[0-9]{4}[ -]$")
 _FOUR_AFTER = re.compile(rb"[ -][0-9]{4}(?![0-9])")
 
 
-def _word_starts(text: bytes, classes: bytes, start: int) -> Iterator[int]:
-    """Yield where a word begins with bytes of these classes, no letter, digit or underscore before it."""
+def _word_starts(text: bytes, shapes: Iterable[bytes], start: int) -> Iterator[int]:
+    """Yield where words begin with bytes of the classes of a shape, no letter, digit or underscore before them."""
     low = max(0, start - _CONTEXT_BYTES)
     kinds = b" " + text[low:].translate(_CLASSES)
-    place = kinds.find(b" " + classes)
-    while place >= 0:
-        yield low + place
-        place = kinds.find(b" " + classes, place + 1)
+    for shape in shapes:
+        place = kinds.find(b" " + shape)
+        while place >= 0:
+            yield low + place
+            place = kinds.find(b" " + shape, place + 1)
 
 
 def _cards(text: bytes, lower: bytes, start: int) -> Iterator[Span]:
@@ -348,7 +351,7 @@ def _cards(text: bytes, lower: bytes, start: int) -> Iterator[Span]:
 
     In a table of four-digit numbers, four in a row are none.
     """
-    for first in _word_starts(text, b"0000", start):
+    for first in _word_starts(text, _CARD_SHAPES, start):
         match = _CARD.match(text, first)
         if match is None:
             continue
@@ -362,24 +365,28 @@ def _cards(text: bytes, lower: bytes, start: int) -> Iterator[Span]:
 
 
 def _is_card_number(digits: bytes) -> bool:
-    two, four = int(digits[:2]), int(digits[:4])
-    if len(set(digits)) < 2:
-        return False
+    """Whether an issuer has such numbers; the digits are compared as words are, from the first on."""
     if len(digits) == 16:  # Visa; Mastercard; JCB; Discover; UnionPay
-        return (
-            40 <= two <= 49 or 51 <= two <= 55 or 2221 <= four <= 2720 or 3528 <= four <= 3589
-            or four == 6011 or two in (62, 65) or 6440 <= four <= 6499
+        is_issued = (
+            b"4" <= digits < b"5" or b"51" <= digits < b"56" or b"2221" <= digits < b"2721"
+            or b"3528" <= digits < b"3590" or b"6011" <= digits < b"6012" or b"62" <= digits < b"63"
+            or b"644" <= digits < b"66"
         )  # fmt: skip
-    if len(digits) == 15:
-        return two in (34, 37)  # American Express
-    if len(digits) == 14:
-        return two in (36, 38, 39) or 3000 <= four <= 3059  # Diners
-    return len(digits) in (17, 18, 19) and two == 62
+    elif len(digits) == 15:
+        is_issued = digits.startswith((b"34", b"37"))  # American Express
+    elif len(digits) == 14:
+        is_issued = digits.startswith((b"36", b"38", b"39")) or b"300" <= digits < b"306"  # Diners
+    else:
+        is_issued = len(digits) in (17, 18, 19) and digits.startswith(b"62")
+    return is_issued and len(set(digits)) > 1
+
+
+# For each digit, the sum of the digits of its double.
+_DOUBLED = bytes.maketrans(b"0123456789", b"0246813579")
 
 
 def _luhn(digits: bytes) -> bool:
-    doubled = (2 * (byte - 48) for byte in digits[-2::-2])
-    return (sum(byte - 48 for byte in digits[::-2]) + sum(value - 9 * (value > 9) for value in doubled)) % 10 == 0
+    return (sum(digits[::-2]) + sum(digits[-2::-2].translate(_DOUBLED)) - ord("0") * len(digits)) % 10 == 0
 
 
 _IBAN_LENGTHS = {
@@ -397,7 +404,7 @@ _IBAN = re.compile(rb"[A-Z]{2}[0-9]{2}(?:(?: [0-9A-Z]{4}){2,7}(?: [0-9A-Z]{1,3})
 
 def _ibans(text: bytes, lower: bytes, start: int) -> Iterator[Span]:
     """Numbers of bank accounts (ISO 13616): of their country's length, with the right check digits."""
-    for first in _word_starts(text, b"AA00", start):
+    for first in _word_starts(text, (b"AA00",), start):
         match = _IBAN.match(text, first)
         if match is None:
             continue

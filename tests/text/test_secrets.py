@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gru_complete.text import secrets
 from gru_complete.text.secrets import KINDS, MAX_SECRET_BYTES, SecretScanner, find_secrets
 
 # Made up for these tests, in two parts, so that no scanner of repositories takes them for real ones.
@@ -109,6 +110,17 @@ def test_every_kind_is_tested():
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_only_looks_like_a_secret_is_left_alone(text):
     assert kinds(text) == []
+
+
+@given(st.from_regex(secrets._CARD, fullmatch=True))
+def test_the_pattern_of_a_card_is_tried_wherever_it_matches(number):
+    assert list(secrets._word_starts(b"x " + number, secrets._CARD_SHAPES, 0)) == [2]
+
+
+@given(st.text(alphabet="0123456789", min_size=14, max_size=19))
+def test_the_check_digit_of_a_card_is_luhns(digits):
+    doubled = [int(digit) * (1 + index % 2) for index, digit in enumerate(reversed(digits))]
+    assert secrets._luhn(digits.encode()) == (sum(int(digit) for number in doubled for digit in str(number)) % 10 == 0)
 
 
 def test_a_token_in_an_assignment_is_named_as_what_it_is():
