@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gru_complete.cli.train import Display, default_model_name
+from gru_complete.cli import train
+from gru_complete.cli.recall import LENGTHS, recall_bar, show_progress
+from gru_complete.cli.train import default_model_name
 from gru_complete.errors import InterruptedRun, UsageError
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
     from gru_complete.evaluation.claims import Claim
-    from gru_complete.evaluation.compare import CellResult, Compared, CompareEvent, Comparison
+    from gru_complete.evaluation.compare import CellResult, Compared, CompareEvent, Comparison, Recalling
 
-LENGTHS = (2, 5_000)
 RECALL_MINUTES = 3.0
 
 
@@ -157,6 +158,20 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Display(train.Display):
+    """Shows the events of a comparison on a terminal: those of `train`, and the bar of `recall`."""
+
+    _recalling: str | None = None
+
+    def _show_recalling(self, event: "Recalling") -> None:
+        if self._recalling != event.cell:
+            self._close_bar()
+            self._bar = recall_bar(f"{event.cell}, copying", event.seconds)
+            self._recalling = event.cell
+        assert self._bar is not None
+        show_progress(self._bar, event.progress)
 
 
 def _show(display: Display, event: "CompareEvent") -> None:

@@ -11,8 +11,10 @@ import typer
 from gru_complete.errors import InterruptedRun, UsageError
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from gru_complete.cli.console import Console
-    from gru_complete.evaluation.recall import Recall, Task
+    from gru_complete.evaluation.recall import Progress, Recall, Task
 
 LENGTHS = (2, 5_000)
 HIDDEN_SIZES = (1, 4_096)
@@ -85,19 +87,7 @@ def _train(console: "Console", task: "Task", settings: dict[str, Any], seconds: 
     """Train one cell, with a bar on a terminal: of the time it may take, for nobody knows when it has learnt."""
     from gru_complete.evaluation.recall import train_recall
 
-    bar: Any = nullcontext()
-    if console.is_animated:
-        from tqdm import tqdm
-
-        bar_format = "{desc}: {percentage:3.0f}% |{bar}| at most {remaining} left{postfix}"
-        bar = tqdm(
-            desc=settings["cell"],
-            total=seconds,
-            bar_format=bar_format,
-            dynamic_ncols=True,
-            leave=False,
-            file=sys.stderr,
-        )
+    bar: Any = recall_bar(settings["cell"], seconds) if console.is_animated else nullcontext()
     training = train_recall(task, seconds=seconds, **settings)
     with bar as shown, closing(training):
         while True:
@@ -107,8 +97,21 @@ def _train(console: "Console", task: "Task", settings: dict[str, Any], seconds: 
                 result: Recall = end.value
                 return result
             if shown is not None:
-                shown.set_postfix_str(f"length {progress.length}, {progress.right:.0%} right", refresh=False)
-                shown.update(min(progress.seconds, seconds) - shown.n)
+                show_progress(shown, progress)
+
+
+def recall_bar(cell: str, seconds: float) -> "tqdm[Any]":
+    """A bar of the time that a cell's training may take, on stderr."""
+    from tqdm import tqdm
+
+    bar_format = "{desc}: {percentage:3.0f}% |{bar}| at most {remaining} left{postfix}"
+    return tqdm(desc=cell, total=seconds, bar_format=bar_format, dynamic_ncols=True, leave=False, file=sys.stderr)
+
+
+def show_progress(bar: "tqdm[Any]", progress: "Progress") -> None:
+    """Show how far the training is."""
+    bar.set_postfix_str(f"length {progress.length}, {progress.right:.0%} right", refresh=False)
+    bar.update(min(progress.seconds, bar.total) - bar.n)
 
 
 def _print(console: "Console", task: str, length: int, results: "list[tuple[dict[str, Any], Recall]]") -> None:

@@ -18,7 +18,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from gru_complete.config import Config
 from gru_complete.errors import CorpusError, DivergedError, GruCompleteError, ModelError, UsageError
 from gru_complete.evaluation.memory import GradientFlow, gradient_flow
 from gru_complete.evaluation.pairs import Pair, pair_credits, score_of, summarise
-from gru_complete.evaluation.recall import tasks, train_recall
+from gru_complete.evaluation.recall import Progress, tasks, train_recall
 from gru_complete.evaluation.report import evaluate, held_out_part, language_model_of
 from gru_complete.model_dir import Architecture, Model, load_model, run_dir_of
 from gru_complete.nn import kernel
@@ -201,6 +201,15 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Recalling:
+    """How far the training of a cell for the recall task is; ``seconds`` is the most that it may take."""
+
+    cell: str
+    seconds: float
+    progress: Progress
+
+
+@dataclass(frozen=True)
 class Compared:
     """All is measured."""
 
@@ -208,7 +217,7 @@ class Compared:
     results: list[CellResult]
 
 
-CompareEvent = events.Event | Begun | Trained | Compared
+CompareEvent = events.Event | Begun | Trained | Recalling | Compared
 
 
 def compare(request: Comparison, *, stop_signal: Callable[[], int | None]) -> Iterator[CompareEvent]:
@@ -260,7 +269,7 @@ def _compare_locked(request: Comparison, stop_signal: Callable[[], int | None]) 
             results.append(CellResult(**_sizes(settled, cell), diverged=diverged[cell]))
         else:
             yield events.Working(f"measuring {cell}")
-            results.append(_measure(request, settled, cell))
+            results.append((yield from _measure(request, settled, cell)))
     yield events.Working("measuring speeds")
     trained = [cell for cell in request.cells if cell not in diverged]
     completing = completion_speeds({cell: load_model(directory / cell) for cell in trained})
@@ -473,7 +482,7 @@ def _sizes(settled: Settled, cell: str) -> dict[str, Any]:
     }
 
 
-def _measure(request: Comparison, settled: Settled, cell: str) -> CellResult:
+def _measure(request: Comparison, settled: Settled, cell: str) -> Generator[Recalling, None, CellResult]:
     """Everything but the speed of completions; what was measured before is taken from ``CELL.figures.json``."""
     path = request.directory / cell
     run_dir = run_dir_of(path)
@@ -490,7 +499,9 @@ def _measure(request: Comparison, settled: Settled, cell: str) -> CellResult:
         pairs = kept.part("pairs", key, lambda: _measure_pairs(model, module, request.pairs))
     if request.recall_length is not None:
         key = f"{request.recall_length} {request.recall_seconds} {settled.hidden_sizes[cell]}"
-        recall = kept.part("recall", key, lambda: _measure_recall(request, settled, cell))
+        recall = kept.known("recall", key)
+        if recall is None:
+            recall = kept.keep("recall", key, (yield from _measure_recall(request, settled, cell)))
     return CellResult(
         **_sizes(settled, cell),
         steps=steps,
@@ -515,11 +526,21 @@ class _Kept:
 
     def part(self, name: str, key: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Figures by their name, measured if there are none with this key."""
+        known = self.known(name, key)
+        return self.keep(name, key, measure()) if known is None else known
+
+    def known(self, name: str, key: str) -> dict[str, Any] | None:
+        """Figures that were measured before."""
         known = self._parts.get(name)
         if not isinstance(known, dict) or known.get("key") != key:
-            self._parts[name] = known = {"key": key, "figures": measure()}
-            files.write_file(self.path, json.dumps(self._parts).encode())
+            return None
         figures: dict[str, Any] = known["figures"]
+        return figures
+
+    def keep(self, name: str, key: str, figures: dict[str, Any]) -> dict[str, Any]:
+        """Write figures down, and return them."""
+        self._parts[name] = {"key": key, "figures": figures}
+        files.write_file(self.path, json.dumps(self._parts).encode())
         return figures
 
 
@@ -558,7 +579,7 @@ def _measure_pairs(model: Model, module: LanguageModel, pairs: Sequence[Pair]) -
     return {**summarise(pairs, credits).to_json(), "far": far}
 
 
-def _measure_recall(request: Comparison, settled: Settled, cell: str) -> dict[str, Any]:
+def _measure_recall(request: Comparison, settled: Settled, cell: str) -> Generator[Recalling, None, dict[str, Any]]:
     length = request.recall_length
     assert length is not None
     is_chrono = settled.config.model.chrono_length is not None and CELL_CLASSES[cell].update_gate is not None
@@ -571,11 +592,13 @@ def _measure_recall(request: Comparison, settled: Settled, cell: str) -> dict[st
         seconds=request.recall_seconds,
         seed=settled.config.training.seed,
     )
-    while True:
-        try:
-            next(training)
-        except StopIteration as end:
-            return {"task": "copy", "length": length, **end.value.to_json()}
+    with closing(training):
+        while True:
+            try:
+                progress = next(training)
+            except StopIteration as end:
+                return {"task": "copy", "length": length, **end.value.to_json()}
+            yield Recalling(cell, request.recall_seconds, progress)
 
 
 def _plan_of(path: Path) -> plan.Plan:

@@ -4,8 +4,11 @@ import errno
 
 import pytest
 
+from gru_complete.cli import compare
 from gru_complete.cli.console import Console
 from gru_complete.cli.train import Display, describe_corpus, sample_of
+from gru_complete.evaluation.compare import Recalling
+from gru_complete.evaluation.recall import Progress
 from gru_complete.text.corpus import CorpusReport
 from gru_complete.training import events
 
@@ -44,6 +47,32 @@ def test_the_bar_shows_step_loss_and_a_sample_now_and_then(display, trained_mode
         assert display._bar.n == 5
         assert display._bar.postfix.startswith("loss 3.250, 2.500 bits/byte, ")
         assert display._bar.written == [f"step 5, 2.500 bits/byte: {sample_of(trained_model)}"]
+
+
+def test_the_recall_part_of_a_comparison_has_the_bar_of_recall(capfd, monkeypatch):
+    events_of_two = [
+        Recalling(cell, 10.0, Progress(update, 5 * update, 0.25 * update, 2.0 * update))
+        for cell in ("rnn", "gru")
+        for update in (1, 2, 3)
+    ]
+    quiet = compare.Display(Console("never"), is_quiet=True)
+    for event in events_of_two:
+        compare._show(quiet, event)
+    assert capfd.readouterr().err == ""
+    made = []
+
+    def fake_bar(name, seconds):
+        made.append((name, FakeBar()))
+        made[-1][1].total = seconds
+        return made[-1][1]
+
+    monkeypatch.setattr(compare, "recall_bar", fake_bar)
+    monkeypatch.setattr(Console, "is_animated", True)
+    with compare.Display(Console("never"), is_quiet=False) as shown:
+        for event in events_of_two:
+            compare._show(shown, event)
+    assert [name for name, _ in made] == ["rnn, copying", "gru, copying"]
+    assert [(bar.n, bar.postfix) for _, bar in made] == [(6.0, "length 15, 75% right")] * 2
 
 
 def test_a_terminal_that_is_gone_does_not_end_the_training(display):
