@@ -38,7 +38,7 @@ def check(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="The least odds that are reported, with --lines the least strangeness; default: 5, and 8.", metavar="X"
+            help="The least odds that are reported, with --lines the least strangeness; default: 5, and 4.", metavar="X"
         ),
     ] = None,
     lines: Annotated[

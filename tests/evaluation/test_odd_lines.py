@@ -1,6 +1,7 @@
 """Odd lines by their costs: figures against the definition, and where the odd part is said to be."""
 
 import math
+import re
 from statistics import median
 
 import pytest
@@ -28,30 +29,63 @@ def test_the_odd_line_and_its_odd_part_are_found_and_nothing_else(completer):
     assert found.bits_per_byte > found.usual_bits_per_byte
 
 
+def percentile(costs, share):
+    return sorted(costs)[int(share * (len(costs) - 1))]
+
+
 def test_bits_and_strangeness_are_those_of_the_definition(completer):
-    lines = [USUAL, ODD, "a cat\n", "\n", "  \n", "a dog ate the red bird"]
-    found = list(OddLineFinder(completer, threshold=1e-9).findings(["".join(lines)]))
-    costs = {}
-    for batch in SegmentReader(completer).batches(["".join(lines)]):
-        for segment in batch:
-            if segment.data.strip():
-                number = segment.line + segment.data.count(b"\n")
-                bits, size = costs.get(number, (0.0, 0))
-                costs[number] = bits + sum(segment.costs) / math.log(2), size + len(segment.data)
-    assert set(costs) == {1, 2, 3, 6}
-    usual = median(bits / size for bits, size in costs.values())
-    surplus = {number: (bits / size - usual) * math.sqrt(size) for number, (bits, size) in costs.items()}
-    spread = 1.4826 * median(map(abs, surplus.values()))
-    assert {one.line: pytest.approx(one.strangeness) for one in found} == {
-        number: value / spread for number, value in surplus.items() if value > 0
+    lines = [*[USUAL, "a cat 17 ate\n"] * 12, ODD, "\n", "  \n", "a cat 4 ate", " QZ#9!xX%"]
+    segments = [segment for batch in SegmentReader(completer).batches(["".join(lines)]) for segment in batch]
+    costs, places, sizes, before = {}, {}, {}, b""
+    for segment in segments:
+        newlines = segment.data.count(b"\n")
+        number = segment.line + newlines
+        place = b"" if newlines else re.sub(rb"\d+", b"0", before.strip())
+        bits = sum(segment.costs) / math.log(2)
+        costs.setdefault(number, []).append((place, bits))
+        places.setdefault(place, []).append(bits)
+        sizes[number] = sizes.get(number, 0) + len(segment.data)
+        before = segment.data
+    assert set(costs) == {*range(1, 26), 28}
+    assert {len(places[b"a"]), len(places[b"0"]), len(places[b"ate"])} == {13, 14}
+    assert len(places[b"QZ#0!xX%"]) == 1
+    anywhere = [bits for known in places.values() for bits in known]
+    strangeness = {}
+    for number, parts in costs.items():
+        strangeness[number] = 0.0
+        for place, bits in parts:
+            known = places[place] if len(places[place]) >= 10 else anywhere
+            middle, high = percentile(known, 0.5), percentile(known, 0.9)
+            strangeness[number] += max(0.0, (bits - middle) / (high - middle + 4) - 1)
+    per_byte = {number: sum(bits for _, bits in parts) / sizes[number] for number, parts in costs.items()}
+    found = {one.line: one for one in OddLineFinder(completer, threshold=1e-9).findings(["".join(lines)])}
+    assert {25, 28} <= set(found)
+    assert {line: pytest.approx(one.strangeness) for line, one in found.items()} == {
+        line: value for line, value in strangeness.items() if value >= 1e-9
     }
+    assert found[25].bits_per_byte == pytest.approx(per_byte[25])
+    assert found[25].usual_bits_per_byte == pytest.approx(median(per_byte.values()))
 
 
-def test_the_odd_part_is_the_run_that_costs_most_beyond_the_usual():
-    costs = [2.0, 40.0, 10.0, 40.0, 3.0, 17.0]
-    parts = [_Part(1 + 4 * index, f"w{index}", 4, bits) for index, bits in enumerate(costs)]
-    assert _oddest(parts, _Usual(2.0, 8.0, 1.0)) == (5, "w1  w2  w3")
-    assert _Line.of(1, parts).bits_per_byte == sum(costs) / 24
+def test_what_costs_much_in_every_line_is_usual_and_what_never_does_is_odd(completer):
+    """A word that the model does not know, in all lines but one; and a usual word in its place."""
+    text = "".join(f"the cat Xq{number % 7}%Z ate\n" for number in range(150))
+    assert list(OddLineFinder(completer).findings([text])) == []
+    (one,) = OddLineFinder(completer).findings([text + "the Xq9%Z cat ate\n" + text])
+    assert (one.line, one.column) == (151, 5)
+
+
+def test_the_odd_part_is_the_run_with_the_greatest_sum_of_excesses():
+    parts = [_Part(1 + 4 * index, f"w{index}", 4, 1.0, b"") for index in range(6)]
+    assert _oddest(parts, [-1.0, 3.0, -0.5, 2.0, -2.0, 1.0]) == (5, "w1  w2  w3")
+
+
+def test_only_so_many_places_and_costs_are_kept():
+    usual = _Usual()
+    for number in range(2500):
+        usual.add(_Line(number, [_Part(1, "x", 1, 2.0, b"every line"), _Part(2, "y", 1, 2.0, b"%d" % number)]))
+    assert len(usual._places) == 2000
+    assert len(usual._places[b"every line"]) == 200
 
 
 @given(st.text(max_size=200) | st.text(alphabet="ab \n\t\u2028é", max_size=300))
