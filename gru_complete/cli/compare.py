@@ -171,7 +171,7 @@ class Display(train.Display):
             self._bar = recall_bar(f"{event.cell}, copying", event.seconds)
             self._recalling = event.cell
         assert self._bar is not None
-        show_progress(self._bar, event.progress)
+        show_progress(self._bar, event.progress, event.seconds)
 
 
 def _show(display: Display, event: "CompareEvent") -> None:

@@ -97,7 +97,7 @@ def _train(console: "Console", task: "Task", settings: dict[str, Any], seconds: 
                 result: Recall = end.value
                 return result
             if shown is not None:
-                show_progress(shown, progress)
+                show_progress(shown, progress, seconds)
 
 
 def recall_bar(cell: str, seconds: float) -> "tqdm[Any]":
@@ -108,10 +108,10 @@ def recall_bar(cell: str, seconds: float) -> "tqdm[Any]":
     return tqdm(desc=cell, total=seconds, bar_format=bar_format, dynamic_ncols=True, leave=False, file=sys.stderr)
 
 
-def show_progress(bar: "tqdm[Any]", progress: "Progress") -> None:
-    """Show how far the training is."""
+def show_progress(bar: "tqdm[Any]", progress: "Progress", seconds: float) -> None:
+    """Show how far a training is that may take so many seconds."""
     bar.set_postfix_str(f"length {progress.length}, {progress.right:.0%} right", refresh=False)
-    bar.update(min(progress.seconds, bar.total) - bar.n)
+    bar.update(min(progress.seconds, seconds) - bar.n)
 
 
 def _print(console: "Console", task: str, length: int, results: "list[tuple[dict[str, Any], Recall]]") -> None:
