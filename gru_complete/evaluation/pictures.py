@@ -30,7 +30,7 @@ def check_matplotlib() -> None:
         UsageError: matplotlib is not installed.
     """
     if find_spec("matplotlib") is None:
-        hint = "pip install 'gru-complete[plots]', or use --svg or --html, which need nothing"
+        hint = "pip install matplotlib, or use --svg or --html, which need nothing"
         raise UsageError("--png needs matplotlib, which is not installed", hint=hint)
 
 

@@ -81,7 +81,7 @@ def check_plot(path: Path) -> None:
         raise UsageError(f"--plot {files.shown(path)}: there is no such directory")
     if importlib.util.find_spec("matplotlib") is None:
         message = "pictures need matplotlib, which is not installed"
-        raise EnvironmentFailure(message, hint="install it with: pip install 'gru-complete[plots]'")
+        raise EnvironmentFailure(message, hint="install it with: pip install matplotlib")
 
 
 def draw_learning_curve(curve: LearningCurve, path: Path, *, title: str) -> None:

@@ -89,7 +89,7 @@ def test_without_matplotlib_nothing_is_trained(run, corpus_path, settings, tmp_p
     assert code == 5
     assert err == (
         "error: pictures need matplotlib, which is not installed\n"
-        "hint: install it with: pip install 'gru-complete[plots]'\n"
+        "hint: install it with: pip install matplotlib\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
 

@@ -105,4 +105,4 @@ def test_a_picture_that_cannot_be_made_is_refused_at_once(tmp_path, monkeypatch)
     monkeypatch.setattr(plots.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(EnvironmentFailure, match="need matplotlib") as caught:
         check_plot(tmp_path / "c.png")
-    assert caught.value.hint == "install it with: pip install 'gru-complete[plots]'"
+    assert caught.value.hint == "install it with: pip install matplotlib"
