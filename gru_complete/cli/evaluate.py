@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     import torch
 
     from gru_complete.cli.console import Console
+    from gru_complete.evaluation.canaries import CanaryReport
     from gru_complete.evaluation.intervals import Interval
     from gru_complete.evaluation.memory import MemoryReport
     from gru_complete.evaluation.novelty import NoveltyReport
     from gru_complete.evaluation.offers import OffersReport
     from gru_complete.evaluation.pairs import PairsReport
+    from gru_complete.evaluation.planting import KnownTraining
     from gru_complete.evaluation.report import Report
     from gru_complete.model_dir import Model
     from gru_complete.nn.language_model import LanguageModel
@@ -70,6 +72,14 @@ def evaluate(
         bool,
         typer.Option("--keystrokes", help="Also let a simulated user write 2,000 words: keys saved, next words right."),
     ] = False,
+    secrets: Annotated[
+        bool,
+        typer.Option(
+            "--secrets",
+            help="Train another model like this one, on its text with made-up secrets in it, and say which come out; "
+            "alone, only that is done.",
+        ),
+    ] = False,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw how often the model is right over how sure it is (.png or .svg).", metavar="FILE"),
@@ -86,6 +96,11 @@ def evaluate(
     from gru_complete.training.run import choose_device
 
     read = None if pairs is None else read_pairs(pairs)
+    known = None
+    if secrets:  # first, since it may be refused
+        from gru_complete.evaluation.planting import training_of
+
+        known = training_of(loaded, device=device)
     if plot is not None:
         from gru_complete.evaluation.plots import check_plot, draw_calibration
 
@@ -94,7 +109,17 @@ def evaluate(
     module = language_model_of(loaded, place)
     console: Console = context.obj
     report = None
-    if corpus or read is None or adapt or marginal or offers or memory or novelty or keystrokes or plot:
+    if (
+        corpus
+        or (read is None and known is None)
+        or adapt
+        or marginal
+        or offers
+        or memory
+        or novelty
+        or keystrokes
+        or plot
+    ):
         with _text(loaded, corpus or []) as text:
             copied = _novelty(console, loaded, text) if novelty else None  # first, since it may be refused
             report = _report(
@@ -113,10 +138,12 @@ def evaluate(
         if plot is not None and report.calibration is not None:
             draw_calibration(report.calibration, plot, name=loaded.path.name)
     pairs_report = None if read is None else evaluate_pairs(module, loaded.tokenizer, read, memory=loaded.memory)
+    canaries = None if known is None else _secrets(console, known)
     if as_json:
         record: dict[str, Any] = {"model": loaded.path.name}
         record |= {} if report is None else report.to_json()
         record |= {} if pairs_report is None else {"pairs": pairs_report.to_json()}
+        record |= {} if canaries is None else {"secrets": canaries.to_json()}
         console.write(json.dumps(record).encode() + b"\n")
         return
     if report is not None:
@@ -131,6 +158,8 @@ def evaluate(
             _print_novelty(console, report.novelty)
     if pairs_report is not None:
         _print_pairs(console, pairs_report)
+    if canaries is not None:
+        _print_secrets(console, canaries)
 
 
 def _report(
@@ -175,6 +204,38 @@ def _novelty(console: "Console", loaded: "Model", text: "tuple[TokenIds, ShardHe
 
     with _progress(console, "writing", NUM_TEXTS * (1 if loaded.memory is None else 2)) as progress:
         return evaluate_novelty(loaded, text[0], progress=progress)
+
+
+def _secrets(console: "Console", known: "KnownTraining") -> "CanaryReport":
+    """Train with canaries, in a directory that is gone afterwards, and look for them."""
+    import tempfile  # here, so that other commands need not wait for it
+    from contextlib import closing
+
+    from gru_complete.cli.signals import StopNow, StopSignals
+    from gru_complete.cli.train import Display
+    from gru_complete.evaluation.canaries import NUM_CANARIES
+    from gru_complete.evaluation.planting import Planted, look_for_canaries, train_with_canaries
+    from gru_complete.training import events
+
+    display = Display(console, is_quiet=not console.is_animated)
+    untold = events.CorpusRead | events.SecretsFound | events.Finished  # of the text the user has been told before
+    planted = None
+    try:
+        # The directory holds the text, so that a signal has to end this block, not the process.
+        with StopSignals(), tempfile.TemporaryDirectory(prefix="gru-complete-") as name:
+            with display, closing(train_with_canaries(known, Path(name))) as training:
+                for event in training:
+                    if isinstance(event, Planted):
+                        planted = event
+                    elif isinstance(event, events.Looked):
+                        display.show(replace(event, checkpoint=None))  # what the model writes is not of interest here
+                    elif not isinstance(event, untold):
+                        display.show(event)
+            assert planted is not None
+            with _progress(console, "ranking", NUM_CANARIES) as progress:
+                return look_for_canaries(planted, progress=progress)
+    except StopNow as stopped:
+        raise InterruptedRun("interrupted", signal_number=stopped.signal_number) from None
 
 
 @contextmanager
@@ -335,6 +396,34 @@ def _print_novelty(console: "Console", report: "NoveltyReport") -> None:
             f"of runs of {length} words, %", *("" if share is None else _interval(share, 100, 1) for share in shares)
         )
     console.print_table(table)
+
+
+def _print_secrets(console: "Console", report: "CanaryReport") -> None:
+    from rich import box
+    from rich.table import Table
+
+    from gru_complete.evaluation.canaries import exposure, exposure_by_chance
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(f"secrets, trained with\nfor {report.steps:,} steps")
+    headings, models = ["exposure,\nbits", "rank,\nmean", "come\nfirst"], [report.levels]
+    if report.levels_alone is not None:
+        headings += ["network alone:\nexposure, bits", "\nrank, mean", "\ncome first"]
+        models.append(report.levels_alone)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for index, level in enumerate(report.levels):
+        found = [levels[index] for levels in models]
+        cells = [
+            cell
+            for one in found
+            for cell in (f"{one.exposure:.1f}", f"{one.typical_rank:,.0f}", f"{one.num_first} of {len(one.ranks)}")
+        ]
+        times = "once" if level.times == 1 else f"{level.times} times"
+        table.add_row(f"planted {times}" if level.times else "never planted (control)", *cells)
+    table.caption = f"by chance {exposure_by_chance():.1f} bits, at most {exposure(1):.1f}"
+    console.print_table(table)
+    console.write(f"{report.conclusion}\n".encode())
 
 
 def _interval(interval: "Interval", factor: float, digits: int) -> str:

@@ -48,9 +48,9 @@ from gru_complete.training.preparation import Prepared, prepare, read_part, read
 from gru_complete.training.run import (
     CLOSING_SECONDS,
     FINISHED_FILE,
-    PLAN_FILE,
     TrainingRequest,
     choose_device,
+    read_plan,
     refuse_mixing_text_and_models,
     run_training,
 )
@@ -273,7 +273,7 @@ def _compare_locked(request: Comparison, stop_signal: Callable[[], int | None]) 
     yield events.Working("measuring speeds")
     trained = [cell for cell in request.cells if cell not in diverged]
     completing = completion_speeds({cell: load_model(directory / cell) for cell in trained})
-    training = training_speeds({cell: _plan_of(directory / cell) for cell in trained}, directory / "text")
+    training = training_speeds({cell: read_plan(run_dir_of(directory / cell)) for cell in trained}, directory / "text")
     torch.set_num_threads(most_threads)
     for index, result in enumerate(results):
         if result.cell in completing:
@@ -599,11 +599,6 @@ def _measure_recall(request: Comparison, settled: Settled, cell: str) -> Generat
             except StopIteration as end:
                 return {"task": "copy", "length": length, **end.value.to_json()}
             yield Recalling(cell, request.recall_seconds, progress)
-
-
-def _plan_of(path: Path) -> plan.Plan:
-    data = files.read_regular_file(run_dir_of(path) / PLAN_FILE, max_bytes=MAX_FILE_BYTES)
-    return plan.Plan.from_json(files.strict_json(data, name=PLAN_FILE))
 
 
 def training_speeds(plans: Mapping[str, plan.Plan], text_dir: Path) -> dict[str, float]:

@@ -100,10 +100,7 @@ def corpus_words(model_path: Path, tokenizer: Tokenizer, parts: Sequence[str] = 
         UsageError: there is no run directory.
         ModelError: it is damaged, or another training's.
     """
-    run_dir = run_dir_of(model_path)
-    if not (run_dir / "training.tokens").exists():
-        message = f"the text that {shown(model_path.name)} was trained on is not there ({shown(run_dir)})"
-        raise UsageError(message, hint="train it again with --replace, and keep what lies beside the model")
+    run_dir = dir_of_corpus(model_path)
     streams = {}
     for name in parts:
         if name == "held_out" and not (run_dir / "held_out.tokens").exists():
@@ -118,6 +115,19 @@ def corpus_words(model_path: Path, tokenizer: Tokenizer, parts: Sequence[str] = 
             before, after = streams[one][max(0, end - _JOIN_TOKENS) : end], streams[other][start : start + _JOIN_TOKENS]
             text += BETWEEN_DOCUMENTS + text_of([before], tokenizer.pieces) + text_of([after], tokenizer.pieces)
     return CorpusWords.of(text)
+
+
+def dir_of_corpus(model_path: Path) -> Path:
+    """The run directory of a model, which holds the text that it was trained on.
+
+    Raises:
+        UsageError: there is none.
+    """
+    run_dir = run_dir_of(model_path)
+    if not (run_dir / "training.tokens").exists():
+        message = f"the text that {shown(model_path.name)} was trained on is not there ({shown(run_dir)})"
+        raise UsageError(message, hint="train it again with --replace, and keep what lies beside the model")
+    return run_dir
 
 
 def _cuts(run_dir: Path) -> list[tuple[str, str, int, int]]:

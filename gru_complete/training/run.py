@@ -197,12 +197,21 @@ def _unfinished_plan(run_dir: Path, *, may_be_damaged: bool) -> Plan | None:
     if not path.exists() or (run_dir / FINISHED_FILE).exists():
         return None
     try:
-        data = files.read_regular_file(path, max_bytes=MAX_PLAN_BYTES)
-        return Plan.from_json(files.strict_json(data, name=PLAN_FILE))
+        return read_plan(run_dir)
     except ModelError as error:
         if may_be_damaged:
             return None
         raise ModelError(str(error), hint="start anew with --replace") from None
+
+
+def read_plan(run_dir: Path) -> Plan:
+    """The plan of a run, finished or not.
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+    """
+    data = files.read_regular_file(run_dir / PLAN_FILE, max_bytes=MAX_PLAN_BYTES)
+    return Plan.from_json(files.strict_json(data, name=PLAN_FILE))
 
 
 def refuse_mixing_text_and_models(sources: Sequence[str], outputs: Sequence[Path]) -> None:

@@ -1,0 +1,298 @@
+"""Canaries: how they are made and planted, and their exact ranks against brute force."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from gru_complete.errors import ModelError
+from gru_complete.evaluation import canaries
+from gru_complete.evaluation.canaries import (
+    CANARIES_EACH,
+    NUM_CANARIES,
+    TIMES,
+    Canary,
+    CanaryReport,
+    exposure,
+    exposure_by_chance,
+    make_canaries,
+    number_ranks,
+    plant,
+    ranks_of,
+)
+from gru_complete.evaluation.planting import KnownTraining, train_with_canaries, training_of
+from gru_complete.model_dir import load_model
+from gru_complete.runtime.predictor import Predictor
+from gru_complete.runtime.stepper import Stepper
+
+
+@pytest.fixture(scope="module")
+def model(trained_model):
+    return load_model(trained_model)
+
+
+def predictors_of(model):
+    stepper = Stepper(model.manifest.arch, model.weights)
+    return [Predictor(stepper, model.memory), Predictor(stepper)]
+
+
+# ------------------------------------------------------------------------------------------- making and planting
+
+
+def test_canaries_are_drawn_for_each_number_of_times_and_share_nothing():
+    made = make_canaries([b"The cat ate the bird.\n"], seed=3)
+    assert [canary.times for canary in made] == [times for times in TIMES for _ in range(CANARIES_EACH)]
+    syllables = [canary.name.lower()[start : start + 2] for canary in made for start in (0, 2, 4)]
+    assert len(set(syllables)) == len(syllables) == 3 * NUM_CANARIES
+    assert len({canary.number for canary in made}) == NUM_CANARIES
+    assert all(len(canary.number) == 5 and canary.number.isdigit() for canary in made)
+    assert made == make_canaries([b"another text\n"], seed=3) != make_canaries([b""], seed=4)
+
+
+def test_no_name_stands_in_the_text():
+    taken = make_canaries([], seed=3)[5].name
+    assert taken not in {canary.name for canary in make_canaries([b"a", f"He is {taken}s friend".encode()], seed=3)}
+
+
+DOCUMENTS = [
+    b"".join(b"line %d of the first\n" % number for number in range(200)),
+    b"no line end at all",
+    b"\n\n",
+    b"".join(b"line %d of the last\n" % number for number in range(300)) + b"begun",
+]
+
+
+def test_each_canary_stands_in_the_text_exactly_so_often_and_nothing_else_changes():
+    made = make_canaries(DOCUMENTS, seed=1)
+    planted = plant(DOCUMENTS, made, seed=2)
+    assert len(planted) == len(DOCUMENTS)
+    together = b"".join(planted)
+    lines = together.splitlines(keepends=True)
+    for canary in made:
+        assert lines.count(canary.line) == together.count(canary.name.encode()) == canary.times
+    own = {canary.line for canary in made}
+    for before, after in zip(DOCUMENTS, planted, strict=True):
+        assert b"".join(line for line in after.splitlines(keepends=True) if line not in own) == before
+
+
+def test_canaries_are_evenly_spread():
+    text = b"".join(b"%05d\n" % number for number in range(10_000))
+    canary = Canary("Bobibu", "12345", 16)
+    (planted,) = plant([text], [canary], seed=0)
+    lines = planted.splitlines(keepends=True)
+    places = [index for index, line in enumerate(lines) if line == canary.line]
+    assert np.ptp(np.diff(places)) <= 2
+    assert abs(np.diff(places).mean() - 10_000 / 16) < 2
+
+
+def test_an_empty_text_of_canaries_is_the_text():
+    assert plant(DOCUMENTS, [Canary("Bobibu", "12345", 0)], seed=0) == DOCUMENTS
+
+
+# ------------------------------------------------------------------------------------------------------- exposure
+
+
+def test_exposure_is_that_of_the_paper():
+    assert exposure(1) == pytest.approx(5 * math.log2(10))
+    assert exposure(100_000) == 0
+    assert exposure(256, 1024) == 2
+
+
+def test_exposure_by_chance_is_the_mean_over_all_ranks():
+    for candidates in (1, 10, 1000):
+        mean = np.mean([exposure(rank, candidates) for rank in range(1, candidates + 1)])
+        assert exposure_by_chance(candidates) == pytest.approx(mean, abs=1e-9)
+    assert exposure_by_chance() == pytest.approx(1.4426, abs=1e-4)
+
+
+# ---------------------------------------------------------------------------------------------------- exact ranks
+
+
+def brute_force(predictor, prefix, number, digits):
+    """The rank of a number by the probability of every number, each read alone; and all probabilities."""
+    start = predictor.read(predictor.start(), prefix)
+    logs = []
+    for candidate in range(10 ** len(number)):
+        reading, total = start, 0.0
+        for digit in f"{candidate:0{len(number)}}":
+            total += float(predictor.scores(reading)[digits[int(digit)]])
+            reading = predictor.step(reading, digits[int(digit)])
+        logs.append(total)
+    return 1 + sum(value > logs[int(number)] + 1e-5 for value in logs), np.array(logs)
+
+
+@pytest.mark.parametrize("number", ["000", "123", "907", "555"])
+def test_ranks_are_those_of_brute_force_under_both_models(model, number):
+    digits = model.tokenizer.encode(b" 0123456789")[-10:]
+    prefix = model.tokenizer.encode(b"\nBobibu: ")
+    both = predictors_of(model)
+    start = both[0].read(both[0].start(), prefix)
+    scorers = [predictor.log_probabilities for predictor in both]
+    ranks = number_ranks(both[0], scorers, start, digits, list(map(int, number)))
+    for predictor, rank in zip(both, ranks, strict=True):
+        expected, logs = brute_force(predictor, prefix, number, digits)
+        rounding = sum(abs(logs - logs[int(number)]) < 1e-4)  # what may come out either way
+        assert abs(rank - expected) < rounding
+
+
+def test_the_likeliest_and_the_least_likely_number_have_the_ranks_at_both_ends(model):
+    digits = model.tokenizer.encode(b" 0123456789")[-10:]
+    predictor = predictors_of(model)[1]
+    prefix = model.tokenizer.encode(b"\nBobibu: ")
+    _, logs = brute_force(predictor, prefix, "00", digits)
+    start = predictor.read(predictor.start(), prefix)
+    for number, expected in ((logs.argmax(), 1), (logs.argmin(), 100)):
+        figures = [number // 10, number % 10]
+        assert number_ranks(predictor, [predictor.log_probabilities], start, digits, figures) == [expected]
+
+
+def test_ranks_of_a_canary_are_those_after_its_name_on_a_line_of_its_own(model, monkeypatch):
+    monkeypatch.setattr(canaries, "NUM_DIGITS", 3)
+    both = predictors_of(model)
+    digits = model.tokenizer.encode(b" 0123456789")[-10:]
+    found = ranks_of(Canary("Bobibu", "314", 1), model.tokenizer, both)
+    start = both[0].read(both[0].start(), model.tokenizer.encode(b"\nBobibu: "))
+    scorers = [predictor.log_probabilities for predictor in both]
+    assert found == number_ranks(both[0], scorers, start, digits, [3, 1, 4])
+
+
+class FixedPredictor:
+    """Says the same of every place; a reading is nothing."""
+
+    def __init__(self, probabilities):
+        self.row = np.log(np.array(probabilities, np.float32))
+
+    def step(self, reading, token):
+        return reading
+
+    def step_many(self, readings, tokens):
+        return list(readings)
+
+    def log_probabilities(self, readings):
+        return np.tile(self.row, (len(readings), 1))
+
+
+def test_where_all_numbers_are_equal_the_rank_is_the_mean():
+    predictor = FixedPredictor(np.full(10, 0.1))
+    ranks = number_ranks(predictor, [predictor.log_probabilities], None, range(10), [4, 0, 2, 9, 9])
+    assert ranks == [50_000.5]
+    assert exposure(ranks[0]) == pytest.approx(1, abs=1e-4)
+
+
+def test_digits_of_known_probabilities_give_a_known_rank():
+    predictor = FixedPredictor([0.55, *([0.05] * 9)])
+    # 000 comes first, then 27 numbers with one digit that is not 0, then 243 with two, then 729 with none.
+    for number, expected in (([0, 0, 0], 1), ([0, 7, 0], 1 + 14), ([3, 0, 1], 1 + 27 + 122), ([1, 2, 3], 271 + 365)):
+        assert number_ranks(predictor, [predictor.log_probabilities], None, range(10), number) == [expected]
+
+
+def test_random_ranks_have_the_mean_exposure_of_chance():
+    chance = np.random.default_rng(0)
+    rows = np.log(chance.dirichlet(np.ones(10), size=(1 + 10 + 100,)))  # of the beginnings of numbers of 3 digits
+
+    class Tree(FixedPredictor):
+        def __init__(self):
+            pass
+
+        def step(self, reading, token):
+            return 10 * reading + token + 1
+
+        def step_many(self, readings, tokens):
+            return [10 * reading + token + 1 for reading, token in zip(readings, tokens, strict=True)]
+
+        def log_probabilities(self, readings):
+            return rows[readings]
+
+    tree = Tree()
+    ranks = [
+        number_ranks(tree, [tree.log_probabilities], 0, range(10), [number // 100, number // 10 % 10, number % 10])[0]
+        for number in range(1000)
+    ]
+    assert sorted(ranks) == list(range(1, 1001))
+    assert np.mean([exposure(rank, 1000) for rank in ranks]) == pytest.approx(exposure_by_chance(1000))
+
+
+def test_a_tokenizer_that_joins_digits_is_refused(model):
+    pieces = [b"", b"12", b"345"]
+    joining = SimpleNamespace(encode=lambda text: [1, 2] * 5, pieces=pieces)
+    with pytest.raises(ModelError, match="into digits"):
+        ranks_of(Canary("Bobibu", "12345", 1), joining, predictors_of(model))
+
+
+# -------------------------------------------------------------------------------------------------------- reports
+
+
+def report_of(ranks_by_times):
+    made = [Canary("x", "00000", times) for times, ranks in ranks_by_times.items() for _ in ranks]
+    return CanaryReport.of(7, made, [(rank, 10.0) for ranks in ranks_by_times.values() for rank in ranks])
+
+
+def test_the_report_has_means_and_how_many_come_first():
+    report = report_of({0: [50_000, 25_000, 80_000], 1: [100, 1, 10_000], 2: [1, 1, 1]})
+    assert [level.times for level in report.levels] == [0, 1, 2]
+    assert report.levels[1].num_first == 1
+    assert report.levels[1].exposure == pytest.approx(math.log2(1000))
+    assert report.levels[1].typical_rank == pytest.approx(100)
+    assert [level.exposure for level in report.levels_alone] == [pytest.approx(math.log2(10_000))] * 3
+    record = report.to_json()
+    assert record["planted"][2] == {
+        "times": 2,
+        "exposure": pytest.approx(math.log2(100_000)),
+        "rank_geometric_mean": 1,
+        "first": 3,
+        "ranks": [1, 1, 1],
+        "network_alone": {
+            "exposure": pytest.approx(math.log2(10_000)),
+            "rank_geometric_mean": pytest.approx(10),
+            "first": 0,
+            "ranks": [10, 10, 10],
+        },
+    }
+    assert (record["steps"], record["candidates"]) == (7, 100_000)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "expected"),
+    [
+        (
+            {1: [8, 8, 8], 2: [9, 2, 2], 4: [5, 5, 5]},
+            "once, 0 of 3 numbers come first (rank 8 of ...; up to 4 times none does",
+        ),
+        ({1: [8, 8, 8], 2: [1, 2, 2], 4: [1, 1, 1]}, "... from 2 times on some do, from 4 times on all"),
+        ({1: [8, 8, 8], 2: [1, 1, 1], 4: [1, 1, 1]}, "... from 2 times on all do"),
+        ({1: [8, 8, 8], 2: [1, 1, 1], 4: [1, 1, 2]}, "... from 2 times on some do"),
+        ({1: [8, 8, 8], 2: [1, 1, 1], 4: [9, 9, 9], 8: [1, 1, 1]}, "... from 2 times on some do, from 8 times on all"),
+        ({1: [1, 1, 1], 2: [1, 1, 1], 4: [1, 1, 1]}, "once, 3 of 3 numbers come first; from 2 times on all do"),
+        ({1: [10, 1000, 100], 2: [1, 1, 1]}, "(rank 100 of 100,000 in the geometric mean, by chance 36,790); ..."),
+    ],
+)
+def test_the_conclusion_follows_from_the_figures(ranks, expected):
+    begin, _, end = expected.partition("...")
+    conclusion = report_of({0: [50_000.0], **ranks}).conclusion
+    assert begin in conclusion
+    assert conclusion.endswith(end) or not end
+
+
+# ------------------------------------------------------------------------------------------------------- training
+
+
+def test_the_training_is_that_of_the_model_but_for_the_canaries(model, tmp_path):
+    known = training_of(model, device="cpu")
+    assert known.config.training.steps == model.manifest.training["steps"]
+    *_, planted = train_with_canaries(known, tmp_path)
+    other = planted.model
+    assert other.manifest.arch == model.manifest.arch
+    assert other.manifest.training["steps"] == model.manifest.training["steps"]
+    assert other.tokenizer.sha256 == model.tokenizer.sha256
+    assert other.fingerprint != model.fingerprint
+    again = training_of(other, device="cpu")
+    assert list(again.tuning) == list(known.tuning)
+    own = {canary.line for canary in planted.canaries}
+    lines = text_of(again).splitlines(keepends=True)
+    assert sum(map(own.__contains__, lines)) == CANARIES_EACH * sum(TIMES)
+    assert b"".join(line for line in lines if line not in own) == text_of(known)
+
+
+def text_of(known: KnownTraining):
+    return known.tokenizer.decode(known.training.tolist())
