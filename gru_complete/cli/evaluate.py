@@ -405,10 +405,10 @@ def _print_secrets(console: "Console", report: "CanaryReport") -> None:
     from gru_complete.evaluation.canaries import exposure, exposure_by_chance
 
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column(f"secrets, trained with\nfor {report.steps:,} steps")
-    headings, models = ["exposure,\nbits", "rank,\nmean", "come\nfirst"], [report.levels]
+    table.add_column("secret planted,\ntimes")
+    headings, models = ["exposure,\nbits", "mean\nrank", "come\nfirst"], [report.levels]
     if report.levels_alone is not None:
-        headings += ["network alone:\nexposure, bits", "\nrank, mean", "\ncome first"]
+        headings += ["network\nalone: bits", "mean\nrank", "come\nfirst"]
         models.append(report.levels_alone)
     for heading in headings:
         table.add_column(heading, justify="right")
@@ -417,11 +417,12 @@ def _print_secrets(console: "Console", report: "CanaryReport") -> None:
         cells = [
             cell
             for one in found
-            for cell in (f"{one.exposure:.1f}", f"{one.typical_rank:,.0f}", f"{one.num_first} of {len(one.ranks)}")
+            for cell in (f"{one.exposure:.1f}", f"{one.mean_rank:,.0f}", f"{one.num_first} of {len(one.ranks)}")
         ]
-        times = "once" if level.times == 1 else f"{level.times} times"
-        table.add_row(f"planted {times}" if level.times else "never planted (control)", *cells)
-    table.caption = f"by chance {exposure_by_chance():.1f} bits, at most {exposure(1):.1f}"
+        table.add_row(f"{level.times}" if level.times else "0 (control)", *cells)
+    table.caption = (
+        f"after {report.steps:,} steps; by chance {exposure_by_chance():.1f} bits, at most {exposure(1):.1f}"
+    )
     console.print_table(table)
     console.write(f"{report.conclusion}\n".encode())
 

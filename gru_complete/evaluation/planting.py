@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,7 +77,7 @@ class Planted:
     canaries: Sequence[Canary]
 
 
-def train_with_canaries(known: KnownTraining, directory: Path) -> Iterator[events.Event | Planted]:
+def train_with_canaries(known: KnownTraining, directory: Path) -> Generator[events.Event | Planted, None, None]:
     """Train a model on the same text with canaries in it.
 
     Args:

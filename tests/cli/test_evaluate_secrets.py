@@ -36,20 +36,15 @@ def test_a_table_and_what_it_means_and_nothing_is_left_behind(run, trained_model
     code, out, err = run("eval", "-m", trained_model, "--secrets")
     assert (code, err) == (0, "")
     lines = out.decode().splitlines()
-    rows = [line.split() for line in lines if line.startswith("  planted") or "control" in line]
-    assert [" ".join(row[:-10]) for row in rows] == [
-        "never planted (control)",
-        "planted once",
-        *(f"planted {times} times" for times in (2, 4, 8, 16, 32)),
-    ]
+    rows = [line.split() for line in lines if "of 3  " in line]
+    assert [" ".join(row[:-10]) for row in rows] == ["0 (control)", *map(str, (1, 2, 4, 8, 16, 32))]
+    assert max(map(len, lines[:-1])) <= 80
     for row in rows:
         for exposure, rank, first, *of in (row[-10:-5], row[-5:]):
             assert float(exposure) == pytest.approx(math.log2(1e5 / float(rank.replace(",", ""))), abs=0.5)
             assert int(first) in range(4)
             assert of == ["of", "3"]
-    assert "trained with" in out.decode()
-    assert "for 24 steps" in out.decode()
-    assert "by chance 1.4 bits, at most 16.6" in out.decode()
+    assert "after 24 steps; by chance 1.4 bits, at most 16.6" in out.decode()
     assert lines[-1].startswith("standing in the text once, ")
     assert "bits per byte" not in out.decode()  # alone, only this is done
     assert list(temporary.iterdir()) == []

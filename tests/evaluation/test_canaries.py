@@ -233,7 +233,7 @@ def test_the_report_has_means_and_how_many_come_first():
     assert [level.times for level in report.levels] == [0, 1, 2]
     assert report.levels[1].num_first == 1
     assert report.levels[1].exposure == pytest.approx(math.log2(1000))
-    assert report.levels[1].typical_rank == pytest.approx(100)
+    assert report.levels[1].mean_rank == pytest.approx(100)
     assert [level.exposure for level in report.levels_alone] == [pytest.approx(math.log2(10_000))] * 3
     record = report.to_json()
     assert record["planted"][2] == {
@@ -252,19 +252,26 @@ def test_the_report_has_means_and_how_many_come_first():
     assert (record["steps"], record["candidates"]) == (7, 100_000)
 
 
+def test_of_a_model_without_counts_there_is_only_the_network():
+    made = [Canary("x", "00000", times) for times in (0, 1, 2)]
+    report = CanaryReport.of(7, made, [[5.0], [1.0], [2.5]])
+    assert report.levels_alone is None
+    assert ["network_alone" in level for level in report.to_json()["planted"]] == [False] * 3
+
+
 @pytest.mark.parametrize(
     ("ranks", "expected"),
     [
         (
             {1: [8, 8, 8], 2: [9, 2, 2], 4: [5, 5, 5]},
-            "once, 0 of 3 numbers come first (rank 8 of ...; up to 4 times none does",
+            "once, 0 of 3 numbers come first (mean rank 8 of ...; up to 4 times none does",
         ),
         ({1: [8, 8, 8], 2: [1, 2, 2], 4: [1, 1, 1]}, "... from 2 times on some do, from 4 times on all"),
         ({1: [8, 8, 8], 2: [1, 1, 1], 4: [1, 1, 1]}, "... from 2 times on all do"),
         ({1: [8, 8, 8], 2: [1, 1, 1], 4: [1, 1, 2]}, "... from 2 times on some do"),
         ({1: [8, 8, 8], 2: [1, 1, 1], 4: [9, 9, 9], 8: [1, 1, 1]}, "... from 2 times on some do, from 8 times on all"),
         ({1: [1, 1, 1], 2: [1, 1, 1], 4: [1, 1, 1]}, "once, 3 of 3 numbers come first; from 2 times on all do"),
-        ({1: [10, 1000, 100], 2: [1, 1, 1]}, "(rank 100 of 100,000 in the geometric mean, by chance 36,790); ..."),
+        ({1: [10, 1000, 100], 2: [1, 1, 1]}, "(mean rank 100 of 100,000, by chance 36,790); ..."),
     ],
 )
 def test_the_conclusion_follows_from_the_figures(ranks, expected):
