@@ -187,6 +187,13 @@ def test_digits_of_known_probabilities_give_a_known_rank():
         assert number_ranks(predictor, [predictor.log_probabilities], None, range(10), number) == [expected]
 
 
+def test_what_one_model_leaves_out_another_still_counts():
+    low, high = FixedPredictor([0.55, *([0.05] * 9)]), FixedPredictor([*([0.05] * 9), 0.55])
+    scorers = [low.log_probabilities, high.log_probabilities]
+    alone = [number_ranks(low, [scorer], None, range(10), [0, 9, 0])[0] for scorer in scorers]
+    assert number_ranks(low, scorers, None, range(10), [0, 9, 0]) == alone == [1 + 14, 1 + 27 + 122]
+
+
 def test_random_ranks_have_the_mean_exposure_of_chance():
     chance = np.random.default_rng(0)
     rows = np.log(chance.dirichlet(np.ones(10), size=(1 + 10 + 100,)))  # of the beginnings of numbers of 3 digits
