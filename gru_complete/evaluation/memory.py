@@ -5,9 +5,10 @@
     g(k) = E |dL_t / ds_(t-k)| / E |dL_t / ds_t|
 
 (for an LSTM, s is both its rows, and k counts from s_(t-1): the loss reads one row of s_t alone, and not what the cell
-remembers in) is the share of the gradient that is left k tokens back (Bengio et al. 1994 on why it vanishes or explodes). Its
-*half-life* is the smallest k where g(k) <= 1/2, between two whole numbers by a line through the logarithms. A state's
-gradient is the whole one: of a lower layer, it also goes through the higher layers' states of the same step.
+remembers in) is the share of the gradient that is left k tokens back (Bengio et al. 1994 on why it vanishes or
+explodes). Its *half-life* is the smallest k where g(k) <= 1/2, between two whole numbers by a line through the
+logarithms. A state's gradient is the whole one: of a lower layer, it also goes through the higher layers' states of the
+same step.
 
 *Effective context* is about use (Khandelwal et al. 2018, arXiv:1805.04623)::
 

@@ -88,8 +88,7 @@ def test_without_matplotlib_nothing_is_trained(run, corpus_path, settings, tmp_p
     code, _, err = run(command, corpus_path, "-m", tmp_path / "c", *settings, "--plot", tmp_path / "c.png")
     assert code == 5
     assert err == (
-        "error: pictures need matplotlib, which is not installed\n"
-        "hint: install it with: pip install matplotlib\n"
+        "error: pictures need matplotlib, which is not installed\nhint: install it with: pip install matplotlib\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
 
