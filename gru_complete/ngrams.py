@@ -501,7 +501,6 @@ class NGrams:
         if not bool(((discounts >= _LEAST_DISCOUNT) & (discounts < [1, 2, 3])).all()):
             raise ModelError("the n-gram memory has a discount that is not between 0 and the count")
         rest = {name: array for name, array in arrays.items() if name != "discounts"}
-        occurrences = _taken(rest, "occurrences", ("uint8",), vocab_size) if "occurrences" in rest else None
         levels: list[_Level] = []
         size = vocab_size
         for number in range(1, order + 1):
@@ -525,6 +524,7 @@ class NGrams:
                     raise ModelError(f"the n-gram memory has {size} entries at level {number + 1}")
                 first = _starts(children)
             levels.append(_Level(tokens, counts, first, dropped))
+        occurrences = _taken(rest, "occurrences", ("uint8",), vocab_size) if "occurrences" in rest else None
         if rest:
             raise ModelError(f"the n-gram memory has the unknown array {min(rest)[:60]!r}")
         return cls(levels, discounts, occurrences)

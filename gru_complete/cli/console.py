@@ -93,6 +93,8 @@ class Console:
             file=buffer,
             force_terminal=has_color,
             no_color=not has_color,
+            # For a terminal that says it has no colours rich writes none, whatever is forced.
+            color_system="standard" if has_color and os.environ.get("TERM") in ("dumb", "unknown") else "auto",
             width=None if is_terminal(sys.stdout) else 100,
         )
         rich.print(table)

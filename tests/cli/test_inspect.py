@@ -97,7 +97,9 @@ def test_values_are_bars_whose_ends_mean_closed_and_open():
     assert [bar(value) for value in (0, 0.099, 0.1, 0.5, 0.9, 0.901, 1)] == ["·", "·", "▁", "▄", "▇", "█", "█"]
 
 
-def test_colour_only_when_wanted(run, trained_model):
+@pytest.mark.parametrize("terminal", ["xterm-256color", "dumb"])
+def test_colour_is_written_where_it_is_asked_for(run, trained_model, monkeypatch, terminal):
+    monkeypatch.setenv("TERM", terminal)
     code, out, _ = run("--color", "always", "inspect", "The cat", "-m", trained_model)
     assert code == 0
     assert b"\x1b[" in out
