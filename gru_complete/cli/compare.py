@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gru_complete.cli import train
+from gru_complete.cli.options import ConfigOption, DeviceOption, SeedOption, SettingsOption
 from gru_complete.cli.recall import LENGTHS, recall_bar, show_progress
 from gru_complete.cli.train import default_model_name
 from gru_complete.errors import InterruptedRun, UsageError
@@ -33,12 +34,8 @@ def compare(
         str | None,
         typer.Option("--model", "-m", metavar="NAME", help="Name or directory; default: the corpus's name."),
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="Settings in YAML, see configs/.", metavar="FILE")
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="One setting; beats the file.", metavar="SECTION.KEY=VALUE")
-    ] = None,
+    config: ConfigOption = None,
+    settings: SettingsOption = None,
     minutes: Annotated[
         str | None, typer.Option(help="Time for the training of each cell, the slowest; default 5.", metavar="N")
     ] = None,
@@ -55,8 +52,8 @@ def compare(
         int | None, typer.Option(help="Also train each cell to copy symbols over N steps.", metavar="N")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw what came out: .png, .svg or .pdf.", metavar="FILE")] = None,
-    seed: Annotated[str | None, typer.Option(help="Start of every random choice.", metavar="N")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", metavar="DEVICE")] = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
     replace: Annotated[bool, typer.Option("--replace", help="Begin anew where there is another comparison.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

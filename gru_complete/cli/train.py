@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gru_complete.cli.options import RedactOption
+from gru_complete.cli.options import ConfigOption, DeviceOption, RedactOption, SeedOption, SettingsOption
 from gru_complete.errors import GruCompleteError, InterruptedRun, UsageError
 
 if TYPE_CHECKING:
@@ -43,19 +43,15 @@ def train(
         str | None,
         typer.Option("--model", "-m", metavar="MODEL", help="Name or directory; default: the corpus's name."),
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="Settings in YAML, see configs/.", metavar="FILE")
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="One setting; beats the file.", metavar="SECTION.KEY=VALUE")
-    ] = None,
+    config: ConfigOption = None,
+    settings: SettingsOption = None,
     cell: Annotated[
         str | None, typer.Option(help="gru, gru-simple, gru-reset-after, lstm, rnn or rnn-relu.", metavar="CELL")
     ] = None,
     minutes: Annotated[str | None, typer.Option(help="Time for the whole command; default 5.", metavar="N")] = None,
     steps: Annotated[str | None, typer.Option(help="Number of updates, instead of minutes.", metavar="N")] = None,
-    seed: Annotated[str | None, typer.Option(help="Start of every random choice.", metavar="N")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", metavar="DEVICE")] = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
     redact: RedactOption = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the model if there is one.")] = False,
     plot: Annotated[
