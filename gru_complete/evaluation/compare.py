@@ -11,7 +11,6 @@ The comparison's directory holds ``compare.json`` (what was asked for and settle
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import os
@@ -33,17 +32,15 @@ from gru_complete.evaluation.memory import GradientFlow, gradient_flow
 from gru_complete.evaluation.pairs import Pair, pair_credits, score_of, summarise
 from gru_complete.evaluation.recall import Progress, tasks, train_recall
 from gru_complete.evaluation.report import evaluate, held_out_part, language_model_of
+from gru_complete.evaluation.speeds import completion_speeds, training_speeds
 from gru_complete.model_dir import Architecture, Model, load_model, run_dir_of
 from gru_complete.nn import kernel
 from gru_complete.nn.cells import CELL_CLASSES
 from gru_complete.nn.language_model import LanguageModel
-from gru_complete.runtime.stepper import Stepper
 from gru_complete.text.corpus import CorpusReport
-from gru_complete.text.tokenizer import DOCUMENT_END
 from gru_complete.training import events, plan
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.curve import Look, read_curve
-from gru_complete.training.learner import Learner
 from gru_complete.training.preparation import Prepared, prepare, read_part, read_prepared, spooled
 from gru_complete.training.run import (
     CLOSING_SECONDS,
@@ -61,8 +58,6 @@ REFERENCE_CELL = "gru"  # whose number of parameters the others get, where it is
 SETTLED_FILE = "compare.json"
 MAX_FILE_BYTES = 10_000_000
 FAR = 20  # words between cue and word, from which on a pair asks for memory
-SPEED_ROUNDS, SPEED_TOKENS = 5, 200
-TURN_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -599,55 +594,3 @@ def _measure_recall(request: Comparison, settled: Settled, cell: str) -> Generat
             except StopIteration as end:
                 return {"task": "copy", "length": length, **end.value.to_json()}
             yield Recalling(cell, request.recall_seconds, progress)
-
-
-def training_speeds(plans: Mapping[str, plan.Plan], text_dir: Path) -> dict[str, float]:
-    """Tokens per second of training steps of throw-away models, as each plan has them.
-
-    The models take turns, so that what else the machine does hits all; the quickest step of each counts.
-    """
-    prepared = read_prepared(text_dir)
-    stream, ends = prepared.streams["training"], paragraph_ends(prepared.tokenizer, prepared.streams["training"])
-    runs = {}
-    for name, found in plans.items():
-        training = found.config.training
-        assert training.batch_size is not None
-        device = choose_device(training.device)
-        if name == "gru" and device.type == "cpu":
-            kernel.enable()
-        model = LanguageModel(prepared.tokenizer.vocab_size, **found.config.model.model_dump()).to(device)
-        batches = Batches(stream, ends, training.batch_size, training.seq_len, training.seed)
-        runs[name] = Learner(model, training, device), batches
-    best = dict.fromkeys(plans, math.inf)
-    for turn in range(1 + SPEED_ROUNDS):
-        for name, (learner, batches) in runs.items():
-            if threads := plans[name].config.training.threads:
-                torch.set_num_threads(threads)
-            state, until = None, time.monotonic() + TURN_SECONDS
-            for step in itertools.count(1):
-                start = time.perf_counter()
-                tokens, targets = batches.chunk(step)
-                state = learner.update(tokens, targets, state, learning_rate=1e-6, dropout_seed=step).state
-                if turn:  # the first one warms up
-                    best[name] = min(best[name], (time.perf_counter() - start) / tokens.size)
-                if time.monotonic() > until:
-                    break
-    return {name: 1 / seconds for name, seconds in best.items()}
-
-
-def completion_speeds(models: Mapping[str, Model]) -> dict[str, float]:
-    """Tokens per second of the runtime's network, one after the other, the likeliest each time.
-
-    The models take turns, so that what else the machine does hits all; the best of some rounds counts.
-    """
-    steppers = {name: Stepper(model.manifest.arch, model.weights) for name, model in models.items()}
-    best = dict.fromkeys(steppers, math.inf)
-    for _ in range(SPEED_ROUNDS):
-        for name, stepper in steppers.items():
-            token, state = DOCUMENT_END, stepper.initial_state()
-            start = time.perf_counter()
-            for _ in range(SPEED_TOKENS):
-                hidden, state = stepper.step(token, state)
-                token = int(stepper.logits(hidden).argmax())
-            best[name] = min(best[name], time.perf_counter() - start)
-    return {name: SPEED_TOKENS / seconds for name, seconds in best.items()}

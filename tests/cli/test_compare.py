@@ -6,16 +6,15 @@ import time
 
 import pytest
 
-from gru_complete.evaluation import compare as compare_module
-from gru_complete.evaluation import plots
+from gru_complete.evaluation import plots, speeds
 
 GRU_COMPLETE = [sys.executable, "-m", "gru_complete"]
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(compare_module, "TURN_SECONDS", 0.0)
-    monkeypatch.setattr(compare_module, "SPEED_TOKENS", 5)
+    monkeypatch.setattr(speeds, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(speeds, "SPEED_TOKENS", 5)
 
 
 @pytest.fixture

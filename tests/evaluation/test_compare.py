@@ -8,6 +8,7 @@ from gru_complete import files
 from gru_complete.config import load_config
 from gru_complete.errors import CorpusError, DivergedError, InterruptedRun, ModelError, UsageError
 from gru_complete.evaluation import compare as compare_module
+from gru_complete.evaluation import speeds
 from gru_complete.evaluation.compare import Begun, Compared, Comparison, Trained, compare, hidden_size_for
 from gru_complete.evaluation.pairs import Pair
 from gru_complete.model_dir import CELLS, Architecture, find_model, load_model
@@ -19,8 +20,8 @@ PAIRS = [Pair("The cat ate the bird.", "The cat ate ate bird.", "verb", distance
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(compare_module, "TURN_SECONDS", 0.0)
-    monkeypatch.setattr(compare_module, "SPEED_TOKENS", 5)
+    monkeypatch.setattr(speeds, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(speeds, "SPEED_TOKENS", 5)
     monkeypatch.setattr("gru_complete.training.plan.PROBE_SECONDS", 0.02)
 
 
