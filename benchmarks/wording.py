@@ -31,11 +31,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gru_complete.evaluation.intervals import share_interval
+from gru_complete.evaluation.slips import WORD
 from gru_complete.evaluation.wording import DEFAULT_THRESHOLD, Finding, WordingChecker
 from gru_complete.model_dir import find_model
 from gru_complete.runtime.completer import Completer
 
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 SENTENCE = re.compile(r"\S.*?(?:[.!?]+[\"'”’)]*(?=\s)|\n\s*\n|\Z)", re.DOTALL)
 AGREEMENT = {"was": ["were"], "were": ["was"], "is": ["are"], "are": ["is"], "has": ["have"], "have": ["has"]}
 AGREEMENT |= {"do": ["does"], "does": ["do"], "this": ["these"], "these": ["this"], "those": ["that"]}

@@ -64,7 +64,7 @@ class Slips:
         self._pieces = completer.pieces
         self._memory = completer.predictor.memory
         self.unigrams = self._unigrams(completer.predictor)
-        self._vectors = _directions(completer.predictor.stepper.embedding, self.unigrams)
+        self._vectors = _directions(completer.predictor.stepper.embedding)
         self._token_of: dict[str, int] = {}  # that writes a word by itself; after a space, if there is one
         for start in (b"", b" "):
             for token, piece in enumerate(self._pieces.pieces):
@@ -135,14 +135,14 @@ class Slips:
     def _unigrams(self, predictor: Predictor) -> Floats:
         """The log probability of each token after nothing in particular, ``(V,)``."""
         if self._memory is not None:
-            return np.asarray(np.log(np.maximum(self._memory.ngrams.frequencies(), 1e-30)))
+            return np.asarray(np.log(self._memory.ngrams.frequencies()))
         # Without counts: what the network says of each token wherever it stands, which tied weights put there.
         bias = predictor.stepper.output_bias.astype(np.float64)
         peak = bias.max()
         return np.asarray(bias - peak - math.log(float(np.exp(bias - peak).sum())))
 
 
-def _directions(embedding: FloatArray, unigrams: Floats) -> FloatArray:
+def _directions(embedding: FloatArray) -> FloatArray:
     """The rows of an embedding less their mean, of length 1."""
     centred = embedding - embedding.mean(axis=0)
     centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)

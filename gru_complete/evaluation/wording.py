@@ -46,7 +46,7 @@ _PATIENCE = 5.0  # nats: nor is what falls so far below it while that is read. B
 _MOST_TRIALS = 24  # alternatives of a word that are tried
 _MOST_EXACT = 3  # and that are looked at text-exact, and reported
 _MARGIN = 1.0  # nats that text-exact scores may add to the others
-_MOST_NEAR = 10 * MANY  # findings that are weighed against each other
+_MOST_NEAR = MANY  # findings that are weighed against each other
 
 
 class Alternative(NamedTuple):
@@ -238,6 +238,8 @@ class WordingChecker:
             ready = len(waiting) - self._lookahead - 1
             if ready - start >= MANY // 2:
                 yield from self._look_at(waiting, start, ready)
+                for segment in waiting[start:ready]:
+                    segment.rows = []  # the most of it, and findings may keep it for long
                 if progress is not None:
                     progress(sum(len(segment.data) for segment in waiting[start:ready]))
                 start = min(ready, self._lookahead)
