@@ -144,9 +144,9 @@ def ranks_of(canary: Canary, tokenizer: Tokenizer, predictors: Sequence[Predicto
     text = canary.prefix + canary.number.encode()
     tokens = tokenizer.encode(text)
     split = len(tokens) - len(canary.number)
-    number = [digits.index(token) if token in digits else -1 for token in tokens[split:]]
+    number = [int(digit) for digit in canary.number]
     is_split = [tokenizer.pieces[token] for token in digits] == [bytes([byte]) for byte in every_digit[1:]]
-    if not is_split or "".join(map(str, number)) != canary.number:
+    if not is_split or tokens[split:] != [digits[digit] for digit in number]:
         raise ModelError("the model's tokenizer does not cut numbers into digits")
     first = predictors[0]
     start = first.read(first.start(), tokens[:split])

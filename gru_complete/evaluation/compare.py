@@ -577,6 +577,8 @@ def _measure_pairs(model: Model, module: LanguageModel, pairs: Sequence[Pair]) -
 def _measure_recall(request: Comparison, settled: Settled, cell: str) -> Generator[Recalling, None, dict[str, Any]]:
     length = request.recall_length
     assert length is not None
+    if cell == "gru":
+        kernel.enable()  # where all is trained already, nothing else has
     is_chrono = settled.config.model.chrono_length is not None and CELL_CLASSES[cell].update_gate is not None
     training = train_recall(
         tasks()["copy"],
