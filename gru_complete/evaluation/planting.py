@@ -58,11 +58,14 @@ def training_of(model: Model, *, device: str) -> KnownTraining:
     facts = model.manifest.training
     if facts.get("run_id") != plan.run_id:
         raise ModelError(f"what lies beside {files.shown(model.path.name)} belongs to another training")
+    steps = facts.get("steps")
+    if type(steps) is not int or steps < 1:
+        raise ModelError(f"{files.shown(model.path.name)} does not say how many steps it was trained for")
     # The text is as that training saw it: what it was to redact is redacted.
     config = plan.config.model_copy(
         update={
             "data": plan.config.data.model_copy(update={"redact": False}),
-            "training": plan.config.training.model_copy(update={"steps": int(facts["steps"]), "device": device}),
+            "training": plan.config.training.model_copy(update={"steps": steps, "device": device}),
         }
     )
     streams = [read_part(run_dir, part, model.tokenizer)[0] for part in ("training", "tuning")]

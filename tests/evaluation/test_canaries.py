@@ -308,5 +308,13 @@ def test_the_training_is_that_of_the_model_but_for_the_canaries(model, tmp_path)
     assert b"".join(line for line in lines if line not in own) == text_of(known)
 
 
+@pytest.mark.parametrize("steps", ["abc", None, -5, 0, 2.5, True])
+def test_a_model_that_does_not_say_its_steps_is_refused(model, steps):
+    facts = {**model.manifest.training, "steps": steps}
+    other = model._replace(manifest=model.manifest._replace(training=facts))
+    with pytest.raises(ModelError, match="how many steps"):
+        training_of(other, device="cpu")
+
+
 def text_of(known: KnownTraining):
     return known.tokenizer.decode(known.training.tolist())
