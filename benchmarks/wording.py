@@ -5,7 +5,7 @@ text (*swap*), by another form of the same verb, pronoun or article (*agreement*
 case (*pronoun*; English). Which kind, as the sentence allows, which word and by what is drawn. A finding is right if
 it is at the word; precision is the share of findings that are, recall the share of words found, and F0.5 weighs
 precision more. Beside it plain surprisal: words that the model finds less likely than a threshold. Both thresholds are
-those with the best F0.5 on TUNING; `check` with its default is shown too.
+those with the best F0.5 on TUNING; `check` with the threshold that the model says is shown too.
 
 Pairs (``--tuning-pairs``, ``--pairs``, files as ``eval --pairs`` reads them): how often the first finding in the wrong
 text is the wrong word with the right one as first alternative, and how often nothing is found in the right text. The
@@ -32,8 +32,8 @@ from typing import NamedTuple
 
 from gru_complete.evaluation.intervals import share_interval
 from gru_complete.evaluation.slips import WORD
-from gru_complete.evaluation.wording import DEFAULT_THRESHOLD, Finding, WordingChecker
-from gru_complete.model_dir import find_model
+from gru_complete.evaluation.wording import Finding, WordingChecker, threshold_of
+from gru_complete.model_dir import find_model, load_model
 from gru_complete.runtime.completer import Completer
 
 SENTENCE = re.compile(r"\S.*?(?:[.!?]+[\"'”’)]*(?=\s)|\n\s*\n|\Z)", re.DOTALL)
@@ -156,7 +156,9 @@ def odds(findings: list[Finding]) -> list[tuple[float, int]]:
     return [(finding.alternatives[0].odds, finding.offset) for finding in findings]
 
 
-def prose(completer: Completer, tuning_path: Path, text_path: Path, num_bytes: int, seed: int) -> dict[str, object]:
+def prose(
+    completer: Completer, default: float, tuning_path: Path, text_path: Path, num_bytes: int, seed: int
+) -> dict[str, object]:
     """Precision and recall on corrupted text."""
     texts = [path.read_bytes()[:num_bytes].decode(errors="ignore") for path in (tuning_path, text_path)]
     (tuning, tuning_errors), (text, errors) = (corrupted(one, seed + number) for number, one in enumerate(texts))
@@ -171,7 +173,7 @@ def prose(completer: Completer, tuning_path: Path, text_path: Path, num_bytes: i
     rows = {
         "plain surprisal": (plain, surprisals(completer, text)),
         "check, threshold chosen": (chosen, found),
-        "check, default": (DEFAULT_THRESHOLD, odds(list(WordingChecker(completer).findings([text])))),
+        "check, default": (default, odds(list(WordingChecker(completer, threshold=default).findings([text])))),
     }
     result: dict[str, object] = {}
     print(f"{'':26}{'threshold':>10}{'precision':>11}{'recall':>9}{'F0.5':>8}   recall by kind")
@@ -185,7 +187,7 @@ def prose(completer: Completer, tuning_path: Path, text_path: Path, num_bytes: i
         )
         result[name] = {"threshold": threshold, **figures._asdict(), "f_half": figures.f_half, "recall_by_kind": kinds}
     print(f"\n{seconds:.1f} s for {len(text.encode()):,} bytes of corrupted text")
-    clean = list(WordingChecker(completer).findings([texts[1]]))
+    clean = list(WordingChecker(completer, threshold=default).findings([texts[1]]))
     print(f"as it was written: {len(clean)} findings with the default, in {len(WORD.findall(texts[1]))} words")
     return {**result, "seconds": seconds, "findings_in_clean_text": len(clean)}
 
@@ -222,13 +224,13 @@ def shares(results: list[Judged], threshold: float) -> tuple[int, int]:
     return flagged, sum(most < threshold for _, most in results)
 
 
-def pairs(completer: Completer, tuning_path: Path, path: Path, number: int) -> dict[str, object]:
+def pairs(completer: Completer, default: float, tuning_path: Path, path: Path, number: int) -> dict[str, object]:
     """How often the wrong word of a pair is found first, and nothing in the right text."""
     tuning = judged(WordingChecker(completer, threshold=LEAST_IN_PAIRS), tuning_path, number)
     candidates = sorted({score for found, most in tuning for score in [*(one for one, _ in found), most] if score > 0})
     chosen = max(candidates, key=lambda threshold: min(shares(tuning, threshold)))
     report: dict[str, object] = {}
-    for name, threshold in (("chosen on the tuning pairs", chosen), ("the default", DEFAULT_THRESHOLD)):
+    for name, threshold in (("chosen on the tuning pairs", chosen), ("the default", default)):
         results = judged(WordingChecker(completer, threshold=threshold), path, number)
         counts = shares(results, threshold)
         flagged, clean = (share_interval(count, len(results)) for count in counts)
@@ -252,12 +254,13 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=300, help="pairs of each file")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
-    completer = Completer.load(find_model(options.model))
+    model = load_model(find_model(options.model))
+    completer, default = Completer.of(model), threshold_of(model.manifest)
     report: dict[str, object] = {}
     if options.text is not None:
-        report["prose"] = prose(completer, options.tuning, options.text, options.bytes, options.seed)
+        report["prose"] = prose(completer, default, options.tuning, options.text, options.bytes, options.seed)
     if options.pairs is not None:
-        report["pairs"] = pairs(completer, options.tuning_pairs, options.pairs, options.number)
+        report["pairs"] = pairs(completer, default, options.tuning_pairs, options.pairs, options.number)
     if options.json is not None:
         options.json.write_text(json.dumps(report, indent=1))
 

@@ -41,6 +41,8 @@ STATE_ROWS = {cell: 2 if cell == "lstm" else 1 for cell in CELLS}
 FORMAT = "gru-complete"
 VERSION = 1
 MANIFEST = "manifest.json"
+CHECK_THRESHOLD = "check_threshold"
+"""Among the manifest's metrics: the least odds that `check` reports unless it is told."""
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer.model"
 DELTA = "delta.safetensors"

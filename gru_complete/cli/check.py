@@ -38,7 +38,9 @@ def check(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="The least odds that are reported, with --lines the least strangeness; default: 5, and 4.", metavar="X"
+            help="The least odds that are reported, by default as the model's tuning part has shown; "
+            "with --lines the least strangeness, by default 4.",
+            metavar="X",
         ),
     ] = None,
     lines: Annotated[
@@ -53,21 +55,24 @@ def check(
     """
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
     from gru_complete.evaluation import odd_lines, wording
-    from gru_complete.model_dir import find_model
+    from gru_complete.model_dir import find_model, load_model
     from gru_complete.runtime.completer import Completer
     from gru_complete.runtime.options import check_range
 
     console: Console = context.obj
     console.check_output()
     names = _sources(files)
-    least = (odd_lines if lines else wording).DEFAULT_THRESHOLD if threshold is None else threshold
-    check_range("threshold", least, 1e-6, 1e12)
-    completer = Completer.load(find_model(model))
-    finder = (
-        odd_lines.OddLineFinder(completer, threshold=least)
-        if lines
-        else wording.WordingChecker(completer, threshold=least)
-    )
+    if threshold is not None:
+        check_range("threshold", threshold, 1e-6, 1e12)
+    loaded = load_model(find_model(model))
+    completer = Completer.of(loaded)
+    finder: odd_lines.OddLineFinder | wording.WordingChecker
+    if lines:
+        least = odd_lines.DEFAULT_THRESHOLD if threshold is None else threshold
+        finder = odd_lines.OddLineFinder(completer, threshold=least)
+    else:
+        least = wording.threshold_of(loaded.manifest) if threshold is None else threshold
+        finder = wording.WordingChecker(completer, threshold=least)
     has_found = False
     with _progress(console, names) as bar:
         for name in names:
@@ -135,6 +140,8 @@ def _fields(name: str, finding: "Finding | OddLine") -> dict[str, object]:
 
 
 def _times(odds: float) -> str:
+    if odds < 9.95:
+        return f"{odds:.2g}"
     return f"{odds:,.0f}" if odds < 1e6 else f"{odds:.0e}"
 
 

@@ -91,8 +91,10 @@ def train(
                 from gru_complete.evaluation.plots import check_plot
 
                 check_plot(plot)
+            from gru_complete.evaluation.wording import measure_threshold
+
             stdin = None if sys.stdin is None else sys.stdin.buffer
-            request = TrainingRequest(corpus, path, checked, replace, started, stdin)
+            request = TrainingRequest(corpus, path, checked, replace, started, stdin, measure=measure_threshold)
             secrets: dict[str, int] = {}
             for event in run_training(request, stop_signal=lambda: stop.received):
                 stop.is_saving_possible = stop.is_saving_possible or isinstance(event, Planned)

@@ -19,10 +19,15 @@ The context is the text as it stands, words that were found included: it is what
 is wrong it would otherwise go on being wrong. But one slip makes others look odd: of "the cats ... was" both. So
 findings are taken by falling odds, and one is reported only if it would still be found were those near it corrected
 that are reported already (``lookahead`` segments before it and after it).
+
+Which odds are unusual depends on the text: where the next word can nearly be known, as in forms and reports, those of
+sound words stay low. So a model says from where on they are (``measure_threshold``): as its training ends, one word in
+``WORDS_PER_FINDING`` of the tuning part, which neither the network nor the counts have seen by then, has as much.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,11 +38,21 @@ import numpy as np
 
 from gru_complete.evaluation.segment_reader import MANY, Segment, SegmentReader
 from gru_complete.evaluation.slips import WORD, Slips
+from gru_complete.model_dir import CHECK_THRESHOLD, Manifest, Model
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.predictor import Reading
 from gru_complete.runtime.segmentation import Hypotheses
 
 DEFAULT_THRESHOLD = 5.0
+"""For models that say none: those of little text, and those that `compare` trains."""
+
+WORDS_PER_FINDING = 500
+"""Of ordinary text, with the threshold that a model says."""
+
+_LEAST_THRESHOLD = 0.2  # that a model says; what is lower takes long to find out
+_GREATEST_THRESHOLD = 1e6
+_LEAST_WORDS = 2 * WORDS_PER_FINDING  # fewer say too little
+
 DEFAULT_LOOKAHEAD = 10
 """Tokens after the word. On prose for tuning 4 did nearly as well and 2 worse; 20 did no better on the demo's pairs."""
 
@@ -165,12 +180,43 @@ class _Place(NamedTuple):
     trials: list[_Trial]
 
 
+def threshold_of(manifest: Manifest) -> float:
+    """The least odds that are unusual beside the text of a model."""
+    threshold = manifest.metrics.get(CHECK_THRESHOLD)  # anyone may write a manifest
+    if isinstance(threshold, float) and _LEAST_THRESHOLD <= threshold <= _GREATEST_THRESHOLD:
+        return threshold
+    return DEFAULT_THRESHOLD
+
+
+def measure_threshold(model: Model, texts: Sequence[str]) -> dict[str, float]:
+    """Find the odds that one word in ``WORDS_PER_FINDING`` reaches.
+
+    Args:
+        model: whose counts have not seen the texts either.
+        texts: documents of the tuning part, or the beginning of one.
+
+    Returns:
+        For the manifest's metrics: what ``threshold_of`` looks for; nothing if the texts are too short.
+    """
+    num_words = sum(1 for text in texts for _ in WORD.finditer(text))
+    if num_words < _LEAST_WORDS:
+        return {}
+    number = num_words // WORDS_PER_FINDING
+    checker = WordingChecker(Completer.of(model), threshold=_LEAST_THRESHOLD)
+    greatest = [_LEAST_THRESHOLD] * number
+    for text in texts:
+        for finding in checker.findings([text]):
+            heapq.heappushpop(greatest, finding.alternatives[0].odds)
+            checker.threshold = greatest[0]  # what has less is no longer looked for
+    return {CHECK_THRESHOLD: float(f"{min(greatest[0], _GREATEST_THRESHOLD):.4g}")}
+
+
 class WordingChecker:
     """Finds unusual wording with one model.
 
     Args:
         completer: the model. Its counts learn nothing from the text.
-        threshold: the least odds of a finding, above 0.
+        threshold: the least odds of a finding, above 0; it may be changed between two findings.
         lookahead: tokens after a word's segment that decide about it too, at least 0.
     """
 
@@ -181,9 +227,13 @@ class WordingChecker:
         self._reader = SegmentReader(completer)
         self._pieces = completer.pieces
         self._slips = Slips(completer)
-        self._log_threshold = math.log(threshold)
+        self.threshold = threshold
         self._lookahead = lookahead
         self._width = completer.width
+
+    @property
+    def _log_threshold(self) -> float:
+        return math.log(self.threshold)
 
     def findings(self, texts: Iterable[str], progress: Callable[[int], object] | None = None) -> Iterator[Finding]:
         """Look at every word of a document, in time that grows with its length and in constant memory.

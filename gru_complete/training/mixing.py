@@ -108,7 +108,7 @@ def fit_mixture(
     Returns:
         The mixture; a minimum of the mean nats per token by L-BFGS (Liu and Nocedal 1989).
     """
-    used = _beginnings(documents, max(1, most_scores // ngrams.vocab_size))
+    used = beginnings(documents, max(1, most_scores // ngrams.vocab_size))
     blocks = list(_blocks(model, ngrams, used, device))
     num_tokens = sum(len(block.targets) for block in blocks)
     start = torch.zeros(ngrams.order + NUM_SLOPES, NUM_OUTPUTS)
@@ -130,7 +130,7 @@ def fit_mixture(
     return Mixture(weights.detach().numpy())
 
 
-def _beginnings(documents: Sequence[npt.NDArray[np.integer]], most_tokens: int) -> list[npt.NDArray[np.integer]]:
+def beginnings(documents: Sequence[npt.NDArray[np.integer]], most_tokens: int) -> list[npt.NDArray[np.integer]]:
     """About so many targets of evenly spaced documents: the same share of each, but of short documents all."""
     num_targets = sum(len(document) - 1 for document in documents)
     if num_targets <= most_tokens:

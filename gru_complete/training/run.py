@@ -11,7 +11,7 @@ import gc
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.events import Event
 from gru_complete.training.learner import Learner, out_of_memory_hint
-from gru_complete.training.mixing import ADAPTING_TOKENS, MOST_SCORES, count, make_memory
+from gru_complete.training.mixing import ADAPTING_TOKENS, MOST_SCORES, beginnings, count, make_memory
 from gru_complete.training.plan import Plan, describe_environment, make_plan
 from gru_complete.training.preparation import Prepared, copy_prepared, prepare, read_prepared, spooled
 
@@ -46,11 +46,17 @@ METRICS_FILE = "metrics.jsonl"
 METRICS_EVERY = 10
 REPORT_TOKENS = 30_000  # of the held-out part, for the line at the end; `eval` scores all of it
 TRIED_TOKENS = 1000  # to know how long the end will take
+MEASURED_BYTES = 12_000  # of the tuning part, for what else is to be known of the model
+MEASURING_SECONDS = 6.0  # that takes, about: 4 of a novel, 9 of the sample data
 CLOSING_SECONDS = 1.5  # writing the model, leaving Python
 MAX_PLAN_BYTES = 1_000_000
 CHECKPOINT_BYTES = 100_000_000  # a few checkpoints of a few million weights with two moments each
 # Settings that may differ when a run is resumed: they say how or where it runs, not what comes out.
 HOW_IT_RUNS = ("device", "threads")
+
+
+Measure = Callable[[model_dir.Model, Sequence[str]], Mapping[str, float]]
+"""Finds figures of a model and documents that neither its network nor its counts have seen, if they say enough."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class TrainingRequest:
         stdin: what "-" reads.
         prepared: a directory that ``prepare`` has filled from this very text, to be copied instead of doing that again.
         is_remembered: whether the model, once finished, is the one that other commands take by default.
+        measure: what else is to be known of the model, from about ``MEASURED_BYTES`` of the tuning part.
     """
 
     sources: Sequence[str]
@@ -76,6 +83,7 @@ class TrainingRequest:
     stdin: BinaryIO | None = None
     prepared: Path | None = None
     is_remembered: bool = True
+    measure: Measure | None = None
 
 
 def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | None]) -> Iterator[Event]:
@@ -163,6 +171,7 @@ def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[
         closing = CLOSING_SECONDS + counting_seconds
         if config.training.steps is None:
             closing += _closing_seconds(prepared, counts, config, device)
+            closing += MEASURING_SECONDS if request.measure is not None else 0.0
         plan = _make_plan(request, prepared, spool.report.sha256, device, closing)
         _give_back_memory()
         files.write_file(run_dir / PLAN_FILE, plan.to_json())
@@ -381,7 +390,7 @@ def _train(
             message += f", and {files.shown(request.model_path)} can be used"
         raise InterruptedRun(message, signal_number=number, hint="the same command goes on where it was")
     yield events.Working("measuring the model")
-    memory, metrics = _remember(plan.config, learner, prepared, counts)
+    memory, metrics = _remember(plan.config, learner, prepared, counts, request.measure)
     metrics = {"tuning_bits_per_byte": tuning_bits} | metrics | _held_out_metrics(prepared, learner, memory)
     _export(request, learner, prepared, memory, metrics, {**facts(final), "finished": True})
     files.write_file(run_dir / FINISHED_FILE, b"")
@@ -418,7 +427,7 @@ def _take_the_better(store: CheckpointStore, learner: Learner, tuning: loop.Tuni
 
 
 def _remember(
-    config: Config, learner: Learner, prepared: Prepared, counts: NGrams | None
+    config: Config, learner: Learner, prepared: Prepared, counts: NGrams | None, measure: Measure | None = None
 ) -> tuple[Memory | None, dict[str, float]]:
     """The memory that goes with the network, and what is known of the tuning part with it.
 
@@ -427,14 +436,30 @@ def _remember(
     not of text that nothing was fitted on.
     """
     if counts is None:
-        return None, {}
+        return None, _measured(measure, learner, prepared, None)
     tuning = prepared.streams["tuning"]
     memory = make_memory(learner.model, counts, tuning, config.ngrams, device=learner.device)
     sample: TokenIds = np.asarray(tuning[:ADAPTING_TOKENS])
     scores = score_tokens(learner.model, documents(sample), memory=memory, device=learner.device)
     bits = scores.total_nats / np.log(2) / len(prepared.tokenizer.decode(sample.tolist()))
+    metrics = {"tuning_bits_per_byte": bits} | _measured(measure, learner, prepared, memory)
     whole = _count(config, prepared, "training", "tuning")
-    return memory._replace(ngrams=whole), {"tuning_bits_per_byte": bits}
+    return memory._replace(ngrams=whole), metrics
+
+
+def _measured(measure: Measure | None, learner: Learner, prepared: Prepared, memory: Memory | None) -> dict[str, float]:
+    """What else is to be known of the model, as it is before its counts take in the tuning part."""
+    if measure is None:
+        return {}
+    manifest = model_dir.Manifest(
+        learner.model.architecture, {"abbreviations": prepared.abbreviations}, {}, {}, files={}, tool_version=""
+    )
+    weights, tokenizer = export_weights(learner.model), prepared.tokenizer
+    model = model_dir.Model(Path(), manifest, weights, tokenizer, fingerprint="", memory=memory)
+    tuning, header = prepared.streams["tuning"], prepared.headers["tuning"]
+    sample = beginnings(documents(np.asarray(tuning)), 1 + MEASURED_BYTES * len(tuning) // header.num_bytes)
+    texts = [tokenizer.decode(document.tolist()).decode(errors="ignore") for document in sample]
+    return dict(measure(model, [text.rpartition(" ")[0] for text in texts]))  # the last word may be cut
 
 
 def _held_out_metrics(prepared: Prepared, learner: Learner, memory: Memory | None) -> dict[str, float]:

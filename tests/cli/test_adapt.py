@@ -91,6 +91,15 @@ def test_json_says_what_was_gained_and_quiet_keeps_stderr_empty(run, base, text)
     }
 
 
+def test_what_check_finds_unusual_is_inherited(run, base, text):
+    manifest = json.loads((base / "manifest.json").read_text())
+    manifest["metrics"]["check_threshold"] = 7.5
+    (base / "manifest.json").write_text(json.dumps(manifest))
+    new = base.with_name("new")
+    assert run("adapt", base, text, "-m", new, "--quiet", "--epochs", "1")[0] == 0
+    assert load_model(new).manifest.metrics["check_threshold"] == 7.5
+
+
 def test_what_counts_is_the_model_as_it_is_used_with_its_counts(run, trained_model, corpus_path, tmp_path):
     text = tmp_path / "known.txt"
     text.write_text(corpus_path.read_text()[:10_000])  # which the counts know by heart

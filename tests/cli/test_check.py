@@ -1,11 +1,12 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from gru_complete.evaluation import odd_lines, wording
+from gru_complete.evaluation import odd_lines
 
 SECRET = "Zorbaxel"
 LOW = ["--threshold", "0.0001"]
@@ -111,11 +112,26 @@ def test_odd_lines_of_a_log_are_found_with_what_is_odd_in_them(run, trained_mode
     assert run("check", "--lines", "-m", trained_model, stdin=usual.encode() * 40) == (0, b"", "")
 
 
+def test_the_threshold_is_the_models_own_unless_another_is_given(run, trained_model, tmp_path):
+    text = b"The cat saw river the house. A dog under ate the slowly red bird."
+    found = {}
+    for threshold in (0.2, 1e6):
+        path = tmp_path / f"{threshold:g}"
+        shutil.copytree(trained_model, path)
+        manifest = json.loads((path / "manifest.json").read_text())
+        manifest["metrics"]["check_threshold"] = threshold
+        (path / "manifest.json").write_text(json.dumps(manifest))
+        found[threshold] = run("check", "-m", path, stdin=text)
+    assert found[0.2] == run("check", "-m", trained_model, "--threshold", "0.2", stdin=text)
+    assert found[0.2][0] == 1
+    assert found[1e6] == (0, b"", "")
+
+
 def test_help_says_the_defaults(run):
     _, out, _ = run("check", "--help")
-    assert f"default: {wording.DEFAULT_THRESHOLD:g}, and {odd_lines.DEFAULT_THRESHOLD:g}" in " ".join(
-        out.decode().split()
-    )
+    said = " ".join(re.sub(r"[│|]", " ", out.decode()).split())
+    assert "by default as the model's tuning part has shown" in said
+    assert f"by default {odd_lines.DEFAULT_THRESHOLD:g}" in said
 
 
 def test_check_loads_no_torch_and_nothing_to_draw_with(trained_model):

@@ -1,6 +1,7 @@
 """Unusual wording against the definition: the ratios by brute force, the slips by hand, the places by looking there."""
 
 import math
+import random
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gru_complete.errors import ModelError
+from gru_complete.evaluation import wording
 from gru_complete.evaluation.slips import Slips
-from gru_complete.evaluation.wording import WordingChecker
-from gru_complete.model_dir import Architecture
+from gru_complete.evaluation.wording import DEFAULT_THRESHOLD, WordingChecker, measure_threshold, threshold_of
+from gru_complete.model_dir import Architecture, load_model
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.stepper import Stepper
@@ -193,6 +195,47 @@ def test_a_long_text_is_looked_at_to_its_end_in_windows_that_do_not_show(trained
     assert max(finding.offset for finding in found) > 39 * len(sentence)
     assert 0.5 * 40 * len(sentence) < sum(seen) <= 40 * len(sentence)
     assert len({finding.offset for finding in found}) == len(found)
+
+
+def shuffled(num_words, seed):
+    words = ["the", "a", "cat", "dog", "bird", "house", "river", "ate", "saw", "liked", "old", "red", "green", "small"]
+    return " ".join(random.Random(seed).choices(words, k=num_words))
+
+
+def test_one_word_in_so_many_of_ordinary_text_reaches_the_threshold_that_is_measured(trained_model, monkeypatch):
+    monkeypatch.setattr(wording, "WORDS_PER_FINDING", 50)
+    monkeypatch.setattr(wording, "_LEAST_WORDS", 150)
+    model = load_model(trained_model)
+    texts = [shuffled(75, seed) for seed in (1, 2)]
+    checker = WordingChecker(Completer.of(model), threshold=0.2)
+    odds = sorted(finding.alternatives[0].odds for text in texts for finding in checker.findings([text]))
+    threshold = measure_threshold(model, texts)["check_threshold"]
+    assert threshold == pytest.approx(odds[-3], rel=1e-3)
+    assert threshold > 0.2
+
+
+def test_a_model_that_finds_nothing_unusual_has_the_least_threshold(trained_model, monkeypatch):
+    monkeypatch.setattr(WordingChecker, "findings", lambda self, texts: iter(()))
+    assert measure_threshold(load_model(trained_model), [shuffled(1000, seed=1)]) == {"check_threshold": 0.2}
+
+
+def test_of_little_text_no_threshold_is_measured(trained_model):
+    assert measure_threshold(load_model(trained_model), ["The cat saw. " * 333]) == {}
+    assert measure_threshold(load_model(trained_model), []) == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "threshold"),
+    [
+        (7.5, 7.5),
+        (0.2, 0.2),
+        *((value, DEFAULT_THRESHOLD) for value in (None, "7.5", True, 0.0, -3.0, 0.1, 1e7, math.inf, math.nan, [7.5])),
+    ],
+)
+def test_the_threshold_is_what_the_model_says_if_that_can_be(trained_model, said, threshold):
+    manifest = load_model(trained_model).manifest
+    assert threshold_of(manifest._replace(metrics={"check_threshold": said})) == threshold
+    assert threshold_of(manifest._replace(metrics={})) == DEFAULT_THRESHOLD
 
 
 def test_scores_that_are_no_numbers_are_a_damaged_model(toy):

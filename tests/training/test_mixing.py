@@ -138,7 +138,7 @@ def test_no_text_leaves_the_gate_at_its_start(wise_network, wise_counts):
 @pytest.mark.parametrize("most_tokens", [1, 400, 2000, 100_000])
 def test_as_much_is_looked_at_as_may_be(lengths, most_tokens):
     texts = [np.arange(length) + 100_000 * number for number, length in enumerate(lengths)]
-    beginnings = mixing._beginnings(texts, most_tokens)
+    beginnings = mixing.beginnings(texts, most_tokens)
     for beginning in beginnings:
         whole = texts[beginning[0] // 100_000]
         assert len(beginning) >= 2
@@ -152,7 +152,7 @@ def test_as_much_is_looked_at_as_may_be(lengths, most_tokens):
 def test_short_documents_are_read_to_their_end():
     """Of a thousand documents of ten tokens, a tenth: not one token of each."""
     texts = [np.arange(11)] * 1000
-    assert {len(beginning) for beginning in mixing._beginnings(texts, 1000)} == {11}
+    assert {len(beginning) for beginning in mixing.beginnings(texts, 1000)} == {11}
 
 
 @pytest.mark.parametrize("adapt", [None, False, True])

@@ -20,6 +20,7 @@ from gru_complete.errors import (
 )
 from gru_complete.model_dir import find_model, load_model, remove_model
 from gru_complete.nn import kernel
+from gru_complete.text.shards import read_shard
 from gru_complete.training import events, run
 from gru_complete.training import plan as plan_module
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
@@ -81,6 +82,32 @@ def test_training_lowers_the_loss(request_for, tiny_config):
     training = tiny_config.training.model_copy(update={"steps": 120, "learning_rate": 0.02})
     looks = of_type(train(request_for(config=tiny_config.model_copy(update={"training": training}))), events.Looked)
     assert looks[-1].tuning_bits_per_byte < looks[0].tuning_bits_per_byte - 0.1
+
+
+def test_what_else_is_measured_is_of_a_model_that_has_not_seen_the_tuning_part(request_for, tmp_path):
+    seen = []
+
+    def measure(model, texts):
+        seen.append((model, texts))
+        return {"something": 0.5}
+
+    events_seen = train(request_for(measure=measure))
+    ((model, texts),) = seen
+    finished = load_model(tmp_path / "model")
+    assert (finished.manifest.metrics["something"], events_seen[-1].metrics["something"]) == (0.5, 0.5)
+    assert model.manifest.arch == finished.manifest.arch
+    assert {name: array.tolist() for name, array in model.weights.items()} == {
+        name: array.tolist() for name, array in finished.weights.items()
+    }
+    assert model.memory.ngrams.num_bytes < finished.memory.ngrams.num_bytes
+    tuning, _ = read_shard(tmp_path / "model.run" / "tuning.tokens")
+    assert texts == [model.tokenizer.decode(tuning.tolist()).decode().rpartition(" ")[0]]
+    assert texts[0]
+
+
+def test_an_interrupted_training_measures_nothing_else(request_for):
+    with pytest.raises(InterruptedRun):
+        train(request_for(measure=lambda model, texts: pytest.fail("measured")), stop_after=7)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(request_for, tmp_path, tiny_overrides):
