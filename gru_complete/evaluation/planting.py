@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from gru_complete import files
 from gru_complete.config import Config
-from gru_complete.errors import ModelError
+from gru_complete.errors import ModelError, UsageError
 from gru_complete.evaluation.canaries import Canary, CanaryReport, make_canaries, plant, ranks_of
 from gru_complete.model_dir import Model, load_model
 from gru_complete.runtime.novel import dir_of_corpus
@@ -50,9 +50,12 @@ def training_of(model: Model, *, device: str) -> KnownTraining:
     """How a model was trained, from its run directory; a training like it runs on ``device``, as in the config.
 
     Raises:
-        UsageError: there is no run directory.
+        UsageError: the model is an adapted one, or there is no run directory.
         ModelError: it is damaged, or another training's.
     """
+    if model.manifest.base is not None:
+        message = f"{files.shown(model.path.name)} was adapted, and its text was not kept"
+        raise UsageError(message, hint=f"ask the model that it was made from, '{model.manifest.base.name}'")
     run_dir = dir_of_corpus(model.path)
     plan = read_plan(run_dir)
     facts = model.manifest.training

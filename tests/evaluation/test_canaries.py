@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gru_complete.errors import ModelError
+from gru_complete.errors import ModelError, UsageError
 from gru_complete.evaluation import canaries
 from gru_complete.evaluation.canaries import (
     CANARIES_EACH,
@@ -22,7 +22,7 @@ from gru_complete.evaluation.canaries import (
     ranks_of,
 )
 from gru_complete.evaluation.planting import KnownTraining, train_with_canaries, training_of
-from gru_complete.model_dir import load_model
+from gru_complete.model_dir import Base, load_model
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.stepper import Stepper
 
@@ -306,6 +306,13 @@ def test_the_training_is_that_of_the_model_but_for_the_canaries(model, tmp_path)
     lines = text_of(again).splitlines(keepends=True)
     assert sum(map(own.__contains__, lines)) == CANARIES_EACH * sum(TIMES)
     assert b"".join(line for line in lines if line not in own) == text_of(known)
+
+
+def test_an_adapted_model_is_refused_and_its_base_named(model):
+    other = model._replace(manifest=model.manifest._replace(base=Base("holmes", "0" * 64)))
+    with pytest.raises(UsageError, match="was adapted") as caught:
+        training_of(other, device="cpu")
+    assert caught.value.hint == "ask the model that it was made from, 'holmes'"
 
 
 @pytest.mark.parametrize("steps", ["abc", None, -5, 0, 2.5, True])
