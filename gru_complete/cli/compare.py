@@ -13,7 +13,6 @@ import typer
 from gru_complete.cli import train
 from gru_complete.cli.options import ConfigOption, DeviceOption, SeedOption, SettingsOption
 from gru_complete.cli.recall import LENGTHS, recall_bar, show_progress
-from gru_complete.cli.train import default_model_name
 from gru_complete.errors import InterruptedRun, UsageError
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def compare(
     }
     overrides = [*(settings or ()), *(f"{key}={value}" for key, value in options.items() if value is not None)]
     checked = load_config(config, overrides)
-    path = resolve_model_path(model or default_model_name(corpus))
+    path = resolve_model_path(model or train.default_model_name(corpus))
     console: Console = context.obj
     console.check_output()
     display = Display(console, is_quiet=not console.is_animated)

@@ -109,17 +109,8 @@ def evaluate(
     module = language_model_of(loaded, place)
     console: Console = context.obj
     report = None
-    if (
-        corpus
-        or (read is None and known is None)
-        or adapt
-        or marginal
-        or offers
-        or memory
-        or novelty
-        or keystrokes
-        or plot
-    ):
+    of_text = (corpus, adapt, marginal, offers, memory, novelty, keystrokes, plot)
+    if any(of_text) or (read is None and known is None):
         with _text(loaded, corpus or []) as text:
             copied = _novelty(console, loaded, text) if novelty else None  # first, since it may be refused
             report = _report(
