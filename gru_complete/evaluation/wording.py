@@ -21,8 +21,12 @@ findings are taken by falling odds, and one is reported only if it would still b
 that are reported already (``lookahead`` segments before it and after it).
 
 Which odds are unusual depends on the text: where the next word can nearly be known, as in forms and reports, those of
-sound words stay low. So a model says from where on they are (``measure_threshold``): as its training ends, one word in
-``WORDS_PER_FINDING`` of the tuning part, which neither the network nor the counts have seen by then, has as much.
+sound words stay low. So a model says from where on they are (``measure_threshold``), namely what one word in
+``WORDS_PER_FINDING`` reaches in text that neither its network nor its counts have seen: the tuning part, as training
+ends. Few words say little of what is so rare. But odds are ratios of likelihoods, of a text with a slip and of one
+without; where the model is right, a share of 1/x at most has x or more (Markov's inequality). Text for tuning comes
+near that bound: ten times what one word in 50 has was had by one in 630 of the sample data, and one in 580 of a novel.
+So what one word in ``_WORDS_PER_MEASURED`` reaches is measured, and what is rarer is taken to be as many times greater.
 """
 
 from __future__ import annotations
@@ -46,12 +50,13 @@ from gru_complete.runtime.segmentation import Hypotheses
 DEFAULT_THRESHOLD = 5.0
 """For models that say none: those of little text, and those that `compare` trains."""
 
-WORDS_PER_FINDING = 500
-"""Of ordinary text, with the threshold that a model says."""
+WORDS_PER_FINDING = 250
+"""Of ordinary text, a page, with the threshold that a model says."""
 
-_LEAST_THRESHOLD = 0.2  # that a model says; what is lower takes long to find out
-_GREATEST_THRESHOLD = 1e6
-_LEAST_WORDS = 2 * WORDS_PER_FINDING  # fewer say too little
+_WORDS_PER_MEASURED = 50
+_LEAST_WORDS = 300  # fewer say too little
+_LEAST_MEASURED = 0.03  # odds; what is lower takes long to find out
+_GREATEST_MEASURED = 1e6
 
 DEFAULT_LOOKAHEAD = 10
 """Tokens after the word. On prose for tuning 4 did nearly as well and 2 worse; 20 did no better on the demo's pairs."""
@@ -183,13 +188,13 @@ class _Place(NamedTuple):
 def threshold_of(manifest: Manifest) -> float:
     """The least odds that are unusual beside the text of a model."""
     threshold = manifest.metrics.get(CHECK_THRESHOLD)  # anyone may write a manifest
-    if isinstance(threshold, float) and _LEAST_THRESHOLD <= threshold <= _GREATEST_THRESHOLD:
+    if isinstance(threshold, float) and 1e-6 <= threshold <= 1e12:
         return threshold
     return DEFAULT_THRESHOLD
 
 
 def measure_threshold(model: Model, texts: Sequence[str]) -> dict[str, float]:
-    """Find the odds that one word in ``WORDS_PER_FINDING`` reaches.
+    """Find the odds that about one word in ``WORDS_PER_FINDING`` reaches.
 
     Args:
         model: whose counts have not seen the texts either.
@@ -201,14 +206,15 @@ def measure_threshold(model: Model, texts: Sequence[str]) -> dict[str, float]:
     num_words = sum(1 for text in texts for _ in WORD.finditer(text))
     if num_words < _LEAST_WORDS:
         return {}
-    number = num_words // WORDS_PER_FINDING
-    checker = WordingChecker(Completer.of(model), threshold=_LEAST_THRESHOLD)
-    greatest = [_LEAST_THRESHOLD] * number
+    number = num_words // _WORDS_PER_MEASURED
+    checker = WordingChecker(Completer.of(model), threshold=_LEAST_MEASURED)
+    greatest = [_LEAST_MEASURED] * number
     for text in texts:
         for finding in checker.findings([text]):
             heapq.heappushpop(greatest, finding.alternatives[0].odds)
             checker.threshold = greatest[0]  # what has less is no longer looked for
-    return {CHECK_THRESHOLD: float(f"{min(greatest[0], _GREATEST_THRESHOLD):.4g}")}
+    threshold = WORDS_PER_FINDING / _WORDS_PER_MEASURED * min(greatest[0], _GREATEST_MEASURED)
+    return {CHECK_THRESHOLD: float(f"{threshold:.4g}")}
 
 
 class WordingChecker:

@@ -9,9 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gru_complete.errors import ModelError
-from gru_complete.evaluation import wording
 from gru_complete.evaluation.slips import Slips
-from gru_complete.evaluation.wording import DEFAULT_THRESHOLD, WordingChecker, measure_threshold, threshold_of
+from gru_complete.evaluation.wording import (
+    DEFAULT_THRESHOLD,
+    Alternative,
+    Finding,
+    WordingChecker,
+    measure_threshold,
+    threshold_of,
+)
 from gru_complete.model_dir import Architecture, load_model
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.predictor import Predictor
@@ -202,25 +208,38 @@ def shuffled(num_words, seed):
     return " ".join(random.Random(seed).choices(words, k=num_words))
 
 
-def test_one_word_in_so_many_of_ordinary_text_reaches_the_threshold_that_is_measured(trained_model, monkeypatch):
-    monkeypatch.setattr(wording, "WORDS_PER_FINDING", 50)
-    monkeypatch.setattr(wording, "_LEAST_WORDS", 150)
+def test_the_threshold_is_five_times_what_one_word_in_fifty_reaches(trained_model, monkeypatch):
+    odds = np.random.default_rng(0).pareto(1.0, size=500) + 0.001
+    least_asked = []
+
+    def findings(self, texts):
+        for one in odds:
+            least_asked.append(self.threshold)
+            if one >= self.threshold:
+                yield Finding(1, 1, 0, "a", (Alternative("b", 1.0, one),))
+
+    monkeypatch.setattr(WordingChecker, "findings", findings)
+    threshold = measure_threshold(load_model(trained_model), [shuffled(250, seed=1), shuffled(250, seed=2)])
+    twice = np.sort([*odds, *odds])
+    assert threshold == {"check_threshold": pytest.approx(5 * twice[-10], rel=1e-3)}
+    assert least_asked[0] == 0.03
+    assert np.all(np.diff(least_asked) >= 0)
+
+
+def test_a_threshold_that_was_measured_is_the_models(trained_model):
     model = load_model(trained_model)
-    texts = [shuffled(75, seed) for seed in (1, 2)]
-    checker = WordingChecker(Completer.of(model), threshold=0.2)
-    odds = sorted(finding.alternatives[0].odds for text in texts for finding in checker.findings([text]))
-    threshold = measure_threshold(model, texts)["check_threshold"]
-    assert threshold == pytest.approx(odds[-3], rel=1e-3)
-    assert threshold > 0.2
+    metrics = measure_threshold(model, [shuffled(500, seed=1)])
+    assert threshold_of(model.manifest._replace(metrics=metrics)) == metrics["check_threshold"]
+    assert metrics["check_threshold"] > 0.15
 
 
 def test_a_model_that_finds_nothing_unusual_has_the_least_threshold(trained_model, monkeypatch):
     monkeypatch.setattr(WordingChecker, "findings", lambda self, texts: iter(()))
-    assert measure_threshold(load_model(trained_model), [shuffled(1000, seed=1)]) == {"check_threshold": 0.2}
+    assert measure_threshold(load_model(trained_model), [shuffled(1000, seed=1)]) == {"check_threshold": 0.15}
 
 
 def test_of_little_text_no_threshold_is_measured(trained_model):
-    assert measure_threshold(load_model(trained_model), ["The cat saw. " * 333]) == {}
+    assert measure_threshold(load_model(trained_model), ["The cat saw. " * 99]) == {}
     assert measure_threshold(load_model(trained_model), []) == {}
 
 
@@ -229,7 +248,10 @@ def test_of_little_text_no_threshold_is_measured(trained_model):
     [
         (7.5, 7.5),
         (0.2, 0.2),
-        *((value, DEFAULT_THRESHOLD) for value in (None, "7.5", True, 0.0, -3.0, 0.1, 1e7, math.inf, math.nan, [7.5])),
+        *(
+            (value, DEFAULT_THRESHOLD)
+            for value in (None, "7.5", True, 0.0, -3.0, 1e-7, 1e13, math.inf, math.nan, [7.5])
+        ),
     ],
 )
 def test_the_threshold_is_what_the_model_says_if_that_can_be(trained_model, said, threshold):
