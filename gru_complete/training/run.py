@@ -171,7 +171,8 @@ def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[
         closing = CLOSING_SECONDS + counting_seconds
         if config.training.steps is None:
             closing += _closing_seconds(prepared, counts, config, device)
-            closing += MEASURING_SECONDS if request.measure is not None else 0.0
+            if request.measure is not None:
+                closing += MEASURING_SECONDS * min(1.0, prepared.headers["tuning"].num_bytes / MEASURED_BYTES)
         plan = _make_plan(request, prepared, spool.report.sha256, device, closing)
         _give_back_memory()
         files.write_file(run_dir / PLAN_FILE, plan.to_json())
