@@ -244,8 +244,8 @@ def _write(
     request: AdaptationRequest, base: Model, delta: Delta, *, bits_before: float, bits_after: float, step: int
 ) -> None:
     metrics = {"tuning_bits_per_byte": bits_after, "tuning_bits_per_byte_before": bits_before}
-    known = base.manifest.metrics
-    metrics |= {name: known[name] for name in (model_dir.CHECK_THRESHOLD,) if name in known}
+    if model_dir.CHECK_THRESHOLD in base.manifest.metrics:
+        metrics[model_dir.CHECK_THRESHOLD] = base.manifest.metrics[model_dir.CHECK_THRESHOLD]
     facts: dict[str, Any] = {"finished": True, "steps": step, "torch": torch.__version__}
     with files.replace_directory(request.target) as directory:
         model_dir.save_delta(directory, base=base, delta=delta, metrics=metrics, training=facts)
