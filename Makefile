@@ -26,8 +26,8 @@ demo: $(STAMP)  ## train on data/, complete "Mr Watson goes", evaluate
 	$(BIN)/gru-complete complete "Mrs Watson goes" -m $(DEMO)/watson --echo --until paragraph
 	$(BIN)/gru-complete eval -m $(DEMO)/watson --pairs data/watson-pairs.jsonl
 	@echo "A fresh sample of the same world, and the best that any model could do on it:"
-	$(BIN)/python -m gru_complete.text.synthetic corpus $(DEMO)/fresh.txt --bytes 100000 --seed 99
-	$(BIN)/python -m gru_complete.text.synthetic score $(DEMO)/fresh.txt
+	$(BIN)/python -m gru_complete.sample_world corpus $(DEMO)/fresh.txt --bytes 100000 --seed 99
+	$(BIN)/python -m gru_complete.sample_world score $(DEMO)/fresh.txt
 	$(BIN)/gru-complete eval $(DEMO)/fresh.txt -m $(DEMO)/watson
 
 test: $(STAMP)  ## run the tests, without the slow ones

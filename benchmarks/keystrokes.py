@@ -22,7 +22,7 @@ from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 from gru_complete.cli.interactive import Editor, undisturbed
-from gru_complete.model_dir import find_model
+from gru_complete.model.home import find_model
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.session import TypingSession

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from gru_complete.text.synthetic import generate
+from gru_complete.sample_world.writing import generate
 
 SETTINGS = ["tokenizer.vocab_size=300", "model.hidden_size=48", "model.embedding_size=32", "model.dropout=0.2"]
 SETTINGS += ["training.batch_size=8", "training.seq_len=32", "training.evaluations=40", "training.threads=1"]

@@ -45,7 +45,7 @@ NAMES = {"network": "network alone", "mixture": "mixture, static", "adapted": "m
 def train(options: argparse.Namespace, work: Path, started: float) -> None:
     """Train in ``work`` and keep the model of every look; ``LOOKS_FILE``, written last, says when each was there."""
     from gru_complete.config import load_config
-    from gru_complete.model_dir import run_dir_of
+    from gru_complete.model.run_dir import run_dir_of
     from gru_complete.training import events
     from gru_complete.training.run import TrainingRequest, run_training
 
@@ -78,13 +78,14 @@ def score(work: Path, text: str) -> dict[str, Any]:
     import torch
 
     from gru_complete.evaluation.report import language_model_of
-    from gru_complete.mixture import Memory
-    from gru_complete.model_dir import load_model, run_dir_of
+    from gru_complete.model.directory import load_model
+    from gru_complete.model.run_dir import run_dir_of
+    from gru_complete.ngrams.mixture import Memory
     from gru_complete.text.shards import documents
     from gru_complete.text.tokenizer import DOCUMENT_END
     from gru_complete.training.mixing import count, fit_mixture
     from gru_complete.training.plan import Plan
-    from gru_complete.training.preparation import read_prepared
+    from gru_complete.training.tokenized_corpus import read_prepared
 
     run_dir, cpu = run_dir_of(work / "model"), torch.device("cpu")
     prepared = read_prepared(run_dir)
@@ -118,7 +119,7 @@ def score(work: Path, text: str) -> dict[str, Any]:
 
 def nats_of(module: Any, stream: Any, memory: Any) -> dict[str, float]:
     """The text's nats under the network, and where there are counts under the mixture, static and adapted."""
-    from gru_complete.nn.scoring import Mixed, read_documents
+    from gru_complete.training.scoring import Mixed, read_documents
 
     scorers = {"network": Mixed(None)}
     if memory is not None:

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from gru_complete.model_dir import find_model
+from gru_complete.model.home import find_model
 from gru_complete.runtime.batch import WIDTH, complete_each
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.draft import Completion

@@ -20,10 +20,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
-from gru_complete.model_dir import Model, load_model, run_dir_of
-from gru_complete.ngrams import build
-from gru_complete.overlay import Overlay
+from gru_complete.model.directory import Model, load_model
+from gru_complete.model.run_dir import run_dir_of
+from gru_complete.ngrams.building import build
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.completer import Completer, CompletionStream
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.predictor import Predictor

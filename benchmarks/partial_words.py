@@ -42,11 +42,13 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from gru_complete.evaluation.intervals import Interval, mean_interval, share_interval
-from gru_complete.model_dir import find_model
-from gru_complete.overlay import Overlay
+from gru_complete.model.home import find_model
+from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.completer import Completer
+from gru_complete.runtime.first_tokens import Row
+from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.predictor import Predictor
-from gru_complete.runtime.segmentation import Hypotheses, PieceIndex, Row
+from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.wordbreaks import End, State, begun, read
 from gru_complete.runtime.words import likeliest_words
 
@@ -239,8 +241,12 @@ def as_markdown(report: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for way, figures in report["ways"].items():
-        cells = [shown(figures["first"], 100, 1), shown(figures["among_three"], 100, 1)]
-        cells += [shown(figures["gain_first"], 100, 1), shown(figures["nats"], 1, 2), shown(figures["gain_nats"], 1, 2)]
+        cells = [printable(figures["first"], 100, 1), printable(figures["among_three"], 100, 1)]
+        cells += [
+            printable(figures["gain_first"], 100, 1),
+            printable(figures["nats"], 1, 2),
+            printable(figures["gain_nats"], 1, 2),
+        ]
         lines.append(f"| {way} | " + " | ".join(cells) + " |")
     lines += [
         "",
@@ -249,11 +255,11 @@ def as_markdown(report: dict[str, Any]) -> str:
     ]
     for name, pairing in report["paired"].items():
         counts = f"{pairing.won} | {pairing.lost} | {pairing.both}"
-        lines.append(f"| {HITS[name]} | {counts} | {shown(pairing.difference, 100, 2)} |")
+        lines.append(f"| {HITS[name]} | {counts} | {printable(pairing.difference, 100, 2)} |")
     return "\n".join(lines)
 
 
-def shown(interval: Interval, scale: float, digits: int) -> str:
+def printable(interval: Interval, scale: float, digits: int) -> str:
     value, low, high = (f"{scale * number:.{digits}f}" for number in interval)
     return f"{value} ({low} to {high})"
 

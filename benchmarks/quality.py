@@ -30,7 +30,8 @@ from typing import Any
 
 import numpy as np
 
-from gru_complete.model_dir import Model, load_model, run_dir_of
+from gru_complete.model.directory import Model, load_model
+from gru_complete.model.run_dir import run_dir_of
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 WINDOW_CHARS = 256
@@ -158,7 +159,7 @@ def windows_cost(model: Model, text: str) -> dict[str, float]:
     import torch  # here, so that the first training does not share the machine with it
 
     from gru_complete.evaluation.report import language_model_of
-    from gru_complete.nn.scoring import document_nats
+    from gru_complete.training.scoring import document_nats
 
     pieces = [text[start : start + WINDOW_CHARS].encode() for start in range(0, len(text), WINDOW_CHARS)]
     streams = [np.array([DOCUMENT_END, *model.tokenizer.encode(piece)]) for piece in pieces]

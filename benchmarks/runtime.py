@@ -27,15 +27,18 @@ from pathlib import Path
 
 import numpy as np
 
-from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
-from gru_complete.model_dir import NGRAMS, Architecture, load_model, save_files
-from gru_complete.ngrams import build
+from gru_complete.model.architecture import Architecture
+from gru_complete.model.directory import load_model, save_files
+from gru_complete.model.manifest import NGRAMS
+from gru_complete.ngrams.building import build
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.runtime.words import likeliest_words
-from gru_complete.text.tokenizer import FIRST_PIECE, Tokenizer
+from gru_complete.text.sentencepiece_model import FIRST_PIECE
+from gru_complete.text.tokenizer import Tokenizer
 from gru_complete.text.tokenizer_training import train_tokenizer
 
 SIZES = ((128, 192, 512), (256, 384, 1024), (256, 512, 2048))  # E, H, V

@@ -4,6 +4,8 @@ The library raises these; only ``cli`` turns them into a line on stderr and an e
 and where, on one line (a config may list several problems); the hint says what to do about it.
 """
 
+from pathlib import Path
+
 
 class GruCompleteError(Exception):
     """The root of the tree: an expected failure with a message for the user.
@@ -73,3 +75,8 @@ class InterruptedRun(GruCompleteError):
         super().__init__(message, hint=hint)
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
+
+
+def printable(name: str | Path) -> str:
+    r"""A name as it may stand in a message: control characters, escapes and bidi marks as ``\x1b``."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(name))

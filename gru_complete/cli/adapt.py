@@ -13,8 +13,7 @@ import typer
 
 from gru_complete.cli import train
 from gru_complete.cli.options import RedactOption
-from gru_complete.errors import InterruptedRun, UsageError
-from gru_complete.files import shown
+from gru_complete.errors import InterruptedRun, UsageError, printable
 
 if TYPE_CHECKING:
     from gru_complete.training.adaptation import Adapted, Learning
@@ -45,7 +44,8 @@ def adapt(
     import tempfile  # here, so that other commands need not wait for it
 
     from gru_complete.cli.signals import StopNow, StopSignals
-    from gru_complete.model_dir import find_model, load_model, resolve_model_path
+    from gru_complete.model.directory import load_model
+    from gru_complete.model.home import find_model, resolve_model_path
 
     started = time.monotonic()
     if not 0 < minutes < math.inf:
@@ -118,7 +118,7 @@ class Display(train.Display):
         self.stage(f"learning, {event.bits_per_byte:.3f} bits/byte after {event.epochs:.1f} times through the text")
 
     def _show_adapted(self, event: "Adapted") -> None:
-        from gru_complete.model_dir import models_home
+        from gru_complete.model.home import models_home
 
         self._close_bar()
         bits = f"{event.bits_before:.3f} -> {event.bits_after:.3f} bits per byte"
@@ -128,6 +128,6 @@ class Display(train.Display):
             return
         self.line(f"learnt: {bits} {place}")
         size = f"{event.num_bytes / 1e6:.1f} MB"
-        self.line(f"model: {shown(event.path)}, {size}, after {event.epochs:.1f} times through the text")
+        self.line(f"model: {printable(event.path)}, {size}, after {event.epochs:.1f} times through the text")
         name = event.path.name if event.path.parent == models_home() else shlex.quote(str(event.path))
         self.line(f'try: gru-complete complete "The " -m {name}')

@@ -12,15 +12,14 @@ import typer
 
 from gru_complete.cli.options import ModelOption
 from gru_complete.cli.prompts import STDIN, file_blocks, stdin_blocks
-from gru_complete.errors import UsageError
-from gru_complete.files import shown
+from gru_complete.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from gru_complete.checking.anomalous_lines import OddLine
+    from gru_complete.checking.unusual_words import Finding
     from gru_complete.cli.console import Console
-    from gru_complete.evaluation.odd_lines import OddLine
-    from gru_complete.evaluation.wording import Finding
 
 _MOST_SHOWN = 80  # characters of an odd line
 
@@ -54,8 +53,9 @@ def check(
     something was found.
     """
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
-    from gru_complete.evaluation import odd_lines, wording
-    from gru_complete.model_dir import find_model, load_model
+    from gru_complete.checking import anomalous_lines, unusual_words
+    from gru_complete.model.directory import load_model
+    from gru_complete.model.home import find_model
     from gru_complete.runtime.completer import Completer
     from gru_complete.runtime.options import check_range
 
@@ -66,13 +66,13 @@ def check(
         check_range("threshold", threshold, 1e-6, 1e12)
     loaded = load_model(find_model(model))
     completer = Completer.of(loaded)
-    finder: odd_lines.OddLineFinder | wording.WordingChecker
+    finder: anomalous_lines.OddLineFinder | unusual_words.WordingChecker
     if lines:
-        least = odd_lines.DEFAULT_THRESHOLD if threshold is None else threshold
-        finder = odd_lines.OddLineFinder(completer, threshold=least)
+        least = anomalous_lines.DEFAULT_THRESHOLD if threshold is None else threshold
+        finder = anomalous_lines.OddLineFinder(completer, threshold=least)
     else:
-        least = wording.threshold_of(loaded.manifest) if threshold is None else threshold
-        finder = wording.WordingChecker(completer, threshold=least)
+        least = unusual_words.threshold_of(loaded.manifest) if threshold is None else threshold
+        finder = unusual_words.WordingChecker(completer, threshold=least)
     has_found = False
     with _progress(console, names) as bar:
         for name in names:
@@ -110,9 +110,9 @@ def _texts(name: str) -> Iterator[str]:
 
 def _line(name: str, finding: "Finding | OddLine") -> str:
     """A finding as linters write it."""
-    from gru_complete.evaluation.wording import Finding
+    from gru_complete.checking.unusual_words import Finding
 
-    place = f"{name if name == STDIN else shown(name)}:{finding.line}:{finding.column}"
+    place = f"{name if name == STDIN else printable(name)}:{finding.line}:{finding.column}"
     if isinstance(finding, Finding):
         best = finding.alternatives[0]
         return f'{place}: "{finding.word}" is unlikely here; did you mean "{best.word}"? (x {_times(best.odds)})'
@@ -123,7 +123,7 @@ def _line(name: str, finding: "Finding | OddLine") -> str:
 
 def _fields(name: str, finding: "Finding | OddLine") -> dict[str, object]:
     """A finding as an object."""
-    from gru_complete.evaluation.wording import Finding
+    from gru_complete.checking.unusual_words import Finding
 
     place = {"file": name, "line": finding.line, "column": finding.column}
     if isinstance(finding, Finding):

@@ -17,8 +17,8 @@ from gru_complete.errors import InterruptedRun, UsageError
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
-    from gru_complete.evaluation.claims import Claim
-    from gru_complete.evaluation.compare import CellResult, Compared, CompareEvent, Comparison, Recalling
+    from gru_complete.comparison.claims import Claim
+    from gru_complete.comparison.compare import CellResult, Compared, CompareEvent, Comparison, Recalling
 
 RECALL_MINUTES = 3.0
 
@@ -64,7 +64,8 @@ def compare(
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `complete` has it
     from gru_complete.cli.signals import StopNow, StopSignals
     from gru_complete.config import load_config
-    from gru_complete.model_dir import CELLS, resolve_model_path
+    from gru_complete.model.architecture import CELLS
+    from gru_complete.model.home import resolve_model_path
 
     if minutes is not None and steps is not None:
         raise UsageError("--minutes and --steps exclude each other")
@@ -95,11 +96,12 @@ def compare(
     try:
         with StopSignals() as stop, display:
             display.stage("starting")
-            from gru_complete.evaluation.claims import claims
-            from gru_complete.evaluation.compare import Compared, Comparison, Trained
-            from gru_complete.evaluation.compare import compare as run_comparison
+            from gru_complete.comparison.claims import claims
+            from gru_complete.comparison.compare import Compared, Comparison, Trained
+            from gru_complete.comparison.compare import compare as run_comparison
+            from gru_complete.comparison.plot import draw_comparison
             from gru_complete.evaluation.pairs import read_pairs
-            from gru_complete.evaluation.plots import check_plot, draw_comparison
+            from gru_complete.evaluation.plots import check_plot
             from gru_complete.training.events import Planned
 
             if plot is not None:
@@ -172,7 +174,7 @@ class Display(train.Display):
 
 def _show(display: Display, event: "CompareEvent") -> None:
     """Show an event on a terminal as `train` does, but for what is the same of all cells."""
-    from gru_complete.evaluation.compare import Begun, Trained
+    from gru_complete.comparison.compare import Begun, Trained
     from gru_complete.training.events import CorpusRead, Finished
 
     if isinstance(event, Begun):
@@ -196,8 +198,8 @@ def _print(console: "Console", done: "Compared", found: "list[Claim]") -> None:
     from rich import box
     from rich.table import Table
 
-    from gru_complete.evaluation.claims import shown_half_life
-    from gru_complete.evaluation.compare import FAR
+    from gru_complete.comparison.claims import shown_half_life
+    from gru_complete.comparison.compare import FAR
     from gru_complete.evaluation.pairs import DISTANCE_LABELS
 
     results = done.results

@@ -119,7 +119,7 @@ def complete(
     gc.disable()  # nothing that is loaded becomes rubbish
     from gru_complete.cli.answers import Request, answer, answer_lines
     from gru_complete.cli.states import load_state
-    from gru_complete.model_dir import find_model
+    from gru_complete.model.home import find_model
 
     gc.enable()
     _refuse_what_does_not_go_together(context)
@@ -158,7 +158,7 @@ def complete(
     request.model = path.name
     completer = load_completer(path, adapt)
     if novel:
-        from gru_complete.runtime.novel import corpus_words
+        from gru_complete.model.corpus_words import corpus_words
 
         completer.corpus = corpus_words(path, completer.tokenizer)
     before = None if state_in is None else load_state(state_in, completer, adapt)

@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gru_complete.cli.options import ModelOption
-from gru_complete.errors import InterruptedRun
-from gru_complete.files import shown
+from gru_complete.errors import InterruptedRun, printable
 
 if TYPE_CHECKING:
     import torch
 
+    from gru_complete.arrays import TokenIds
     from gru_complete.cli.console import Console
     from gru_complete.evaluation.canaries import CanaryReport
+    from gru_complete.evaluation.gradients import MemoryReport
     from gru_complete.evaluation.intervals import Interval
-    from gru_complete.evaluation.memory import MemoryReport
     from gru_complete.evaluation.novelty import NoveltyReport
-    from gru_complete.evaluation.offers import OffersReport
     from gru_complete.evaluation.pairs import PairsReport
     from gru_complete.evaluation.planting import KnownTraining
     from gru_complete.evaluation.report import Report
-    from gru_complete.model_dir import Model
+    from gru_complete.evaluation.suggestions import OffersReport
+    from gru_complete.model.directory import Model
     from gru_complete.nn.language_model import LanguageModel
-    from gru_complete.text.shards import ShardHeader, TokenIds
+    from gru_complete.text.shards import ShardHeader
 
 OTHER_COSTS = {
     "adapted": "adapted: learning phrases as it reads",
@@ -88,7 +88,8 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say how well a model predicts text: bits per byte and what goes with them."""
-    from gru_complete.model_dir import find_model, load_model
+    from gru_complete.model.directory import load_model
+    from gru_complete.model.home import find_model
 
     loaded = load_model(find_model(model))
     from gru_complete.evaluation.pairs import evaluate_pairs, read_pairs
@@ -167,11 +168,11 @@ def _report(
     keystrokes: bool,
 ) -> "Report":
     from gru_complete.evaluation.baselines import xz_cost
+    from gru_complete.evaluation.gradients import KEPT, measure_memory
     from gru_complete.evaluation.marginal import SAMPLE_BYTES
-    from gru_complete.evaluation.memory import KEPT, measure_memory
-    from gru_complete.evaluation.offers import NUM_POSITIONS
     from gru_complete.evaluation.report import evaluate as score
     from gru_complete.evaluation.report import keystrokes_of, marginal_of, offers_of
+    from gru_complete.evaluation.suggestions import NUM_POSITIONS
 
     stream, header = text
     report = score(module, stream, header, memory=loaded.memory, adapt=adapt, device=device)
@@ -254,7 +255,7 @@ def _text(loaded: "Model", corpus: list[str]) -> "Iterator[tuple[TokenIds, Shard
     from gru_complete.evaluation.report import held_out_part
     from gru_complete.text.corpus import read_blocks
     from gru_complete.text.shards import read_shard, write_shard
-    from gru_complete.training.preparation import spooled
+    from gru_complete.training.tokenized_corpus import spooled
 
     if not corpus:
         yield held_out_part(loaded)
@@ -281,7 +282,7 @@ def _print_report(console: "Console", loaded: "Model", report: "Report") -> None
 
     figures = report.to_json()
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column(Text(shown(loaded.path.name)))
+    table.add_column(Text(printable(loaded.path.name)))
     table.add_column(f"{report.num_bytes:,} bytes", justify="right")
     table.add_row("bits per byte, static", f"{report.bits_per_byte:.4f}")
     for key, name in OTHER_COSTS.items():
@@ -457,7 +458,7 @@ def _print_pairs(console: "Console", report: "PairsReport") -> None:
     table.add_column("pairs", justify="right")
     table.add_row("all", f"{report.overall.accuracy:.1%}", f"{report.overall.num_pairs:,}")
     for name, score in report.by_phenomenon.items():
-        table.add_row(Text(shown(name)), f"{score.accuracy:.1%}", f"{score.num_pairs:,}")
+        table.add_row(Text(printable(name)), f"{score.accuracy:.1%}", f"{score.num_pairs:,}")
     for name, score in report.by_distance.items():
         table.add_row(Text(f"distance {name} words"), f"{score.accuracy:.1%}", f"{score.num_pairs:,}")
     console.print_table(table)

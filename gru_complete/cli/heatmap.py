@@ -13,9 +13,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gru_complete.evaluation.colours import CIVIDIS, FIRST_LIGHT, step_of
-from gru_complete.evaluation.gates import CLOSED, OPEN, Trace, shown_piece
-from gru_complete.evaluation.inspection import SWITCHED
+from gru_complete.inspection.colours import CIVIDIS, FIRST_LIGHT, step_of
+from gru_complete.inspection.record import SWITCHED
+from gru_complete.inspection.trace import CLOSED, OPEN, Trace, shown_piece
 
 BARS = "·▁▂▃▄▅▆▇█"
 MOST_UNITS = 40

@@ -11,8 +11,7 @@ import typer
 
 from gru_complete.cli.options import ModelOption
 from gru_complete.cli.prompts import STDIN, file_blocks, stdin_blocks, without_final_newline
-from gru_complete.errors import CorpusError, UsageError
-from gru_complete.files import shown
+from gru_complete.errors import CorpusError, UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,12 +20,12 @@ if TYPE_CHECKING:
 
     from gru_complete.cli.console import Console
     from gru_complete.cli.heatmap import Look
-    from gru_complete.evaluation.agreement import Agreement
-    from gru_complete.evaluation.features import FeatureReport
-    from gru_complete.evaluation.inspection import Inspection
     from gru_complete.evaluation.intervals import Interval
-    from gru_complete.evaluation.probes import Unit
-    from gru_complete.model_dir import Model
+    from gru_complete.inspection.agreement import Agreement
+    from gru_complete.inspection.features import FeatureReport
+    from gru_complete.inspection.probes import Unit
+    from gru_complete.inspection.record import Inspection
+    from gru_complete.model.directory import Model
 
 _MOST_BYTES = 1 << 20
 _PIPE_CELLS = 100
@@ -68,7 +67,8 @@ def inspect(
 
     It is about the network alone: the counts beside it have no gates.
     """
-    from gru_complete.model_dir import find_model, load_model
+    from gru_complete.model.directory import load_model
+    from gru_complete.model.home import find_model
 
     if text is None and find is None:
         raise UsageError("no text to look into", hint='give it as in: gru-complete inspect "Mr Watson goes"')
@@ -87,8 +87,8 @@ def inspect(
             _print_found(console, report, loaded.manifest.arch.num_layers)
         return
     from gru_complete.cli.heatmap import fitting_units
-    from gru_complete.evaluation.gates import trace
-    from gru_complete.evaluation.inspection import Inspection
+    from gru_complete.inspection.record import Inspection
+    from gru_complete.inspection.trace import trace
 
     read = trace(loaded, data)
     look = _look(console)
@@ -117,7 +117,7 @@ def _columns_found(inspection: "Inspection") -> "Text":
         for layer, unit in inspection.follows
     )
     best = [f"{name} ({feature})" for name, feature in zip(names, inspection.follows.values(), strict=True)]
-    return Text(f"the units on the left follow best: {shown('; '.join(best))}")
+    return Text(f"the units on the left follow best: {printable('; '.join(best))}")
 
 
 def _check_outputs(outputs: Mapping[str, Path], *, has_text: bool, replace: bool) -> None:
@@ -131,11 +131,11 @@ def _check_outputs(outputs: Mapping[str, Path], *, has_text: bool, replace: bool
             raise UsageError(f"--{name} needs a text to draw", hint="give it beside --find")
         if os.path.lexists(path) and not (replace and path.is_file()):
             hint = "name another file, or give --replace" if path.is_file() else "name another file"
-            raise UsageError(f"{shown(path)} exists", hint=hint)
+            raise UsageError(f"{printable(path)} exists", hint=hint)
     if len(set(outputs.values())) < len(outputs):
         raise UsageError("two of --svg, --png and --html name the same file")
     if "png" in outputs:
-        from gru_complete.evaluation.pictures import check_matplotlib
+        from gru_complete.inspection.png import check_matplotlib
 
         check_matplotlib()
 
@@ -144,9 +144,9 @@ def _write_files(console: "Console", inspection: "Inspection", outputs: Mapping[
     """Write what was asked for, and say so."""
     if not outputs:
         return
-    from gru_complete.evaluation.pages import page, svg
-    from gru_complete.evaluation.pictures import png
-    from gru_complete.files import write_file
+    from gru_complete.inspection.png import png
+    from gru_complete.inspection.svg import page, svg
+    from gru_complete.storage.atomic import write_file
 
     makers = {
         "svg": lambda: svg(inspection).encode(),
@@ -155,17 +155,17 @@ def _write_files(console: "Console", inspection: "Inspection", outputs: Mapping[
     }
     for name, path in outputs.items():
         write_file(path, makers[name]())
-        console.note(f"{name}: {shown(path)}")
+        console.note(f"{name}: {printable(path)}")
 
 
 def _found(loaded: "Model", find: str, text_file: Path | None) -> "Sequence[FeatureReport | Agreement]":
     """What follows a feature, of running text or of pairs."""
     if find.startswith(PAIRS):
-        from gru_complete.evaluation.agreement import find_agreement
         from gru_complete.evaluation.pairs import read_pairs
+        from gru_complete.inspection.agreement import find_agreement
 
         return find_agreement(loaded, read_pairs(Path(find.removeprefix(PAIRS))))
-    from gru_complete.evaluation.features import feature_of, find_feature, kept_apart
+    from gru_complete.inspection.features import feature_of, find_feature, kept_apart
 
     feature_of(find)  # which may be none: to be said before anything is read
     if text_file is None:
@@ -192,14 +192,14 @@ def _print_found(console: "Console", report: "FeatureReport | Agreement", num_la
     from rich.table import Table
     from rich.text import Text
 
-    from gru_complete.evaluation.agreement import FAR, Agreement
+    from gru_complete.inspection.agreement import FAR, Agreement
 
     is_agreement = isinstance(report, Agreement)
     probe = report.probe
     what = "pairs" if is_agreement else "tokens"
     table = Table(box=box.SIMPLE_HEAD, title_justify="left")
     table.title = Text(
-        f"{shown(report.feature)}\nchosen on {probe.num_fit:,} {what}, tried on {probe.num_tried:,} others"
+        f"{printable(report.feature)}\nchosen on {probe.num_fit:,} {what}, tried on {probe.num_tried:,} others"
     )
     table.add_column("", no_wrap=True)
     table.add_column("right, %\n(95 % interval)", justify="right", no_wrap=True)
@@ -266,10 +266,10 @@ def _print(console: "Console", inspection: "Inspection", look: "Look") -> None:
     from rich.text import Text
 
     from gru_complete.cli import heatmap
-    from gru_complete.evaluation.inspection import verdict
+    from gru_complete.inspection.record import verdict
 
     trace = inspection.trace
-    console.print_table(Text(f"{shown(inspection.title)}; the network alone", style="bold"))
+    console.print_table(Text(f"{printable(inspection.title)}; the network alone", style="bold"))
     console.print_table(heatmap.draw(trace, inspection.units, look))
     if trace.gate_names:
         console.print_table(heatmap.saturation_table(trace))

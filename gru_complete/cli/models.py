@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gru_complete.cli.options import MODEL_HELP
-from gru_complete.errors import ModelError
-from gru_complete.files import shown
+from gru_complete.errors import ModelError, printable
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
@@ -28,12 +27,12 @@ def list_all(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per model.")] = False,
 ) -> None:
     """List the models by name."""
-    from gru_complete.model_dir import list_models, models_home
+    from gru_complete.model.home import list_models, models_home
 
     console: Console = context.obj
     paths = list_models()
     if not paths and not as_json:
-        console.note(f"no models in {shown(models_home())} yet; train one with: gru-complete train CORPUS")
+        console.note(f"no models in {printable(models_home())} yet; train one with: gru-complete train CORPUS")
         return
     records = [_summary(path) for path in paths]
     if as_json:
@@ -49,7 +48,7 @@ def list_all(
         table.add_column(title, justify="left" if title in ("name", "cell", "") else "right")
     for record in records:
         table.add_row(
-            Text(shown(record["name"])),
+            Text(printable(record["name"])),
             Text(record.get("cell", "")),
             f"{record['num_parameters']:,}" if "num_parameters" in record else "",
             f"{record['bits_per_byte']:.3f}" if record.get("bits_per_byte") is not None else "",
@@ -65,7 +64,8 @@ def show(
     model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
 ) -> None:
     """Print a model's manifest and its fingerprint as JSON."""
-    from gru_complete.model_dir import find_model, load_model
+    from gru_complete.model.directory import load_model
+    from gru_complete.model.home import find_model
 
     console: Console = context.obj
     loaded = load_model(find_model(model))
@@ -82,16 +82,16 @@ def remove(
     ] = False,
 ) -> None:
     """Remove a model and its run directory."""
-    from gru_complete.model_dir import remove_model, resolve_model_path
+    from gru_complete.model.home import remove_model, resolve_model_path
 
     path = resolve_model_path(model)
     remove_model(path, run_only=run)
     console: Console = context.obj
-    console.note(f"removed {'the run directory of ' if run else ''}{shown(path)}")
+    console.note(f"removed {'the run directory of ' if run else ''}{printable(path)}")
 
 
 def _summary(path: Path) -> dict[str, Any]:
-    from gru_complete.model_dir import load_model
+    from gru_complete.model.directory import load_model
 
     size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
     try:

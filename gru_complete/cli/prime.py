@@ -39,7 +39,7 @@ def prime(
     """
     use_one_thread()
     from gru_complete.cli.states import load_state, refuse_to_overwrite, save_state
-    from gru_complete.model_dir import find_model
+    from gru_complete.model.home import find_model
 
     console: Console = context.obj
     refuse_to_overwrite(state_out)

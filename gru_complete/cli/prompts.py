@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gru_complete.errors import CorpusError, GruCompleteError, UsageError
-from gru_complete.files import shown
+from gru_complete.errors import CorpusError, GruCompleteError, UsageError, printable
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
@@ -77,7 +76,7 @@ def file_blocks(path: Path) -> Iterator[bytes]:
             while block := file.read(BLOCK_BYTES):
                 yield block
     except OSError as error:
-        raise _unreadable(f"'{shown(path)}'", error) from None
+        raise _unreadable(f"'{printable(path)}'", error) from None
 
 
 def stdin_blocks() -> Iterator[bytes]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from gru_complete.cli.console import Console
-    from gru_complete.evaluation.recall import Progress, Recall, Task
+    from gru_complete.comparison.recall import Progress, Recall, Task
 
 LENGTHS = (2, 5_000)
 HIDDEN_SIZES = (1, 4_096)
@@ -52,7 +52,7 @@ def recall(
     console.check_output()  # before any work
     try:
         with StopSignals():
-            from gru_complete.evaluation.recall import tasks
+            from gru_complete.comparison.recall import tasks
             from gru_complete.nn import kernel
             from gru_complete.nn.cells import CELL_CLASSES
 
@@ -85,7 +85,7 @@ def recall(
 
 def _train(console: "Console", task: "Task", settings: dict[str, Any], seconds: float) -> "Recall":
     """Train one cell, with a bar on a terminal: of the time it may take, for nobody knows when it has learnt."""
-    from gru_complete.evaluation.recall import train_recall
+    from gru_complete.comparison.recall import train_recall
 
     bar: Any = recall_bar(settings["cell"], seconds) if console.is_animated else nullcontext()
     training = train_recall(task, seconds=seconds, **settings)

@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gru_complete.errors import UsageError
-from gru_complete.files import shown
+from gru_complete.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
@@ -29,7 +28,7 @@ def load_state(path: Path, completer: "Completer", adapt: bool | None) -> "Conte
     context = load_context(path, completer, forgets=adapt is False)
     if adapt and context.overlay is None:
         hint = "make the state anew, with --adapt"
-        raise UsageError(f"--adapt: the text of {shown(path)} was read without learning from it", hint=hint)
+        raise UsageError(f"--adapt: the text of {printable(path)} was read without learning from it", hint=hint)
     return context
 
 
@@ -42,7 +41,7 @@ def refuse_to_overwrite(path: Path) -> None:
     from gru_complete.runtime.state import is_state
 
     if os.path.lexists(path) and not is_state(path):
-        raise UsageError(f"{shown(path)} exists, and is no state to be replaced", hint="name another file")
+        raise UsageError(f"{printable(path)} exists, and is no state to be replaced", hint="name another file")
 
 
 def save_state(path: Path, context: "Context", completer: "Completer", console: "Console | None") -> None:
@@ -57,11 +56,11 @@ def save_state(path: Path, context: "Context", completer: "Completer", console: 
     Raises:
         EnvironmentFailure: the disk or a permission said no.
     """
-    from gru_complete.overlay import MOST_TOKENS
+    from gru_complete.ngrams.overlay import MOST_TOKENS
     from gru_complete.runtime.state import save_context
 
     num_bytes = save_context(path, context, completer)
-    note = f"state: {shown(path)}, {num_bytes:,} bytes"
+    note = f"state: {printable(path)}, {num_bytes:,} bytes"
     if context.overlay is not None:
         note += f", with {len(context.overlay):,} tokens of the text to learn from (the last {MOST_TOKENS:,} at most)"
     if console is not None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gru_complete.cli.options import ConfigOption, DeviceOption, RedactOption, SeedOption, SettingsOption
-from gru_complete.errors import GruCompleteError, InterruptedRun, UsageError
+from gru_complete.errors import GruCompleteError, InterruptedRun, UsageError, printable
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -64,7 +64,7 @@ def train(
     """Train a model on CORPUS; the same command goes on with a training that was interrupted."""
     from gru_complete.cli.signals import StopNow, StopSignals
     from gru_complete.config import load_config
-    from gru_complete.model_dir import resolve_model_path
+    from gru_complete.model.home import resolve_model_path
 
     if minutes is not None and steps is not None:
         raise UsageError("--minutes and --steps exclude each other")
@@ -91,7 +91,7 @@ def train(
                 from gru_complete.evaluation.plots import check_plot
 
                 check_plot(plot)
-            from gru_complete.evaluation.wording import measure_threshold
+            from gru_complete.checking.unusual_words import measure_threshold
 
             stdin = None if sys.stdin is None else sys.stdin.buffer
             request = TrainingRequest(corpus, path, checked, replace, started, stdin, measure=measure_threshold)
@@ -112,15 +112,14 @@ def train(
 def _draw(model_path: Path, plot: Path) -> None:
     """Draw the learning curve of a finished training."""
     from gru_complete.evaluation.plots import draw_learning_curve
-    from gru_complete.files import shown
-    from gru_complete.model_dir import run_dir_of
+    from gru_complete.model.run_dir import run_dir_of
     from gru_complete.training.curve import read_curve
 
-    draw_learning_curve(read_curve(run_dir_of(model_path)), plot, title=f"Training of {shown(model_path.name)}")
+    draw_learning_curve(read_curve(run_dir_of(model_path)), plot, title=f"Training of {printable(model_path.name)}")
 
 
 def _interrupted_before_a_step(model_path: Path, signal_number: int) -> InterruptedRun:
-    from gru_complete.model_dir import run_dir_of
+    from gru_complete.model.run_dir import run_dir_of
 
     run_dir = run_dir_of(model_path)  # the names of training.run, which would import torch again
     is_resumable = (run_dir / "plan.json").exists() and not (run_dir / "finished").exists()
@@ -318,7 +317,7 @@ def sample_of(model_path: Path) -> str:
 
 def explanation(event: "events.Planned") -> list[str]:
     """What was chosen and why."""
-    from gru_complete.training.plan import explain
+    from gru_complete.training.explanation import explain
 
     return explain(
         event.plan,
@@ -369,8 +368,7 @@ def expected_quality(num_bytes: int) -> str:
 
 def describe_result(event: "events.Finished") -> Iterator[str]:
     """What was learnt, and what to type next."""
-    from gru_complete.files import shown
-    from gru_complete.model_dir import models_home
+    from gru_complete.model.home import models_home
 
     if event.stopped_early:
         yield "stopped early: the text set apart for tuning was no longer predicted better; the best weights are kept"
@@ -384,6 +382,6 @@ def describe_result(event: "events.Finished") -> Iterator[str]:
             learnt += f", the counts alone {event.metrics['ngrams_bits_per_byte']:.3f}"
     yield f"learnt: {learnt}"
     size = f"{event.num_bytes / 1e6:.1f} MB"
-    yield f"model: {shown(event.model_path)}, {size}, after {event.step:,} steps and {event.seconds:.0f} s"
+    yield f"model: {printable(event.model_path)}, {size}, after {event.step:,} steps and {event.seconds:.0f} s"
     name = event.model_path.name if event.model_path.parent == models_home() else shlex.quote(str(event.model_path))
     yield f'try: gru-complete complete "The " -m {name}'

@@ -8,9 +8,11 @@ read the end of the training text, as the model has read all of it::
 
 import numpy as np
 
-from gru_complete.model_dir import Model, run_dir_of
-from gru_complete.text.baseline import CONTEXT_BYTES, xz_bits_per_byte
-from gru_complete.text.shards import TokenIds, read_shard
+from gru_complete.arrays import TokenIds
+from gru_complete.model.directory import Model
+from gru_complete.model.run_dir import run_dir_of
+from gru_complete.text.shards import read_shard
+from gru_complete.text.xz import CONTEXT_BYTES, xz_bits_per_byte
 
 MOST_BYTES = 100_000_000
 """Of a text that is compressed; a longer one is not, since it has to be in memory."""

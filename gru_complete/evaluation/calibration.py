@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gru_complete.nn.scoring import Outcome
+from gru_complete.training.scoring import Outcome
 
 NUM_BINS = 15
 

@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gru_complete.arrays import FloatArray
 from gru_complete.errors import ModelError
 from gru_complete.runtime.predictor import Predictor, Reading
-from gru_complete.runtime.stepper import FloatArray
 from gru_complete.text.tokenizer import Tokenizer
 
 NUM_DIGITS = 5

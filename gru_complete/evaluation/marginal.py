@@ -17,9 +17,10 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from gru_complete.overlay import Overlay
+from gru_complete.ngrams.overlay import Overlay
+from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.predictor import Predictor, Reading
-from gru_complete.runtime.segmentation import DEFAULT_WIDTH, Hypotheses, PieceIndex
+from gru_complete.runtime.segmentation import DEFAULT_WIDTH, Hypotheses
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer, segments
 
 SAMPLE_BYTES = 20_000

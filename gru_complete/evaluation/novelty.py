@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from gru_complete.arrays import TokenIds
 from gru_complete.errors import CorpusError
 from gru_complete.evaluation.intervals import Interval, mean_interval, share_interval
-from gru_complete.model_dir import Model
+from gru_complete.model.corpus_words import SEEN_PARTS, corpus_words
+from gru_complete.model.directory import Model
 from gru_complete.runtime.batch import complete_each
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.draft import last_word
-from gru_complete.runtime.novel import SEEN_PARTS, corpus_words
 from gru_complete.runtime.options import CompletionOptions
-from gru_complete.text.shards import TokenIds
 from gru_complete.text.tokenizer import DOCUMENT_END
 from gru_complete.text.verbatim import CorpusWords, Hashes, copied_runs, longest_runs, word_hashes
 

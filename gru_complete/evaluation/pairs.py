@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gru_complete.errors import CorpusError
-from gru_complete.mixture import Memory
+from gru_complete.ngrams.mixture import Memory
 from gru_complete.nn.language_model import LanguageModel
-from gru_complete.nn.scoring import document_nats
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
+from gru_complete.training.scoring import document_nats
 
 DISTANCE_ENDS = (5, 10, 20, 40, 60)
 DISTANCE_LABELS = ("1-5", "6-10", "11-20", "21-40", "41-60", "61+")

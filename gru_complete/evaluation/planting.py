@@ -12,20 +12,21 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gru_complete import files
+from gru_complete.arrays import TokenIds
 from gru_complete.config import Config
-from gru_complete.errors import ModelError, UsageError
+from gru_complete.errors import ModelError, UsageError, printable
 from gru_complete.evaluation.canaries import Canary, CanaryReport, make_canaries, plant, ranks_of
-from gru_complete.model_dir import Model, load_model
-from gru_complete.runtime.novel import dir_of_corpus
+from gru_complete.model.corpus_words import dir_of_corpus
+from gru_complete.model.directory import Model, load_model
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.stepper import Stepper
-from gru_complete.text.shards import TokenIds, documents, write_shard
+from gru_complete.storage import atomic
+from gru_complete.text.shards import documents, write_shard
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 from gru_complete.training import events
 from gru_complete.training.batches import derived_seed
-from gru_complete.training.preparation import TEXT_FACTS_FILE, TOKENIZER_FILE, read_part, spooled
 from gru_complete.training.run import TrainingRequest, read_plan, run_training
+from gru_complete.training.tokenized_corpus import TEXT_FACTS_FILE, TOKENIZER_FILE, read_part, spooled
 
 _BLOCK_TOKENS = 1 << 16
 
@@ -54,16 +55,16 @@ def training_of(model: Model, *, device: str) -> KnownTraining:
         ModelError: it is damaged, or another training's.
     """
     if model.manifest.base is not None:
-        message = f"{files.shown(model.path.name)} was adapted, and its text was not kept"
+        message = f"{printable(model.path.name)} was adapted, and its text was not kept"
         raise UsageError(message, hint=f"ask the model that it was made from, '{model.manifest.base.name}'")
     run_dir = dir_of_corpus(model.path)
     plan = read_plan(run_dir)
     facts = model.manifest.training
     if facts.get("run_id") != plan.run_id:
-        raise ModelError(f"what lies beside {files.shown(model.path.name)} belongs to another training")
+        raise ModelError(f"what lies beside {printable(model.path.name)} belongs to another training")
     steps = facts.get("steps")
     if type(steps) is not int or steps < 1:
-        raise ModelError(f"{files.shown(model.path.name)} does not say how many steps it was trained for")
+        raise ModelError(f"{printable(model.path.name)} does not say how many steps it was trained for")
     # The text is as that training saw it: what it was to redact is redacted.
     config = plan.config.model_copy(
         update={
@@ -102,13 +103,13 @@ def train_with_canaries(known: KnownTraining, directory: Path) -> Generator[even
     canaries = make_canaries(texts, derived_seed(seed, "canaries"))
     texts = plant(texts, canaries, derived_seed(seed, "places of canaries"))
     source, prepared = directory / "text.txt", directory / "text"
-    files.make_directory(prepared)
-    with files.open_stream(source) as stream:
+    atomic.make_directory(prepared)
+    with atomic.open_stream(source) as stream:
         stream.writelines(texts)
     with spooled([str(source)], directory, known.config.data, stdin=None) as (_, spool):
         sha256 = spool.report.sha256
-    files.write_file(prepared / TOKENIZER_FILE, known.tokenizer.model_bytes)
-    files.write_file(prepared / TEXT_FACTS_FILE, b"{}")
+    atomic.write_file(prepared / TOKENIZER_FILE, known.tokenizer.model_bytes)
+    atomic.write_file(prepared / TEXT_FACTS_FILE, b"{}")
     blocks = ([text] for text in texts)
     write_shard(prepared / "training.tokens", blocks, known.tokenizer, corpus_sha256=sha256)
     tuning = _texts(known.tuning, known.tokenizer)

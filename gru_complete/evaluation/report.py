@@ -15,21 +15,22 @@ from typing import Any
 
 import torch
 
-from gru_complete.errors import ModelError, UsageError
-from gru_complete.evaluation.adapting import Cost, adapting_costs
+from gru_complete.arrays import TokenIds
+from gru_complete.errors import ModelError, UsageError, printable
 from gru_complete.evaluation.calibration import Calibration
+from gru_complete.evaluation.gradients import MemoryReport
 from gru_complete.evaluation.keystrokes import KeystrokesReport, count_words, evaluate_keystrokes
 from gru_complete.evaluation.marginal import SAMPLE_BYTES, Marginal, marginal_cost
-from gru_complete.evaluation.memory import MemoryReport
 from gru_complete.evaluation.novelty import NoveltyReport
-from gru_complete.evaluation.offers import OffersReport, evaluate_offers
-from gru_complete.files import shown
-from gru_complete.mixture import Memory
-from gru_complete.model_dir import Model, run_dir_of
+from gru_complete.evaluation.online_learning import Cost, adapting_costs
+from gru_complete.evaluation.suggestions import OffersReport, evaluate_offers
+from gru_complete.model.directory import Model
+from gru_complete.model.run_dir import run_dir_of
+from gru_complete.ngrams.mixture import Memory
 from gru_complete.nn.language_model import LanguageModel, load_weights
-from gru_complete.nn.scoring import TokenScores, score_tokens
 from gru_complete.runtime.completer import Completer
-from gru_complete.text.shards import ShardHeader, TokenIds, documents, read_shard
+from gru_complete.text.shards import ShardHeader, documents, read_shard
+from gru_complete.training.scoring import TokenScores, score_tokens
 
 OFFERS_BYTES = 1_000_000
 """How much of a text is read to ask for offers: as much as is held out at most, unless a config says otherwise."""
@@ -241,8 +242,10 @@ def held_out_part(model: Model) -> tuple[TokenIds, ShardHeader]:
     path = run_dir_of(model.path) / "held_out.tokens"
     hint = "give a text that the model has not seen, as in: gru-complete eval held-out.txt"
     if not path.exists():
-        raise UsageError(f"no held-out text was kept for {shown(model.path.name)}", hint=hint)
+        raise UsageError(f"no held-out text was kept for {printable(model.path.name)}", hint=hint)
     stream, header = read_shard(path)
     if header.tokenizer_sha256 != model.tokenizer.sha256:
-        raise ModelError(f"the held-out text beside {shown(model.path.name)} belongs to another training", hint=hint)
+        raise ModelError(
+            f"the held-out text beside {printable(model.path.name)} belongs to another training", hint=hint
+        )
     return stream, header

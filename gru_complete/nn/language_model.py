@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gru_complete.model_dir import Architecture
+from gru_complete.model.architecture import Architecture
 from gru_complete.nn import bfloat16
 from gru_complete.nn.cells import CELL_CLASSES, RecurrentCell
 from gru_complete.nn.cross_entropy import linear_cross_entropy

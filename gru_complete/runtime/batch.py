@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gru_complete.overlay import Overlay
+from gru_complete.arrays import FloatArray, IntArray
+from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.completer import Completer, Context
 from gru_complete.runtime.draft import Completion, Draft
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
 from gru_complete.runtime.predictor import Reading
-from gru_complete.runtime.sampling import IntArray, damaged_scores
+from gru_complete.runtime.sampling import damaged_scores
 from gru_complete.runtime.segmentation import Node, fill
-from gru_complete.runtime.stepper import FloatArray
 
 WIDTH = 256
 """Rows at once, and of a product. With half of them a prompt took 11 % (until a sentence) to 16 % (a word) longer."""

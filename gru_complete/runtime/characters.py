@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.floating[Any]]
+from gru_complete.arrays import FloatArray
 
 CONTROL_CHARACTERS = bytes(byte for byte in range(0x20) if byte not in b"\t\n") + b"\x7f"
 

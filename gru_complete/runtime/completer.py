@@ -16,17 +16,20 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
+from gru_complete.arrays import FloatArray
 from gru_complete.errors import UsageError
-from gru_complete.model_dir import Model, load_model
-from gru_complete.overlay import Overlay
+from gru_complete.model.directory import Model, load_model
+from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS, TextCutter, boundary
 from gru_complete.runtime.characters import CharacterMasks, continues, unfinished
 from gru_complete.runtime.draft import PENALTY_TOKENS, Completion, Draft
+from gru_complete.runtime.first_tokens import Openings
 from gru_complete.runtime.options import MAX_BEAM, CompletionOptions, SamplingOptions, check_range, stop_text
+from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.predictor import Predictor, Reading
 from gru_complete.runtime.sampling import candidates, draw
-from gru_complete.runtime.segmentation import DEFAULT_WIDTH, Hypotheses, Openings, PieceIndex
-from gru_complete.runtime.stepper import FloatArray, Stepper
+from gru_complete.runtime.segmentation import DEFAULT_WIDTH, Hypotheses
+from gru_complete.runtime.stepper import Stepper
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 
 READ_BYTES = 1 << 16  # of the prompt at a time
@@ -34,8 +37,8 @@ READ_BYTES = 1 << 16  # of the prompt at a time
 if TYPE_CHECKING:
     from gru_complete.runtime.logprobs import TokenLogprobs
     from gru_complete.runtime.novel import NovelGuard
-    from gru_complete.runtime.offers import OfferStream
     from gru_complete.runtime.search import Continuations
+    from gru_complete.runtime.suggestions import OfferStream
     from gru_complete.text.verbatim import CorpusWords
 
 C = TypeVar("C", bound="Completer")
@@ -324,7 +327,7 @@ class Completer:
             yield from _results(CompletionStream(self, text, context, openings, options.changed(seed=seed)))
 
     def _offer(self, text: bytes, context: Context, options: CompletionOptions) -> OfferStream:
-        from gru_complete.runtime.offers import OfferStream
+        from gru_complete.runtime.suggestions import OfferStream
 
         tail = context.tail[:-1] if unfinished(context.segment) else context.tail
         return OfferStream(text, self.hypotheses(context), self.cutter(tail, options), options)

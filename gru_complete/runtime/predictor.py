@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gru_complete.mixture import Memory
-from gru_complete.ngrams import Nodes
-from gru_complete.overlay import LONGEST_CONTEXT, Overlay
-from gru_complete.runtime.stepper import FloatArray, Stepper
+from gru_complete.arrays import FloatArray
+from gru_complete.ngrams.counts import Nodes
+from gru_complete.ngrams.mixture import Memory
+from gru_complete.ngrams.overlay import LONGEST_CONTEXT, Overlay
+from gru_complete.runtime.stepper import Stepper
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 _SMALLEST = np.finfo(np.float32).tiny

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from gru_complete.arrays import FloatArray, IntArray
 from gru_complete.errors import ModelError
 from gru_complete.runtime.options import SamplingOptions
-
-FloatArray = npt.NDArray[np.floating[Any]]
-IntArray = npt.NDArray[np.integer[Any]]
 
 
 def candidates(

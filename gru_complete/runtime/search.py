@@ -18,26 +18,24 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from gru_complete.overlay import Overlay
+from gru_complete.arrays import FloatArray, IntArray
+from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.boundaries import TextCutter
 from gru_complete.runtime.characters import CharacterMasks, is_complete
 from gru_complete.runtime.draft import last_word
+from gru_complete.runtime.first_tokens import Openings
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.predictor import Predictor, Reading
 from gru_complete.runtime.repeats import places, repeating
 from gru_complete.runtime.sampling import damaged_scores, without
-from gru_complete.runtime.segmentation import Openings
 
 if TYPE_CHECKING:
     from gru_complete.runtime.novel import NovelGuard
 
-FloatArray = npt.NDArray[np.floating[Any]]
-IntArray = npt.NDArray[np.integer[Any]]
 
 LENGTH_POWER = 0.65  # Wu et al. found 0.6 to 0.7 best
 CANDIDATES = 8  # continuations looked at for each text of the beam: many of them end it, or are the same text

@@ -23,7 +23,6 @@ Shapes: V vocab_size, D different pieces.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import cached_property
 from heapq import heappop, heappush, nsmallest
@@ -31,16 +30,14 @@ from itertools import count
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gru_complete.arrays import Float64Array, FloatArray
 from gru_complete.errors import ModelError
-from gru_complete.overlay import Overlay
+from gru_complete.ngrams.overlay import Overlay
+from gru_complete.runtime.first_tokens import Openings, Row
+from gru_complete.runtime.piece_index import _END, PieceIndex
 from gru_complete.runtime.predictor import Predictor, Reading
-from gru_complete.runtime.stepper import FloatArray
 from gru_complete.text.tokenizer import DOCUMENT_END
-
-Floats64 = NDArray[np.float64]
-Indices = NDArray[np.intp]
 
 DEFAULT_WIDTH = 8
 NEGLIGIBLE = 1e-3
@@ -48,221 +45,8 @@ NEGLIGIBLE = 1e-3
 
 _LEAST = -87.0  # the least log probability of a token: its exponential is no 0 in float32, so all text is possible
 _TOGETHER = 8  # hypotheses are stepped as one product at most: more rows cost little more than one
-_MOST_PREFIXES = 1 << 16  # remembered by the index
-_END = 256  # the document's end among the next bytes
 
 Result = TypeVar("Result")
-
-
-class Endings(NamedTuple):
-    """What follows a prefix in the M tokens that begin with it and are longer, in the order of the index.
-
-    Attributes:
-        own: those whose ending is a piece of its own, as numbers below M.
-        places: where that piece is among the distinct.
-        rest: the others.
-        texts: their endings.
-    """
-
-    own: Indices
-    places: Indices
-    rest: Indices
-    texts: list[bytes]
-
-
-class PieceIndex:
-    """The vocabulary as sorted byte strings: what begins with the same bytes lies side by side.
-
-    Args:
-        pieces: the bytes of each token; b"" for the document end, which is not among the sorted.
-
-    Attributes:
-        pieces: the same.
-        order: the tokens, sorted by their bytes, ``(V - 1,)``.
-        distinct: the different byte strings, sorted, ``(D,)``; the first is b"", the document end.
-        place: where each token's bytes are among the distinct, ``(V,)``.
-        longest: the most bytes that a token has.
-    """
-
-    def __init__(self, pieces: Sequence[bytes]) -> None:
-        tokens = sorted((token for token in range(len(pieces)) if pieces[token]), key=pieces.__getitem__)
-        self.pieces = pieces
-        self.order: Indices = np.array(tokens, np.intp)
-        self._sorted = [pieces[token] for token in tokens]
-        self.longest = max(map(len, pieces))
-        self._ranges: dict[bytes, tuple[int, int, int]] = {}
-        self._next_bytes: dict[bytes, Indices] = {}
-        self._endings: dict[bytes, Endings] = {}
-
-    def range(self, prefix: bytes) -> tuple[int, int, int]:
-        """Return (start, longer, stop): ``order[start:longer]`` equal the prefix, ``order[longer:stop]`` go on."""
-        found = self._ranges.get(prefix)
-        if found is None:
-            if len(prefix) > self.longest:
-                return 0, 0, 0
-            pieces = self._sorted
-            start = longer = bisect_left(pieces, prefix)
-            while longer < len(pieces) and pieces[longer] == prefix:
-                longer += 1
-            stop = longer
-            if longer < len(pieces) and pieces[longer].startswith(prefix):
-                stop = bisect_left(pieces, True, longer, key=lambda piece: not piece.startswith(prefix))
-            if len(self._ranges) >= _MOST_PREFIXES:
-                self._ranges.clear()
-            found = self._ranges[prefix] = start, longer, stop
-        return found
-
-    def beginning(self, text: bytes) -> list[tuple[int, int, int]]:
-        """Return the ranges of the text's prefixes of 1, 2, ... bytes, as far as pieces begin with them."""
-        ranges = []
-        for size in range(1, len(text) + 1):
-            start, longer, stop = self.range(text[:size])
-            if start == stop:
-                break
-            ranges.append((start, longer, stop))
-        return ranges
-
-    def tokens(self, piece: bytes) -> list[int]:
-        """Return the tokens with exactly these bytes: none, one, or a byte and the piece of the same character."""
-        start, longer, _ = self.range(piece)
-        tokens: list[int] = self.order[start:longer].tolist()
-        return tokens
-
-    def next_bytes(self, prefix: bytes) -> Indices:
-        """Return the byte that follows the prefix in each token that begins with it and is longer."""
-        found = self._next_bytes.get(prefix)
-        if found is None:
-            _, longer, stop = self.range(prefix)
-            values = [piece[len(prefix)] for piece in self._sorted[longer:stop]]
-            found = self._next_bytes[prefix] = np.array(values, np.intp)
-        return found
-
-    def endings(self, prefix: bytes) -> Endings:
-        """Return what follows the prefix in each token that begins with it and is longer."""
-        found = self._endings.get(prefix)
-        if found is None:
-            _, longer, stop = self.range(prefix)
-            texts = [piece[len(prefix) :] for piece in self._sorted[longer:stop]]
-            places = [self.place_of.get(text, -1) for text in texts]
-            own = [number for number, place in enumerate(places) if place >= 0]
-            rest = [number for number, place in enumerate(places) if place < 0]
-            found = self._endings[prefix] = Endings(
-                np.array(own, np.intp),
-                np.array([places[number] for number in own], np.intp),
-                np.array(rest, np.intp),
-                [texts[number] for number in rest],
-            )
-        return found
-
-    @cached_property
-    def distinct(self) -> list[bytes]:
-        """See the class."""
-        return sorted(self.place_of)
-
-    @cached_property
-    def place_of(self) -> dict[bytes, int]:
-        """Where each byte string is among ``distinct``."""
-        return {piece: place for place, piece in enumerate(sorted({b"", *self.pieces}))}
-
-    @cached_property
-    def places_of(self) -> dict[bytes, list[int]]:
-        """The same as lists of one, as ``repeats.repeating`` takes them."""
-        return {piece: [place] for piece, place in self.place_of.items()}
-
-    @cached_property
-    def ordered_place(self) -> Indices:
-        """Where the bytes of each token of ``order`` are among the distinct, ``(V - 1,)``."""
-        return self.place[self.order]
-
-    @cached_property
-    def place(self) -> Indices:
-        """See the class."""
-        return np.array([self.place_of[piece] for piece in self.pieces], np.intp)
-
-
-class Row(NamedTuple):
-    """A hypothesis with what follows it.
-
-    Attributes:
-        log_weight: of its tokens, such that the masses of all rows sum to 1.
-        reading: the model, where its last token ends.
-        remainder: the bytes after that. The next token begins with them and is longer; one that equals them does not
-            count here, it has led to a hypothesis of its own.
-        log_probabilities: of every next token, ``(V,)``, remainder or not.
-    """
-
-    log_weight: float
-    reading: Reading
-    remainder: bytes
-    log_probabilities: FloatArray
-
-
-class Choice(NamedTuple):
-    """A token that gives a text: after which row, which token, and its share of the text's probability."""
-
-    row: int
-    token: int
-    share: float
-
-
-class Openings:
-    """What may come next, as text: the bytes that one more token adds.
-
-    Attributes:
-        texts: all different; b"" is the document's end. The first D are ``PieceIndex.distinct``, then come those that
-            are only the end of some piece.
-        log_probabilities: of each text, ``(len(texts),)``; -inf where it cannot come. Their exponentials sum to 1.
-        rows: the hypotheses behind them.
-    """
-
-    def __init__(
-        self, texts: Sequence[bytes], log_probabilities: Floats64, rows: Sequence[Row], pieces: PieceIndex
-    ) -> None:
-        self.texts = texts
-        self.log_probabilities = log_probabilities
-        self.rows = rows
-        self.pieces = pieces
-
-    def choices(self, index: int) -> list[Choice]:
-        """Return the tokens that give a text, with their posterior probabilities; their sum is 1."""
-        text = self.texts[index]
-        found = []
-        for number, row in enumerate(self.rows):
-            for token in self._tokens(row.remainder, text):
-                log_mass = row.log_weight + float(row.log_probabilities[token])
-                found.append((number, token, log_mass))
-        peak = max(log_mass for _, _, log_mass in found)
-        masses = [math.exp(log_mass - peak) for _, _, log_mass in found]
-        whole = sum(masses)
-        return [Choice(row, token, mass / whole) for (row, token, _), mass in zip(found, masses, strict=True)]
-
-    def of_tokens(self, tokens: Sequence[int]) -> list[int]:
-        """Return the texts that some of these tokens give, as indices, ascending."""
-        found = set()
-        for remainder in {row.remainder for row in self.rows}:
-            for token in set(tokens):
-                piece = self.pieces.pieces[token]
-                if not remainder:
-                    found.add(int(self.pieces.place[token]))
-                elif piece.startswith(remainder) and len(piece) > len(remainder):
-                    found.add(self._index[piece[len(remainder) :]])
-        return sorted(found)
-
-    @property
-    def places(self) -> dict[bytes, list[int]]:
-        """Where each text is, as ``repeats.repeating`` takes it."""
-        first = len(self.pieces.distinct)
-        return self.pieces.places_of | {text: [first + number] for number, text in enumerate(self.texts[first:])}
-
-    @cached_property
-    def _index(self) -> dict[bytes, int]:
-        first = len(self.pieces.distinct)
-        return self.pieces.place_of | {text: first + number for number, text in enumerate(self.texts[first:])}
-
-    def _tokens(self, remainder: bytes, text: bytes) -> list[int]:
-        if not text:
-            return [] if remainder else [DOCUMENT_END]
-        return self.pieces.tokens(remainder + text)
 
 
 class Node:
@@ -456,7 +240,7 @@ class Hypotheses:
         """The natural log probability of the segment, given the text before it."""
         return self._found[0]
 
-    def next_bytes(self) -> Floats64:
+    def next_bytes(self) -> Float64Array:
         """Return the probability of each next byte, at 256 that the document ends here: ``(257,)``, their sum 1."""
         pieces = self._model.pieces
         chances = np.zeros(_END + 1)

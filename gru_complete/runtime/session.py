@@ -12,13 +12,13 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gru_complete.overlay import Overlay
+from gru_complete.arrays import FloatArray
+from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime import wordbreaks
 from gru_complete.runtime.completer import Completer, Context
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
 from gru_complete.runtime.predictor import Predictor, Reading
 from gru_complete.runtime.segmentation import Hypotheses
-from gru_complete.runtime.stepper import FloatArray
 from gru_complete.runtime.words import Word, likeliest_words
 
 OFFERED_WORDS = 5

@@ -26,15 +26,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gru_complete import files
-from gru_complete.errors import ModelError
-from gru_complete.files import shown
-from gru_complete.overlay import LONGEST_CONTEXT, MOST_TOKENS, Overlay
-from gru_complete.parsing import brief, check_format, json_object, parse_safetensors
+from gru_complete.arrays import token_dtype
+from gru_complete.errors import ModelError, printable
+from gru_complete.ngrams.overlay import LONGEST_CONTEXT, MOST_TOKENS, Overlay
 from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS
 from gru_complete.runtime.completer import Completer, Context
 from gru_complete.runtime.draft import PENALTY_TOKENS
 from gru_complete.runtime.predictor import Reading
+from gru_complete.storage import atomic, untrusted
+from gru_complete.storage.tensors import parse_safetensors
+from gru_complete.storage.untrusted import brief, check_format, json_object
 from gru_complete.text.tokenizer import DOCUMENT_END, MAX_SEGMENT_BYTES
 
 FORMAT = "gru-complete state"
@@ -55,7 +56,7 @@ def save_context(path: Path, context: Context, completer: Completer) -> int:
         EnvironmentFailure: the disk or a permission said no; a file that was there is as it was.
     """
     data = to_bytes(context, completer)
-    files.write_file(path, data)
+    atomic.write_file(path, data)
     return len(data)
 
 
@@ -72,8 +73,8 @@ def load_context(path: Path, completer: Completer, *, forgets: bool = False) -> 
     Raises:
         ModelError: there is no such file, it is damaged or not ours, or another model has made it.
     """
-    data = files.read_regular_file(path, max_bytes=_MAX_BYTES)
-    context = from_bytes(data, completer, name=shown(path))
+    data = untrusted.read_regular_file(path, max_bytes=_MAX_BYTES)
+    context = from_bytes(data, completer, name=printable(path))
     return context._replace(overlay=None) if forgets else context
 
 
@@ -93,18 +94,18 @@ def to_bytes(context: Context, completer: Completer) -> bytes:
     arrays: dict[str, NDArray[Any]] = {
         "hidden": np.asarray(context.reading.hidden, np.float32),
         "state": np.ascontiguousarray(context.reading.state, np.float32),
-        "recent": np.array(context.recent, _token_dtype(completer)),
+        "recent": np.array(context.recent, token_dtype(completer.tokenizer.vocab_size)),
         "segment": np.frombuffer(context.segment, np.uint8),
         "tail": np.frombuffer(context.tail.encode(), np.uint8),
     }
     if context.overlay is not None:
-        arrays["overlay"] = context.overlay.tokens.astype(_token_dtype(completer))
+        arrays["overlay"] = context.overlay.tokens.astype(token_dtype(completer.tokenizer.vocab_size))
     tensors: bytes = save(arrays)
     header = {
         "format": FORMAT,
         "version": VERSION,
         "model": completer.fingerprint,
-        "sha256": files.sha256_hex(tensors),
+        "sha256": untrusted.sha256_hex(tensors),
     }
     return json.dumps(header).encode() + b"\n" + tensors
 
@@ -118,7 +119,7 @@ def from_bytes(data: bytes, completer: Completer, *, name: str) -> Context:
     end = data.find(b"\n", 0, _MAX_HEADER_BYTES)
     if not data.startswith(b"{") or end < 0:
         raise ModelError(f"{name} is not a state that gru-complete has written", hint=_ANEW)
-    header = files.strict_json(data[:end], name=f"the first line of {name}")
+    header = untrusted.strict_json(data[:end], name=f"the first line of {name}")
     try:
         _check_header(header, data[end + 1 :], completer)
         return _context(parse_safetensors(data[end + 1 :], name="it"), completer)
@@ -129,7 +130,7 @@ def from_bytes(data: bytes, completer: Completer, *, name: str) -> Context:
 def _check_header(header: dict[str, Any], tensors: bytes, completer: Completer) -> None:
     check_format(header, FORMAT, VERSION)
     json_object(header, "the first line", required=["format", "version", "model", "sha256"])
-    if header["sha256"] != files.sha256_hex(tensors):
+    if header["sha256"] != untrusted.sha256_hex(tensors):
         raise ModelError("it is damaged or cut off (sha256 mismatch)")
     if header["model"] != completer.fingerprint:
         raise ModelError("it was made by another model, or by this one before it was trained again")
@@ -139,8 +140,8 @@ def _context(arrays: Arrays, completer: Completer) -> Context:
     start = completer.predictor.start()
     shapes = {"hidden": start.hidden.shape, "state": start.state.shape}
     lengths = {"recent": PENALTY_TOKENS, "segment": MAX_SEGMENT_BYTES, "tail": 4 * CONTEXT_CHARACTERS}
-    tokens = _token_dtype(completer)
-    dtypes: dict[str, type] = {"segment": np.uint8, "tail": np.uint8, "recent": tokens, "overlay": tokens}
+    tokens = token_dtype(completer.tokenizer.vocab_size)
+    dtypes: dict[str, Any] = {"segment": np.uint8, "tail": np.uint8, "recent": tokens, "overlay": tokens}
     if not {*arrays} - {"overlay"} == {*shapes, *lengths}:
         raise ModelError(f"its tensors are {', '.join(map(brief, sorted(arrays)))}")
     for key, array in arrays.items():
@@ -201,10 +202,6 @@ def _tail(data: bytes) -> str:
     if len(tail) > CONTEXT_CHARACTERS:
         raise ModelError("tail is too long")
     return tail
-
-
-def _token_dtype(completer: Completer) -> type[np.unsignedinteger[Any]]:
-    return np.uint16 if completer.tokenizer.vocab_size <= 1 << 16 else np.uint32
 
 
 def _tokens(tokens: NDArray[Any], completer: Completer) -> NDArray[Any]:

@@ -20,10 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from gru_complete.model_dir import STATE_ROWS, Architecture
-
-FloatArray = npt.NDArray[np.floating[Any]]
-
+from gru_complete.arrays import FloatArray
+from gru_complete.model.architecture import STATE_ROWS, Architecture
 
 _HALF = np.array(0.5, np.float32)  # an array, since numpy is slow to convert a number
 _ZERO = np.array(0.0, np.float32)

@@ -29,16 +29,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gru_complete.arrays import Float64Array, IndexArray
 from gru_complete.errors import ModelError
+from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.predictor import Reading
-from gru_complete.runtime.segmentation import Hypotheses, PieceIndex
+from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.wordbreaks import BEFORE, BEGUN, INSIDE, End, State, begun, last_word, read
 from gru_complete.text.tokenizer import DOCUMENT_END
-
-Floats = NDArray[np.float64]
-Indices = NDArray[np.intp]
 
 MIN_EFFORT = 32
 """Boundaries that may be expanded at least, by default: some milliseconds for a small model."""
@@ -158,7 +156,7 @@ class _Boundary:
     __slots__ = ("effects", "key", "masses", "reading", "rest", "state", "text")
 
     def __init__(
-        self, text: bytes, state: State, key: bytes, reading: Reading, effects: _Effects, masses: Floats
+        self, text: bytes, state: State, key: bytes, reading: Reading, effects: _Effects, masses: Float64Array
     ) -> None:
         self.text = text
         self.state = state
@@ -314,7 +312,7 @@ class _Search:
         return Word(word, completion, self.found[word], upper)
 
     def _place(
-        self, text: bytes, state: State, key: bytes, reading: Reading, effects: _Effects, masses: Floats
+        self, text: bytes, state: State, key: bytes, reading: Reading, effects: _Effects, masses: Float64Array
     ) -> None:
         """Take in a boundary: the masses of all tokens, ``(V,)``, go to the words that end and to what goes on."""
         ending = np.bincount(effects.groups, masses[effects.over], len(effects.ends)).tolist()
@@ -390,17 +388,17 @@ class _Effects:
                 ends.append((max(0, -after.offset), added[: max(0, after.offset)]))
         depths = _depths([_key(state, added, after) for _, added, after in going])
         going = [going[index] for index in np.argsort(depths, kind="stable")]
-        self.on: Indices = np.array([token for token, _, _ in going], np.intp)
+        self.on: IndexArray = np.array([token for token, _, _ in going], np.intp)
         self.added = [added for _, added, _ in going]
         self.states = [after for _, _, after in going]
         self.keys = [_key(state, added, after) for _, added, after in going]
-        self.over: Indices = np.array(over, np.intp)
+        self.over: IndexArray = np.array(over, np.intp)
         self.ends = sorted(set(ends))
         self.words = [last_word(state.tail + added, len(state.tail)) for _, added in self.ends]
-        self.groups: Indices = np.array([self.ends.index(end) for end in ends], np.intp)
+        self.groups: IndexArray = np.array([self.ends.index(end) for end in ends], np.intp)
         self._levels = np.searchsorted(np.sort(depths), range(max(depths, default=-1) + 1))
 
-    def heaviest_chain(self, masses: Floats) -> float:
+    def heaviest_chain(self, masses: Float64Array) -> float:
         """Bound the mass, of ``masses`` after each of ``on``, that can stand at beginnings of one word."""
         return float(np.maximum.reduceat(masses, self._levels).sum())  # one at each depth
 

@@ -6,8 +6,7 @@ import shlex
 from collections.abc import Iterator
 from itertools import chain
 
-from gru_complete.errors import CorpusError
-from gru_complete.files import shown
+from gru_complete.errors import CorpusError, printable
 
 # How a file that is no plain text begins, what it is, and the command that prints the text in it.
 _MAGIC = (
@@ -123,12 +122,12 @@ class DocumentReader:
         if self.name == "-":
             return f"{command.replace(' {}', '')} | {self._command}"
         name = f"./{self.name}" if self.name.startswith("-") else self.name
-        return f"{command.format(shlex.quote(shown(name)))} | {self._command}"
+        return f"{command.format(shlex.quote(printable(name)))} | {self._command}"
 
 
 def shown_source(name: str) -> str:
     """A source as it may stand in a message."""
-    return "standard input" if name == "-" else shown(name)
+    return "standard input" if name == "-" else printable(name)
 
 
 def _utf16_by_its_nuls(head: bytes) -> str | None:

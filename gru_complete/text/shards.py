@@ -12,12 +12,10 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-from gru_complete import files
-from gru_complete.errors import ModelError
-from gru_complete.files import shown
-from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer, Tokens
-
-TokenIds = np.ndarray[Any, np.dtype[np.integer[Any]]]
+from gru_complete.arrays import TokenIds, token_dtype
+from gru_complete.errors import ModelError, printable
+from gru_complete.storage import atomic, untrusted
+from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 
 _MAX_HEADER_BYTES = 1 << 16
 _CHECK_TOKENS = 1 << 22
@@ -55,13 +53,13 @@ def write_shard(
     Raises:
         EnvironmentFailure: the disk or a permission said no.
     """
-    files.remove_file(header_path(path))  # the old one would not fit the new ids
-    dtype = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
+    atomic.remove_file(header_path(path))  # the old one would not fit the new ids
+    dtype = token_dtype(tokenizer.vocab_size).name
     document_end = np.array([DOCUMENT_END], _DISK_DTYPES[dtype]).tobytes()
     text = _TextCount()
     digest = hashlib.sha256(document_end)
     num_tokens, num_documents = 1, 0
-    with files.open_stream(path) as stream:
+    with atomic.open_stream(path) as stream:
         stream.write(document_end)
         for document in documents:
             for ids in tokenizer.encode_blocks(text.counted(document)):
@@ -83,11 +81,11 @@ def write_shard(
         corpus_sha256=corpus_sha256,
         sha256=digest.hexdigest(),
     )
-    files.write_file(header_path(path), json.dumps(asdict(header), indent=1).encode("ascii") + b"\n")
+    atomic.write_file(header_path(path), json.dumps(asdict(header), indent=1).encode("ascii") + b"\n")
     return header
 
 
-def read_shard(path: Path) -> tuple[Tokens, ShardHeader]:
+def read_shard(path: Path) -> tuple[TokenIds, ShardHeader]:
     """Map a shard into memory, after comparing all of it with its header.
 
     Returns:
@@ -102,15 +100,15 @@ def read_shard(path: Path) -> tuple[Tokens, ShardHeader]:
         size = path.stat().st_size
         if size != header.num_tokens * dtype.itemsize:
             expected = header.num_tokens * dtype.itemsize
-            raise ModelError(f"{shown(path)} is damaged: {size} bytes instead of {expected}", hint=_HINT)
+            raise ModelError(f"{printable(path)} is damaged: {size} bytes instead of {expected}", hint=_HINT)
         tokens = np.memmap(path, dtype=dtype, mode="r", shape=(header.num_tokens,))
     except OSError as error:
-        raise ModelError(f"{shown(path)} cannot be read: {error.strerror}", hint=_HINT) from error
+        raise ModelError(f"{printable(path)} cannot be read: {error.strerror}", hint=_HINT) from error
     digest = hashlib.sha256()
     for start in range(0, len(tokens), _CHECK_TOKENS):
         digest.update(tokens[start : start + _CHECK_TOKENS].data)
     if digest.hexdigest() != header.sha256:
-        raise ModelError(f"{shown(path)} is damaged: its sha256 is not that of its header", hint=_HINT)
+        raise ModelError(f"{printable(path)} is damaged: its sha256 is not that of its header", hint=_HINT)
     return tokens, header
 
 
@@ -129,14 +127,14 @@ _HINT = "remove the run directory and train again"
 
 
 def _read_header(path: Path) -> ShardHeader:
-    data = files.read_regular_file(path, max_bytes=_MAX_HEADER_BYTES)
-    values = files.strict_json(data, name=str(path))
+    data = untrusted.read_regular_file(path, max_bytes=_MAX_HEADER_BYTES)
+    values = untrusted.strict_json(data, name=str(path))
     kinds = get_type_hints(ShardHeader)
     if values.keys() != kinds.keys() or any(type(value) is not kinds[name] for name, value in values.items()):
-        raise ModelError(f"{shown(path)} does not have the fields of a shard's header", hint=_HINT)
+        raise ModelError(f"{printable(path)} does not have the fields of a shard's header", hint=_HINT)
     header = ShardHeader(**values)
     if header.dtype not in _DISK_DTYPES or not 0 <= header.num_documents < header.num_tokens:
-        raise ModelError(f"{shown(path)} is damaged: a value is not possible", hint=_HINT)
+        raise ModelError(f"{printable(path)} is damaged: a value is not possible", hint=_HINT)
     return header
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import sentencepiece
 
-from gru_complete.text.tokenizer import FIRST_PIECE, SPACE_MARK, TAB_MARK, segments
+from gru_complete.text.sentencepiece_model import FIRST_PIECE
+from gru_complete.text.tokenizer import SPACE_MARK, TAB_MARK, segments
 
 REFUSED_SAMPLE = 3  # the exit code when SentencePiece says no
 NUM_THREADS = 2  # fixed: sums in another order would give another vocabulary on another machine

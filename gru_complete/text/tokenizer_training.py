@@ -9,8 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import gru_complete
-from gru_complete.errors import CorpusError, EnvironmentFailure
-from gru_complete.files import shown
+from gru_complete.errors import CorpusError, EnvironmentFailure, printable
 from gru_complete.text.corpus import Range, read_blocks
 from gru_complete.text.tokenizer_child import REFUSED_SAMPLE
 
@@ -93,7 +92,7 @@ def train_tokenizer(sample: Iterable[bytes], *, vocab_size: int, work_dir: Path)
             hint="lower tokenizer.sample_bytes",
         )
     if process.returncode:
-        reason = shown(complaint.decode("utf-8", "replace").strip().rpartition("\n")[2])[:200]
+        reason = printable(complaint.decode("utf-8", "replace").strip().rpartition("\n")[2])[:200]
         if process.returncode == REFUSED_SAMPLE:
             raise CorpusError(f"no tokenizer can be made of this text: {reason}")
         raise EnvironmentFailure(f"tokenizer training failed: {reason}")

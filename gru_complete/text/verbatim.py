@@ -12,15 +12,15 @@ Shapes: W words of the corpus, Q words of a text that is looked for.
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from gru_complete.arrays import TokenIds
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
 Positions = np.ndarray[tuple[int], np.dtype[np.intp]]
-TokenIds = np.ndarray[Any, np.dtype[np.integer[Any]]]
 
 BETWEEN_DOCUMENTS = b" \0 "
 """As a word, it is in no text that can be trained on."""

@@ -14,22 +14,26 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from gru_complete import files, model_dir
+from gru_complete.arrays import TokenIds
 from gru_complete.config import DataConfig, TrainingConfig
-from gru_complete.errors import CorpusError, InterruptedRun, UsageError
-from gru_complete.mixture import Memory
-from gru_complete.model_dir import Delta, Model
+from gru_complete.errors import CorpusError, InterruptedRun, UsageError, printable
+from gru_complete.model.delta import Delta, apply_delta, pack_delta
+from gru_complete.model.directory import Model, load_model, save_delta
+from gru_complete.model.manifest import CHECK_THRESHOLD, DELTA, MANIFEST, is_model_name
+from gru_complete.model.run_dir import run_dir_of
+from gru_complete.ngrams.mixture import Memory
 from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
-from gru_complete.nn.scoring import score_tokens
-from gru_complete.text import corpus
+from gru_complete.storage import atomic
+from gru_complete.text import corpus, splitting
 from gru_complete.text.secrets import SecretScanner
 from gru_complete.text.shards import read_shard, write_shard
 from gru_complete.text.tokenizer import Tokenizer
-from gru_complete.training.batches import Batches, TokenArray, derived_seed, paragraph_ends
+from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.events import CorpusRead, SecretsFound, Working
 from gru_complete.training.learner import Learner
 from gru_complete.training.loop import TuningPart
-from gru_complete.training.preparation import MIN_TOKENS, spooled
+from gru_complete.training.scoring import score_tokens
+from gru_complete.training.tokenized_corpus import MIN_TOKENS, spooled
 
 EPOCHS = 10  # the most; the end of the text stops sooner
 LOOK_STEPS = 200  # the most updates between two looks at the end of the text
@@ -153,15 +157,15 @@ def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[
 
     path, num_bytes = None, 0
     if best_weights is not None:
-        delta = model_dir.pack_delta(base.weights, best_weights)
-        load_weights(learner.model, model_dir.apply_delta(base.weights, delta, name=model_dir.DELTA))
+        delta = pack_delta(base.weights, best_weights)
+        load_weights(learner.model, apply_delta(base.weights, delta, name=DELTA))
         best_bits = _bits_per_byte(learner, tuning, memory)
         if best_bits < bits_before:
             path = request.target
             _write(request, base, delta, bits_before=bits_before, bits_after=best_bits, step=best_step)
             num_bytes = sum(file.stat().st_size for file in path.iterdir())
     if (number := stop_signal()) is not None:
-        saved = f"what was learnt until then is in {files.shown(path)}" if path else "nothing was gained until then"
+        saved = f"what was learnt until then is in {printable(path)}" if path else "nothing was gained until then"
         raise InterruptedRun(f"interrupted; {saved}", signal_number=number)
     epochs = best_step / batches.steps_per_epoch
     yield Adapted(path, bits_before, best_bits, tuning.num_bytes, epochs, num_bytes)
@@ -171,43 +175,41 @@ def _base_of(model: Model) -> Model:
     """The model with weights of its own that this one is, or is based on."""
     if model.manifest.base is None:
         return model
-    return model_dir.load_model(Path(os.path.realpath(model.path)).with_name(model.manifest.base.name))
+    return load_model(Path(os.path.realpath(model.path)).with_name(model.manifest.base.name))
 
 
 def _check_places(request: AdaptationRequest, base: Model) -> None:
     """Refuse, before any work, a place where the new model cannot be or would destroy something."""
     base_path, target = Path(os.path.realpath(base.path)), Path(os.path.realpath(request.target))
-    if not model_dir.is_model_name(base_path.name):
-        message = f"a model named '{files.shown(base_path.name)}' cannot be adapted"
+    if not is_model_name(base_path.name):
+        message = f"a model named '{printable(base_path.name)}' cannot be adapted"
         raise UsageError(message, hint="rename it, using letters, digits, '-' and '_'")
     if target.parent != base_path.parent or target == base_path:
-        message = f"the adapted model needs a place of its own beside {files.shown(base_path)}, whose weights it uses"
-        raise UsageError(message, hint=f"give it one with -m, such as {files.shown(base_path)}-adapted")
+        message = f"the adapted model needs a place of its own beside {printable(base_path)}, whose weights it uses"
+        raise UsageError(message, hint=f"give it one with -m, such as {printable(base_path)}-adapted")
     for source in request.sources:
         text = Path(os.path.realpath(source))
         if source != "-" and (text.is_relative_to(target) or target.is_relative_to(text)):
-            message = (
-                f"the text {files.shown(source)} and the model {files.shown(request.target)} lie inside each other"
-            )
+            message = f"the text {printable(source)} and the model {printable(request.target)} lie inside each other"
             raise UsageError(message, hint="give the model another place with -m, or name the files of the text")
-    run_dir = model_dir.run_dir_of(request.target)
+    run_dir = run_dir_of(request.target)
     if os.path.lexists(run_dir):
-        message = f"{files.shown(run_dir)} belongs to a training"
+        message = f"{printable(run_dir)} belongs to a training"
         raise UsageError(message, hint="give the adapted model another name with -m")
-    existing = files.visible_directory(request.target)
-    if os.path.lexists(existing) and not os.path.isfile(existing / model_dir.MANIFEST):
-        message = f"{files.shown(request.target)} exists and was not made by gru-complete"
+    existing = atomic.visible_directory(request.target)
+    if os.path.lexists(existing) and not os.path.isfile(existing / MANIFEST):
+        message = f"{printable(request.target)} exists and was not made by gru-complete"
         raise UsageError(message, hint="give the adapted model another name with -m")
     if os.path.lexists(existing) and not request.replace:
-        message = f"the model {files.shown(request.target)} exists"
+        message = f"the model {printable(request.target)} exists"
         raise UsageError(message, hint="replace it with --replace, or give the new one another name with -m")
 
 
 def _read_parts(
     spool_path: Path, spool: corpus.Spool, tokenizer: Tokenizer, work_dir: Path
-) -> tuple[TokenArray, TuningPart]:
+) -> tuple[TokenIds, TuningPart]:
     """The stream to learn from, and the end kept apart."""
-    split = corpus.split(
+    split = splitting.split(
         spool_path,
         spool.document_ends,
         held_out=DATA.held_out,
@@ -244,8 +246,8 @@ def _write(
     request: AdaptationRequest, base: Model, delta: Delta, *, bits_before: float, bits_after: float, step: int
 ) -> None:
     metrics = {"tuning_bits_per_byte": bits_after, "tuning_bits_per_byte_before": bits_before}
-    if model_dir.CHECK_THRESHOLD in base.manifest.metrics:
-        metrics[model_dir.CHECK_THRESHOLD] = base.manifest.metrics[model_dir.CHECK_THRESHOLD]
+    if CHECK_THRESHOLD in base.manifest.metrics:
+        metrics[CHECK_THRESHOLD] = base.manifest.metrics[CHECK_THRESHOLD]
     facts: dict[str, Any] = {"finished": True, "steps": step, "torch": torch.__version__}
-    with files.replace_directory(request.target) as directory:
-        model_dir.save_delta(directory, base=base, delta=delta, metrics=metrics, training=facts)
+    with atomic.replace_directory(request.target) as directory:
+        save_delta(directory, base=base, delta=delta, metrics=metrics, training=facts)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gru_complete.arrays import TokenIds
 from gru_complete.errors import CorpusError
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 
@@ -24,8 +25,6 @@ SEARCH_TOKENS = 512  # how far from its place a row may begin
 INTERRUPTED_SHARE = 1 / 16  # of the chunks of a row, where a paragraph starts in them
 SAMPLED_TOKENS = 1_000_000
 MIN_PARAGRAPH_SHARE = 1 / 1000  # of the tokens; a text with fewer is taken by lines
-
-TokenArray = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
 
 def derived_seed(seed: int, *parts: object) -> int:
@@ -49,7 +48,7 @@ class Batches:
         CorpusError: the stream cannot give every row two tokens.
     """
 
-    stream: TokenArray
+    stream: TokenIds
     ends_paragraph: npt.NDArray[np.bool_]
     batch_size: int
     seq_len: int
@@ -93,7 +92,7 @@ class Batches:
         return starts + shift
 
 
-def paragraph_ends(tokenizer: Tokenizer, stream: TokenArray) -> npt.NDArray[np.bool_]:
+def paragraph_ends(tokenizer: Tokenizer, stream: TokenIds) -> npt.NDArray[np.bool_]:
     """After which token ids a paragraph starts, or a line if the stream has no blank lines to speak of, ``(V,)``."""
     ends_paragraph = np.array([not piece or piece.endswith(b"\n\n") for piece in tokenizer.pieces])
     if np.count_nonzero(ends_paragraph[stream[:SAMPLED_TOKENS]]) >= MIN_PARAGRAPH_SHARE * len(stream[:SAMPLED_TOKENS]):

@@ -17,10 +17,10 @@ import safetensors.numpy
 import torch
 from torch import Tensor
 
-from gru_complete import files
-from gru_complete.errors import ModelError
-from gru_complete.model_dir import load_model, read_extra_file, save_files
+from gru_complete.errors import ModelError, printable
+from gru_complete.model.directory import load_model, read_extra_file, save_files
 from gru_complete.nn.language_model import export_weights, load_weights
+from gru_complete.storage import atomic, untrusted
 from gru_complete.text.tokenizer import Tokenizer
 from gru_complete.training.learner import Learner
 
@@ -111,7 +111,7 @@ class CheckpointStore:
             tensors["state"] = state.cpu().numpy()
         extra_files = {OPTIMIZER_FILE: safetensors.numpy.save(tensors), LOOP_FILE: loop.to_json()}
         target = self.path(loop.step)
-        with files.replace_directory(target) as directory:
+        with atomic.replace_directory(target) as directory:
             save_files(
                 directory,
                 arch=learner.model.architecture,
@@ -128,7 +128,7 @@ class CheckpointStore:
     def _prune(self, loop: LoopState) -> None:
         for step in self.steps()[:-KEPT_BESIDE_BEST]:
             if step != loop.best_step:
-                files.remove_directory(self.path(step))
+                atomic.remove_directory(self.path(step))
 
     def load_newest(self, learner: Learner) -> tuple[LoopState, Tensor | None, list[str]]:
         """Put the newest usable checkpoint into the learner and remove the damaged ones after it.
@@ -150,12 +150,12 @@ class CheckpointStore:
                 continue
             for damaged in self.steps():
                 if damaged > step:
-                    files.remove_directory(self.path(damaged))
+                    atomic.remove_directory(self.path(damaged))
             return loop, state, notes
         if notes:
             run_dir = self.directory.parent
             raise ModelError(
-                f"no usable checkpoint in {files.shown(self.directory)}: {'; '.join(notes)}",
+                f"no usable checkpoint in {printable(self.directory)}: {'; '.join(notes)}",
                 hint=f"remove the run with: gru-complete models remove {run_dir.with_suffix('')} --run",
             )
         return LoopState(), None, notes
@@ -168,7 +168,7 @@ class CheckpointStore:
         """
         path = self.path(step)
         saved = load_model(path)
-        loop = LoopState.from_json(files.strict_json(read_extra_file(path, LOOP_FILE), name=LOOP_FILE))
+        loop = LoopState.from_json(untrusted.strict_json(read_extra_file(path, LOOP_FILE), name=LOOP_FILE))
         try:
             tensors = safetensors.numpy.load(read_extra_file(path, OPTIMIZER_FILE))
             state = tensors.pop("state", None)

@@ -12,12 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from gru_complete.arrays import TokenIds
 from gru_complete.config import TrainingConfig
 from gru_complete.errors import EnvironmentFailure
 from gru_complete.nn import bfloat16
 from gru_complete.nn.language_model import LanguageModel
-
-Tokens = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Learner:
         )
 
     def update(
-        self, tokens: Tokens, targets: Tokens, state: Tensor | None, *, learning_rate: float, dropout_seed: int
+        self, tokens: TokenIds, targets: TokenIds, state: Tensor | None, *, learning_rate: float, dropout_seed: int
     ) -> Update:
         """Read a chunk, follow its gradient once, unless something in it is not finite.
 
@@ -77,7 +76,7 @@ class Learner:
                 self.optimizer.step()
         return update
 
-    def _on_device(self, ids: Tokens) -> Tensor:
+    def _on_device(self, ids: TokenIds) -> Tensor:
         return torch.from_numpy(ids).to(self.device)
 
     def optimizer_tensors(self) -> dict[str, npt.NDArray[np.float32]]:

@@ -13,15 +13,16 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from gru_complete.arrays import TokenIds
 from gru_complete.errors import DivergedError, EnvironmentFailure, ModelError
-from gru_complete.nn.scoring import score_tokens
 from gru_complete.text.tokenizer import DOCUMENT_END
-from gru_complete.training.batches import Batches, TokenArray, derived_seed
+from gru_complete.training.batches import Batches, derived_seed
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.events import Event, Looked, Note, Replanned, Stepped, WentBack
 from gru_complete.training.learner import Learner
 from gru_complete.training.plan import Plan, most_steps
 from gru_complete.training.schedule import one_cycle
+from gru_complete.training.scoring import score_tokens
 
 SMOOTHING = 0.98
 REPLAN_AT = 0.25  # of the steps: early enough to make up for it, late enough to know
@@ -44,7 +45,7 @@ class TuningPart:
     num_bytes: int
 
     @classmethod
-    def fold(cls, stream: TokenArray, *, num_bytes: int) -> "TuningPart":
+    def fold(cls, stream: TokenIds, *, num_bytes: int) -> "TuningPart":
         """Cut the stream into ``TUNING_ROWS`` equal rows, fewer where they would be shorter than 64 tokens."""
         num_rows = max(1, min(TUNING_ROWS, len(stream) // 64))
         pieces = np.array_split(np.asarray(stream[1:], dtype=np.int64), num_rows)

@@ -15,13 +15,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from gru_complete.arrays import TokenIds
 from gru_complete.config import NGramsConfig
-from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Evidence, Memory, Mixture, features
-from gru_complete.ngrams import NGrams, build
+from gru_complete.ngrams.building import build
+from gru_complete.ngrams.counts import NGrams
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Evidence, Memory, Mixture, features
 from gru_complete.nn.language_model import LanguageModel
-from gru_complete.nn.scoring import read_documents, score_tokens
-from gru_complete.text.shards import TokenIds, documents
+from gru_complete.text.shards import documents
 from gru_complete.text.tokenizer import Tokenizer
+from gru_complete.training.scoring import read_documents, score_tokens
 
 MOST_SCORES = 1 << 25  # N * V: what the fit holds twice in float16, 128 MB
 ITERATIONS = 20

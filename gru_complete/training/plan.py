@@ -9,7 +9,6 @@ import dataclasses
 import json
 import math
 import platform
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,16 +18,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gru_complete import files
-from gru_complete.config import Config, ModelConfig, TrainingConfig
+from gru_complete.arrays import TokenIds
+from gru_complete.config import Config, ModelConfig
 from gru_complete.errors import ConfigError, ModelError
-from gru_complete.model_dir import Architecture
+from gru_complete.model.architecture import Architecture
 from gru_complete.nn import bfloat16, kernel
-from gru_complete.nn.language_model import LanguageModel
-from gru_complete.training.batches import Batches, TokenArray, derived_seed
-from gru_complete.training.learner import Learner
+from gru_complete.storage import untrusted
+from gru_complete.training.batches import Batches
+from gru_complete.training.probe import probe_step_seconds
 
-PROBE_SECONDS = 2.0
 PROBED_DROPOUT = 0.1  # any: it costs the same
 WIDTHS = (768, 512, 384, 256, 192, 128, 64)
 PROBED_WIDTH = 256
@@ -64,7 +62,7 @@ class Plan:
     @property
     def run_id(self) -> str:
         """A short name of this very run, by which its model is known again."""
-        return files.sha256_hex(self.to_json())[:16]
+        return untrusted.sha256_hex(self.to_json())[:16]
 
     def to_json(self) -> bytes:
         """The plan as the run directory keeps it."""
@@ -162,7 +160,7 @@ def most_steps(batches: Batches) -> int:
 def make_plan(
     config: Config,
     *,
-    stream: TokenArray,
+    stream: TokenIds,
     ends_paragraph: npt.NDArray[np.bool_],
     vocab_size: int,
     num_bytes: int,
@@ -257,78 +255,6 @@ def make_plan(
     )
 
 
-def explain(plan: Plan, *, num_bytes: int, num_tokens: int, vocab_size: int) -> list[str]:
-    """What was chosen and why, a line each.
-
-    Args:
-        plan: what was chosen.
-        num_bytes: of the training part.
-        num_tokens: in it.
-        vocab_size: V, with the 256 bytes.
-    """
-    wished, model, training = plan.requested, plan.config.model, plan.config.training
-    assert training.batch_size is not None
-    tokens_read = plan.max_steps * training.batch_size * training.seq_len
-    weights = _architecture(model, vocab_size).num_parameters
-    megabytes = f"{num_bytes / 1e6:.2g} MB of training text"
-    if plan.budget_seconds is None:
-        width_reason, steps_reason = "which suits any number of steps", ""
-    else:
-        width_reason = (
-            f"the widest that reads {TOKENS_PER_WEIGHT:g} tokens for each weight in the time; "
-            f"the {megabytes} fill {widest_hidden_size(num_bytes, tokens_read / num_tokens)} at most"
-        )
-        steps_reason = (
-            f"what fits {plan.budget_seconds:.0f} s; more than {MOST_EPOCHS} times through the text teach nothing"
-        )
-
-    assert model.hidden_size is not None
-    times = f"every token is read {tokens_read / num_tokens:.1f} times"
-    if is_wide(model.hidden_size, num_bytes):
-        times += ", by a network that could learn the text by heart"
-
-    def line(what: str, wish: object, reason: str) -> str:
-        return f"{what}, {reason if wish is None else 'as you set it'}"
-
-    return [
-        line(
-            f"vocabulary: {vocab_size - 257:,} pieces besides the single bytes",
-            wished.tokenizer.vocab_size,
-            f"about one for each 1.1 kB of the {megabytes}, from 256 to 4,096",
-        ),
-        line(f"width: {model.hidden_size}", wished.model.hidden_size, width_reason),
-        f"weights: {weights:,}, {tokens_read / weights:.1f} tokens read for each",
-        line(
-            f"batch: {training.batch_size} rows of {training.seq_len} tokens",
-            wished.training.batch_size,
-            "since many small steps learn more than few large ones",
-        ),
-        line(f"steps: {plan.max_steps:,}", training.steps, steps_reason),
-        line(
-            f"dropout: {model.dropout:g}",
-            wished.model.dropout,
-            f"since {times}",
-        ),
-        line(
-            f"dropout of recurrent weights: {model.weight_dropout:g}",
-            wished.model.weight_dropout,
-            f"since {times}",
-        ),
-        line(
-            f"products: {training.precision}",
-            None if wished.training.precision == "auto" else training.precision,
-            "which the processor has units for; sums and weights are float32"
-            if training.precision == "bfloat16"
-            else "since there are no units for bfloat16 here, or no compiler to reach them",
-        ),
-        f"time loops: {'those for bfloat16' if training.precision == 'bfloat16' else plan.environment['loops']}, "
-        f"threads: {plan.environment['threads']}",
-        f"counts: of up to {plan.config.ngrams.order} tokens; how far they are believed, the tuning part says"
-        if plan.config.ngrams.order
-        else "counts: none, as you set it",
-    ]
-
-
 @dataclass(frozen=True)
 class _Sizes:
     of_model: dict[str, int]
@@ -366,42 +292,3 @@ def describe_environment(device: torch.device) -> dict[str, str]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "loops": kernel.description(),
     }
-
-
-def probe_step_seconds(
-    model_config: ModelConfig,
-    training: TrainingConfig,
-    batches: Batches,
-    *,
-    vocab_size: int,
-    device: torch.device,
-    most_threads: int,
-) -> float:
-    """Seconds of one training step, from about ``PROBE_SECONDS`` of steps of a throw-away model.
-
-    Unless the config fixes the number of threads, ``most_threads`` are tried against one, and the quicker is left set:
-    on a machine that is busy with something else, threads that wait for each other are many times slower than one.
-    """
-    torch.manual_seed(derived_seed(training.seed, "probe"))
-    learner = Learner(LanguageModel(vocab_size, **model_config.model_dump()).to(device), training, device)
-    fixed = training.threads is not None or most_threads == 1 or device.type != "cpu"
-    choices = [most_threads] if fixed else [1, most_threads]
-    seconds: dict[int, float] = {}
-    for threads in choices:
-        torch.set_num_threads(threads)
-        seconds[threads] = _median_step_seconds(learner, batches, PROBE_SECONDS / len(choices))
-    quickest = min(choices, key=lambda threads: seconds[threads])
-    torch.set_num_threads(quickest)
-    return seconds[quickest]
-
-
-def _median_step_seconds(learner: Learner, batches: Batches, for_seconds: float) -> float:
-    state = None
-    seconds: list[float] = []
-    until = time.monotonic() + for_seconds
-    while time.monotonic() < until or len(seconds) < 5:
-        start = time.monotonic()
-        tokens, targets = batches.chunk(1 + len(seconds))
-        state = learner.update(tokens, targets, state, learning_rate=1e-6, dropout_seed=0).state
-        seconds.append(time.monotonic() - start)
-    return statistics.median(seconds[2:])  # the first steps allocate

@@ -20,17 +20,21 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from gru_complete import files, model_dir
+from gru_complete.arrays import TokenIds
 from gru_complete.config import Config
-from gru_complete.errors import EnvironmentFailure, GruCompleteError, InterruptedRun, ModelError, UsageError
-from gru_complete.mixture import Memory
-from gru_complete.ngrams import NGrams
+from gru_complete.errors import EnvironmentFailure, GruCompleteError, InterruptedRun, ModelError, UsageError, printable
+from gru_complete.model.directory import Model, load_model, save_files
+from gru_complete.model.home import remember_last
+from gru_complete.model.manifest import MANIFEST, NGRAMS, Manifest
+from gru_complete.model.run_dir import run_dir_of
+from gru_complete.ngrams.counts import NGrams
+from gru_complete.ngrams.mixture import Memory
 from gru_complete.nn import bfloat16, kernel
 from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
-from gru_complete.nn.scoring import score_tokens
-from gru_complete.text.baseline import CONTEXT_BYTES, xz_bits_per_byte
+from gru_complete.storage import atomic, lock, untrusted
 from gru_complete.text.secrets import SecretScanner
-from gru_complete.text.shards import TokenIds, documents
+from gru_complete.text.shards import documents
+from gru_complete.text.xz import CONTEXT_BYTES, xz_bits_per_byte
 from gru_complete.training import events, loop
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
@@ -38,7 +42,8 @@ from gru_complete.training.events import Event
 from gru_complete.training.learner import Learner, out_of_memory_hint
 from gru_complete.training.mixing import ADAPTING_TOKENS, MOST_SCORES, beginnings, count, make_memory
 from gru_complete.training.plan import Plan, describe_environment, make_plan
-from gru_complete.training.preparation import Prepared, copy_prepared, prepare, read_prepared, spooled
+from gru_complete.training.scoring import score_tokens
+from gru_complete.training.tokenized_corpus import Prepared, copy_prepared, prepare, read_prepared, spooled
 
 PLAN_FILE = "plan.json"
 FINISHED_FILE = "finished"
@@ -55,7 +60,7 @@ CHECKPOINT_BYTES = 100_000_000  # a few checkpoints of a few million weights wit
 HOW_IT_RUNS = ("device", "threads")
 
 
-Measure = Callable[[model_dir.Model, Sequence[str]], Mapping[str, float]]
+Measure = Callable[[Model, Sequence[str]], Mapping[str, float]]
 """Finds figures of a model and documents that neither its network nor its counts have seen, if they say enough."""
 
 
@@ -98,13 +103,13 @@ def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | No
         CorpusError, ModelError, EnvironmentFailure, BusyError, DivergedError: as their names say.
         InterruptedRun: stopped by the signal, after saving.
     """
-    run_dir = model_dir.run_dir_of(request.model_path)
+    run_dir = run_dir_of(request.model_path)
     refuse_mixing_text_and_models(request.sources, (request.model_path, run_dir))
     _refuse_foreign_directories(request.model_path, run_dir)
     is_new = not run_dir.exists()
     try:
-        files.make_directory(run_dir)
-        with files.DirectoryLock(run_dir):
+        atomic.make_directory(run_dir)
+        with lock.DirectoryLock(run_dir):
             yield from _run_locked(request, run_dir, stop_signal)
     except BaseException:
         if is_new:
@@ -114,9 +119,9 @@ def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | No
 
 def _remove_unless_begun(run_dir: Path) -> None:
     """Remove a run directory in which nothing could be gone on with, unless another process has it by now."""
-    with suppress(GruCompleteError), files.DirectoryLock(run_dir):
+    with suppress(GruCompleteError), lock.DirectoryLock(run_dir):
         if not (run_dir / PLAN_FILE).exists():
-            files.remove_directory(run_dir)
+            atomic.remove_directory(run_dir)
 
 
 def choose_device(wish: str) -> torch.device:
@@ -132,8 +137,8 @@ def choose_device(wish: str) -> torch.device:
 
 def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[], int | None]) -> Iterator[Event]:
     config = request.config
-    files.sweep_temporaries(run_dir)
-    files.recover_directory(request.model_path)
+    atomic.sweep_temporaries(run_dir)
+    atomic.recover_directory(request.model_path)
     device = choose_device(config.training.device)
     plan = _unfinished_plan(run_dir, may_be_damaged=request.replace)
     if threads := config.training.threads or (plan and plan.config.training.threads):
@@ -175,7 +180,7 @@ def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[
                 closing += MEASURING_SECONDS * min(1.0, prepared.headers["tuning"].num_bytes / MEASURED_BYTES)
         plan = _make_plan(request, prepared, spool.report.sha256, device, closing)
         _give_back_memory()
-        files.write_file(run_dir / PLAN_FILE, plan.to_json())
+        atomic.write_file(run_dir / PLAN_FILE, plan.to_json())
     elif (here := describe_environment(device)) != plan.environment:
         changed = [
             f"{key}: {plan.environment.get(key)} -> {here[key]}"
@@ -220,8 +225,8 @@ def read_plan(run_dir: Path) -> Plan:
     Raises:
         ModelError: there is none, or it is damaged.
     """
-    data = files.read_regular_file(run_dir / PLAN_FILE, max_bytes=MAX_PLAN_BYTES)
-    return Plan.from_json(files.strict_json(data, name=PLAN_FILE))
+    data = untrusted.read_regular_file(run_dir / PLAN_FILE, max_bytes=MAX_PLAN_BYTES)
+    return Plan.from_json(untrusted.strict_json(data, name=PLAN_FILE))
 
 
 def refuse_mixing_text_and_models(sources: Sequence[str], outputs: Sequence[Path]) -> None:
@@ -231,22 +236,22 @@ def refuse_mixing_text_and_models(sources: Sequence[str], outputs: Sequence[Path
         for output in outputs:
             model = Path(os.path.realpath(output))
             if source != "-" and (text.is_relative_to(model) or model.is_relative_to(text)):
-                message = f"the corpus {files.shown(source)} and the model {files.shown(output)} lie inside each other"
+                message = f"the corpus {printable(source)} and the model {printable(output)} lie inside each other"
                 raise UsageError(message, hint="give the model another place with -m")
 
 
 def _refuse_foreign_directories(model_path: Path, run_dir: Path) -> None:
     """Only what this program has made is ever replaced, whatever ``--replace`` says."""
-    for path, mark in ((files.visible_directory(model_path), model_dir.MANIFEST), (run_dir, "lock")):
+    for path, mark in ((atomic.visible_directory(model_path), MANIFEST), (run_dir, "lock")):
         if os.path.lexists(path) and not os.path.isfile(path / mark):
-            message = f"{files.shown(path)} exists and was not made by gru-complete"
+            message = f"{printable(path)} exists and was not made by gru-complete"
             raise UsageError(message, hint="give the model another place with -m")
 
 
 def _belongs_to_run(model_path: Path, plan: Plan) -> bool:
     """Whether the model is what this run left when it was interrupted, or killed just before its end."""
     try:
-        return model_dir.load_model(model_path).manifest.training.get("run_id") == plan.run_id
+        return load_model(model_path).manifest.training.get("run_id") == plan.run_id
     except ModelError:
         return False
 
@@ -256,7 +261,7 @@ def _refuse_to_overwrite(request: TrainingRequest, plan: Plan | None) -> None:
         return
     if plan is not None and _belongs_to_run(request.model_path, plan):
         return
-    message = f"the model {files.shown(request.model_path)} exists"
+    message = f"the model {printable(request.model_path)} exists"
     raise UsageError(message, hint="replace it with --replace, or give the new one another name with -m")
 
 
@@ -266,7 +271,7 @@ def _is_same_run(plan: Plan, request: TrainingRequest, corpus_sha256: str) -> bo
     if plan.corpus_sha256 != corpus_sha256 and plan.requested.data.redact == request.config.data.redact:
         differences.insert(0, "the corpus")
     if differences and not request.replace:
-        message = f"an unfinished run of {files.shown(request.model_path)} has other settings: {', '.join(differences)}"
+        message = f"an unfinished run of {printable(request.model_path)} has other settings: {', '.join(differences)}"
         raise UsageError(message, hint="go on with the same corpus and settings, start anew with --replace, or use -m")
     return not differences
 
@@ -284,9 +289,9 @@ def _setting_differences(old: Config, new: Config) -> list[str]:
 def _clear(run_dir: Path) -> None:
     """Remove what another run has left, the plan first, so that a kill on the way leaves nothing to resume."""
     for name in (PLAN_FILE, FINISHED_FILE, METRICS_FILE, "held_out.tokens"):
-        files.remove_file(run_dir / name)
+        atomic.remove_file(run_dir / name)
     if (run_dir / "checkpoints").exists():
-        files.remove_directory(run_dir / "checkpoints")
+        atomic.remove_directory(run_dir / "checkpoints")
 
 
 def _count(config: Config, prepared: Prepared, *parts: str) -> NGrams:
@@ -349,8 +354,8 @@ def _train(
         yield events.Note("this machine has nothing to compute in bfloat16 with: training is in float32")
     batches = Batches(stream, paragraph_ends(tokenizer, stream), training.batch_size, training.seq_len, training.seed)
     tuning = loop.TuningPart.fold(prepared.streams["tuning"], num_bytes=prepared.headers["tuning"].num_bytes)
-    files.make_directory(run_dir / "checkpoints")
-    files.sweep_temporaries(run_dir / "checkpoints")
+    atomic.make_directory(run_dir / "checkpoints")
+    atomic.sweep_temporaries(run_dir / "checkpoints")
     store = CheckpointStore(run_dir / "checkpoints", tokenizer, prepared.abbreviations)
 
     def facts(state: LoopState) -> dict[str, Any]:
@@ -388,16 +393,16 @@ def _train(
             memory, metrics = _remember(plan.config, learner, prepared, counts)
             metrics = {"tuning_bits_per_byte": tuning_bits} | metrics
             _export(request, learner, prepared, memory, metrics, facts(final))
-            message += f", and {files.shown(request.model_path)} can be used"
+            message += f", and {printable(request.model_path)} can be used"
         raise InterruptedRun(message, signal_number=number, hint="the same command goes on where it was")
     yield events.Working("measuring the model")
     memory, metrics = _remember(plan.config, learner, prepared, counts, request.measure)
     metrics = {"tuning_bits_per_byte": tuning_bits} | metrics | _held_out_metrics(prepared, learner, memory)
     _export(request, learner, prepared, memory, metrics, {**facts(final), "finished": True})
-    files.write_file(run_dir / FINISHED_FILE, b"")
+    atomic.write_file(run_dir / FINISHED_FILE, b"")
     if request.is_remembered:
         try:
-            model_dir.remember_last(request.model_path)
+            remember_last(request.model_path)
         except EnvironmentFailure as error:
             yield events.Note(f"{error}; name the model with -m")
     yield events.Finished(
@@ -452,11 +457,11 @@ def _measured(measure: Measure | None, learner: Learner, prepared: Prepared, mem
     """What else is to be known of the model, as it is before its counts take in the tuning part."""
     if measure is None:
         return {}
-    manifest = model_dir.Manifest(
+    manifest = Manifest(
         learner.model.architecture, {"abbreviations": prepared.abbreviations}, {}, {}, files={}, tool_version=""
     )
     weights, tokenizer = export_weights(learner.model), prepared.tokenizer
-    model = model_dir.Model(Path(), manifest, weights, tokenizer, fingerprint="", memory=memory)
+    model = Model(Path(), manifest, weights, tokenizer, fingerprint="", memory=memory)
     tuning, header = prepared.streams["tuning"], prepared.headers["tuning"]
     sample = beginnings(documents(np.asarray(tuning)), 1 + MEASURED_BYTES * len(tuning) // header.num_bytes)
     texts = [tokenizer.decode(document.tolist()).decode(errors="ignore") for document in sample]
@@ -488,8 +493,8 @@ def _export(
     metrics: dict[str, float],
     facts: dict[str, Any],
 ) -> None:
-    with files.replace_directory(request.model_path) as directory:
-        model_dir.save_files(
+    with atomic.replace_directory(request.model_path) as directory:
+        save_files(
             directory,
             arch=learner.model.architecture,
             weights=export_weights(learner.model),
@@ -497,7 +502,7 @@ def _export(
             metrics=metrics,
             training=facts,
             abbreviations=prepared.abbreviations,
-            extra_files={} if memory is None else {model_dir.NGRAMS: memory.to_bytes()},
+            extra_files={} if memory is None else {NGRAMS: memory.to_bytes()},
         )
 
 
@@ -516,7 +521,7 @@ class MetricsLog:
             return
         fields = {key: value for key, value in dataclasses.asdict(event).items() if not isinstance(value, Path)}
         try:
-            files.append_line(self.path, json.dumps({"event": type(event).__name__.lower(), **fields}))
+            atomic.append_line(self.path, json.dumps({"event": type(event).__name__.lower(), **fields}))
         except EnvironmentFailure as error:
             self.is_broken = True
             yield events.Note(f"no more {self.path.name}: {error}")

@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from gru_complete import files
 from gru_complete.cli import adapt
 from gru_complete.config import TrainingConfig
-from gru_complete.model_dir import load_model, save_files
+from gru_complete.model.directory import load_model, save_files
+from gru_complete.storage import atomic
 from gru_complete.training import adaptation
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -22,7 +22,7 @@ def save_without_counts(trained_model, path):
     """The network of a finished model alone, since counts of the old text have a say of their own on a new one."""
     model = load_model(trained_model)
     path.parent.mkdir(parents=True)
-    with files.new_directory(path) as directory:
+    with atomic.new_directory(path) as directory:
         save_files(
             directory,
             arch=model.manifest.arch,

@@ -72,7 +72,7 @@ def test_a_bug_is_exit_70_without_a_traceback_unless_wanted(run, monkeypatch):
         raise ZeroDivisionError("private text")
 
     monkeypatch.setattr(complete, "text_blocks", broken)
-    monkeypatch.setattr("gru_complete.model_dir.find_model", lambda _: None)
+    monkeypatch.setattr("gru_complete.model.home.find_model", lambda _: None)
     code, _, err = run("complete", "x")
     assert code == 70
     assert "private text" not in err
@@ -85,7 +85,7 @@ def test_memory_that_runs_out_is_exit_5(run, monkeypatch):
     def broken(_):
         raise MemoryError
 
-    monkeypatch.setattr("gru_complete.model_dir.find_model", broken)
+    monkeypatch.setattr("gru_complete.model.home.find_model", broken)
     code, _, err = run("complete", "x")
     assert (code, err) == (5, "error: out of memory\n")
 
@@ -113,7 +113,12 @@ NOT_FOR_A_COMPLETION = {
     ),
     *(f"gru_complete.runtime.{name}" for name in ("batch", "logprobs", "offers", "repeats", "search", "session")),
     *(f"gru_complete.runtime.{name}" for name in ("state", "wordbreaks", "words")),
-    *("gru_complete.config", "gru_complete.text.corpus", "gru_complete.text.shards", "gru_complete.neural_cache"),
+    *(
+        "gru_complete.config",
+        "gru_complete.text.corpus",
+        "gru_complete.text.shards",
+        "gru_complete.evaluation.neural_cache",
+    ),
     *("dataclasses", "importlib.metadata", "safetensors"),
 }
 

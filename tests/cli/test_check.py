@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gru_complete.evaluation import odd_lines
+from gru_complete.checking import anomalous_lines
 
 SECRET = "Zorbaxel"
 LOW = ["--threshold", "0.0001"]
@@ -131,7 +131,7 @@ def test_help_says_the_defaults(run):
     _, out, _ = run("check", "--help")
     said = " ".join(re.sub(r"[│|]", " ", out.decode()).split())
     assert "by default as the model's tuning part has shown" in said
-    assert f"by default {odd_lines.DEFAULT_THRESHOLD:g}" in said
+    assert f"by default {anomalous_lines.DEFAULT_THRESHOLD:g}" in said
 
 
 def test_check_loads_no_torch_and_nothing_to_draw_with(trained_model):

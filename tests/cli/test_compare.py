@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from gru_complete.evaluation import plots, speeds
+from gru_complete.comparison import speeds
+from gru_complete.evaluation import plots
 
 GRU_COMPLETE = [sys.executable, "-m", "gru_complete"]
 

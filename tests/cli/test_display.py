@@ -7,8 +7,8 @@ import pytest
 from gru_complete.cli import compare
 from gru_complete.cli.console import Console
 from gru_complete.cli.train import Display, describe_corpus, sample_of
-from gru_complete.evaluation.compare import Recalling
-from gru_complete.evaluation.recall import Progress
+from gru_complete.comparison.compare import Recalling
+from gru_complete.comparison.recall import Progress
 from gru_complete.text.corpus import CorpusReport
 from gru_complete.training import events
 

@@ -7,7 +7,7 @@ import pytest
 
 from gru_complete.cli.console import Console
 from gru_complete.evaluation import report
-from gru_complete.evaluation.offers import CONFIDENCES
+from gru_complete.evaluation.suggestions import CONFIDENCES
 
 
 def test_the_held_out_part_is_scored_when_no_corpus_is_given(run, trained_model):

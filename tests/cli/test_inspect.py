@@ -8,7 +8,8 @@ import pytest
 
 from gru_complete.cli import heatmap
 from gru_complete.cli.heatmap import Look, bar
-from gru_complete.model_dir import CELLS, load_model, save_files
+from gru_complete.model.architecture import CELLS
+from gru_complete.model.directory import load_model, save_files
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_every_cell_and_depth_can_be_looked_into(run, model_of, cell, num_layers
 def test_lines_fit_the_width(model_of, width):
     from rich.console import Console as RichConsole
 
-    from gru_complete.evaluation.gates import trace
+    from gru_complete.inspection.trace import trace
 
     for cell in CELLS:
         read = trace(load_model(model_of(cell)), "The 日本語 cat ate a \u200b\x1b[31m".encode())
@@ -173,7 +174,7 @@ def test_a_directory_is_not_replaced_and_a_missing_one_not_made(run, trained_mod
 
 
 def test_without_matplotlib_a_png_is_refused_before_any_work(run, monkeypatch, tmp_path):
-    monkeypatch.setattr("gru_complete.evaluation.pictures.find_spec", lambda _: None)
+    monkeypatch.setattr("gru_complete.inspection.png.find_spec", lambda _: None)
     code, out, err = run("inspect", "The cat", "-m", "no-such-model", "--png", tmp_path / "a.png")
     assert (code, out) == (2, b"")
     assert "matplotlib" in err

@@ -14,8 +14,8 @@ import pytest
 
 from gru_complete.cli.train import default_model_name, expected_quality
 from gru_complete.errors import UsageError
-from gru_complete.files import sha256_hex
-from gru_complete.model_dir import load_model
+from gru_complete.model.directory import load_model
+from gru_complete.storage.untrusted import sha256_hex
 
 GRU_COMPLETE = [sys.executable, "-m", "gru_complete"]
 

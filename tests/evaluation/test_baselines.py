@@ -7,9 +7,9 @@ import pytest
 from gru_complete.evaluation import baselines
 from gru_complete.evaluation.baselines import xz_cost
 from gru_complete.evaluation.report import held_out_part
-from gru_complete.model_dir import load_model
-from gru_complete.text.baseline import xz_bits_per_byte
+from gru_complete.model.directory import load_model
 from gru_complete.text.shards import read_shard
+from gru_complete.text.xz import xz_bits_per_byte
 
 
 def test_xz_pays_what_it_adds_to_the_training_text(trained_model, monkeypatch):
@@ -18,7 +18,7 @@ def test_xz_pays_what_it_adds_to_the_training_text(trained_model, monkeypatch):
     training, _ = read_shard(trained_model.with_name("tiny.run") / "training.tokens")
     context, text = (model.tokenizer.decode(np.asarray(ids).tolist()) for ids in (training, stream))
     for size in (3000, 2_000_000):  # the end of the training text, or all of it
-        monkeypatch.setattr("gru_complete.text.baseline.CONTEXT_BYTES", size)
+        monkeypatch.setattr("gru_complete.text.xz.CONTEXT_BYTES", size)
         monkeypatch.setattr(baselines, "CONTEXT_BYTES", size)
         before, after = len(lzma.compress(context[-size:])), len(lzma.compress(context[-size:] + text))
         assert xz_cost(model, stream, header.num_bytes) == pytest.approx(8 * (after - before) / len(text))
@@ -39,5 +39,5 @@ def test_xz_pays_eight_bits_for_each_byte_of_noise_and_little_for_what_it_has_re
     assert xz_bits_per_byte(other, noise) == pytest.approx(8, abs=0.02)
     # What it has read it copies, 273 bytes at a time at most, and says in less than 12 bytes from where.
     assert 0 < xz_bits_per_byte(noise + other, noise) < 8 * 12 / 273
-    monkeypatch.setattr("gru_complete.text.baseline.CONTEXT_BYTES", len(other))
+    monkeypatch.setattr("gru_complete.text.xz.CONTEXT_BYTES", len(other))
     assert xz_bits_per_byte(noise + other, noise) == pytest.approx(8, abs=0.02)  # only the end of the context is read

@@ -3,7 +3,7 @@ import pytest
 
 from gru_complete.evaluation.calibration import Calibration
 from gru_complete.evaluation.plots import draw_calibration
-from gru_complete.nn.scoring import Outcome
+from gru_complete.training.scoring import Outcome
 
 
 def outcome(*pairs):

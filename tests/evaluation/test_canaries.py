@@ -22,7 +22,8 @@ from gru_complete.evaluation.canaries import (
     ranks_of,
 )
 from gru_complete.evaluation.planting import KnownTraining, train_with_canaries, training_of
-from gru_complete.model_dir import Base, load_model
+from gru_complete.model.directory import load_model
+from gru_complete.model.manifest import Base
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.stepper import Stepper
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from gru_complete.evaluation.marginal import marginal_cost
-from gru_complete.model_dir import Architecture
+from gru_complete.model.architecture import Architecture
+from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.predictor import Predictor
-from gru_complete.runtime.segmentation import Hypotheses, PieceIndex
+from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.text.tokenizer import segments
 

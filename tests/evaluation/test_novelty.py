@@ -8,7 +8,7 @@ from gru_complete.errors import CorpusError, UsageError
 from gru_complete.evaluation import novelty
 from gru_complete.evaluation.novelty import copied, evaluate_novelty
 from gru_complete.evaluation.report import held_out_part
-from gru_complete.model_dir import load_model
+from gru_complete.model.directory import load_model
 from gru_complete.text.verbatim import CorpusWords, word_hashes
 
 CORPUS = b"one two three four five six \0 seven eight nine ten"

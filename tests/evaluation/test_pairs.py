@@ -6,7 +6,7 @@ import torch
 from gru_complete.errors import CorpusError
 from gru_complete.evaluation.pairs import Pair, PairScore, distance_label, evaluate_pairs, read_pairs
 from gru_complete.evaluation.report import language_model_of
-from gru_complete.model_dir import load_model
+from gru_complete.model.directory import load_model
 
 BORDERS = [
     (0, "1-5"), (1, "1-5"), (5, "1-5"), (6, "6-10"), (10, "6-10"), (11, "11-20"), (20, "11-20"), (21, "21-40"),

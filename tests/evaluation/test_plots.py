@@ -2,12 +2,13 @@ import re
 
 import pytest
 
+from gru_complete.comparison.compare import CellResult
+from gru_complete.comparison.plot import STYLES, draw_comparison, spread
 from gru_complete.errors import EnvironmentFailure, UsageError
 from gru_complete.evaluation import plots
-from gru_complete.evaluation.compare import CellResult
-from gru_complete.evaluation.memory import GradientFlow
-from gru_complete.evaluation.plots import STYLES, check_plot, draw_comparison, draw_learning_curve, spread
-from gru_complete.model_dir import CELLS
+from gru_complete.evaluation.gradients import GradientFlow
+from gru_complete.evaluation.plots import check_plot, draw_learning_curve
+from gru_complete.model.architecture import CELLS
 from gru_complete.training.curve import LearningCurve, Look
 
 needs_matplotlib = pytest.mark.skipif(

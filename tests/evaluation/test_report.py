@@ -7,14 +7,15 @@ import torch
 from gru_complete.evaluation import report as report_module
 from gru_complete.evaluation.marginal import marginal_cost
 from gru_complete.evaluation.report import Report, evaluate, marginal_of, offers_of
-from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
-from gru_complete.model_dir import load_model
-from gru_complete.ngrams import NGrams, build
+from gru_complete.model.directory import load_model
+from gru_complete.ngrams.building import build
+from gru_complete.ngrams.counts import NGrams
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
 from gru_complete.nn.language_model import LanguageModel
-from gru_complete.nn.scoring import TokenScores
 from gru_complete.runtime.completer import Completer
 from gru_complete.text.shards import ShardHeader
 from gru_complete.text.tokenizer import DOCUMENT_END
+from gru_complete.training.scoring import TokenScores
 
 CPU = torch.device("cpu")
 VOCAB_SIZE = 13

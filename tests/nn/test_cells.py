@@ -231,9 +231,9 @@ def test_fresh_input_weights_fill_their_range_gate_by_gate(name):
 
 
 def test_the_cells_have_the_names_of_the_model_file():
-    from gru_complete import model_dir
+    from gru_complete.model.architecture import CELLS, GATES
 
-    assert tuple(CELL_CLASSES) == tuple(model_dir.CELLS)
-    assert {name: cell.num_gates for name, cell in CELL_CLASSES.items()} == model_dir.GATES
+    assert tuple(CELL_CLASSES) == tuple(CELLS)
+    assert {name: cell.num_gates for name, cell in CELL_CLASSES.items()} == GATES
     classes = [SimpleRNNCell, ReLURNNCell, SimplifiedGRUCell, GRUCell, GRUResetAfterCell, LSTMCell]
     assert list(CELL_CLASSES.values()) == classes

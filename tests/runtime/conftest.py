@@ -104,7 +104,7 @@ def tokenizer(tmp_path_factory):
 @pytest.fixture(scope="session")
 def random_model(tokenizer):
     """Architecture and weights of a model that knows nothing."""
-    from gru_complete.model_dir import Architecture
+    from gru_complete.model.architecture import Architecture
 
     arch = Architecture("gru", tokenizer.vocab_size, 8, 12, 2)
     generator = np.random.default_rng(0)

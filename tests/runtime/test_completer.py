@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gru_complete.errors import ModelError, UsageError
-from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
-from gru_complete.model_dir import save_files
-from gru_complete.ngrams import build
+from gru_complete.model.directory import save_files
+from gru_complete.ngrams.building import build
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
 from gru_complete.runtime import completer as completer_module
 from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS, UNTIL
 from gru_complete.runtime.characters import unfinished

@@ -5,9 +5,10 @@ import shutil
 import pytest
 
 from gru_complete.errors import ModelError, UsageError
+from gru_complete.model.corpus_words import corpus_words
 from gru_complete.runtime.batch import complete_each
 from gru_complete.runtime.completer import Completer
-from gru_complete.runtime.novel import NovelGuard, corpus_words
+from gru_complete.runtime.novel import NovelGuard
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
 from gru_complete.text.verbatim import CorpusWords
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gru_complete.model_dir import CELLS
+from gru_complete.model.architecture import CELLS
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.runtime.stepper import Stepper
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
-from gru_complete.model_dir import CELLS, Architecture
-from gru_complete.ngrams import build
-from gru_complete.overlay import Overlay
+from gru_complete.model.architecture import CELLS, Architecture
+from gru_complete.ngrams.building import build
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.stepper import Stepper
 

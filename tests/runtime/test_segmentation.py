@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gru_complete.errors import ModelError
-from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
-from gru_complete.model_dir import Architecture
-from gru_complete.ngrams import build
-from gru_complete.overlay import Overlay
+from gru_complete.model.architecture import Architecture
+from gru_complete.ngrams.building import build
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.ngrams.overlay import Overlay
+from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.repeats import places
-from gru_complete.runtime.segmentation import Hypotheses, PieceIndex
+from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.stepper import Stepper
 
 PIECES = [b"", *(bytes([byte]) for byte in b"ab \n\xc3\xa9"), b"a", b" a", b"ab", b"ba", b"aba", b" ab", b"  ", b"bb"]

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gru_complete.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
-from gru_complete.ngrams import build
+from gru_complete.ngrams.building import build
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
 from gru_complete.runtime import session as session_module
 from gru_complete.runtime.completer import Completer, Context
 from gru_complete.runtime.options import CompletionOptions

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from gru_complete import files
 from gru_complete.errors import EnvironmentFailure, ModelError
-from gru_complete.overlay import MOST_TOKENS
+from gru_complete.ngrams.overlay import MOST_TOKENS
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.state import from_bytes, load_context, save_context, to_bytes
+from gru_complete.storage import untrusted
 
 TEXT = "The cat saw Zorbaxel — “the old bird”. Naïve Zorbaxel,  the\n\ndog 🧑🏽‍🚀 ate near the riv".encode()
 
@@ -173,7 +173,7 @@ def test_tensors_that_no_completer_writes_are_refused(static, kind):
     header, tensors = to_bytes(static.read(TEXT), static).split(b"\n", 1)
     arrays = load(tensors)
     tensors = save({**arrays, **BAD[kind](arrays)})
-    header = json.dumps({**json.loads(header), "sha256": files.sha256_hex(tensors)}).encode()
+    header = json.dumps({**json.loads(header), "sha256": untrusted.sha256_hex(tensors)}).encode()
     with pytest.raises(ModelError, match="s.gru"):
         from_bytes(header + b"\n" + tensors, static, name="s.gru")
 
@@ -182,7 +182,7 @@ def test_a_missing_tensor_is_refused(static):
     header, tensors = to_bytes(static.read(TEXT), static).split(b"\n", 1)
     for key in load(tensors):
         less = save({other: array for other, array in load(tensors).items() if other != key})
-        line = json.dumps({**json.loads(header), "sha256": files.sha256_hex(less)}).encode()
+        line = json.dumps({**json.loads(header), "sha256": untrusted.sha256_hex(less)}).encode()
         with pytest.raises(ModelError, match="its tensors are"):
             from_bytes(line + b"\n" + less, static, name="s.gru")
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gru_complete.model_dir import CELLS, Architecture
+from gru_complete.model.architecture import CELLS, Architecture
 from gru_complete.runtime.stepper import Stepper
 
 VOCAB_SIZE = 11

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gru_complete.model_dir import Architecture
+from gru_complete.model.architecture import Architecture
 from gru_complete.runtime import words
+from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.predictor import Predictor
-from gru_complete.runtime.segmentation import Hypotheses, PieceIndex
+from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.runtime.wordbreaks import last_word
 from gru_complete.runtime.words import EFFORT, MIN_EFFORT, NEGLIGIBLE, is_among, likeliest_words

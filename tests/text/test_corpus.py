@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gru_complete.errors import CorpusError, EnvironmentFailure
-from gru_complete.text import corpus
-from gru_complete.text.corpus import find_abbreviations, read_blocks, split, spool
+from gru_complete.text import abbreviations, corpus
+from gru_complete.text.abbreviations import find_abbreviations
+from gru_complete.text.corpus import read_blocks, spool
+from gru_complete.text.splitting import split
 
 TEXT_FILES = (".txt", "md")
 
@@ -476,11 +478,11 @@ def test_abbreviations_are_short_words_mostly_followed_by_a_period_and_a_word():
 
 
 def test_abbreviations_take_bounded_memory_and_time(monkeypatch):
-    monkeypatch.setattr(corpus, "_MAX_WORDS_COUNTED", 100)
+    monkeypatch.setattr(abbreviations, "_MAX_WORDS_COUNTED", 100)
     letters = "abcdefghijklmnop"
     rare = " ".join(a + b + c for a in letters for b in letters for c in letters).encode()
     blocks = [b"Mr. Holmes said to Mr. Watson: " * 400, rare, b"\n", rare, b"Mr. X\n"]
     assert find_abbreviations(blocks) == ["Mr"]
     assert find_abbreviations([b"x" * 3_000_000, b"x" * 3_000_000]) == []
-    monkeypatch.setattr(corpus, "_ABBREVIATION_BYTES", 10)
+    monkeypatch.setattr(abbreviations, "_ABBREVIATION_BYTES", 10)
     assert find_abbreviations([b"Mr. Holmes " * 100]) == []

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from gru_complete import files
 from gru_complete.errors import EnvironmentFailure, ModelError
+from gru_complete.storage import os_calls
 from gru_complete.text.shards import documents, header_path, read_shard, write_shard
 from gru_complete.text.tokenizer import DOCUMENT_END, FIRST_BYTE
 
@@ -115,7 +115,7 @@ def test_a_shard_that_could_not_be_finished_is_not_valid(path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os_calls, "write", full)
+    monkeypatch.setattr(os_calls.os_calls, "write", full)
     with pytest.raises(EnvironmentFailure, match="no space left"):
         write_shard(path, TEXTS, Bytes(), corpus_sha256="")
     monkeypatch.undo()

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from gru_complete.errors import CorpusError, EnvironmentFailure, ModelError
 from gru_complete.text import tokenizer as tokenizer_module
 from gru_complete.text import tokenizer_child, tokenizer_training
-from gru_complete.text.tokenizer import DOCUMENT_END, FIRST_PIECE, Tokenizer, segments
+from gru_complete.text.sentencepiece_model import FIRST_PIECE
+from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer, segments
 from gru_complete.text.tokenizer_training import sample_blocks, train_tokenizer
 
 SAMPLE = (

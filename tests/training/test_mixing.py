@@ -6,14 +6,14 @@ import torch
 from torch.nn import functional as F
 
 from gru_complete.config import NGramsConfig
-from gru_complete.mixture import Memory, Mixture
-from gru_complete.ngrams import build
+from gru_complete.ngrams.building import build
+from gru_complete.ngrams.mixture import Memory, Mixture
 from gru_complete.nn.language_model import LanguageModel
-from gru_complete.nn.scoring import score_tokens
 from gru_complete.text.shards import documents
 from gru_complete.training import mixing
 from gru_complete.training.mixing import fit_mixture, make_memory
 from gru_complete.training.run import TrainingRequest, run_training
+from gru_complete.training.scoring import score_tokens
 
 VOCAB_SIZE = 12
 CPU = torch.device("cpu")

@@ -1,4 +1,4 @@
-from gru_complete.model_dir import Architecture
+from gru_complete.model.architecture import Architecture
 from gru_complete.training.plan import (
     TOKENS_PER_WEIGHT,
     WIDTHS,

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from gru_complete.text.tokenizer import Tokenizer
-from gru_complete.training.preparation import read_prepared
+from gru_complete.training.tokenized_corpus import read_prepared
 
 SECRETS = {"email": "irene.adler@briony-lodge.org", "GitHub token": "ghp_" + "x7Zk2QpT9vLmN4wRb8sYc1dFg5hJ3kA6eUoP"}
 

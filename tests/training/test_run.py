@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from gru_complete import files
 from gru_complete.cli.signals import StopNow
 from gru_complete.config import load_config
 from gru_complete.errors import (
@@ -18,11 +17,12 @@ from gru_complete.errors import (
     ModelError,
     UsageError,
 )
-from gru_complete.model_dir import find_model, load_model, remove_model
+from gru_complete.model.directory import load_model
+from gru_complete.model.home import find_model, remove_model
 from gru_complete.nn import kernel
+from gru_complete.storage import atomic, lock, untrusted
 from gru_complete.text.shards import read_shard
-from gru_complete.training import events, run
-from gru_complete.training import plan as plan_module
+from gru_complete.training import events, plan, run
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.learner import Learner, out_of_memory_hint
 from gru_complete.training.loop import TuningPart, _steps_that_fit
@@ -64,7 +64,7 @@ def of_type(seen, kind):
 
 
 def weights_sha256(path):
-    return files.sha256_hex((path / "weights.safetensors").read_bytes())
+    return untrusted.sha256_hex((path / "weights.safetensors").read_bytes())
 
 
 def test_a_training_tells_its_steps_and_leaves_a_model(request_for, tmp_path):
@@ -338,7 +338,7 @@ def test_steps_are_counted_anew_when_the_speed_is_off_by_more_than_five_percent(
 
 def test_a_machine_slower_than_probed_gets_fewer_steps_once(request_for, monkeypatch, tiny_overrides):
     overrides = [setting for setting in tiny_overrides if "steps" not in setting]
-    monkeypatch.setattr(plan_module, "probe_step_seconds", lambda *_, **__: 0.0001)
+    monkeypatch.setattr(plan, "probe_step_seconds", lambda *_, **__: 0.0001)
     config = load_config(None, [*overrides, "training.minutes=0.08"])
     seen = train(request_for(config=config, started=time.monotonic()))
     replanned = of_type(seen, events.Replanned)
@@ -404,7 +404,7 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_training(request_for, mo
     def refuse(path, line):
         raise EnvironmentFailure("cannot write metrics.jsonl: no space left on device")
 
-    monkeypatch.setattr(files, "append_line", refuse)
+    monkeypatch.setattr(atomic, "append_line", refuse)
     seen = train(request_for())
     assert ["no more metrics.jsonl" in note.message for note in of_type(seen, events.Note)] == [True]
     assert isinstance(seen[-1], events.Finished)
@@ -452,7 +452,7 @@ def test_other_errors_of_torch_are_not_taken_for_memory():
 def test_a_signal_anywhere_before_the_work_begins_leaves_nothing(tmp_path, request_for):
     """It may come between any two lines, which a tracer plays."""
     missing = request_for("m", sources=[str(tmp_path / "missing.txt")])
-    here = {function.__code__ for function in (run_training, files.make_directory, files.DirectoryLock.__enter__)}
+    here = {function.__code__ for function in (run_training, atomic.make_directory, lock.DirectoryLock.__enter__)}
     for number in itertools.count():
         lines = itertools.count()
         has_begun = False

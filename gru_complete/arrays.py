@@ -1,0 +1,25 @@
+"""The package's names for numpy arrays, and the integer type that holds a token id.
+
+Shapes are given where an array is used, in the letters of ``docs/glossary.md``.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating[Any]]
+"""Float32 or float64."""
+Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+IntArray = NDArray[np.integer[Any]]
+IndexArray = NDArray[np.intp]
+"""What numpy indexes with."""
+BoolArray = NDArray[np.bool_]
+TokenIds = np.ndarray[Any, np.dtype[np.integer[Any]]]
+"""A stream of token ids, ``(N,)``, perhaps memory-mapped."""
+
+
+def token_dtype(vocab_size: int) -> np.dtype[Any]:
+    """The smallest unsigned type that holds every token id of a vocabulary."""
+    return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)

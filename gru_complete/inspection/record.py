@@ -1,0 +1,145 @@
+"""What `inspect` has to say of a text, for all its ways to say it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gru_complete.arrays import FloatArray
+from gru_complete.inspection.probes import Unit
+from gru_complete.inspection.trace import CLOSED, OPEN, Saturation, Switch, Trace
+
+SWITCHED = 3
+_DIGITS = 4
+
+
+class Inspection(NamedTuple):
+    """A text and what was found of it.
+
+    Attributes:
+        model: its name.
+        text: what was read.
+        trace: what the cells did.
+        units: of each layer, the units to show, the most interesting first.
+        follows: what units (layer, unit) were found to follow best of all, in a few words.
+    """
+
+    model: str
+    text: bytes
+    trace: Trace
+    units: Sequence[Sequence[int]]
+    follows: Mapping[tuple[int, int], str] = {}
+
+    @classmethod
+    def of(
+        cls, model: str, text: bytes, trace: Trace, found: Sequence[tuple[str, Sequence[Unit]]], number: int
+    ) -> "Inspection":
+        """Choose the units to show: those found to follow something, the best first, then those that vary most.
+
+        Args:
+            model: its name.
+            text: what was read.
+            trace: what the cells did.
+            found: features in a few words, and the units that follow each, the best first; the feature that is
+                followed best comes first, too.
+            number: of units of each layer, if there are so many.
+        """
+        ranks = zip_longest(*(followers for _, followers in found))
+        followers = [unit for rank in ranks for unit in rank if unit is not None]
+        units = []
+        for layer in range(trace.num_layers):
+            own = [unit.unit for unit in followers if unit.layer == layer]
+            units.append(list(dict.fromkeys([*own, *trace.most_varied(layer, number)]))[:number])
+        follows: dict[tuple[int, int], str] = {}
+        for feature, (best, *_) in found:
+            follows.setdefault((best.layer, best.unit), feature)
+        return cls(model, text, trace, units, follows)
+
+    @property
+    def title(self) -> str:
+        """What a picture of it is called."""
+        trace = self.trace
+        layers = f"{trace.num_layers} layers of " if trace.num_layers > 1 else ""
+        return f"{self.model}: {trace.cell}, {layers}{trace.hidden_size} units"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, with layers counted from 1 and units from 0; keys are only ever added."""
+        trace = self.trace
+        lives = trace.half_lives()
+        return {
+            "model": self.model,
+            "cell": trace.cell,
+            "num_layers": trace.num_layers,
+            "hidden_size": trace.hidden_size,
+            "text": self.text.decode("utf-8", "replace"),
+            "tokens": [self._token(position) for position in range(len(trace.pieces))],
+            "gates": [_saturation(row) for row in trace.saturation()],
+            "half_lives": None if lives is None else [[_finite(life) for life in layer] for layer in lives],
+            "units": [self._unit(layer, unit) for layer, units in enumerate(self.units) for unit in units],
+        }
+
+    def _token(self, position: int) -> dict[str, Any]:
+        trace = self.trace
+        piece = trace.pieces[position]
+        means = trace.gates[position].mean(axis=-1)  # (L, G)
+        return {
+            "text": piece.decode("utf-8", "replace"),
+            "bytes": list(piece),
+            "bits": _rounded(trace.bits[position]),
+            "gates": dict(zip(trace.gate_names, _all_rounded(means.T), strict=True)),
+            "switched": [_switch(switch) for switch in trace.switched(position, SWITCHED)],
+        }
+
+    def _unit(self, layer: int, unit: int) -> dict[str, Any]:
+        trace = self.trace
+        lives = trace.half_lives()
+        values = trace.gates[:, layer, :, unit]
+        return {
+            "layer": layer + 1,
+            "unit": unit,
+            "follows": self.follows.get((layer, unit)),
+            "half_life": None if lives is None else _finite(lives[layer, unit]),
+            "state": _all_rounded(trace.states[1:, layer, 0, unit]),
+            "gates": dict(zip(trace.gate_names, _all_rounded(values.T), strict=True)),
+        }
+
+
+def verdict(rows: Sequence[Saturation]) -> str:
+    """Whether it is true here that gates are mostly near 0 or 1; nothing of a cell without gates."""
+    if not rows:
+        return "A simple RNN has no gates."
+    total = sum(row.num_values for row in rows)
+    share = sum((row.below + row.above) * row.num_values for row in rows) / total
+    word = "Most gate values are" if share > 0.5 else "Gate values are not mostly"
+    return f"{word} near 0 or 1 here: {share:.1%} are below {CLOSED} or above {OPEN}."
+
+
+def _saturation(row: Saturation) -> dict[str, Any]:
+    return {
+        "layer": row.layer + 1,
+        "gate": row.gate,
+        "mean": _rounded(row.mean),
+        "below_0.1": _rounded(row.below),
+        "above_0.9": _rounded(row.above),
+        "values": row.num_values,
+    }
+
+
+def _switch(switch: Switch) -> dict[str, Any]:
+    return {"layer": switch.layer + 1, "unit": switch.unit, "change": _rounded(switch.change)}
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), _DIGITS)
+
+
+def _all_rounded(values: FloatArray) -> Any:
+    """An array as nested lists."""
+    return np.round(values.astype(np.float64), _DIGITS).tolist()
+
+
+def _finite(value: float) -> float | None:
+    """A half-life for JSON, which has no infinity."""
+    return _rounded(value) if math.isfinite(value) else None

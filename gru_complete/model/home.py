@@ -1,0 +1,121 @@
+"""Models by name: where they live, which was trained last, how they are removed."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gru_complete.errors import EnvironmentFailure, ModelError, UsageError, printable
+from gru_complete.storage import atomic, lock, untrusted
+from gru_complete.storage.untrusted import brief
+
+if TYPE_CHECKING:
+    pass
+from gru_complete.model.directory import has_manifest, load_manifest, read_manifest
+from gru_complete.model.manifest import FORMAT, MANIFEST, is_model_name
+from gru_complete.model.run_dir import run_dir_of
+
+_TRAIN_HINT = "train one with: gru-complete train CORPUS"
+
+
+def models_home() -> Path:
+    """The directory that holds the models known by name.
+
+    Raises:
+        EnvironmentFailure: no home directory is known.
+    """
+    home = os.environ.get("GRU_COMPLETE_HOME")
+    if not home:
+        from platformdirs import user_data_dir  # here, since it is slow to import and rarely needed
+
+        home = user_data_dir("gru-complete", appauthor=False)
+        if not os.path.isabs(home):
+            message = "no home directory is known to keep models in"
+            raise EnvironmentFailure(message, hint="let GRU_COMPLETE_HOME name a directory")
+    return Path(home) / "models"
+
+
+def resolve_model_path(name_or_path: str) -> Path:
+    """Where a model is or will be: a path if there is a separator in it, else a name under ``models_home()``.
+
+    Raises:
+        UsageError: the name could not be told from a hidden file, an option, a run directory or a path, or the path
+            ends in no name, or in one too long to have others made of it.
+    """
+    if "/" in name_or_path or os.sep in name_or_path:
+        name = os.path.basename(name_or_path.rstrip(f"/{os.sep}"))
+        if name in ("", ".", "..") or len(os.fsencode(name)) > 200:
+            message = f"{brief(name_or_path)} cannot be the place of a model"
+            raise UsageError(message, hint="end the path with the name of the model, as in ./novel")
+        return Path(name_or_path)
+    if not is_model_name(name_or_path):
+        message = f"{brief(name_or_path)} cannot be the name of a model"
+        raise UsageError(message, hint="use letters, digits, '-' and '_'; a path contains a '/'")
+    return models_home() / name_or_path
+
+
+def find_model(option: str | None) -> Path:
+    """The model that a command is to use: the option's, else ``$GRU_COMPLETE_MODEL``'s, else the one trained last.
+
+    Raises:
+        ModelError: there is no such model.
+        UsageError: the name is none.
+    """
+    name = option if option is not None else os.environ.get("GRU_COMPLETE_MODEL") or None
+    if name is None:
+        name = _last_trained()
+        if name is None:
+            raise ModelError("no model has been trained yet", hint=_TRAIN_HINT)
+    path = resolve_model_path(name)
+    if not has_manifest(path):
+        if path.is_dir():
+            load_manifest(path)  # which says what is wrong
+        raise ModelError(f"no model named '{printable(name)}'", hint=f"{_TRAIN_HINT} -m {printable(name)}")
+    return path
+
+
+def remember_last(path: Path) -> None:
+    """Note which model was trained last, for commands without ``-m``.
+
+    Raises:
+        EnvironmentFailure: the disk or a permission said no.
+    """
+    home = models_home()
+    name = path.name if path.parent == home else os.path.abspath(path)
+    atomic.make_directory(home)
+    atomic.write_file(home / "last", os.fsencode(name))
+
+
+def _last_trained() -> str | None:
+    path = models_home() / "last"
+    return os.fsdecode(untrusted.read_regular_file(path, max_bytes=10_000)) if path.exists() else None
+
+
+def list_models() -> list[Path]:
+    """The finished models under ``models_home()``, sorted by name."""
+    home = models_home()
+    if not home.is_dir():
+        return []
+    return [path for path in sorted(home.iterdir()) if not path.name.startswith(".") and has_manifest(path)]
+
+
+def remove_model(path: Path, *, run_only: bool) -> None:
+    """Delete a model and its run directory, or the run directory only, which holds the corpus as tokens.
+
+    Raises:
+        ModelError: there is no model or run directory at this path; nothing else is ever deleted.
+        BusyError: a training is under way there.
+        EnvironmentFailure: the disk or a permission said no.
+    """
+    run_dir = run_dir_of(path)
+    if not run_only:
+        manifest = untrusted.strict_json(read_manifest(atomic.visible_directory(path)), name=printable(path / MANIFEST))
+        if manifest.get("format") != FORMAT:
+            raise ModelError(f"{printable(path)} is not a gru-complete model")
+    if (run_dir / "lock").is_file():
+        with lock.DirectoryLock(run_dir):
+            pass  # Windows cannot delete a directory whose lock is held
+        atomic.remove_directory(run_dir)
+    elif run_only:
+        raise ModelError(f"{printable(run_dir)} is not a run directory")
+    if not run_only:
+        atomic.remove_directory(path)

@@ -1,0 +1,240 @@
+"""One distribution from two: what the GRU says and what the counts say of the next token.
+
+Three experts are mixed: the counts, the GRU, and the product of both, each raised to a power of its own (a log-linear
+mixture, renormalised), which is sure where both are. How much each is believed depends on the context's evidence alone:
+how long it is, how often it was seen and how many different tokens followed it. That is a small table and two slopes,
+fitted on the tuning part, which neither the GRU nor the counts have seen (``training/mixing.py``)::
+
+    e(w) = p_gru(w) ** a * p_counts(w) ** b / Z
+    p(w) = s_0 e(w) + s_1 p_counts(w) + s_2 p_gru(w)
+
+A gate that is fed the entropies or the peaks of both distributions besides gains nothing on text kept apart
+(``benchmarks/recipes.md``).
+
+Shapes: N positions, V vocab_size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gru_complete.arrays import Float32Array
+from gru_complete.errors import ModelError
+from gru_complete.ngrams.counts import Context, NGrams, Nodes
+from gru_complete.storage.tensors import parse_safetensors
+
+NUM_OUTPUTS = 5  # a, b, and the logarithms of s_0, s_1, s_2, up to a constant
+NUM_SLOPES = 2
+_LARGEST_WEIGHT = 1000.0
+_CACHED_GATES = 4096  # most contexts of a text are as long, as often seen and as various as others
+_BLOCK_VALUES = 1 << 15  # probabilities that are mixed at once: all that it takes stays in the cache
+_MIXTURE, _ADAPTS = "mixture", "adapts"
+
+
+class Evidence(NamedTuple):
+    """What is known of the contexts of N positions, ``(N,)`` each.
+
+    Attributes:
+        lengths: tokens in the longest context that has followers.
+        totals: what was counted after it.
+        num_followers: how many different tokens followed it.
+    """
+
+    lengths: NDArray[Any]
+    totals: NDArray[Any]
+    num_followers: NDArray[Any]
+
+
+def features(evidence: Evidence, order: int) -> Float32Array:
+    """What the gate sees: which length, and two measures of how sure the context is, ``(N, order + NUM_SLOPES)``."""
+    rows = np.zeros((len(evidence.lengths), order + NUM_SLOPES), np.float32)
+    rows[np.arange(len(rows)), evidence.lengths] = 1
+    totals = np.maximum(np.asarray(evidence.totals, np.float32), 1)
+    rows[:, order] = np.log1p(totals) / 3
+    rows[:, order + 1] = np.log(np.asarray(evidence.num_followers, np.float32) / totals + 1e-3)
+    return rows
+
+
+class Mixture:
+    """The gate.
+
+    Args:
+        weights: float32, ``(order + NUM_SLOPES, NUM_OUTPUTS)``: a row for each context length, then the two slopes.
+    """
+
+    def __init__(self, weights: Float32Array) -> None:
+        self.weights = weights
+
+    @property
+    def order(self) -> int:
+        """That of the counts it belongs to."""
+        return len(self.weights) - NUM_SLOPES
+
+    def gates(self, evidence: Evidence) -> Float32Array:
+        """The powers a and b and the shares s_0, s_1, s_2 in the contexts, each a column: ``(NUM_OUTPUTS, N, 1)``."""
+        gates: Float32Array = (features(evidence, self.order) @ self.weights).T[..., None]
+        shares = np.exp(gates[2:] - gates[2:].max(axis=0))
+        gates[2:] = shares / shares.sum(axis=0)
+        return gates
+
+    def gates_of_one(self, length: int, total: float, num_followers: int) -> list[float]:
+        """``gates`` of one context, ``(NUM_OUTPUTS,)``: plain numbers take a tenth of the time of arrays of one."""
+        total = max(total, 1.0)
+        frequency, variety = math.log1p(total) / 3, math.log(num_followers / total + 1e-3)
+        rows = self._rows[length], self._rows[self.order], self._rows[self.order + 1]
+        gates = [start + frequency * first + variety * second for start, first, second in zip(*rows, strict=True)]
+        power_gru, power_counts, *scores = gates
+        largest = max(scores)
+        product, counts, gru = [math.exp(score - largest) for score in scores]
+        whole = product + counts + gru
+        return [power_gru, power_counts, product / whole, counts / whole, gru / whole]
+
+    @cached_property
+    def _rows(self) -> list[list[float]]:
+        rows: list[list[float]] = self.weights.tolist()
+        return rows
+
+    def mix(self, logits: Float32Array, counted: Float32Array, gates: Float32Array) -> Float32Array:
+        """The mixed probabilities.
+
+        Args:
+            logits: the GRU's unnormalised scores, ``(N, V)``.
+            counted: the counts' probabilities, ``(N, V)``, none of them 0.
+            gates: what ``gates`` gave.
+
+        Returns:
+            Probabilities, ``(N, V)``, each row's sum 1.
+        """
+        powers, shares = gates[1::-1].transpose(1, 2, 0), gates[2:].transpose(1, 2, 0)
+        mixed = np.empty_like(counted)
+        block = max(1, _BLOCK_VALUES // counted.shape[1])
+        for start in range(0, len(counted), block):
+            here = slice(start, start + block)
+            _mix_block(logits[here], counted[here], powers[here], shares[here], mixed[here])
+        return mixed
+
+    def mix_one(self, logits: Float32Array, counted: Float32Array, context: Context) -> Float32Array:
+        """``mix`` of a single row ``(V,)``; the calls of numpy are what it costs."""
+        powers, shares = self._powers_and_shares(*context)
+        rows = np.empty((3, len(logits)), np.float32)  # the product, the counts, the GRU
+        product, gru = rows[0], rows[2]
+        peak = logits.argmax()
+        np.subtract(logits, logits[peak : peak + 1], gru)
+        np.log(counted, rows[1])
+        powers.dot(rows[1:], product)
+        peak = product.argmax()
+        np.subtract(product, product[peak : peak + 1].copy(), product)
+        np.exp(rows[::2], rows[::2])
+        rows[1] = counted
+        shares = shares / rows.dot(_ones(len(logits)))  # quicker than sum
+        mixed: Float32Array = shares.dot(rows)
+        return mixed
+
+    @cached_property
+    def _powers_and_shares(self) -> Callable[[int, float, int], tuple[Float32Array, Float32Array]]:
+        """``gates_of_one``, kept, as ``mix_one`` wants it: the powers ``(2,)``, the counts' first, and the shares."""
+
+        def compute(length: int, total: float, num_followers: int) -> tuple[Float32Array, Float32Array]:
+            power_gru, power_counts, *shares = self.gates_of_one(length, total, num_followers)
+            return np.array([power_counts, power_gru], np.float32), np.array(shares, np.float32)
+
+        return lru_cache(_CACHED_GATES)(compute)
+
+
+class Memory(NamedTuple):
+    """The counts with all that makes them one with the GRU: what ``ngrams.safetensors`` holds.
+
+    Args:
+        ngrams: the counts.
+        mixture: the gate.
+        adapts: whether learning from the text at hand gained on the tuning part, so that it is on by default.
+    """
+
+    ngrams: NGrams
+    mixture: Mixture
+    adapts: bool
+
+    def predict(self, logits: Float32Array, nodes: Nodes) -> Float32Array:
+        """The distribution after one context: from the GRU's scores ``(V,)`` and the counts' context."""
+        return self.predict_in_context(logits, nodes)[0]
+
+    def predict_in_context(self, logits: Float32Array, nodes: Nodes) -> tuple[Float32Array, Context]:
+        """What ``predict`` and ``ngrams.context`` say."""
+        counted, context = self.ngrams.distribution_and_context(nodes)
+        return self.mixture.mix_one(logits, counted, context), context
+
+    def predict_many(self, logits: Float32Array, nodes: Sequence[Nodes]) -> tuple[Float32Array, list[Context]]:
+        """``predict_in_context`` for N contexts at once: from the GRU's scores ``(N, V)`` to ``(N, V)``."""
+        counted, contexts = self.ngrams.distributions_and_contexts(nodes)
+        gates = self.mixture.gates(Evidence(*map(np.array, zip(*contexts, strict=True))))
+        return self.mixture.mix(logits, counted, gates), contexts
+
+    def to_bytes(self) -> bytes:
+        """As the model directory keeps it."""
+        from safetensors.numpy import save  # here, so that reading a model does not wait for it
+
+        arrays = self.ngrams.to_arrays()
+        arrays |= {_MIXTURE: self.mixture.weights, _ADAPTS: np.array([self.adapts], np.uint8)}
+        data: bytes = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+        return data
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, vocab_size: int, name: str) -> Memory:
+        """What ``to_bytes`` gave, or a stranger's file.
+
+        Raises:
+            ModelError: it is something else; ``name`` is for the message.
+        """
+        arrays = parse_safetensors(data, name=name)
+        try:
+            mixture, adapts = _own_arrays(arrays)
+            ngrams = NGrams.from_arrays(
+                {key: array for key, array in arrays.items() if key not in (_MIXTURE, _ADAPTS)}, vocab_size
+            )
+            if mixture.order != ngrams.order:
+                raise ModelError(f"the gate is made for the order {mixture.order}, the counts have {ngrams.order}")
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}", hint=error.hint) from None
+        return cls(ngrams, mixture, adapts)
+
+
+def _mix_block(
+    logits: Float32Array, counted: Float32Array, powers: Float32Array, shares: Float32Array, mixed: Float32Array
+) -> None:
+    """Fill the mixed probabilities of some rows ``(N, V)``, given the powers ``(N, 1, 2)`` and shares ``(N, 1, 3)``."""
+    rows = np.empty((len(logits), 3, logits.shape[1]), np.float32)  # the product, the counts, the GRU
+    product, gru = rows[:, 0], rows[:, 2]
+    np.subtract(logits, np.maximum.reduce(logits, axis=1, keepdims=True), gru)  # quicker than max
+    np.log(counted, rows[:, 1])
+    np.matmul(powers, rows[:, 1:], rows[:, :1])
+    product -= np.maximum.reduce(product, axis=1, keepdims=True)
+    np.exp(rows[:, ::2], rows[:, ::2])
+    rows[:, 1] = counted
+    np.matmul(shares / rows.dot(_ones(logits.shape[1]))[:, None], rows, mixed[:, None])  # dot is quicker than sum
+
+
+@lru_cache(4)
+def _ones(number: int) -> Float32Array:
+    return np.ones(number, np.float32)
+
+
+def _own_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[Mixture, bool]:
+    weights, adapts = arrays.get(_MIXTURE), arrays.get(_ADAPTS)
+    if (
+        weights is None
+        or weights.dtype != np.float32
+        or weights.ndim != 2
+        or weights.shape[0] <= NUM_SLOPES
+        or weights.shape[1] != NUM_OUTPUTS
+        or not bool((np.abs(weights) <= _LARGEST_WEIGHT).all())
+    ):
+        raise ModelError("the mixture's gate is missing or is none")
+    if adapts is None or adapts.dtype != np.uint8 or adapts.shape != (1,) or adapts[0] > 1:
+        raise ModelError("the n-gram memory does not say whether it adapts")
+    return Mixture(weights), bool(adapts[0])

@@ -1,0 +1,310 @@
+"""Durable writes, directory swaps, locks and strict reading: the only module that writes to disk.
+
+A save is visible either not at all or whole, whenever the process is killed or the power goes. A file is written under
+a temporary name beside its target, synced to the disk, renamed, and the rename is synced. A failed sync is never
+repeated: the kernel may have dropped the data and then say that all is well (fsyncgate, PostgreSQL 2018).
+
+Names beside a target NAME: ``.tmp-NAME-xxxxxxxx`` is rubbish unless its writer still runs; ``.old-NAME`` is the
+directory that a swap moved aside, and is what NAME means as long as NAME does not exist.
+"""
+
+import errno
+import glob
+import io
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from gru_complete.errors import EnvironmentFailure, printable
+from gru_complete.storage.os_calls import ALWAYS, SPACE_HINT, os_calls, readable_errors, write_all
+
+_BUFFER_BYTES = 1 << 20
+_CREATE = os.O_WRONLY | os.O_CREAT | ALWAYS
+# Windows only: a virus scanner holds new files open for a moment, and a rename then fails.
+_REPLACE_DELAYS_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file durably and atomically: readers see the old content or all of the new.
+
+    Raises:
+        EnvironmentFailure: the disk or a permission said no; the old file is as it was.
+    """
+    with open_stream(path) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def open_stream(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing in pieces; it appears under its name, durably, when the block ends without an error.
+
+    Raises:
+        EnvironmentFailure: the disk or a permission said no, at any write or at the end; the old file is as it was.
+    """
+    with readable_errors("write", path):
+        target = _real_target(path, stat.S_ISREG, "a regular file")
+        temporary = _temporary_beside(target)
+        descriptor = os_calls.open(temporary, _CREATE | os.O_EXCL, 0o666)
+    try:
+        raw = _RawFile(descriptor, path)
+        with io.BufferedWriter(raw, _BUFFER_BYTES) as stream:
+            try:
+                yield stream
+            except BaseException:
+                raw.discard = True
+                raise
+        with readable_errors("write", path):
+            _replace(temporary, target)
+            _sync_directory(target.parent)
+    except BaseException:
+        with suppress(OSError):
+            os_calls.unlink(temporary)
+        raise
+
+
+class _RawFile(io.FileIO):
+    """The unbuffered end of a stream: whole writes, then sync and close, all through ``os_calls``."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "wb", closefd=False)
+        self.descriptor = descriptor
+        self.path = path
+        self.discard = False  # after an error: what the buffer still holds goes nowhere
+
+    def write(self, data: Any, /) -> int:
+        if not self.discard:
+            self.discard = True
+            with readable_errors("write", self.path):
+                write_all(self.descriptor, data)
+            self.discard = False
+        return memoryview(data).nbytes
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        super().close()
+        with suppress(OSError) if self.discard else readable_errors("write", self.path):
+            try:
+                if not self.discard:
+                    os_calls.fsync(self.descriptor)
+            finally:
+                os_calls.close(self.descriptor)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line to a log in one write; not synced, since no log is worth waiting for."""
+    with readable_errors("write", path):
+        descriptor = os_calls.open(path, _CREATE | os.O_APPEND, 0o666)
+        try:
+            write_all(descriptor, (line.rstrip("\n") + "\n").encode("utf-8"))
+        finally:
+            os_calls.close(descriptor)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file; one that is not there is as good as removed."""
+    with readable_errors("remove", path), suppress(FileNotFoundError):
+        os_calls.unlink(path)
+
+
+def make_directory(path: Path) -> None:
+    """Create a directory and its parents, durably; one that exists is left as it is."""
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_directory(path.parent)
+    with readable_errors("create", path):
+        with suppress(FileExistsError):
+            os_calls.mkdir(path)
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "a file is in the way")
+        _sync_directory(path.parent)
+
+
+@contextmanager
+def new_directory(target: Path) -> Iterator[Path]:
+    """Fill a temporary directory beside ``target``; it gets the target's name, durably, when the block ends well.
+
+    Yields:
+        The temporary directory; write the manifest into it last.
+
+    Raises:
+        EnvironmentFailure: the disk or a permission said no, or ``target`` exists; nothing new is visible then.
+    """
+    with _filled_directory(target, may_exist=False) as temporary:
+        yield temporary
+
+
+@contextmanager
+def replace_directory(target: Path) -> Iterator[Path]:
+    """As ``new_directory``, but an existing target is swapped for the new one and then deleted.
+
+    Two renames are not one: a kill between them leaves the old directory under ``.old-NAME``, where
+    ``visible_directory`` finds it until ``recover_directory`` puts it back. The caller holds the lock that guards it.
+    """
+    with readable_errors("write", target):
+        target = _real_target(target, stat.S_ISDIR, "a directory")
+    recover_directory(target)
+    with _filled_directory(target, may_exist=True) as temporary:
+        yield temporary
+    if os.path.lexists(_aside(target)):
+        with suppress(OSError):  # the new directory is safe; recover_directory will try again
+            _rename_and_remove(_aside(target), target)
+
+
+@contextmanager
+def _filled_directory(target: Path, *, may_exist: bool) -> Iterator[Path]:
+    temporary = _temporary_beside(target)
+    with readable_errors("write", target):
+        os_calls.mkdir(temporary)
+    try:
+        yield temporary
+        with readable_errors("write", target):
+            _sync_tree(temporary)
+            if os.path.lexists(target):
+                if not may_exist:  # rename() would silently take the place of an empty directory
+                    raise FileExistsError(errno.EEXIST, "it exists already")
+                _replace(target, _aside(target))
+            _replace(temporary, target)
+            _sync_directory(target.parent)
+    except BaseException:
+        with suppress(OSError):
+            _undo_swap(target)
+        with suppress(OSError):
+            _remove_tree(temporary)
+        raise
+
+
+def visible_directory(target: Path) -> Path:
+    """Where a reader finds ``target``: there, or moved aside by a swap that is under way or was cut by a kill."""
+    real = Path(os.path.realpath(target))
+    return _aside(real) if not os.path.lexists(real) and _aside(real).is_dir() else target
+
+
+def recover_directory(target: Path) -> None:
+    """Finish or undo the swap of ``target`` that a kill has cut, and sweep its temporaries; for the holder of its lock.
+
+    Raises:
+        EnvironmentFailure: the old directory could not be put back or cleared away.
+    """
+    target = Path(os.path.realpath(target))
+    with readable_errors("recover", target):
+        _undo_swap(target)
+        if os.path.lexists(_aside(target)):
+            _rename_and_remove(_aside(target), target)
+    _sweep(target.parent, f".tmp-{glob.escape(target.name)}-{'[0-9a-f]' * 8}")
+
+
+def remove_directory(path: Path) -> None:
+    """Delete a directory; a kill on the way leaves only rubbish under a temporary name.
+
+    Raises:
+        EnvironmentFailure: there is no such directory, or it could not be deleted.
+    """
+    recover_directory(path)
+    with readable_errors("remove", path):
+        if path.is_symlink() or not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "not a directory")
+        _rename_and_remove(path, path)
+
+
+def sweep_temporaries(directory: Path) -> None:
+    """Remove what crashes have left in a directory; only for the holder of its lock: a live writer's files go too."""
+    _sweep(directory, ".tmp-*")
+
+
+def check_writable(directory: Path, *, needed_bytes: int) -> None:
+    """Find out before the work starts whether ``directory`` takes files and has room; EnvironmentFailure if not."""
+    probe = directory / f".tmp-probe-{os.urandom(4).hex()}"
+    write_file(probe, b"probe")
+    remove_file(probe)
+    with readable_errors("look at", directory):
+        free_bytes = shutil.disk_usage(directory).free
+    if free_bytes < needed_bytes:
+        message = f"not enough disk space: needs {needed_bytes / 1e6:,.0f} MB, {free_bytes / 1e6:,.0f} MB free"
+        raise EnvironmentFailure(f"{message} on {printable(directory)}", hint=SPACE_HINT)
+
+
+def _temporary_beside(target: Path) -> Path:
+    return target.parent / f".tmp-{target.name}-{os.urandom(4).hex()}"
+
+
+def _aside(target: Path) -> Path:
+    return target.parent / f".old-{target.name}"
+
+
+def _real_target(path: Path, is_kind: Any, kind: str) -> Path:
+    """Follow links, so that a linked target is replaced where it lies; refuse to replace, say, /dev/null."""
+    with suppress(FileNotFoundError):
+        if not is_kind(os.stat(path).st_mode):
+            raise OSError(errno.EINVAL, f"it is not {kind}")
+    return Path(os.path.realpath(path))
+
+
+def _replace(source: Path, target: Path) -> None:
+    for delay_seconds in _REPLACE_DELAYS_SECONDS:
+        try:
+            return os_calls.replace(source, target)
+        except PermissionError:
+            time.sleep(delay_seconds)
+    return os_calls.replace(source, target)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os_calls.open(path, flags | ALWAYS)
+    try:
+        os_calls.fsync(descriptor)
+    finally:
+        os_calls.close(descriptor)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make renames in a directory durable, where the system can: Windows and some network file systems cannot."""
+    try:
+        _sync(directory, os.O_RDONLY)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EACCES):
+            raise
+
+
+def _sync_tree(directory: Path) -> None:
+    for path in sorted(directory.iterdir()):
+        if path.is_dir():
+            _sync_tree(path)
+        else:
+            _sync(path, os.O_RDWR)  # Windows syncs only what is open for writing
+    _sync_directory(directory)
+
+
+def _undo_swap(target: Path) -> None:
+    if not os.path.lexists(target) and os.path.lexists(_aside(target)):
+        _replace(_aside(target), target)
+        _sync_directory(target.parent)
+
+
+def _rename_and_remove(path: Path, target: Path) -> None:
+    """Delete ``path`` under a temporary name of ``target``: half a directory is never seen under a good name."""
+    rubbish = _temporary_beside(target)
+    _replace(path, rubbish)
+    _sync_directory(rubbish.parent)
+    _remove_tree(rubbish)
+
+
+def _remove_tree(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        os_calls.unlink(path)
+        return
+    for child in sorted(path.iterdir()):
+        _remove_tree(child)
+    os_calls.rmdir(path)
+
+
+def _sweep(directory: Path, pattern: str) -> None:
+    for path in sorted(directory.glob(pattern)):
+        with suppress(OSError):  # rubbish that stays is no reason to stop
+            _remove_tree(path)

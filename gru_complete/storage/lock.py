@@ -1,0 +1,75 @@
+"""One writer per directory: a lock that the kernel frees when its holder dies."""
+
+import json
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from gru_complete.errors import BusyError, ModelError, printable
+from gru_complete.storage.os_calls import ALWAYS, os_calls, readable_errors, write_all
+from gru_complete.storage.untrusted import strict_json
+
+
+class DirectoryLock:
+    """Exclusive use of a directory for one process, by a lock on its file ``lock``, which is never deleted.
+
+    The kernel frees the lock when its holder dies, however it dies, so there are no stale locks. A child made by a bare
+    ``fork`` shares it. Network file systems may not honour it between machines.
+
+    Raises:
+        BusyError: another process holds the lock; the message names its process id.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = -1
+
+    def __enter__(self) -> "DirectoryLock":
+        """Take the lock or raise at once."""
+        try:
+            with readable_errors("lock", self.path):
+                self._descriptor = os_calls.open(self.path / "lock", os.O_RDWR | os.O_CREAT | ALWAYS, 0o666)
+                if not _try_lock(self._descriptor):
+                    raise BusyError(f"{printable(self.path)} is in use by {self._holder()}", hint="wait for it to end")
+                os.ftruncate(self._descriptor, 0)
+                holder = {"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+                write_all(self._descriptor, json.dumps(holder).encode("utf-8"))
+            return self
+        except BaseException:  # a signal, too, wherever it comes
+            self._free()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        """Free the lock."""
+        self._free()
+
+    def _free(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os_calls.close(descriptor)
+
+    def _holder(self) -> str:
+        with suppress(ModelError, KeyError, TypeError, ValueError):  # the file may be new and still empty
+            holder = strict_json(os.read(self._descriptor, 200), name="lock")
+            return f"process {int(holder['pid'])} since {printable(str(holder['since']))[:40]}"
+        return "another process"
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # far behind the content, since this lock also bars readers
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    finally:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    return True

@@ -1,0 +1,54 @@
+"""The system calls that change the disk, and their failures in words for the user."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gru_complete.errors import EnvironmentFailure, printable
+
+SPACE_HINT = "free some space, or let GRU_COMPLETE_HOME name a directory on another disk"
+ALWAYS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+class OsCalls:
+    """The system calls that change the disk, in one place so that a test can make each of them fail."""
+
+    open = staticmethod(os.open)
+    write = staticmethod(os.write)
+    fsync = staticmethod(os.fsync)
+    close = staticmethod(os.close)
+    replace = staticmethod(os.replace)
+    mkdir = staticmethod(os.mkdir)
+    unlink = staticmethod(os.unlink)
+    rmdir = staticmethod(os.rmdir)
+
+
+os_calls = OsCalls()
+
+
+@contextmanager
+def readable_errors(verb: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        message = f"cannot {verb} {printable(path)}: {reason_of(error)}"
+        raise EnvironmentFailure(message, hint=SPACE_HINT if full else None) from error
+
+
+def reason_of(error: OSError) -> str:
+    """The system's words, to stand after a colon: "no space left on device"."""
+    text = error.strerror or str(error)
+    return printable(text[:1].lower() + text[1:])
+
+
+def write_all(descriptor: int, data: Any) -> None:
+    view = memoryview(data).cast("B")
+    while view:
+        written = os_calls.write(descriptor, view)  # tried again by Python itself when a signal interrupts it
+        if written <= 0:
+            raise OSError(errno.EIO, "nothing was written")
+        view = view[written:]

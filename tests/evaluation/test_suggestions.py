@@ -1,0 +1,68 @@
+import pytest
+
+from gru_complete.evaluation import suggestions
+from gru_complete.evaluation.intervals import mean_interval, share_interval
+from gru_complete.evaluation.suggestions import evaluate_offers
+from gru_complete.runtime.completer import Completer
+from gru_complete.runtime.suggestions import Offered
+
+
+class Parrot:
+    """Reads, and knows only where it is."""
+
+    def read(self, data, context=""):
+        return context + data.decode()
+
+    def hypotheses(self, context):
+        return context
+
+
+def test_offers_are_compared_with_what_follows(monkeypatch):
+    answers = {"": [("a", 0.9), ("b", 0.5)], "ab": [("c", 0.6), ("x", 0.5)], "abcd": [], "x": [("y", 0.4)]}
+
+    def offered(text, least):
+        return [Offered(data.encode(), chance) for data, chance in answers.get(text, []) if chance >= least]
+
+    monkeypatch.setattr(suggestions, "offered", offered)
+    monkeypatch.setattr(
+        suggestions, "_places", lambda *_: [("", "abcdef"), ("ab", "cdef"), ("abcd", "ef"), ("x", "yz")]
+    )
+    told = []
+    report = evaluate_offers(Parrot(), [""], confidences=(0.5, 0.55, 0.95), progress=told.append)
+    low, middle, high = report.trades
+    assert report.num_positions == sum(told) == 4
+    assert (low.offered.value, low.accepted.value, low.length, low.saved.value) == (0.5, 0.5, 2, 0.25)
+    assert (middle.offered.value, middle.accepted.value, middle.length, middle.saved.value) == (0.5, 1, 1, 0)
+    assert (high.offered.value, high.accepted.value, high.length, high.saved.value) == (0, 0, 0, 0)
+    assert low.to_json()["offered"]["value"] == 0.5
+
+
+@pytest.mark.parametrize("number", [1, 3, 8, 100])
+def test_places_are_evenly_spaced_and_their_texts_are_read_from_the_start(number):
+    documents = ["abc", "", "défgh"]
+    places = list(suggestions._places(Parrot(), documents, number))
+    assert len(places) == min(number, 8)
+    found = [before + following for before, following in places]
+    assert all(text in documents for text in found)
+    starts = [len(before) + (3 if text == "défgh" else 0) for (before, _), text in zip(places, found, strict=True)]
+    assert len({b - a for a, b in zip(starts, starts[1:], strict=False)}) <= 2
+    assert starts == sorted(set(starts))
+
+
+def test_asking_for_more_confidence_offers_less(trained_model):
+    report = evaluate_offers(Completer.load(trained_model), ["The old house saw a cat. The dog liked the river."])
+    assert report.num_positions == 49
+    shares = [trade.offered.value for trade in report.trades]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] > 0
+
+
+def test_intervals():
+    share = share_interval(8, 10)  # Wilson 1927, as in Agresti and Coull 1998
+    assert share == pytest.approx((0.8, 0.4901, 0.9433), abs=1e-4)
+    assert share_interval(0, 0) == (0, 0, 1)
+    assert share_interval(5, 5).high == 1
+    mean = mean_interval([1.0, 2.0, 3.0, 4.0])
+    assert mean.value == 2.5
+    assert mean.high - mean.value == pytest.approx(1.959964 * (5 / 3 / 4) ** 0.5)
+    assert mean_interval([1.0]).to_json() == {"value": 1, "low": None, "high": None}

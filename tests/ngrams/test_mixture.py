@@ -1,0 +1,192 @@
+"""The mixture against its formula in float64, and against damaged files."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from safetensors.numpy import load, save
+
+from gru_complete.errors import ModelError
+from gru_complete.ngrams.building import build
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Evidence, Memory, Mixture
+
+V, ORDER = 9, 4
+RNG = np.random.default_rng(0)
+STREAM = np.concatenate(([0], RNG.zipf(1.5, 500) % V, [0])).astype(np.uint16)
+NGRAMS = build(STREAM, vocab_size=V, order=ORDER)
+
+
+def random_weights(seed=0, scale=1.0):
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal((ORDER + NUM_SLOPES, NUM_OUTPUTS)) * scale).astype(np.float32)
+
+
+def memory(weights=None, adapts=False):
+    return Memory(NGRAMS, Mixture(random_weights() if weights is None else weights), adapts)
+
+
+def expert_weights(*scores):
+    """A gate that says the same in every context: powers of a half, and these scores of the three experts."""
+    weights = np.zeros((ORDER + NUM_SLOPES, NUM_OUTPUTS), np.float32)
+    weights[:ORDER] = [0.5, 0.5, *scores]
+    return weights
+
+
+def reference(weights, logits, counted, length, total, num_followers):
+    """The formula of the module, one context at a time."""
+    weights, logits, counted = (np.asarray(array, np.float64) for array in (weights, logits, counted))
+    total = max(total, 1)
+    seen = weights[length] + np.log1p(total) / 3 * weights[ORDER] + np.log(num_followers / total + 1e-3) * weights[-1]
+    a, b, *scores = seen
+    gru = np.exp(logits - logits.max())
+    gru /= gru.sum()
+    product = np.exp(a * np.log(gru) + b * np.log(counted) - (a * np.log(gru) + b * np.log(counted)).max())
+    shares = np.exp(np.array(scores) - max(scores))
+    shares /= shares.sum()
+    return shares[0] * product / product.sum() + shares[1] * counted + shares[2] * gru
+
+
+def some_contexts(num_contexts=60):
+    return NGRAMS.nodes(RNG.integers(0, V, num_contexts))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    logits=hnp.arrays(np.float32, (5, V), elements=st.floats(-30, 30, width=32)),
+    seed=st.integers(0, 1000),
+    data=st.data(),
+)
+def test_a_row_is_the_formula_and_its_sum_is_1(logits, seed, data):
+    nodes = some_contexts(5)
+    lengths = data.draw(hnp.arrays(np.int8, 5, elements=st.integers(0, ORDER - 1)))
+    totals = data.draw(hnp.arrays(np.float32, 5, elements=st.floats(0, 1e6, width=32)))
+    followers = data.draw(hnp.arrays(np.int32, 5, elements=st.integers(1, V)))
+    mixture, counted = Mixture(random_weights(seed, 0.5)), NGRAMS.distributions(nodes)
+    rows = mixture.mix(logits, counted, mixture.gates(Evidence(lengths, totals, followers)))
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-5)
+    expected = [
+        reference(mixture.weights, *row) for row in zip(logits, counted, lengths, totals, followers, strict=True)
+    ]
+    np.testing.assert_allclose(rows, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("expert", range(3))
+def test_a_gate_that_believes_one_expert_gives_that_expert(expert):
+    scores = [-1000.0] * 3
+    scores[expert] = 1000.0
+    logits = RNG.standard_normal(V).astype(np.float32) * 3
+    gru = np.exp(logits) / np.exp(logits).sum()
+    for nodes in map(tuple, some_contexts().tolist()):
+        counted = NGRAMS.distribution(nodes)
+        product = np.sqrt(gru * counted)
+        expected = (product / product.sum(), counted, gru)[expert]
+        np.testing.assert_allclose(memory(expert_weights(*scores)).predict(logits, nodes), expected, rtol=1e-4)
+
+
+def test_one_context_at_a_time_equals_many():
+    nodes = some_contexts()
+    logits = RNG.standard_normal((len(nodes), V)).astype(np.float32) * 3
+    mixed = memory()
+    evidence = Evidence(*map(np.array, zip(*(NGRAMS.context(tuple(row)) for row in nodes.tolist()), strict=True)))
+    gates = mixed.mixture.gates(evidence)
+    rows = mixed.mixture.mix(logits, NGRAMS.distributions(nodes), gates)
+    for index, row in enumerate(nodes.tolist()):
+        np.testing.assert_allclose(mixed.predict(logits[index], tuple(row)), rows[index], atol=1e-6)
+        one = mixed.mixture.gates_of_one(*NGRAMS.context(tuple(row)))
+        np.testing.assert_allclose(one, gates[:, index, 0], rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_that_is_given_is_changed():
+    logits, counted = RNG.standard_normal((4, V)).astype(np.float32), NGRAMS.distributions(some_contexts(4))
+    mixture = memory().mixture
+    gates = mixture.gates(Evidence(np.array([0, 1, 2, 3]), np.ones(4), np.ones(4)))
+    before = [array.copy() for array in (logits, counted, gates)]
+    mixture.mix(logits, counted, gates)
+    for array, copy in zip((logits, counted, gates), before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_extreme_gates_give_a_distribution_all_the_same(seed):
+    extreme = memory((np.sign(random_weights(seed)) * 1000).astype(np.float32))
+    logits = RNG.standard_normal(V).astype(np.float32) * 100
+    for nodes in map(tuple, some_contexts().tolist()):
+        row = extreme.predict(logits, nodes)
+        assert np.isfinite(row).all()
+        assert row.min() >= 0
+        assert row.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_context_that_was_never_seen_is_no_special_case():
+    nothing = build(np.array([0], np.uint16), vocab_size=V, order=ORDER)
+    uniform = Memory(nothing, Mixture(expert_weights(-1000.0, 1000.0, -1000.0)), adapts=False)
+    np.testing.assert_allclose(uniform.predict(np.zeros(V, np.float32), nothing.start()), 1 / V, rtol=1e-6)
+
+
+# On disk
+
+
+@pytest.mark.parametrize("adapts", [False, True])
+def test_a_memory_comes_back_as_it_was_stored(adapts):
+    stored = memory(adapts=adapts)
+    back = Memory.from_bytes(stored.to_bytes(), vocab_size=V, name="ngrams")
+    assert back.adapts is adapts
+    np.testing.assert_array_equal(back.mixture.weights, stored.mixture.weights)
+    logits = RNG.standard_normal(V).astype(np.float32)
+    for nodes in map(tuple, some_contexts().tolist()):
+        np.testing.assert_array_equal(back.predict(logits, nodes), stored.predict(logits, nodes))
+    assert back.to_bytes() == stored.to_bytes()
+
+
+def first_number_is(number):
+    return lambda array: np.concatenate(([number], array.ravel()[1:])).reshape(array.shape).astype(array.dtype)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        ("mixture", None, "gate is missing or is none"),
+        ("mixture", lambda array: array[0], "gate is missing or is none"),
+        ("mixture", lambda array: array[:, :4], "gate is missing or is none"),
+        ("mixture", lambda array: array[:0], "gate is missing or is none"),
+        ("mixture", lambda array: array[:NUM_SLOPES], "gate is missing or is none"),
+        ("mixture", lambda array: array.astype(np.float64), "gate is missing or is none"),
+        ("mixture", first_number_is(np.nan), "gate is missing or is none"),
+        ("mixture", first_number_is(np.inf), "gate is missing or is none"),
+        ("mixture", first_number_is(-1001), "gate is missing or is none"),
+        ("mixture", lambda array: array[1:], "gate is made for the order 3, the counts have 4"),
+        ("mixture", lambda array: np.tile(array, (3, 1)), "gate is made for the order 16, the counts have 4"),
+        ("adapts", None, "does not say whether it adapts"),
+        ("adapts", lambda _: np.array([2], np.uint8), "does not say whether it adapts"),
+        ("adapts", lambda _: np.array([1], np.int32), "does not say whether it adapts"),
+        ("adapts", lambda _: np.array([1, 1], np.uint8), "does not say whether it adapts"),
+        ("extra", lambda _: np.zeros(3, np.float32), "unknown array 'extra'"),
+        ("discounts", lambda array: array[1:], "unknown array"),
+        ("discounts", first_number_is(np.nan), "discount"),
+        ("counts.2", None, "has no counts.2"),
+        ("tokens.2", first_number_is(V), "tokens.2"),
+    ],
+)
+def test_a_strangers_file_that_does_not_fit_is_refused(name, change, problem):
+    arrays = load(memory().to_bytes())
+    if change is None:
+        del arrays[name]
+    else:
+        arrays[name] = np.ascontiguousarray(change(arrays.get(name)))
+    with pytest.raises(ModelError, match=f"^the file: .*({problem})"):
+        Memory.from_bytes(save(arrays), vocab_size=V, name="the file")
+
+
+@pytest.mark.parametrize("vocab_size", [V - 1, V + 1, 70_000])
+def test_a_memory_of_another_vocabulary_is_refused(vocab_size):
+    with pytest.raises(ModelError, match=f"no counts.1 of {vocab_size} uint8"):
+        Memory.from_bytes(memory().to_bytes(), vocab_size=vocab_size, name="the file")
+
+
+def test_every_file_that_was_cut_off_is_refused():
+    data = memory().to_bytes()
+    for length in range(0, len(data), 37):
+        with pytest.raises(ModelError, match="the file"):
+            Memory.from_bytes(data[:length], vocab_size=V, name="the file")
