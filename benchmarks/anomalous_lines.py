@@ -36,7 +36,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from gru_complete.checking.anomalous_lines import DEFAULT_THRESHOLD, OddLineFinder
+from gru_complete.checking.anomalous_lines import DEFAULT_THRESHOLD, AnomalousLineFinder
 from gru_complete.runtime.completer import Completer
 
 KINDS = ("event", "trace", "status", "broken", "foreign", "number")
@@ -413,21 +413,21 @@ class Scored(NamedTuple):
     put: list[Put]
     num_lines: int
 
-    def outcome(self, measure: str, threshold: float) -> "Outcome":
+    def outcome(self, measure: str, threshold: float) -> "TokenPredictions":
         """What is found with a threshold."""
         kinds = {one.line: one.kind for one in self.put}
         found = [line for score, line in self.scores[measure] if score >= threshold]
         hits = [kinds[line] for line in found if line in kinds]
         totals = [one.kind for one in self.put]
         recalls = {kind: hits.count(kind) / max(1, totals.count(kind)) for kind in KINDS}
-        return Outcome(len(found), len(hits), len(self.put), recalls)
+        return TokenPredictions(len(found), len(hits), len(self.put), recalls)
 
     def best_threshold(self, measure: str) -> float:
         """With which F0.5 is best."""
         return max((score for score, _ in self.scores[measure]), key=lambda one: self.outcome(measure, one).f_half)
 
 
-class Outcome(NamedTuple):
+class TokenPredictions(NamedTuple):
     """How many lines were found, how many of them rightly, how many were to be found; and recall by kind."""
 
     found: int
@@ -453,10 +453,10 @@ class Outcome(NamedTuple):
 
 def looked_at(completer: Completer, text: str, put: list[Put]) -> Scored:
     """Score all lines of a log."""
-    found = list(OddLineFinder(completer, threshold=0.0).findings([text]))
+    found = list(AnomalousLineFinder(completer, threshold=0.0).findings([text]))
     scores = {
         "bits per byte": [(one.bits_per_byte, one.line) for one in found],
-        "strangeness": [(one.strangeness, one.line) for one in found],
+        "strangeness": [(one.anomaly_score, one.line) for one in found],
     }
     return Scored(scores, put, text.count("\n"))
 

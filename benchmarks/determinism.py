@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 THREADS = (1, 2, 1)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 GROUP = 10
-LONGEST_PROMPT = 3000  # bytes; their logarithm is uniform
+MAX_PROMPT = 3000  # bytes; their logarithm is uniform
 
 
 class Group(NamedTuple):
@@ -62,7 +62,7 @@ def random_groups(text: bytes, number: int, generator: random.Random) -> list[Gr
     while number > 0:
         prompts = []
         for _ in range(min(GROUP, number)):
-            length = int(LONGEST_PROMPT ** generator.random())
+            length = int(MAX_PROMPT ** generator.random())
             start = generator.randrange(max(1, len(text) - length))
             prompts.append(text[start : start + length])
         groups.append(Group(random_options(generator), prompts))

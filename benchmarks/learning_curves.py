@@ -62,7 +62,7 @@ def train(options: argparse.Namespace, work: Path, started: float) -> None:
             if stage == COUNTING:
                 counted_seconds = seconds
             stage = event.stage
-        elif isinstance(event, events.Looked) and event.checkpoint is not None:
+        elif isinstance(event, events.Evaluated) and event.checkpoint is not None:
             kept = work / "looks" / event.checkpoint.name
             shutil.copytree(event.checkpoint, kept, copy_function=os.link, ignore=shutil.ignore_patterns("optimizer*"))
             looks.append({"step": event.step, "seconds": seconds, "path": str(kept.relative_to(work))})
@@ -85,10 +85,10 @@ def score(work: Path, text: str) -> dict[str, Any]:
     from gru_complete.text.tokenizer import DOCUMENT_END
     from gru_complete.training.mixing import count, fit_mixture
     from gru_complete.training.plan import Plan
-    from gru_complete.training.tokenized_corpus import read_prepared
+    from gru_complete.training.tokenized_corpus import read_tokenized_corpus
 
     run_dir, cpu = run_dir_of(work / "model"), torch.device("cpu")
-    prepared = read_prepared(run_dir)
+    prepared = read_tokenized_corpus(run_dir)
     settings = Plan.from_json(json.loads((run_dir / "plan.json").read_bytes())).config.ngrams
     stream = np.array([DOCUMENT_END, *prepared.tokenizer.encode(text.encode()), DOCUMENT_END])
 
@@ -119,11 +119,11 @@ def score(work: Path, text: str) -> dict[str, Any]:
 
 def nats_of(module: Any, stream: Any, memory: Any) -> dict[str, float]:
     """The text's nats under the network, and where there are counts under the mixture, static and adapted."""
-    from gru_complete.training.scoring import Mixed, read_documents
+    from gru_complete.training.scoring import MixtureScorer, read_documents
 
-    scorers = {"network": Mixed(None)}
+    scorers = {"network": MixtureScorer(None)}
     if memory is not None:
-        scorers |= {"mixture": Mixed(memory), "adapted": Mixed(memory, adapted=True)}
+        scorers |= {"mixture": MixtureScorer(memory), "adapted": MixtureScorer(memory, adapted=True)}
     totals = dict.fromkeys(scorers, 0.0)
     for chunk in read_documents(module, [stream]):
         for name, scorer in scorers.items():

@@ -94,12 +94,12 @@ def whole_tokens(model: Model, memory: Memory, *, num_tokens: int = 300, rounds:
     starts = {}
     for name, completer in completers.items():
         context = completer.read(text[: min(LEARNT_BYTES, len(text) // 2)])
-        starts[name] = (completer, context, completer.openings(context))
+        starts[name] = (completer, context, completer.first_tokens(context))
     seconds: defaultdict[str, list[float]] = defaultdict(list)
     for seed in range(rounds):
-        for name, (completer, context, openings) in starts.items():
+        for name, (completer, context, first_tokens) in starts.items():
             options = CompletionOptions(max_tokens=num_tokens, until="none", seed=seed)
-            stream = CompletionStream(completer, b"", context, openings, options)
+            stream = CompletionStream(completer, b"", context, first_tokens, options)
             start = time.perf_counter()
             for _ in stream:
                 pass

@@ -55,7 +55,7 @@ from gru_complete.runtime.words import likeliest_words
 WAYS = ("naive", "healing", "K = 1", "width 1", "K = 8")
 HITS = {"first": "the first word", "among_three": "one of three"}
 SENTENCE = re.compile(r"[^\s.!?][^.!?]*[.!?]+[\"'”’)]*")
-FEWEST_WORDS = 4
+MIN_WORDS = 4
 IMPOSSIBLE = math.exp(-50)  # the chance of what no tokens spell after the only segmentation that is left
 LETTERS = re.compile(r"[^\W\d_]{2,}")
 
@@ -113,7 +113,7 @@ def cuts_of(text: str, number: int, seed: int) -> list[Cut]:
     """Choose sentences, and in each a word and a place in it; more than one where there are too few sentences."""
     generator = random.Random(seed)
     sentences = [" ".join(match[0].split()) for match in SENTENCE.finditer(text)]
-    sentences = [sentence for sentence in sentences if len(sentence.split()) >= FEWEST_WORDS]
+    sentences = [sentence for sentence in sentences if len(sentence.split()) >= MIN_WORDS]
     chosen = generator.sample(sentences, min(number, len(sentences)))
     cuts: dict[Cut, None] = {}
     known = -1

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gru_complete.checking.error_model import WORD
-from gru_complete.checking.unusual_words import Finding, WordingChecker, threshold_of
+from gru_complete.checking.unusual_words import Finding, WordChecker, threshold_of
 from gru_complete.evaluation.intervals import share_interval
 from gru_complete.model.directory import load_model
 from gru_complete.model.home import find_model
@@ -44,8 +44,8 @@ AGREEMENT |= {"a": ["an"], "an": ["a"]}
 PRONOUNS = {"he": ["she"], "she": ["he"], "his": ["her"], "her": ["his", "him"], "him": ["her"]}
 PRONOUNS |= {"himself": ["herself"], "herself": ["himself"]}
 KINDS = ("swap", "agreement", "pronoun")
-LEAST = 2.0  # findings below it are not looked for where a threshold is chosen for prose
-LEAST_IN_PAIRS = 0.2
+MIN_ODDS = 2.0  # findings below it are not looked for where a threshold is chosen for prose
+MIN_IN_PAIRS = 0.2
 
 
 class Error(NamedTuple):
@@ -56,7 +56,7 @@ class Error(NamedTuple):
     kind: str
 
 
-class Outcome(NamedTuple):
+class TokenPredictions(NamedTuple):
     """How many findings there are, how many of them are right, and how many words were to be found."""
 
     found: int
@@ -138,18 +138,18 @@ def best_threshold(scored: list[tuple[float, int]], errors: list[Error]) -> floa
     best, threshold, right = 0.0, 0.0, 0
     for count, (score, offset) in enumerate(sorted(scored, reverse=True), start=1):
         right += offset in wrong
-        value = Outcome(count, right, len(errors)).f_half
+        value = TokenPredictions(count, right, len(errors)).f_half
         if value > best:
             best, threshold = value, score
     return threshold
 
 
-def outcome(scored: list[tuple[float, int]], errors: list[Error], threshold: float) -> tuple[Outcome, Counter[str]]:
+def outcome(scored: list[tuple[float, int]], errors: list[Error], threshold: float) -> tuple[TokenPredictions, Counter[str]]:
     """With a threshold; and how many were found of each kind."""
     kinds = {error.offset: error.kind for error in errors}
     found = [offset for score, offset in scored if score >= threshold]
     hits = Counter(kinds[offset] for offset in found if offset in kinds)
-    return Outcome(len(found), sum(hits.values()), len(errors)), hits
+    return TokenPredictions(len(found), sum(hits.values()), len(errors)), hits
 
 
 def odds(findings: list[Finding]) -> list[tuple[float, int]]:
@@ -164,17 +164,17 @@ def prose(
     texts = [path.read_bytes()[:num_bytes].decode(errors="ignore") for path in (tuning_path, text_path)]
     (tuning, tuning_errors), (text, errors) = (corrupted(one, seed + number) for number, one in enumerate(texts))
     plain = best_threshold(surprisals(completer, tuning), tuning_errors)
-    tried = odds(list(WordingChecker(completer, threshold=LEAST).findings([tuning])))
+    tried = odds(list(WordChecker(completer, threshold=MIN_ODDS).findings([tuning])))
     chosen = best_threshold(tried, tuning_errors)
     print(f"{len(errors)} wrong words of {len(WORD.findall(text))} ({Counter(error.kind for error in errors)})")
     print(f"on the tuning text `check` had F0.5 {outcome(tried, tuning_errors, chosen)[0].f_half:.3f}\n")
     started = time.perf_counter()
-    found = odds(list(WordingChecker(completer, threshold=chosen).findings([text])))
+    found = odds(list(WordChecker(completer, threshold=chosen).findings([text])))
     seconds = time.perf_counter() - started
     rows = {
         "plain surprisal": (plain, surprisals(completer, text)),
         "check, threshold chosen": (chosen, found),
-        "check, default": (default, odds(list(WordingChecker(completer, threshold=default).findings([text])))),
+        "check, default": (default, odds(list(WordChecker(completer, threshold=default).findings([text])))),
     }
     result: dict[str, object] = {}
     print(f"{'':26}{'threshold':>10}{'precision':>11}{'recall':>9}{'F0.5':>8}   recall by kind")
@@ -188,7 +188,7 @@ def prose(
         )
         result[name] = {"threshold": threshold, **figures._asdict(), "f_half": figures.f_half, "recall_by_kind": kinds}
     print(f"\n{seconds:.1f} s for {len(text.encode()):,} bytes of corrupted text")
-    clean = list(WordingChecker(completer, threshold=default).findings([texts[1]]))
+    clean = list(WordChecker(completer, threshold=default).findings([texts[1]]))
     print(f"as it was written: {len(clean)} findings with the default, in {len(WORD.findall(texts[1]))} words")
     return {**result, "seconds": seconds, "findings_in_clean_text": len(clean)}
 
@@ -197,7 +197,7 @@ Judged = tuple[list[tuple[float, bool]], float]
 """Of a pair: each finding of the wrong text, its odds and whether it is right; the greatest odds in the right text."""
 
 
-def judged(checker: WordingChecker, path: Path, number: int) -> list[Judged]:
+def judged(checker: WordChecker, path: Path, number: int) -> list[Judged]:
     """Both texts of evenly spaced pairs."""
     pairs = [json.loads(line) for line in path.read_text().splitlines()]
     result = []
@@ -227,12 +227,12 @@ def shares(results: list[Judged], threshold: float) -> tuple[int, int]:
 
 def pairs(completer: Completer, default: float, tuning_path: Path, path: Path, number: int) -> dict[str, object]:
     """How often the wrong word of a pair is found first, and nothing in the right text."""
-    tuning = judged(WordingChecker(completer, threshold=LEAST_IN_PAIRS), tuning_path, number)
+    tuning = judged(WordChecker(completer, threshold=MIN_IN_PAIRS), tuning_path, number)
     candidates = sorted({score for found, most in tuning for score in [*(one for one, _ in found), most] if score > 0})
     chosen = max(candidates, key=lambda threshold: min(shares(tuning, threshold)))
     report: dict[str, object] = {}
     for name, threshold in (("chosen on the tuning pairs", chosen), ("the default", default)):
-        results = judged(WordingChecker(completer, threshold=threshold), path, number)
+        results = judged(WordChecker(completer, threshold=threshold), path, number)
         counts = shares(results, threshold)
         flagged, clean = (share_interval(count, len(results)) for count in counts)
         print(f"threshold {threshold:.3g} ({name}), {len(results)} pairs:")

@@ -31,18 +31,18 @@ from gru_complete.runtime.completer import Completer
 DEFAULT_THRESHOLD = 4.0
 _LINES = 500  # the last lines, of which the usual bits per byte are said
 _LINES_AHEAD = 100  # that are read before the first are judged
-_MOST_COSTS = 200  # of a place, the last ones
-_LEAST_COSTS = 10  # of a place; one that has fewer is new
-_MOST_COSTS_ANYWHERE = 2000
-_MOST_PLACES = 2000
+_MAX_COSTS = 200  # of a place, the last ones
+_MIN_COSTS = 10  # of a place; one that has fewer is new
+_MAX_COSTS_ANYWHERE = 2000
+_MAX_PLACES = 2000
 _PERCENTILE = 0.9
-_LEAST_SPREAD = 4.0  # bits
-_MOST_SEGMENTS = 4096  # of a line that are kept; a longer one counts as several
+_MIN_SPREAD = 4.0  # bits
+_MAX_SEGMENTS = 4096  # of a line that are kept; a longer one counts as several
 _PLACE_BYTES = 64
 _NUMBER = re.compile(rb"[0-9]+")
 
 
-class OddLine(NamedTuple):
+class AnomalousLine(NamedTuple):
     """A line that costs more than lines usually do.
 
     Attributes:
@@ -57,7 +57,7 @@ class OddLine(NamedTuple):
     line: int
     column: int
     text: str
-    strangeness: float
+    anomaly_score: float
     bits_per_byte: float
     usual_bits_per_byte: float
 
@@ -89,7 +89,7 @@ class _Costs:
     def __init__(self, most: int) -> None:
         self._last: deque[float] = deque(maxlen=most)
         self._new = 0
-        self._usual = (0.0, _LEAST_SPREAD)
+        self._usual = (0.0, _MIN_SPREAD)
 
     def __len__(self) -> int:
         return len(self._last)
@@ -103,7 +103,7 @@ class _Costs:
         if 16 * self._new >= len(self._last):
             ordered = sorted(self._last)
             middle, high = ordered[(len(ordered) - 1) // 2], ordered[int(_PERCENTILE * (len(ordered) - 1))]
-            self._usual = (middle, high - middle + _LEAST_SPREAD)
+            self._usual = (middle, high - middle + _MIN_SPREAD)
             self._new = 0
         return self._usual
 
@@ -113,7 +113,7 @@ class _Usual:
 
     def __init__(self) -> None:
         self._places: OrderedDict[bytes, _Costs] = OrderedDict()  # the one that was not seen for longest first
-        self._anywhere = _Costs(_MOST_COSTS_ANYWHERE)
+        self._anywhere = _Costs(_MAX_COSTS_ANYWHERE)
         self._bits_per_byte: deque[float] = deque(maxlen=_LINES)
 
     def add(self, line: _Line) -> None:
@@ -122,10 +122,10 @@ class _Usual:
         for part in line.parts:
             self._anywhere.add(part.bits)
             if part.place not in self._places:
-                self._places[part.place] = _Costs(_MOST_COSTS)
+                self._places[part.place] = _Costs(_MAX_COSTS)
             self._places.move_to_end(part.place)
             self._places[part.place].add(part.bits)
-        while len(self._places) > _MOST_PLACES:
+        while len(self._places) > _MAX_PLACES:
             self._places.popitem(last=False)
 
     def bits_per_byte(self) -> float:
@@ -137,12 +137,12 @@ class _Usual:
         result = []
         for part in line.parts:
             costs = self._places.get(part.place)
-            middle, spread = (self._anywhere if costs is None or len(costs) < _LEAST_COSTS else costs).usual()
+            middle, spread = (self._anywhere if costs is None or len(costs) < _MIN_COSTS else costs).usual()
             result.append((part.bits - middle) / spread - 1)
         return result
 
 
-class OddLineFinder:
+class AnomalousLineFinder:
     """Finds odd lines with one model.
 
     Args:
@@ -154,7 +154,7 @@ class OddLineFinder:
         self._reader = SegmentReader(completer)
         self._threshold = threshold
 
-    def findings(self, texts: Iterable[str], progress: Callable[[int], object] | None = None) -> Iterator[OddLine]:
+    def findings(self, texts: Iterable[str], progress: Callable[[int], object] | None = None) -> Iterator[AnomalousLine]:
         """Look at every line of a document that is not blank, in constant memory.
 
         Args:
@@ -175,12 +175,12 @@ class OddLineFinder:
             yield from self._judged(line, usual)
             usual.add(line)
 
-    def _judged(self, line: _Line, usual: _Usual) -> Iterator[OddLine]:
+    def _judged(self, line: _Line, usual: _Usual) -> Iterator[AnomalousLine]:
         excesses = usual.excesses(line)
-        strangeness = sum(excess for excess in excesses if excess > 0)
-        if strangeness >= self._threshold:
+        anomaly_score = sum(excess for excess in excesses if excess > 0)
+        if anomaly_score >= self._threshold:
             column, text = _oddest(line.parts, excesses)
-            yield OddLine(line.number, column, text, strangeness, line.bits_per_byte, usual.bits_per_byte())
+            yield AnomalousLine(line.number, column, text, anomaly_score, line.bits_per_byte, usual.bits_per_byte())
 
     def _lines(self, texts: Iterable[str], progress: Callable[[int], object] | None) -> Iterator[_Line]:
         parts: list[_Part] = []
@@ -188,7 +188,7 @@ class OddLineFinder:
         for batch in self._reader.batches(texts):
             for segment in batch:
                 for line, part in _parts(segment, before):
-                    if line != number or len(parts) >= _MOST_SEGMENTS:
+                    if line != number or len(parts) >= _MAX_SEGMENTS:
                         if parts:
                             yield _Line(number, parts)
                         number, parts = line, []

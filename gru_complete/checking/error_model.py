@@ -28,7 +28,7 @@ WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _SHARPNESS = 6.0  # S
 _ALIKE = 0.6  # L
 _UNLIKE = -1.0  # the cosine for words that the vocabulary has in parts only: mostly names, and seldom slips
-_MOST_REMAINDERS = 64  # whose words are kept
+_MAX_REMAINDERS = 64  # whose words are kept
 _FREQUENT = 1000  # words that the sum over v runs over
 
 
@@ -49,7 +49,7 @@ class Words:
         self.log_sums = log_sums
 
 
-class Slips:
+class ErrorModel:
     """The slips that one model knows; see the module.
 
     Args:
@@ -94,7 +94,7 @@ class Slips:
                 ]
             )
             found = Words(np.array(tokens, np.intp), words, vectors, np.log(np.maximum(sums, 1e-30)))
-            if len(self._words) >= _MOST_REMAINDERS:
+            if len(self._words) >= _MAX_REMAINDERS:
                 self._words.clear()
             self._words[remainder] = found
         return found

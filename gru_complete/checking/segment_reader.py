@@ -13,14 +13,14 @@ import numpy as np
 
 from gru_complete.arrays import FloatArray
 from gru_complete.runtime.completer import Completer
-from gru_complete.runtime.predictor import Reading
+from gru_complete.runtime.predictor import DecoderState
 from gru_complete.runtime.sampling import damaged_scores
 from gru_complete.text.tokenizer import segments
 
 MANY = 96
 """Rows of a product at most; also how many segments are read at a time."""
 
-_MOST_ENCODED = 50_000  # segments whose tokens are kept
+_MAX_ENCODED = 50_000  # segments whose tokens are kept
 
 
 class Segment:
@@ -45,7 +45,7 @@ class Segment:
         self.column = column
         self.offset = offset
         self.tokens = tokens
-        self.readings: list[Reading] = []
+        self.readings: list[DecoderState] = []
         self.rows: list[FloatArray] = []
         self.costs: list[float] = []
 
@@ -74,7 +74,7 @@ class SegmentReader:
             reading = self.read(batch, reading)
             yield batch
 
-    def read(self, batch: Sequence[Segment], reading: Reading) -> Reading:
+    def read(self, batch: Sequence[Segment], reading: DecoderState) -> DecoderState:
         """Read segments that have their tokens only.
 
         Args:
@@ -115,7 +115,7 @@ class SegmentReader:
                 line += newlines
                 column = len(text) - text.rindex("\n") if newlines else column + len(text)
 
-    def rows(self, readings: Sequence[Reading]) -> FloatArray:
+    def rows(self, readings: Sequence[DecoderState]) -> FloatArray:
         """The log probabilities of all tokens after each of some readings, ``(N, V)``.
 
         Raises:
@@ -131,7 +131,7 @@ class SegmentReader:
         """The tokens of a segment, kept for the next time."""
         tokens = self._encoded.get(segment)
         if tokens is None:
-            if len(self._encoded) >= _MOST_ENCODED:
+            if len(self._encoded) >= _MAX_ENCODED:
                 self._encoded.clear()
             tokens = self._encoded[segment] = self._tokenizer.encode_segment(segment)
         return tokens

@@ -40,12 +40,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gru_complete.checking.error_model import WORD, Slips
+from gru_complete.checking.error_model import WORD, ErrorModel
 from gru_complete.checking.segment_reader import MANY, Segment, SegmentReader
 from gru_complete.model.directory import Model
 from gru_complete.model.manifest import CHECK_THRESHOLD, Manifest
 from gru_complete.runtime.completer import Completer
-from gru_complete.runtime.predictor import Reading
+from gru_complete.runtime.predictor import DecoderState
 from gru_complete.runtime.segmentation import Hypotheses
 
 DEFAULT_THRESHOLD = 5.0
@@ -55,8 +55,8 @@ WORDS_PER_FINDING = 250
 """Of ordinary text, a page, with the threshold that a model says."""
 
 _WORDS_PER_MEASURED = 50
-_LEAST_WORDS = 300  # fewer say too little
-_LEAST_MEASURED = 0.03  # odds; what is lower takes long to find out
+_MIN_WORDS = 300  # fewer say too little
+_MIN_MEASURED = 0.03  # odds; what is lower takes long to find out
 _GREATEST_MEASURED = 1e6
 
 DEFAULT_LOOKAHEAD = 10
@@ -64,10 +64,10 @@ DEFAULT_LOOKAHEAD = 10
 
 _HEAD_START = 8.0  # nats: what is further below the threshold before anything after the word is read, is not tried
 _PATIENCE = 5.0  # nats: nor is what falls so far below it while that is read. Both cost 2 % of what is found at most
-_MOST_TRIALS = 24  # alternatives of a word that are tried
-_MOST_EXACT = 3  # and that are looked at text-exact, and reported
+_MAX_TRIALS = 24  # alternatives of a word that are tried
+_MAX_EXACT = 3  # and that are looked at text-exact, and reported
 _MARGIN = 1.0  # nats that text-exact scores may add to the others
-_MOST_NEAR = MANY  # findings that are weighed against each other
+_MAX_NEAR = MANY  # findings that are weighed against each other
 
 
 class Alternative(NamedTuple):
@@ -124,7 +124,7 @@ class _Trial:
         segment: bytes,
         tokens: list[int],
         num_own: int,
-        reading: Reading,
+        reading: DecoderState,
         log_slip: float,
         gain: float,
         after: Sequence[float],
@@ -205,11 +205,11 @@ def measure_threshold(model: Model, texts: Sequence[str]) -> dict[str, float]:
         For the manifest's metrics: what ``threshold_of`` looks for; nothing if the texts are too short.
     """
     num_words = sum(1 for text in texts for _ in WORD.finditer(text))
-    if num_words < _LEAST_WORDS:
+    if num_words < _MIN_WORDS:
         return {}
     number = num_words // _WORDS_PER_MEASURED
-    checker = WordingChecker(Completer.of(model), threshold=_LEAST_MEASURED)
-    greatest = [_LEAST_MEASURED] * number
+    checker = WordChecker(Completer.of(model), threshold=_MIN_MEASURED)
+    greatest = [_MIN_MEASURED] * number
     for text in texts:
         for finding in checker.findings([text]):
             heapq.heappushpop(greatest, finding.alternatives[0].odds)
@@ -218,7 +218,7 @@ def measure_threshold(model: Model, texts: Sequence[str]) -> dict[str, float]:
     return {CHECK_THRESHOLD: float(f"{threshold:.4g}")}
 
 
-class WordingChecker:
+class WordChecker:
     """Finds unusual wording with one model.
 
     Args:
@@ -233,7 +233,7 @@ class WordingChecker:
         self._predictor = completer.predictor
         self._reader = SegmentReader(completer)
         self._pieces = completer.pieces
-        self._slips = Slips(completer)
+        self._slips = ErrorModel(completer)
         self.threshold = threshold
         self._lookahead = lookahead
         self._width = completer.width
@@ -254,7 +254,7 @@ class WordingChecker:
         """
         near: list[_Found] = []  # each no further from the one before it than corrections reach
         for found in self._all_findings(texts, progress):
-            if near and (found.place - near[-1].place > self._lookahead or len(near) >= _MOST_NEAR):
+            if near and (found.place - near[-1].place > self._lookahead or len(near) >= _MAX_NEAR):
                 yield from self._unexplained(near)
                 near = []
             near.append(found)
@@ -360,7 +360,7 @@ class WordingChecker:
         promise = segment.rows[first][words.tokens] + log_slips + sum(segment.costs[first:last])
         floor = self._log_threshold - _HEAD_START
         likely = np.flatnonzero(promise >= floor)
-        likely = likely[np.argsort(-promise[likely], kind="stable")[:_MOST_TRIALS]]
+        likely = likely[np.argsort(-promise[likely], kind="stable")[:_MAX_TRIALS]]
         if not len(likely):
             return []
         following = waiting[index + 1 : index + 1 + self._lookahead]
@@ -408,7 +408,7 @@ class WordingChecker:
         """Those of a place that reach the threshold, scored text-exact, by falling odds, and the segment with each."""
         floor = self._log_threshold - _MARGIN
         trials = [trial for trial in place.trials if trial.is_at_end and trial.log_odds >= floor]
-        trials = sorted(trials, key=lambda trial: -trial.log_odds)[:_MOST_EXACT]
+        trials = sorted(trials, key=lambda trial: -trial.log_odds)[:_MAX_EXACT]
         if not trials:
             return []
         segment = place.segment

@@ -8,7 +8,7 @@ from gru_complete.cli.prompts import PromptLines, reading_progress
 from gru_complete.cli.results import Result, on_one_line
 from gru_complete.cli.states import refuse_to_overwrite, save_state
 from gru_complete.errors import UsageError
-from gru_complete.runtime.completer import Completer, Context
+from gru_complete.runtime.completer import Completer, PromptState
 from gru_complete.runtime.draft import Completion
 from gru_complete.runtime.options import MAX_BEAM, CompletionOptions, check_range
 
@@ -79,7 +79,7 @@ def answer(
     console: "Console",
     completer: Completer,
     request: Request,
-    before: Context | None,
+    before: PromptState | None,
     blocks: Iterable[bytes],
     *,
     state_out: Path | None,
@@ -105,9 +105,9 @@ def answer(
     echoes_at_once = is_single and request.echo and not request.may_have_none
     kept: list[bytes] = []  # the text, if it has to be printed later
     if echoes_at_once:
-        blocks = _told(blocks, console.write)
+        blocks = _tee(blocks, console.write)
     elif request.as_json or request.echo:
-        blocks = _told(blocks, kept.append)
+        blocks = _tee(blocks, kept.append)
     with reading_progress(console) as progress:
         context = completer.read(blocks, before, progress)
     if state_out is not None:
@@ -123,7 +123,7 @@ def answer(
     return has_offer or not request.may_have_none
 
 
-def answer_lines(console: "Console", completer: Completer, request: Request, before: Context | None) -> bool:
+def answer_lines(console: "Console", completer: Completer, request: Request, before: PromptState | None) -> bool:
     """Print what may follow each line of standard input.
 
     Args:
@@ -144,7 +144,7 @@ def answer_lines(console: "Console", completer: Completer, request: Request, bef
 
 
 def _results_by_line(
-    completer: Completer, request: Request, before: Context | None, lines: PromptLines
+    completer: Completer, request: Request, before: PromptState | None, lines: PromptLines
 ) -> Iterator[tuple[bytes, Result]]:
     from gru_complete.runtime.batch import complete_each
 
@@ -167,7 +167,7 @@ def _next(lines: PromptLines) -> bytes | None:
 
 
 def results(
-    completer: Completer, context: Context, request: Request, prompt: bytes, *, separator: bytes
+    completer: Completer, context: PromptState, request: Request, prompt: bytes, *, separator: bytes
 ) -> Iterator[Result]:
     """What may follow a text that was read: all words in one result, or a result for each completion.
 
@@ -189,12 +189,12 @@ def results(
         yield Result.of_completion(completion, prompt=prompt, model=request.model)
 
 
-def _completions(completer: Completer, context: Context, request: Request) -> Iterator[Completion]:
+def _completions(completer: Completer, context: PromptState, request: Request) -> Iterator[Completion]:
     return completer.complete_many(context, request.options, request.number)
 
 
 def _print_single(
-    console: "Console", completer: Completer, context: Context, request: Request, prompt: bytes, end: bytes
+    console: "Console", completer: Completer, context: PromptState, request: Request, prompt: bytes, end: bytes
 ) -> bool:
     """Print a completion as it is, piece by piece; returns whether there was any."""
     pieces: Iterable[bytes] = completer.stream(context, request.options)
@@ -216,7 +216,7 @@ def _print_single(
     return True
 
 
-def _told(blocks: Iterable[bytes], to: Callable[[bytes], object]) -> Iterator[bytes]:
+def _tee(blocks: Iterable[bytes], to: Callable[[bytes], object]) -> Iterator[bytes]:
     """The blocks, each after something was told of it."""
     for block in blocks:
         to(block)

@@ -17,11 +17,11 @@ from gru_complete.errors import UsageError, printable
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from gru_complete.checking.anomalous_lines import OddLine
+    from gru_complete.checking.anomalous_lines import AnomalousLine
     from gru_complete.checking.unusual_words import Finding
     from gru_complete.cli.console import Console
 
-_MOST_SHOWN = 80  # characters of an odd line
+_MAX_SHOWN = 80  # characters of an odd line
 
 
 def check(
@@ -66,13 +66,13 @@ def check(
         check_range("threshold", threshold, 1e-6, 1e12)
     loaded = load_model(find_model(model))
     completer = Completer.of(loaded)
-    finder: anomalous_lines.OddLineFinder | unusual_words.WordingChecker
+    finder: anomalous_lines.AnomalousLineFinder | unusual_words.WordChecker
     if lines:
         least = anomalous_lines.DEFAULT_THRESHOLD if threshold is None else threshold
-        finder = anomalous_lines.OddLineFinder(completer, threshold=least)
+        finder = anomalous_lines.AnomalousLineFinder(completer, threshold=least)
     else:
         least = unusual_words.threshold_of(loaded.manifest) if threshold is None else threshold
-        finder = unusual_words.WordingChecker(completer, threshold=least)
+        finder = unusual_words.WordChecker(completer, threshold=least)
     has_found = False
     with _progress(console, names) as bar:
         for name in names:
@@ -108,7 +108,7 @@ def _texts(name: str) -> Iterator[str]:
     yield from DocumentReader(name, what="text", command="gru-complete check -").texts(blocks)
 
 
-def _line(name: str, finding: "Finding | OddLine") -> str:
+def _line(name: str, finding: "Finding | AnomalousLine") -> str:
     """A finding as linters write it."""
     from gru_complete.checking.unusual_words import Finding
 
@@ -116,12 +116,12 @@ def _line(name: str, finding: "Finding | OddLine") -> str:
     if isinstance(finding, Finding):
         best = finding.alternatives[0]
         return f'{place}: "{finding.word}" is unlikely here; did you mean "{best.word}"? (x {_times(best.odds)})'
-    text = finding.text if len(finding.text) <= _MOST_SHOWN else f"{finding.text[:_MOST_SHOWN]}…"
+    text = finding.text if len(finding.text) <= _MAX_SHOWN else f"{finding.text[:_MAX_SHOWN]}…"
     costs = f"{finding.bits_per_byte:.2f} bits per byte, usual: {finding.usual_bits_per_byte:.2f}"
-    return f'{place}: "{text}" is unlike other lines ({finding.strangeness:.0f} spreads; {costs})'
+    return f'{place}: "{text}" is unlike other lines ({finding.anomaly_score:.0f} spreads; {costs})'
 
 
-def _fields(name: str, finding: "Finding | OddLine") -> dict[str, object]:
+def _fields(name: str, finding: "Finding | AnomalousLine") -> dict[str, object]:
     """A finding as an object."""
     from gru_complete.checking.unusual_words import Finding
 
@@ -132,7 +132,7 @@ def _fields(name: str, finding: "Finding | OddLine") -> dict[str, object]:
         ]
         return {**place, "word": finding.word, "odds": alternatives[0]["odds"], "alternatives": alternatives}
     figures = {
-        "strangeness": finding.strangeness,
+        "strangeness": finding.anomaly_score,
         "bits_per_byte": finding.bits_per_byte,
         "usual_bits_per_byte": finding.usual_bits_per_byte,
     }

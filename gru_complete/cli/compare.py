@@ -18,7 +18,7 @@ from gru_complete.errors import InterruptedRun, UsageError
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
     from gru_complete.comparison.claims import Claim
-    from gru_complete.comparison.compare import CellResult, Compared, CompareEvent, Comparison, Recalling
+    from gru_complete.comparison.compare import CellResult, Compared, CompareEvent, Comparison, RecallProgress
 
 RECALL_MINUTES = 3.0
 
@@ -163,7 +163,7 @@ class Display(train.Display):
 
     _recalling: str | None = None
 
-    def _show_recalling(self, event: "Recalling") -> None:
+    def _show_recallprogress(self, event: "RecallProgress") -> None:
         if self._recalling != event.cell:
             self._close_bar()
             self._bar = recall_bar(f"{event.cell}, copying", event.seconds)

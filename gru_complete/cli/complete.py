@@ -122,7 +122,7 @@ def complete(
     from gru_complete.model.home import find_model
 
     gc.enable()
-    _refuse_what_does_not_go_together(context)
+    _check_option_conflicts(context)
     reads_lines = lines or (null and prompt in (None, STDIN))
     if reads_lines and (prompt not in (None, STDIN) or state_out is not None):
         other = "--state-out" if state_out is not None else "PROMPT"
@@ -180,7 +180,7 @@ def complete(
         raise typer.Exit(1)
 
 
-def _refuse_what_does_not_go_together(context: typer.Context) -> None:
+def _check_option_conflicts(context: typer.Context) -> None:
     flags = {str(parameter.name): max(parameter.opts, key=len) for parameter in context.command.params}
     sources = {name: context.get_parameter_source(name) for name in flags}
     given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]

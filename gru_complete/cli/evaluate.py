@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gru_complete.evaluation.pairs import PairsReport
     from gru_complete.evaluation.planting import KnownTraining
     from gru_complete.evaluation.report import Report
-    from gru_complete.evaluation.suggestions import OffersReport
+    from gru_complete.evaluation.suggestions import SuggestionsReport
     from gru_complete.model.directory import Model
     from gru_complete.nn.language_model import LanguageModel
     from gru_complete.text.shards import ShardHeader
@@ -219,7 +219,7 @@ def _secrets(console: "Console", known: "KnownTraining") -> "CanaryReport":
                 for event in training:
                     if isinstance(event, Planted):
                         planted = event
-                    elif isinstance(event, events.Looked):
+                    elif isinstance(event, events.Evaluated):
                         display.show(replace(event, checkpoint=None))  # what the model writes is not of interest here
                     elif not isinstance(event, untold):
                         display.show(event)
@@ -340,7 +340,7 @@ def _print_adapting(console: "Console", report: "Report") -> None:
     console.print_table(table)
 
 
-def _print_offers(console: "Console", report: "OffersReport") -> None:
+def _print_offers(console: "Console", report: "SuggestionsReport") -> None:
     from rich import box
     from rich.table import Table
 

@@ -18,13 +18,13 @@ from gru_complete.inspection.record import SWITCHED
 from gru_complete.inspection.trace import CLOSED, OPEN, Trace, shown_piece
 
 BARS = "·▁▂▃▄▅▆▇█"
-MOST_UNITS = 40
+MAX_UNITS = 40
 _TOKEN_CELLS = 12
 _SWITCHED_HEAD = "switched most"
 _NUM_LONGEST = 4
 
 
-class Look(NamedTuple):
+class HeatmapStyle(NamedTuple):
     """How to draw.
 
     Attributes:
@@ -63,14 +63,14 @@ def bar(value: float) -> str:
     return BARS[1 + min(int((value - CLOSED) / (OPEN - CLOSED) * steps), steps - 1)]
 
 
-def fitting_units(trace: Trace, look: Look) -> int:
+def fitting_units(trace: Trace, look: HeatmapStyle) -> int:
     """How many units fit beside each other for every gate."""
     num_panels = len(trace.panels(0))
     left = look.width - _TOKEN_CELLS - 6 - num_panels * 7 - 2 - _switched_cells(trace)
-    return max(4, min(MOST_UNITS, left // num_panels))
+    return max(4, min(MAX_UNITS, left // num_panels))
 
 
-def draw(trace: Trace, units: Sequence[Sequence[int]], look: Look) -> RenderableType:
+def draw(trace: Trace, units: Sequence[Sequence[int]], look: HeatmapStyle) -> RenderableType:
     """The whole picture.
 
     Args:
@@ -88,7 +88,7 @@ def draw(trace: Trace, units: Sequence[Sequence[int]], look: Look) -> Renderable
     return Group(*parts)
 
 
-def _map(trace: Trace, layer: int, units: Sequence[int], look: Look) -> Iterator[Text]:
+def _map(trace: Trace, layer: int, units: Sequence[int], look: HeatmapStyle) -> Iterator[Text]:
     """Head and rows of one map."""
     panels = trace.panels(layer)
     digits = len(str(max(units)))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from gru_complete.cli.console import Console
-    from gru_complete.cli.heatmap import Look
+    from gru_complete.cli.heatmap import HeatmapStyle
     from gru_complete.evaluation.intervals import Interval
     from gru_complete.inspection.agreement import Agreement
     from gru_complete.inspection.features import FeatureReport
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gru_complete.inspection.record import Inspection
     from gru_complete.model.directory import Model
 
-_MOST_BYTES = 1 << 20
+_MAX_BYTES = 1 << 20
 _PIPE_CELLS = 100
 PICTURE_UNITS = 24
 PAIRS = "pairs:"
@@ -171,7 +171,7 @@ def _found(loaded: "Model", find: str, text_file: Path | None) -> "Sequence[Feat
     if text_file is None:
         return [find_feature(loaded, find, kept_apart(loaded))]
     blocks = []
-    left = _MOST_BYTES
+    left = _MAX_BYTES
     for block in file_blocks(text_file):
         blocks.append(block[:left])
         left -= len(blocks[-1])
@@ -240,29 +240,29 @@ def _read(text: str) -> bytes:
     for block in without_final_newline(stdin_blocks()):
         parts.append(block)
         size += len(block)
-        if size > _MOST_BYTES:
-            message = f"standard input has more than {_MOST_BYTES:,} bytes, too many to look at together"
+        if size > _MAX_BYTES:
+            message = f"standard input has more than {_MAX_BYTES:,} bytes, too many to look at together"
             raise CorpusError(message, hint="give a part of it, as in: head -c 2000 FILE | gru-complete inspect -")
     return b"".join(parts)
 
 
-def _look(console: "Console") -> "Look":
+def _look(console: "Console") -> "HeatmapStyle":
     import shutil
 
     from gru_complete.cli.console import is_terminal
-    from gru_complete.cli.heatmap import BARS, Look
+    from gru_complete.cli.heatmap import BARS, HeatmapStyle
 
     if not is_terminal(sys.stdout):
-        return Look(_PIPE_CELLS, console.has_color(sys.stdout))
+        return HeatmapStyle(_PIPE_CELLS, console.has_color(sys.stdout))
     has_bars = True
     try:
         BARS.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
         has_bars = False
-    return Look(shutil.get_terminal_size().columns, console.has_color(sys.stdout), has_bars)
+    return HeatmapStyle(shutil.get_terminal_size().columns, console.has_color(sys.stdout), has_bars)
 
 
-def _print(console: "Console", inspection: "Inspection", look: "Look") -> None:
+def _print(console: "Console", inspection: "Inspection", look: "HeatmapStyle") -> None:
     from rich.text import Text
 
     from gru_complete.cli import heatmap

@@ -55,7 +55,7 @@ from gru_complete.runtime.session import Candidate, Stale, TypingSession, first_
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
-    from gru_complete.runtime.completer import Completer, Context
+    from gru_complete.runtime.completer import Completer, PromptState
     from gru_complete.runtime.options import CompletionOptions
 
 KEYS = "Tab: take  Enter: done  Ctrl-C: leave  Ctrl-Right: word  Up/Down: others"  # a narrow window shows the first
@@ -83,7 +83,7 @@ def run(
     options: CompletionOptions,
     console: Console,
     *,
-    before: Context | None = None,
+    before: PromptState | None = None,
     end: bytes = b"\n",
 ) -> int:
     """Let a person type and complete a text, then print it.

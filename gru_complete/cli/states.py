@@ -8,10 +8,10 @@ from gru_complete.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
-    from gru_complete.runtime.completer import Completer, Context
+    from gru_complete.runtime.completer import Completer, PromptState
 
 
-def load_state(path: Path, completer: "Completer", adapt: bool | None) -> "Context":
+def load_state(path: Path, completer: "Completer", adapt: bool | None) -> "PromptState":
     """A text that was read before; it goes on with learning or without as it began.
 
     Args:
@@ -44,7 +44,7 @@ def refuse_to_overwrite(path: Path) -> None:
         raise UsageError(f"{printable(path)} exists, and is no state to be replaced", hint="name another file")
 
 
-def save_state(path: Path, context: "Context", completer: "Completer", console: "Console | None") -> None:
+def save_state(path: Path, context: "PromptState", completer: "Completer", console: "Console | None") -> None:
     """Keep a text that was read, and say how large the file is and what of the text is in it.
 
     Args:
@@ -56,12 +56,12 @@ def save_state(path: Path, context: "Context", completer: "Completer", console: 
     Raises:
         EnvironmentFailure: the disk or a permission said no.
     """
-    from gru_complete.ngrams.overlay import MOST_TOKENS
+    from gru_complete.ngrams.overlay import MAX_TOKENS
     from gru_complete.runtime.state import save_context
 
     num_bytes = save_context(path, context, completer)
     note = f"state: {printable(path)}, {num_bytes:,} bytes"
     if context.overlay is not None:
-        note += f", with {len(context.overlay):,} tokens of the text to learn from (the last {MOST_TOKENS:,} at most)"
+        note += f", with {len(context.overlay):,} tokens of the text to learn from (the last {MAX_TOKENS:,} at most)"
     if console is not None:
         console.note(note)

@@ -281,7 +281,7 @@ class Display:
         )
         self._bar.update(event.step - self._bar.n)
 
-    def _show_looked(self, event: "events.Looked") -> None:
+    def _show_evaluated(self, event: "events.Evaluated") -> None:
         self._tuning = f", {event.tuning_bits_per_byte:.3f} bits/byte"
         self._looks += 1
         if self._bar is not None and event.checkpoint is not None and self._looks % SAMPLE_EVERY_LOOKS == 0:

@@ -42,7 +42,7 @@ from gru_complete.storage import atomic, lock, untrusted
 from gru_complete.text.corpus import CorpusReport
 from gru_complete.training import events, plan, probe
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
-from gru_complete.training.curve import Look, read_curve
+from gru_complete.training.curve import EvaluationPoint, read_curve
 from gru_complete.training.run import (
     CLOSING_SECONDS,
     FINISHED_FILE,
@@ -52,7 +52,7 @@ from gru_complete.training.run import (
     refuse_mixing_text_and_models,
     run_training,
 )
-from gru_complete.training.tokenized_corpus import Prepared, prepare, read_part, read_prepared, spooled
+from gru_complete.training.tokenized_corpus import TokenizedCorpus, tokenize_corpus, read_part, read_tokenized_corpus, spooled
 
 CELLS = ("rnn", "gru-simple", "gru", "gru-reset-after", "lstm")
 MATCHES = ("width", "parameters", "time")
@@ -154,7 +154,7 @@ class CellResult:
     trained: GradientFlow | None = None
     pairs: Mapping[str, Any] | None = None
     recall: Mapping[str, Any] | None = None
-    looks: Sequence[Look] = ()
+    looks: Sequence[EvaluationPoint] = ()
     diverged: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -198,7 +198,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Recalling:
+class RecallProgress:
     """How far the training of a cell for the recall task is; ``seconds`` is the most that it may take."""
 
     cell: str
@@ -214,7 +214,7 @@ class Compared:
     results: list[CellResult]
 
 
-CompareEvent = events.Event | Begun | Trained | Recalling | Compared
+CompareEvent = events.Event | Begun | Trained | RecallProgress | Compared
 
 
 def compare(request: Comparison, *, stop_signal: Callable[[], int | None]) -> Iterator[CompareEvent]:
@@ -308,8 +308,8 @@ def _settle(request: Comparison) -> Generator[events.Event, None, Settled]:
                 raise UsageError(message, hint="begin it anew with --replace, or give this one another name with -m")
         _clear(directory)
         atomic.make_directory(text_dir)
-        yield from prepare(text_dir, spool_path, spool, request.config.data, request.config.tokenizer)
-    prepared = read_prepared(text_dir)
+        yield from tokenize_corpus(text_dir, spool_path, spool, request.config.data, request.config.tokenizer)
+    prepared = read_tokenized_corpus(text_dir)
     if request.match != "time" and request.config.training.steps is None:
         yield events.Working("measuring the machine's speed")
     settled = _choose(request, requested, report.sha256, prepared)
@@ -347,7 +347,7 @@ def _read_settled(directory: Path, *, is_to_be_replaced: bool) -> Settled | None
         raise ModelError(message, hint="begin the comparison anew with --replace") from None
 
 
-def _choose(request: Comparison, requested: dict[str, Any], corpus_sha256: str, prepared: Prepared) -> Settled:
+def _choose(request: Comparison, requested: dict[str, Any], corpus_sha256: str, prepared: TokenizedCorpus) -> Settled:
     """Sizes, batch, dropout and steps: as for one cell of the reference's width, then the same for all."""
     config = request.config
     device = choose_device(config.training.device)
@@ -402,7 +402,7 @@ def hidden_size_for(arch: Architecture, num_parameters: int) -> int:
     return min(sizes, key=lambda size: abs(arch._replace(hidden_size=size).num_parameters - num_parameters))
 
 
-def _steps_in_time(request: Comparison, settled: Settled, prepared: Prepared, device: torch.device) -> int:
+def _steps_in_time(request: Comparison, settled: Settled, prepared: TokenizedCorpus, device: torch.device) -> int:
     """The steps that the slowest of the cells makes in the minutes."""
     config, stream = settled.config, prepared.streams["training"]
     training = config.training
@@ -479,7 +479,7 @@ def _sizes(settled: Settled, cell: str) -> dict[str, Any]:
     }
 
 
-def _measure(request: Comparison, settled: Settled, cell: str) -> Generator[Recalling, None, CellResult]:
+def _measure(request: Comparison, settled: Settled, cell: str) -> Generator[RecallProgress, None, CellResult]:
     """Everything but the speed of completions; what was measured before is taken from ``CELL.figures.json``."""
     path = request.directory / cell
     run_dir = run_dir_of(path)
@@ -578,7 +578,7 @@ def _measure_pairs(model: Model, module: LanguageModel, pairs: Sequence[Pair]) -
     return {**summarise(pairs, credits).to_json(), "far": far}
 
 
-def _measure_recall(request: Comparison, settled: Settled, cell: str) -> Generator[Recalling, None, dict[str, Any]]:
+def _measure_recall(request: Comparison, settled: Settled, cell: str) -> Generator[RecallProgress, None, dict[str, Any]]:
     length = request.recall_length
     assert length is not None
     if cell == "gru":
@@ -599,4 +599,4 @@ def _measure_recall(request: Comparison, settled: Settled, cell: str) -> Generat
                 progress = next(training)
             except StopIteration as end:
                 return {"task": "copy", "length": length, **end.value.to_json()}
-            yield Recalling(cell, request.recall_seconds, progress)
+            yield RecallProgress(cell, request.recall_seconds, progress)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 from gru_complete.evaluation.plots import GREY, SETTINGS, new_figure, save_figure, time_unit
 
 CUT_SHARE = 5  # the first fifth of the looks may lie above the picture
-LEAST_SHARE = 1e-3  # of the gradient, below which nothing is drawn
+MIN_SHARE = 1e-3  # of the gradient, below which nothing is drawn
 LABEL_GAP = 0.062  # of the height of the axes, between the names of two curves
 
 
@@ -140,7 +140,7 @@ def _draw_gradients(axes: Axes, results: Sequence[CellResult]) -> None:
     axes.set_xticks(ticks)
     axes.set_xticks([], minor=True)
     axes.set_xlim(0, farthest)
-    axes.set_ylim(LEAST_SHARE, 1.5 * max((max(curve.y) for curve in curves), default=1.0))
+    axes.set_ylim(MIN_SHARE, 1.5 * max((max(curve.y) for curve in curves), default=1.0))
     for curve in curves:  # they all end below: names at their ends would say nothing
         _plot(axes, curve, marked=ticks, label=f"{curve.name}: {half_lives[curve.name]}")
     axes.legend(title="half-life, tokens", loc="lower left", handlelength=3.5, framealpha=1.0)

@@ -42,7 +42,7 @@ GROWTH = 1.3
 LEARNT = 0.98  # of the answers, over the last updates, before the length grows
 SMOOTHING = 0.9
 RATE_DECAY = 0.995  # of the learning rate, at each update at the whole length: the last errors are too large steps
-LEAST_RATE = 0.05
+MIN_RATE = 0.05
 TEST_ROWS = 512
 WORLD_BYTES = 300_000
 
@@ -242,7 +242,7 @@ def train_recall(
         yield Progress(update, now, right, time.monotonic() - start)
         if now == length:
             for group in optimizer.param_groups:
-                group["lr"] = max(LEAST_RATE * learning_rate, RATE_DECAY * group["lr"])
+                group["lr"] = max(MIN_RATE * learning_rate, RATE_DECAY * group["lr"])
         if right > LEARNT:
             learnt_length = now
             if now == length and right > 1 - (1 - LEARNT) / 4:

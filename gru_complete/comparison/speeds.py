@@ -19,7 +19,7 @@ from gru_complete.training.batches import Batches, paragraph_ends
 from gru_complete.training.learner import Learner
 from gru_complete.training.plan import Plan
 from gru_complete.training.run import choose_device
-from gru_complete.training.tokenized_corpus import read_prepared
+from gru_complete.training.tokenized_corpus import read_tokenized_corpus
 
 SPEED_ROUNDS, SPEED_TOKENS = 5, 200
 TURN_SECONDS = 0.25
@@ -30,7 +30,7 @@ def training_speeds(plans: Mapping[str, Plan], text_dir: Path) -> dict[str, floa
 
     The models take turns, so that what else the machine does hits all; the quickest step of each counts.
     """
-    prepared = read_prepared(text_dir)
+    prepared = read_tokenized_corpus(text_dir)
     stream, ends = prepared.streams["training"], paragraph_ends(prepared.tokenizer, prepared.streams["training"])
     runs = {}
     for name, found in plans.items():

@@ -14,7 +14,7 @@ from gru_complete.model.run_dir import run_dir_of
 from gru_complete.text.shards import read_shard
 from gru_complete.text.xz import CONTEXT_BYTES, xz_bits_per_byte
 
-MOST_BYTES = 100_000_000
+MAX_BYTES = 100_000_000
 """Of a text that is compressed; a longer one is not, since it has to be in memory."""
 
 
@@ -27,7 +27,7 @@ def xz_cost(model: Model, stream: TokenIds, num_bytes: int) -> float | None:
         num_bytes: of the text.
     """
     path = run_dir_of(model.path) / "training.tokens"
-    if not path.exists() or not 0 < num_bytes <= MOST_BYTES:
+    if not path.exists() or not 0 < num_bytes <= MAX_BYTES:
         return None
     training, header = read_shard(path)
     if header.tokenizer_sha256 != model.tokenizer.sha256:

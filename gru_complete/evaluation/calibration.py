@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gru_complete.training.scoring import Outcome
+from gru_complete.training.scoring import TokenPredictions
 
 NUM_BINS = 15
 
@@ -49,7 +49,7 @@ class Calibration:
         self._hits = np.zeros(num_bins, np.int64)
         self._sums = np.zeros(num_bins)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: TokenPredictions) -> None:
         """Take in the predictions of some tokens."""
         number = self.num_bins
         bins = np.clip(np.ceil(outcome.confidences * number).astype(np.int64) - 1, 0, number - 1)

@@ -27,7 +27,7 @@ import numpy as np
 
 from gru_complete.arrays import FloatArray
 from gru_complete.errors import ModelError
-from gru_complete.runtime.predictor import Predictor, Reading
+from gru_complete.runtime.predictor import Predictor, DecoderState
 from gru_complete.text.tokenizer import Tokenizer
 
 NUM_DIGITS = 5
@@ -155,8 +155,8 @@ def ranks_of(canary: Canary, tokenizer: Tokenizer, predictors: Sequence[Predicto
 
 def number_ranks(
     predictor: Predictor,
-    scorers: Sequence[Callable[[Sequence[Reading]], FloatArray]],
-    start: Reading,
+    scorers: Sequence[Callable[[Sequence[DecoderState]], FloatArray]],
+    start: DecoderState,
     digits: Sequence[int],
     number: Sequence[int],
 ) -> list[float]:

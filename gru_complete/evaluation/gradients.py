@@ -45,7 +45,7 @@ STEPS_BACK = 128
 NUM_WINDOWS = 64
 READ_BEFORE = 64  # tokens before a window, so that its first state is one that a text has led to
 NUM_POSITIONS = 512
-LEAST_POSITIONS = 100
+MIN_POSITIONS = 100
 KEPT = tuple(2**power for power in range(11))  # 1 to 1,024 tokens
 MATTERS_NATS = 0.01
 _BATCH = 128
@@ -245,7 +245,7 @@ def effective_context(
     """
     texts = [np.asarray(text, np.int64) for text in documents(stream)]
     lengths = np.array([len(text) for text in texts])
-    usable = [number for number in kept if np.maximum(lengths - 2 - number, 0).sum() >= LEAST_POSITIONS]
+    usable = [number for number in kept if np.maximum(lengths - 2 - number, 0).sum() >= MIN_POSITIONS]
     if not usable:
         raise CorpusError("the documents are too short to keep only a part of them", hint="give a longer text")
     room = np.maximum(lengths - 2 - usable[-1], 0)  # a document's targets after so many of its own tokens

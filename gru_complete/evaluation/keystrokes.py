@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gru_complete.evaluation.intervals import Interval, ratio_interval, share_interval
-from gru_complete.runtime.completer import Completer, Context
+from gru_complete.runtime.completer import Completer, PromptState
 from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.wordbreaks import begun, spans
 from gru_complete.runtime.words import is_among
@@ -118,7 +118,7 @@ def count_words(documents: Sequence[str], num_words: int = NUM_WORDS) -> int:
     return min(num_words, sum(1 for document in documents for _ in spans(document)))
 
 
-def _places(completer: Completer, documents: Sequence[str], number: int) -> Iterator[tuple[Context, str, str, str]]:
+def _places(completer: Completer, documents: Sequence[str], number: int) -> Iterator[tuple[PromptState, str, str, str]]:
     """Evenly spaced words: the context after the word before, what follows it, the word, and the character after it."""
     words = [list(spans(document)) for document in documents]
     total = sum(map(len, words))
@@ -140,7 +140,7 @@ def _places(completer: Completer, documents: Sequence[str], number: int) -> Iter
         first += len(own)
 
 
-def _write(completer: Completer, context: Context, before: str, word: str, following: str) -> Typed:
+def _write(completer: Completer, context: PromptState, before: str, word: str, following: str) -> Typed:
     """Write one word after a context, the characters before it included."""
     text = before + word
     keys: dict[int, int] = {}

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.piece_index import PieceIndex
-from gru_complete.runtime.predictor import Predictor, Reading
+from gru_complete.runtime.predictor import Predictor, DecoderState
 from gru_complete.runtime.segmentation import DEFAULT_WIDTH, Hypotheses
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer, segments
 
@@ -118,8 +118,8 @@ def marginal_cost(
 
 
 def _cost(
-    predictor: Predictor, reading: Reading, tokens: Iterable[int], overlay: Overlay | None
-) -> tuple[float, Reading]:
+    predictor: Predictor, reading: DecoderState, tokens: Iterable[int], overlay: Overlay | None
+) -> tuple[float, DecoderState]:
     """What tokens cost one after another, in nats, and where they end."""
     nats = 0.0
     for token in tokens:

@@ -24,7 +24,7 @@ from gru_complete.evaluation.dynamic import DEFAULT, dynamic_logits
 from gru_complete.evaluation.neural_cache import NeuralCache
 from gru_complete.ngrams.mixture import Memory
 from gru_complete.nn.language_model import LanguageModel
-from gru_complete.training.scoring import Chunk, Mixed, read_documents
+from gru_complete.training.scoring import Chunk, MixtureScorer, read_documents
 
 SEGMENTS = 8
 """Steps of the moving network in a chunk; it changes time and memory, not the result."""
@@ -82,7 +82,7 @@ def read_adapting(model: LanguageModel, tokens: TokenIds, *, memory: Memory | No
         For each chunk, by the names of the sets, what it costs.
     """
     overlays = (False,) if memory is None else (False, True)
-    readers = {(adapted, dynamic): Mixed(memory, adapted=adapted) for dynamic in (False, True) for adapted in overlays}
+    readers = {(adapted, dynamic): MixtureScorer(memory, adapted=adapted) for dynamic in (False, True) for adapted in overlays}
     cache = NeuralCache(model.architecture.embedding_size)
     chunks = read_documents(model, [tokens], chunk_len=SEGMENTS * DEFAULT.segment_len, batch_size=1)
     segments = dynamic_logits(model, tokens, DEFAULT)

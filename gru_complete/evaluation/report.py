@@ -23,7 +23,7 @@ from gru_complete.evaluation.keystrokes import KeystrokesReport, count_words, ev
 from gru_complete.evaluation.marginal import SAMPLE_BYTES, Marginal, marginal_cost
 from gru_complete.evaluation.novelty import NoveltyReport
 from gru_complete.evaluation.online_learning import Cost, adapting_costs
-from gru_complete.evaluation.suggestions import OffersReport, evaluate_offers
+from gru_complete.evaluation.suggestions import SuggestionsReport, evaluate_offers
 from gru_complete.model.directory import Model
 from gru_complete.model.run_dir import run_dir_of
 from gru_complete.ngrams.mixture import Memory
@@ -65,7 +65,7 @@ class Report:
     other_nats: Mapping[str, float] = field(default_factory=dict)
     adapting: Mapping[str, Cost] = field(default_factory=dict)
     marginal: Marginal | None = None
-    offers: OffersReport | None = None
+    offers: SuggestionsReport | None = None
     memory: MemoryReport | None = None
     novelty: NoveltyReport | None = None
     calibration: Calibration | None = None
@@ -193,7 +193,7 @@ def marginal_of(model: Model, stream: TokenIds, *, progress: Callable[[int], obj
     return marginal_cost(predictor, model.tokenizer, texts, max_bytes=SAMPLE_BYTES, progress=progress)
 
 
-def offers_of(model: Model, stream: TokenIds, *, progress: Callable[[int], object] | None = None) -> OffersReport:
+def offers_of(model: Model, stream: TokenIds, *, progress: Callable[[int], object] | None = None) -> SuggestionsReport:
     """Ask for offers at places of a token stream's text, of its first ``OFFERS_BYTES``, as ``complete`` would.
 
     Args:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gru_complete.evaluation.intervals import Interval, mean_interval, share_interval
-from gru_complete.runtime.completer import Completer, Context
-from gru_complete.runtime.suggestions import Offered, offered
+from gru_complete.runtime.completer import Completer, PromptState
+from gru_complete.runtime.suggestions import Suggested, offered
 
 CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 NUM_POSITIONS = 500
@@ -47,7 +47,7 @@ class Trade:
 
 
 @dataclass(frozen=True)
-class OffersReport:
+class SuggestionsReport:
     """The trade for confidences in steps, at so many places of a text."""
 
     num_positions: int
@@ -61,7 +61,7 @@ def evaluate_offers(
     confidences: Sequence[float] = CONFIDENCES,
     num_positions: int = NUM_POSITIONS,
     progress: Callable[[int], object] | None = None,
-) -> OffersReport:
+) -> SuggestionsReport:
     """Ask for offers at evenly spaced places.
 
     Args:
@@ -84,10 +84,10 @@ def evaluate_offers(
             if text:
                 found.append((len(text), following.startswith(text)))
     trades = [_trade(confidence, found, count) for confidence, found in zip(confidences, outcomes, strict=True)]
-    return OffersReport(count, tuple(trades))
+    return SuggestionsReport(count, tuple(trades))
 
 
-def _places(completer: Completer, documents: Sequence[str], number: int) -> Iterator[tuple[Context, str]]:
+def _places(completer: Completer, documents: Sequence[str], number: int) -> Iterator[tuple[PromptState, str]]:
     """What was read at each place, and the text that follows."""
     num_chars = sum(map(len, documents))
     number = min(number, num_chars)
@@ -105,7 +105,7 @@ def _places(completer: Completer, documents: Sequence[str], number: int) -> Iter
         start += len(document)
 
 
-def _text(characters: Sequence[Offered]) -> str:
+def _text(characters: Sequence[Suggested]) -> str:
     return b"".join(character.data for character in characters).decode()
 
 

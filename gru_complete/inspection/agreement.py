@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 FAR = 20
 """Pairs whose cue is more words away than this are also counted on their own."""
 
-_MOST_PAIRS = 10_000
-_LEAST_PAIRS = 20
-_MOST_CLASSES = 6
+_MAX_PAIRS = 10_000
+_MIN_PAIRS = 20
+_MAX_CLASSES = 6
 _PUNCTUATION = ".,;:!?…\"'“”‘’()[]"
 _CLASSES = {
     "plural": {"are", "were", "have", "do", "they", "them", "their", "theirs", "themselves"},
@@ -119,7 +119,7 @@ def find_agreement(model: Model, pairs: "Sequence[Pair]") -> list[Agreement]:
 
     Args:
         model: the model.
-        pairs: the first ``_MOST_PAIRS`` of them are used; those that differ in their first word tell nothing.
+        pairs: the first ``_MAX_PAIRS`` of them are used; those that differ in their first word tell nothing.
 
     Raises:
         CorpusError: no phenomenon has enough pairs.
@@ -127,7 +127,7 @@ def find_agreement(model: Model, pairs: "Sequence[Pair]") -> list[Agreement]:
     network = Network(model)
     found: list[Agreement] = []
     for phenomenon in sorted({pair.phenomenon for pair in pairs}):
-        own = [pair for pair in pairs[:_MOST_PAIRS] if pair.phenomenon == phenomenon]
+        own = [pair for pair in pairs[:_MAX_PAIRS] if pair.phenomenon == phenomenon]
         placed = [(pair, _place(model.tokenizer, pair)) for pair in own]
         places = [place for _, place in placed if place is not None]
         rivals = {
@@ -135,11 +135,11 @@ def find_agreement(model: Model, pairs: "Sequence[Pair]") -> list[Agreement]:
             for pair, place in placed
             if place is not None
         }
-        if len(places) >= _LEAST_PAIRS:
+        if len(places) >= _MIN_PAIRS:
             questions = dict(_questions([place.word for place in places], rivals, _spellings(own)))
             found += _answers(network, phenomenon, places, questions)
     if not found:
-        raise CorpusError(f"no phenomenon has {_LEAST_PAIRS} pairs to find a unit with")
+        raise CorpusError(f"no phenomenon has {_MIN_PAIRS} pairs to find a unit with")
     return found
 
 
@@ -198,8 +198,8 @@ def _questions(
         name = f"{spellings.get(first, first)} or {spellings.get(second, second)}"
         yield name, np.array([word == first for word in words])
     else:
-        for word, number in Counter(words).most_common(_MOST_CLASSES):
-            if number >= _LEAST_PAIRS:
+        for word, number in Counter(words).most_common(_MAX_CLASSES):
+            if number >= _MIN_PAIRS:
                 yield f"{spellings[word]} or another", np.array([other == word for other in words])
 
 

@@ -22,10 +22,10 @@ from gru_complete.text.shards import documents as split_documents
 from gru_complete.text.shards import read_shard
 from gru_complete.text.tokenizer import DOCUMENT_END
 
-MOST_TOKENS = 40_000
+MAX_TOKENS = 40_000
 """How much of a text is looked through: its first tokens."""
 
-_LEAST_TOKENS = 100
+_MIN_TOKENS = 100
 _QUOTES = {"“": "”", "„": "“”", "«": "»", "「": "」", "『": "』", '"': '"'}
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 
@@ -155,7 +155,7 @@ def find_feature(model: Model, name: str, documents: Iterable[Sequence[int]]) ->
     Args:
         model: the model.
         name: see ``feature_of``.
-        documents: token ids without document ends; of all together the first ``MOST_TOKENS`` are looked through.
+        documents: token ids without document ends; of all together the first ``MAX_TOKENS`` are looked through.
 
     Raises:
         UsageError: the name is no feature.
@@ -165,13 +165,13 @@ def find_feature(model: Model, name: str, documents: Iterable[Sequence[int]]) ->
     tokens: list[list[int]] = []
     labels: list[Labels] = []
     for document in documents:
-        part = list(document[: MOST_TOKENS - sum(map(len, tokens))])
+        part = list(document[: MAX_TOKENS - sum(map(len, tokens))])
         tokens.append(part)
         pieces = [model.tokenizer.pieces[token] for token in part]
         if part:
             labels.append(_token_labels(pieces, feature, of_any=name not in _NAMED))
     flat = np.concatenate(labels) if labels else np.zeros(0, np.int64)
-    if len(flat) < _LEAST_TOKENS:
+    if len(flat) < _MIN_TOKENS:
         raise CorpusError(f"{len(flat)} tokens are too few to look through", hint="give more text with --text FILE")
     fitted = np.arange(len(flat)) < len(flat) // 2
     shown_name, above = name, 0

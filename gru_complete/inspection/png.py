@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from gru_complete.errors import UsageError
 from gru_complete.inspection.record import Inspection, verdict
-from gru_complete.inspection.svg import MOST_DRAWN, bands_of, unit_label
+from gru_complete.inspection.svg import MAX_DRAWN, bands_of, unit_label
 from gru_complete.inspection.trace import shown_piece
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_DOTS_PER_INCH, _MOST_DOTS = 130, 60_000
+_DOTS_PER_INCH, _MAX_DOTS = 130, 60_000
 _CELL_WIDTH, _CELL_HEIGHT = 0.2, 0.13  # inches, as all sizes here
 _BARS_HEIGHT, _MEANS_HEIGHT, _GAP, _LABELS, _HEAD = 0.8, 0.6, 0.45, 1.1, 0.9
 _LEFT, _RIGHT = 1.8, 1.0
@@ -35,12 +35,12 @@ def check_matplotlib() -> None:
 
 
 def png(inspection: Inspection) -> bytes:
-    """The picture; of long texts the first ``MOST_DRAWN`` tokens."""
+    """The picture; of long texts the first ``MAX_DRAWN`` tokens."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     trace = inspection.trace
-    number = min(len(trace.pieces), MOST_DRAWN)
+    number = min(len(trace.pieces), MAX_DRAWN)
     bands = bands_of(number)
     maps = [(layer, name) for layer in range(trace.num_layers) for name in trace.panels(layer)]
     map_heights = [len(inspection.units[layer]) * _CELL_HEIGHT for layer, _ in maps]
@@ -61,7 +61,7 @@ def png(inspection: Inspection) -> bytes:
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a script that the font lacks is drawn as boxes
-        canvas.print_figure(buffer, dpi=min(_DOTS_PER_INCH, _MOST_DOTS / max(size)), format="png")
+        canvas.print_figure(buffer, dpi=min(_DOTS_PER_INCH, _MAX_DOTS / max(size)), format="png")
     return buffer.getvalue()
 
 

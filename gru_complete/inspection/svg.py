@@ -19,7 +19,7 @@ from gru_complete.inspection.colours import CIVIDIS, colour
 from gru_complete.inspection.record import Inspection, verdict
 from gru_complete.inspection.trace import shown_piece
 
-MOST_DRAWN = 480
+MAX_DRAWN = 480
 """How many tokens a picture shows; a page lists them all."""
 
 TOKENS_PER_BAND = 40
@@ -34,7 +34,7 @@ _DASHES = ("", "5 3", "1.5 3")
 def svg(inspection: Inspection) -> str:
     """The picture: for each band of tokens their surprisal, the mean of each gate, and a map of each gate."""
     trace = inspection.trace
-    number = min(len(trace.pieces), MOST_DRAWN)
+    number = min(len(trace.pieces), MAX_DRAWN)
     bands = bands_of(number)
     parts: list[str] = []
     top = _TOP

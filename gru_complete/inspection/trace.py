@@ -34,9 +34,9 @@ GATE_NAMES: dict[str, tuple[str, ...]] = {
 CLOSED, OPEN = 0.1, 0.9
 """A gate below the one is called closed, above the other open."""
 
-MOST_TOKENS = 2_000
+MAX_TOKENS = 2_000
 _SCORED_AT_ONCE = 64
-_SMALLEST_KEPT = 1e-12
+_MIN_KEPT = 1e-12
 
 
 class Step(NamedTuple):
@@ -211,7 +211,7 @@ class Trace:
         if not self.gate_names:
             states = self.states[1:, layer, 0]
             if self.cell == "rnn-relu":
-                return {"state": states / max(float(states.max()), _SMALLEST_KEPT)}
+                return {"state": states / max(float(states.max()), _MIN_KEPT)}
             return {"state": (states + 1) / 2}
         return {name: self.gates[:, layer, index] for index, name in enumerate(self.gate_names)}
 
@@ -267,7 +267,7 @@ class Trace:
         if not self.gate_names:
             return None
         kept = self.gates[:, :, 1] if self.cell == "lstm" else 1 - self.gates[:, :, 0]
-        mean = np.log(np.maximum(kept.astype(np.float64), _SMALLEST_KEPT)).mean(axis=0)
+        mean = np.log(np.maximum(kept.astype(np.float64), _MIN_KEPT)).mean(axis=0)
         with np.errstate(divide="ignore"):
             lives: FloatArray = math.log(0.5) / np.minimum(mean, -0.0)
         return lives
@@ -282,13 +282,13 @@ def trace(model: Model, text: bytes, *, dtype: npt.DTypeLike = np.float32) -> Tr
     """Read a text and keep everything that the cells did.
 
     Raises:
-        CorpusError: there is no text, or more than ``MOST_TOKENS`` tokens of it.
+        CorpusError: there is no text, or more than ``MAX_TOKENS`` tokens of it.
     """
     tokens = model.tokenizer.encode(text)
     if not tokens:
         raise CorpusError("there is no text to look into")
-    if len(tokens) > MOST_TOKENS:
-        message = f"the text has {len(tokens):,} tokens; at most {MOST_TOKENS:,} can be looked at together"
+    if len(tokens) > MAX_TOKENS:
+        message = f"the text has {len(tokens):,} tokens; at most {MAX_TOKENS:,} can be looked at together"
         raise CorpusError(message, hint="give a part of it, as in: head -c 2000 FILE | gru-complete inspect -")
     network = Network(model, dtype)
     start = network.step([DOCUMENT_END], network.initial_state(1))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gru_complete.errors import ModelError
-from gru_complete.storage.untrusted import brief, json_object, whole_number
+from gru_complete.storage.untrusted import short_repr, json_object, whole_number
 
 if TYPE_CHECKING:
     pass
@@ -62,7 +62,7 @@ class Architecture(NamedTuple):
         """
         sizes = json_object(value, "arch", required=["cell", *_MAX_SIZES])
         if sizes["cell"] not in CELLS:
-            raise ModelError(f"arch.cell is {brief(sizes['cell'])}, not one of {', '.join(CELLS)}")
+            raise ModelError(f"arch.cell is {short_repr(sizes['cell'])}, not one of {', '.join(CELLS)}")
         for name, largest in _MAX_SIZES.items():
             whole_number(sizes[name], f"arch.{name}", smallest=1, largest=largest)
         arch = cls(**sizes)

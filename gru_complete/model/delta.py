@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gru_complete.errors import ModelError
-from gru_complete.storage.untrusted import brief
+from gru_complete.storage.untrusted import short_repr
 
 if TYPE_CHECKING:
     pass
 from gru_complete.model.architecture import Weights
 
-STEPS, SCALE = ".steps", ".scale"
+CODES, SCALE = ".steps", ".scale"
 Delta = Mapping[str, NDArray[Any]]
 
 
@@ -32,8 +32,8 @@ def pack_delta(before: Weights, after: Weights) -> dict[str, NDArray[Any]]:
             continue
         scale = np.abs(change).max(axis=1) / 7
         steps = np.rint(change / np.where(scale > 0, scale, 1)[:, None]).astype(np.int8)
-        halves = np.pad(steps + 8, ((0, 0), (0, change.shape[1] % 2))).astype(np.uint8)
-        delta[name + STEPS], delta[name + SCALE] = halves[:, ::2] | halves[:, 1::2] << 4, scale
+        nibbles = np.pad(steps + 8, ((0, 0), (0, change.shape[1] % 2))).astype(np.uint8)
+        delta[name + CODES], delta[name + SCALE] = nibbles[:, ::2] | nibbles[:, 1::2] << 4, scale
     return delta
 
 
@@ -55,7 +55,7 @@ def apply_delta(weights: Weights, delta: Delta, *, name: str) -> dict[str, NDArr
         if array.ndim == 1:
             shapes[key] = array.shape
         else:
-            shapes[key + STEPS], shapes[key + SCALE] = (len(array), (array.shape[1] + 1) // 2), (len(array),)
+            shapes[key + CODES], shapes[key + SCALE] = (len(array), (array.shape[1] + 1) // 2), (len(array),)
     check_tensors(delta, shapes, name=name)
     changed = {}
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found by who checks the weights
@@ -63,9 +63,9 @@ def apply_delta(weights: Weights, delta: Delta, *, name: str) -> dict[str, NDArr
             if array.ndim == 1:
                 changed[key] = array + delta[key]
                 continue
-            packed = delta[key + STEPS]
-            halves = np.stack([packed & 15, packed >> 4], axis=-1).reshape(len(array), -1)[:, : array.shape[1]]
-            changed[key] = array + (halves.astype(np.float32) - 8) * delta[key + SCALE][:, None]
+            packed = delta[key + CODES]
+            nibbles = np.stack([packed & 15, packed >> 4], axis=-1).reshape(len(array), -1)[:, : array.shape[1]]
+            changed[key] = array + (nibbles.astype(np.float32) - 8) * delta[key + SCALE][:, None]
     return changed
 
 
@@ -73,10 +73,10 @@ def check_tensors(tensors: Delta, shapes: Mapping[str, tuple[int, ...]], *, name
     problems = [f"{key} is missing" for key in shapes if key not in tensors]
     for key, array in tensors.items():
         if key not in shapes:
-            problems.append(f"{brief(key)} is not expected")
+            problems.append(f"{short_repr(key)} is not expected")
         elif array.shape != shapes[key]:
             problems.append(f"{key} has the shape {array.shape}, expected {shapes[key]}")
-        elif array.dtype != (dtype := np.uint8 if key.endswith(STEPS) else np.float32):
+        elif array.dtype != (dtype := np.uint8 if key.endswith(CODES) else np.float32):
             problems.append(f"{key} is {array.dtype}, expected {np.dtype(dtype)}")
         elif not np.isfinite(array).all():
             problems.append(f"{key} contains NaN or infinity")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gru_complete.errors import EnvironmentFailure, ModelError, UsageError, printable
 from gru_complete.storage import atomic, lock, untrusted
-from gru_complete.storage.untrusted import brief
+from gru_complete.storage.untrusted import short_repr
 
 if TYPE_CHECKING:
     pass
@@ -44,11 +44,11 @@ def resolve_model_path(name_or_path: str) -> Path:
     if "/" in name_or_path or os.sep in name_or_path:
         name = os.path.basename(name_or_path.rstrip(f"/{os.sep}"))
         if name in ("", ".", "..") or len(os.fsencode(name)) > 200:
-            message = f"{brief(name_or_path)} cannot be the place of a model"
+            message = f"{short_repr(name_or_path)} cannot be the place of a model"
             raise UsageError(message, hint="end the path with the name of the model, as in ./novel")
         return Path(name_or_path)
     if not is_model_name(name_or_path):
-        message = f"{brief(name_or_path)} cannot be the name of a model"
+        message = f"{short_repr(name_or_path)} cannot be the name of a model"
         raise UsageError(message, hint="use letters, digits, '-' and '_'; a path contains a '/'")
     return models_home() / name_or_path
 

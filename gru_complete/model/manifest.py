@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gru_complete.errors import ModelError, printable
-from gru_complete.storage.untrusted import brief, check_format, json_object, whole_number
+from gru_complete.storage.untrusted import short_repr, check_format, json_object, whole_number
 
 if TYPE_CHECKING:
     pass
@@ -57,7 +57,7 @@ class Base(NamedTuple):
         """
         fields = json_object(value, "base", required=["name", "fingerprint"])
         if not isinstance(fields["name"], str) or not is_model_name(fields["name"]):
-            raise ModelError(f"base.name is {brief(fields['name'])}, not the name of a model")
+            raise ModelError(f"base.name is {short_repr(fields['name'])}, not the name of a model")
         return cls(fields["name"], _sha256(fields["fingerprint"], "base.fingerprint"))
 
 
@@ -133,13 +133,13 @@ def _check_tokenizer_flags(value: object) -> None:
     flags = json_object(value, "tokenizer", required=[*TOKENIZER_FLAGS, "abbreviations"])
     for key, expected in TOKENIZER_FLAGS.items():
         if type(flags[key]) is not type(expected) or flags[key] != expected:
-            raise ModelError(f"tokenizer.{key} is {brief(flags[key])}, not {expected!r}")
+            raise ModelError(f"tokenizer.{key} is {short_repr(flags[key])}, not {expected!r}")
     words = flags["abbreviations"]
     if not isinstance(words, list) or len(words) > 200:
         raise ModelError("tokenizer.abbreviations is not a list of at most 200 words")
     for word in words:
         if not isinstance(word, str) or not 1 <= len(word) <= 8 or not word.isprintable():
-            raise ModelError(f"tokenizer.abbreviations has {brief(word)}, not a word of at most 8 characters")
+            raise ModelError(f"tokenizer.abbreviations has {short_repr(word)}, not a word of at most 8 characters")
 
 
 def _file_records(value: object, *, is_adapted: bool) -> dict[str, FileRecord]:
@@ -169,4 +169,4 @@ def _check_facts(value: object, where: str, *, depth: int = 3) -> None:
         if len(value) > 100 or not value.isprintable():
             raise ModelError(f"{where[:200]} is not a short printable string")
     elif not (value is None or isinstance(value, bool | int | float)):
-        raise ModelError(f"{where[:200]} is {brief(value)}, not a number, a short string or a small mapping of them")
+        raise ModelError(f"{where[:200]} is {short_repr(value)}, not a number, a short string or a small mapping of them")

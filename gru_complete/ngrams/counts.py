@@ -36,11 +36,11 @@ MAX_ORDER = 8
 DEFAULT_ORDER = 5
 
 Nodes = tuple[int, ...]
-Context = tuple[int, float, int]
+Evidence = tuple[int, float, int]
 """How well a context is known: its length in tokens, what was counted after it, how many different tokens followed."""
 _MAX_ENTRIES = 1 << 28
-_LEAST, _LEAST_WEIGHT = np.float32(1e-30), 1e-18  # far below what counts: no probability becomes 0 by underflow
-_LEAST_DISCOUNT = 0.01
+_MIN_LOG_PROBABILITY, _MIN_WEIGHT = np.float32(1e-30), 1e-18  # far below what counts: no probability becomes 0 by underflow
+_MIN_DISCOUNT = 0.01
 _CACHED_BYTES = 4 << 20  # for distributions after one token: where V = 2048, most texts' 512 most frequent tokens
 _CACHED_FOLLOWERS = 4096
 _FEW = 6
@@ -57,7 +57,7 @@ _VALUES: NDArray[np.float64] = np.where(
 PIECE_TOKENS = 1 << 17
 
 
-class Reading(NamedTuple):
+class StreamScores(NamedTuple):
     """What the counts say of the tokens of a stream, each after those before it.
 
     Attributes:
@@ -169,7 +169,7 @@ class NGrams:
             following.append(child)
         return tuple(following)
 
-    def context(self, nodes: Nodes) -> Context:
+    def context(self, nodes: Nodes) -> Evidence:
         """The longest context that has followers."""
         for depth in reversed(range(self.order - 1)):
             node = nodes[depth]
@@ -183,12 +183,12 @@ class NGrams:
         """Probability of each token in a context, ``(V,)``: all above 0, their sum 1; the caller's to change."""
         return self.distribution_and_context(nodes)[0]
 
-    def distribution_and_context(self, nodes: Nodes) -> tuple[Float32Array, Context]:
+    def distribution_and_context(self, nodes: Nodes) -> tuple[Float32Array, Evidence]:
         """What ``distribution`` and ``context`` say, quicker than both."""
         weight = 1.0
         few: list[tuple[list[int], list[float], float]] = []
         many: list[tuple[IntArray, Float32Array, float]] = []
-        longest: Context | None = None
+        longest: Evidence | None = None
         for depth in range(self.order - 2, 0, -1):
             node = nodes[depth]
             if node < 0:
@@ -203,7 +203,7 @@ class NGrams:
                     total, kept, indices, counts = self._followers(depth, node, start, stop)
                     many.append((indices, counts, weight / total))
                 longest = longest or (depth + 1, total, stop - start)
-                weight = max(weight * (1 - kept / total), _LEAST_WEIGHT)
+                weight = max(weight * (1 - kept / total), _MIN_WEIGHT)
         after_one, context = self._after_one(nodes[0] if nodes else -1)
         row: Float32Array = after_one * weight
         for indices, counts, scale in many:
@@ -213,13 +213,13 @@ class NGrams:
                 row[token] += share * scale
         return row, longest or context
 
-    def _distribution_after_one(self, node: int) -> tuple[Float32Array, Context]:
+    def _distribution_after_one(self, node: int) -> tuple[Float32Array, Evidence]:
         """The distribution and the context after one token or none, for all that is asked to start from."""
         start, stop = (self._quick_first[0][node], self._quick_first[0][node + 1]) if node >= 0 else (0, 0)
         if start == stop:
             return self._unigrams, (0, self._unigram_backoff[1], self.vocab_size)
         total, kept, tokens, counts = self._stored_followers(0, node, start, stop)
-        row: Float32Array = self._unigrams * max(1 - kept / total, _LEAST_WEIGHT)
+        row: Float32Array = self._unigrams * max(1 - kept / total, _MIN_WEIGHT)
         row[tokens] += counts * (1 / total)
         return row, (1, total, stop - start)
 
@@ -272,7 +272,7 @@ class NGrams:
         """The context after each token of a stream, ``(N, order - 1)``."""
         return self._walk(stream, self.start() if start is None else start)[1]
 
-    def distributions_and_contexts(self, nodes: Sequence[Nodes]) -> tuple[Float32Array, list[Context]]:
+    def distributions_and_contexts(self, nodes: Sequence[Nodes]) -> tuple[Float32Array, list[Evidence]]:
         """``distribution_and_context`` in each of some contexts, at least one: ``(N, V)`` and N.
 
         It is for some dozens: ``distributions`` is for thousands, and begins with a pass over all counts.
@@ -282,7 +282,7 @@ class NGrams:
             return np.concatenate([row for row, _ in found]).reshape(len(nodes), -1), [context for _, context in found]
         weights = np.ones(len(nodes))
         parts: list[tuple[IntArray, Float32Array]] = []
-        longest: list[Context | None] = [None] * len(nodes)
+        longest: list[Evidence | None] = [None] * len(nodes)
         table: NDArray[np.signedinteger[Any]] = np.array(nodes, np.intp)
         for depth in range(self.order - 2, 0, -1):
             rows = (table[:, depth] >= 0).nonzero()[0]
@@ -307,7 +307,7 @@ class NGrams:
             places: IntArray = (rows * self.vocab_size).repeat(sizes)
             places += level.tokens.take(index)
             parts.append((places, shares))
-            weights[rows] = np.maximum(weights[rows] * (1 - kept / totals), _LEAST_WEIGHT)
+            weights[rows] = np.maximum(weights[rows] * (1 - kept / totals), _MIN_WEIGHT)
             for row, total, size in zip(rows.tolist(), totals.tolist(), sizes.tolist(), strict=True):
                 longest[row] = longest[row] or (depth + 1, total, size)
         after_one = [self._after_one(node[0] if node else -1) for node in nodes]
@@ -333,13 +333,13 @@ class NGrams:
             shares = self._float_shares[depth + 1][level.counts[index]]
             shares *= np.repeat(scale[used] / totals[node], sizes)
             parts.append((np.repeat(used * self.vocab_size, sizes) + level.tokens[index], shares))
-            scale[used] = np.maximum(scale[used] * weight[node], _LEAST_WEIGHT)
+            scale[used] = np.maximum(scale[used] * weight[node], _MIN_WEIGHT)
         rows: Float32Array = scale[:, None] * self._unigrams
         for place, shares in parts:
             rows.reshape(-1)[place] += shares
         return rows
 
-    def read(self, stream: TokenIds, start: Nodes | None = None) -> Reading:
+    def read(self, stream: TokenIds, start: Nodes | None = None) -> StreamScores:
         """Score every token of a stream but the first, each after those before it.
 
         Args:
@@ -347,7 +347,7 @@ class NGrams:
             start: the context before the first token; nothing, if omitted.
         """
         num_targets = max(0, len(stream) - 1)
-        reading = Reading(
+        reading = StreamScores(
             np.empty(num_targets, np.float32),
             np.empty(num_targets, np.int8),
             np.empty(num_targets, np.float32),
@@ -370,7 +370,7 @@ class NGrams:
             context = tuple(self.nodes(chunk[:-1], context)[-1].tolist())
         return total
 
-    def _score(self, reading: Reading, here: slice, contexts: IntArray, entries: IntArray) -> None:
+    def _score(self, reading: StreamScores, here: slice, contexts: IntArray, entries: IntArray) -> None:
         """Score targets, given as n-grams ``entries`` (M, order) in their contexts, into a part of ``reading``."""
         num_targets = len(entries)
         probabilities: NDArray[np.float64] = np.full(num_targets, 1 / self.vocab_size)
@@ -396,7 +396,7 @@ class NGrams:
                 reading.lengths[here][found] = depth
                 reading.totals[here][found] = total[found]
                 reading.num_followers[here][found] = children[found]
-        reading.probabilities[here] = np.maximum(probabilities, _LEAST)
+        reading.probabilities[here] = np.maximum(probabilities, _MIN_LOG_PROBABILITY)
 
     @cached_property
     def _backoff(self) -> list[tuple[Float32Array, Float32Array]]:
@@ -496,39 +496,39 @@ class NGrams:
         order = len(discounts)
         if not 1 <= order <= MAX_ORDER:
             raise ModelError(f"the n-gram memory has the order {order}, not one from 1 to {MAX_ORDER}")
-        if not bool(((discounts >= _LEAST_DISCOUNT) & (discounts < [1, 2, 3])).all()):
+        if not bool(((discounts >= _MIN_DISCOUNT) & (discounts < [1, 2, 3])).all()):
             raise ModelError("the n-gram memory has a discount that is not between 0 and the count")
         rest = {name: array for name, array in arrays.items() if name != "discounts"}
         levels: list[_Level] = []
         size = vocab_size
         for number in range(1, order + 1):
-            counts = _taken(rest, f"counts.{number}", ("uint8",), size)
+            counts = _pop_checked(rest, f"counts.{number}", ("uint8",), size)
             if number > 1 and not counts.all():
                 raise ModelError(f"counts.{number} of the n-gram memory has a zero")
             if number == 1:
                 tokens: NDArray[Any] = np.arange(vocab_size, dtype=np.uint32)
             else:
-                tokens = _taken(rest, f"tokens.{number}", (token_dtype(vocab_size).name,), size)
+                tokens = _pop_checked(rest, f"tokens.{number}", (token_dtype(vocab_size).name,), size)
                 if not _ascending(tokens, levels[-1].first, vocab_size):
                     raise ModelError(f"tokens.{number} of the n-gram memory is not in order")
             first, dropped = np.zeros(0, np.int32), np.zeros(0, np.uint8)
             if number < order:
-                children = _taken(rest, f"children.{number}", ("uint8", "uint16", "uint32"), size)
+                children = _pop_checked(rest, f"children.{number}", ("uint8", "uint16", "uint32"), size)
                 dropped = np.zeros(size, np.uint8)
                 if f"dropped.{number}" in rest:
-                    dropped = _taken(rest, f"dropped.{number}", ("uint8",), size)
+                    dropped = _pop_checked(rest, f"dropped.{number}", ("uint8",), size)
                 size = int(children.sum(dtype=np.uint64))
                 if size > _MAX_ENTRIES:
                     raise ModelError(f"the n-gram memory has {size} entries at level {number + 1}")
                 first = _starts(children)
             levels.append(_Level(tokens, counts, first, dropped))
-        occurrences = _taken(rest, "occurrences", ("uint8",), vocab_size) if "occurrences" in rest else None
+        occurrences = _pop_checked(rest, "occurrences", ("uint8",), vocab_size) if "occurrences" in rest else None
         if rest:
             raise ModelError(f"the n-gram memory has the unknown array {min(rest)[:60]!r}")
         return cls(levels, discounts, occurrences)
 
 
-def _taken(arrays: dict[str, NDArray[Any]], name: str, dtypes: Sequence[str], size: int) -> NDArray[Any]:
+def _pop_checked(arrays: dict[str, NDArray[Any]], name: str, dtypes: Sequence[str], size: int) -> NDArray[Any]:
     """Take an array of this size out of those that are left."""
     array = arrays.pop(name, None)
     if array is None or array.dtype.name not in dtypes or array.shape != (size,):

@@ -26,18 +26,18 @@ from numpy.typing import NDArray
 
 from gru_complete.arrays import Float32Array
 from gru_complete.errors import ModelError
-from gru_complete.ngrams.counts import Context, NGrams, Nodes
+from gru_complete.ngrams.counts import Evidence, NGrams, Nodes
 from gru_complete.storage.tensors import parse_safetensors
 
 NUM_OUTPUTS = 5  # a, b, and the logarithms of s_0, s_1, s_2, up to a constant
 NUM_SLOPES = 2
-_LARGEST_WEIGHT = 1000.0
+_MAX_WEIGHT = 1000.0
 _CACHED_GATES = 4096  # most contexts of a text are as long, as often seen and as various as others
 _BLOCK_VALUES = 1 << 15  # probabilities that are mixed at once: all that it takes stays in the cache
 _MIXTURE, _ADAPTS = "mixture", "adapts"
 
 
-class Evidence(NamedTuple):
+class EvidenceArrays(NamedTuple):
     """What is known of the contexts of N positions, ``(N,)`` each.
 
     Attributes:
@@ -51,7 +51,7 @@ class Evidence(NamedTuple):
     num_followers: NDArray[Any]
 
 
-def features(evidence: Evidence, order: int) -> Float32Array:
+def features(evidence: EvidenceArrays, order: int) -> Float32Array:
     """What the gate sees: which length, and two measures of how sure the context is, ``(N, order + NUM_SLOPES)``."""
     rows = np.zeros((len(evidence.lengths), order + NUM_SLOPES), np.float32)
     rows[np.arange(len(rows)), evidence.lengths] = 1
@@ -76,7 +76,7 @@ class Mixture:
         """That of the counts it belongs to."""
         return len(self.weights) - NUM_SLOPES
 
-    def gates(self, evidence: Evidence) -> Float32Array:
+    def gates(self, evidence: EvidenceArrays) -> Float32Array:
         """The powers a and b and the shares s_0, s_1, s_2 in the contexts, each a column: ``(NUM_OUTPUTS, N, 1)``."""
         gates: Float32Array = (features(evidence, self.order) @ self.weights).T[..., None]
         shares = np.exp(gates[2:] - gates[2:].max(axis=0))
@@ -119,7 +119,7 @@ class Mixture:
             _mix_block(logits[here], counted[here], powers[here], shares[here], mixed[here])
         return mixed
 
-    def mix_one(self, logits: Float32Array, counted: Float32Array, context: Context) -> Float32Array:
+    def mix_one(self, logits: Float32Array, counted: Float32Array, context: Evidence) -> Float32Array:
         """``mix`` of a single row ``(V,)``; the calls of numpy are what it costs."""
         powers, shares = self._powers_and_shares(*context)
         rows = np.empty((3, len(logits)), np.float32)  # the product, the counts, the GRU
@@ -164,15 +164,15 @@ class Memory(NamedTuple):
         """The distribution after one context: from the GRU's scores ``(V,)`` and the counts' context."""
         return self.predict_in_context(logits, nodes)[0]
 
-    def predict_in_context(self, logits: Float32Array, nodes: Nodes) -> tuple[Float32Array, Context]:
+    def predict_in_context(self, logits: Float32Array, nodes: Nodes) -> tuple[Float32Array, Evidence]:
         """What ``predict`` and ``ngrams.context`` say."""
         counted, context = self.ngrams.distribution_and_context(nodes)
         return self.mixture.mix_one(logits, counted, context), context
 
-    def predict_many(self, logits: Float32Array, nodes: Sequence[Nodes]) -> tuple[Float32Array, list[Context]]:
+    def predict_many(self, logits: Float32Array, nodes: Sequence[Nodes]) -> tuple[Float32Array, list[Evidence]]:
         """``predict_in_context`` for N contexts at once: from the GRU's scores ``(N, V)`` to ``(N, V)``."""
         counted, contexts = self.ngrams.distributions_and_contexts(nodes)
-        gates = self.mixture.gates(Evidence(*map(np.array, zip(*contexts, strict=True))))
+        gates = self.mixture.gates(EvidenceArrays(*map(np.array, zip(*contexts, strict=True))))
         return self.mixture.mix(logits, counted, gates), contexts
 
     def to_bytes(self) -> bytes:
@@ -232,7 +232,7 @@ def _own_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[Mixture, bool]:
         or weights.ndim != 2
         or weights.shape[0] <= NUM_SLOPES
         or weights.shape[1] != NUM_OUTPUTS
-        or not bool((np.abs(weights) <= _LARGEST_WEIGHT).all())
+        or not bool((np.abs(weights) <= _MAX_WEIGHT).all())
     ):
         raise ModelError("the mixture's gate is missing or is none")
     if adapts is None or adapts.dtype != np.uint8 or adapts.shape != (1,) or adapts[0] > 1:

@@ -29,8 +29,8 @@ from gru_complete.arrays import Float32Array, IntArray
 
 Followers = dict[int, int] | int  # tokens and how often; one that was seen once alone: 60 % less memory
 
-LONGEST_CONTEXT = 5
-MOST_TOKENS = 100_000
+MAX_CONTEXT = 5
+MAX_TOKENS = 100_000
 """IntArray of a document that are remembered at most, about 300 kB of text; then the older half is forgotten."""
 
 _DISCOUNT = 0.5
@@ -44,15 +44,15 @@ _BY_TEXT = 0.078  # for the logarithm of the tokens learnt
 _BY_MODEL_LENGTH = (-0.124, -1.936, -0.301, 0.658, 1.600)  # by the longest context that the model's counts know
 _BY_MODEL_FREQUENCY = 0.236  # for the logarithm of how often they have seen it
 _MANY = 24  # so many followers are added by numpy sooner than one by one
-_MOST_SHARED_OWN = 500  # tokens that a fork copies
-_MOST_BESIDE_EARLIER = 1000  # tokens; by then, counting all has become cheaper than looking through the earlier ones
+_MAX_SHARED_OWN = 500  # tokens that a fork copies
+_MAX_BESIDE_EARLIER = 1000  # tokens; by then, counting all has become cheaper than looking through the earlier ones
 
 
 class Overlay:
     """What one text has said so far. The text's tokens are given by the caller, who may follow it without learning.
 
     Args:
-        tokens: of the text so far, ``(N,)``, at most ``MOST_TOKENS``. The overlay is as if it had learnt each of them,
+        tokens: of the text so far, ``(N,)``, at most ``MAX_TOKENS``. The overlay is as if it had learnt each of them,
             but at once: they are counted where they are asked for.
     """
 
@@ -78,7 +78,7 @@ class Overlay:
 
     def fork(self) -> Overlay:
         """One that has learnt the same, and goes its own way from here; it costs little however long the text was."""
-        if len(self._tokens) > _MOST_SHARED_OWN:
+        if len(self._tokens) > _MAX_SHARED_OWN:
             self._take(self.tokens)  # the same counts, in the form that is shared
         other = Overlay()
         other._earlier, other._num_before, other._tokens = self._earlier, self._num_before, self._tokens.copy()
@@ -90,27 +90,27 @@ class Overlay:
 
     def learn(self, token: int) -> None:
         """Count the next token of the text after those learnt before it."""
-        if len(self) >= MOST_TOKENS:
-            self._count_anew(self.tokens[MOST_TOKENS // 2 :])
-        elif self._earlier is not None and len(self._tokens) > _MOST_BESIDE_EARLIER:
+        if len(self) >= MAX_TOKENS:
+            self._count_anew(self.tokens[MAX_TOKENS // 2 :])
+        elif self._earlier is not None and len(self._tokens) > _MAX_BESIDE_EARLIER:
             self._count_anew(self.tokens)
         self._count(token)
 
     def context(self) -> tuple[int, ...]:
-        """The last tokens learnt, at most ``LONGEST_CONTEXT``: what ``adjust`` is given where the text goes on."""
-        return tuple(self._tokens[-LONGEST_CONTEXT:])
+        """The last tokens learnt, at most ``MAX_CONTEXT``: what ``adjust`` is given where the text goes on."""
+        return tuple(self._tokens[-MAX_CONTEXT:])
 
     def adjust(self, probabilities: Float32Array, context: Sequence[int], length: int, total: float) -> None:
         """Turn the model's distribution after a context into the adapted one, in place.
 
         Args:
             probabilities: the model's, ``(V,)``; their sum is 1 and stays so.
-            context: the last tokens of the text, at least ``LONGEST_CONTEXT`` where there are as many.
+            context: the last tokens of the text, at least ``MAX_CONTEXT`` where there are as many.
             length: tokens in the longest context that the model's own counts know.
             total: how often they have seen it.
         """
         seen = []
-        for size in range(1, min(LONGEST_CONTEXT, len(context)) + 1):
+        for size in range(1, min(MAX_CONTEXT, len(context)) + 1):
             followers = self._after(tuple(context[-size:]))
             if followers is None:
                 break
@@ -139,7 +139,7 @@ class Overlay:
     def _take(self, tokens: IntArray) -> None:
         """Forget all and learn these tokens at once."""
         self._earlier, self._followers = _Earlier(tokens), {}
-        self._tokens = tokens[-LONGEST_CONTEXT:].tolist()
+        self._tokens = tokens[-MAX_CONTEXT:].tolist()
         self._num_before = len(tokens) - len(self._tokens)
 
     def _after(self, context: tuple[int, ...]) -> Followers | None:
@@ -215,7 +215,7 @@ class _Earlier:
             return None
         followers = self.tokens[places + 1].astype(np.int64)
         size = len(context)
-        if size < LONGEST_CONTEXT:  # then each counts only where it is new after the longer context
+        if size < MAX_CONTEXT:  # then each counts only where it is new after the longer context
             before = np.where(places >= size, self.tokens[places - size].astype(np.int64), -1)
             followers = np.unique(before << 32 | followers) & 0xFFFFFFFF
         tokens, numbers = np.unique(followers, return_counts=True)

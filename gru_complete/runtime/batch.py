@@ -20,16 +20,16 @@ import numpy as np
 
 from gru_complete.arrays import FloatArray, IntArray
 from gru_complete.ngrams.overlay import Overlay
-from gru_complete.runtime.completer import Completer, Context
+from gru_complete.runtime.completer import Completer, PromptState
 from gru_complete.runtime.draft import Completion, Draft
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
-from gru_complete.runtime.predictor import Reading
+from gru_complete.runtime.predictor import DecoderState
 from gru_complete.runtime.sampling import damaged_scores
 from gru_complete.runtime.segmentation import Node, fill
 
 WIDTH = 256
 """Rows at once, and of a product. With half of them a prompt took 11 % (until a sentence) to 16 % (a word) longer."""
-_MOST_WAITING = 2 * WIDTH  # prompts that were begun and not yet given back, for one before them takes long
+_MAX_WAITING = 2 * WIDTH  # prompts that were begun and not yet given back, for one before them takes long
 
 Take = Callable[[bool], bytes | None]
 
@@ -38,7 +38,7 @@ def complete_each(
     completer: Completer,
     take: Take,
     options: CompletionOptions,
-    before: Context | None = None,
+    before: PromptState | None = None,
     *,
     width: int = WIDTH,
 ) -> Iterator[Completion]:
@@ -62,7 +62,7 @@ def complete_each(
     answerer = _Answerer(completer, options)
     before = completer.read(b"", before)
     while True:
-        while end is None and len(rows) < width and begun - given < _MOST_WAITING:
+        while end is None and len(rows) < width and begun - given < _MAX_WAITING:
             try:
                 prompt = take(not rows)
             except Exception as error:
@@ -102,7 +102,7 @@ class _Ask:
         state: the network's after them.
     """
 
-    reading: Reading
+    reading: DecoderState
     tokens: Sequence[int]
     node: Node | None = None
     num_read: int = 0
@@ -124,7 +124,7 @@ class _Row:
     """
 
     def __init__(
-        self, number: int, prompt: bytes, completer: Completer, before: Context, options: CompletionOptions
+        self, number: int, prompt: bytes, completer: Completer, before: PromptState, options: CompletionOptions
     ) -> None:
         self.number = number
         self.prompt = prompt
@@ -142,7 +142,7 @@ class _Row:
         if self.draft is not None:
             self._preparing = iter(())  # lets go of the segmentations, and of the row itself
 
-    def _prepare(self, before: Context) -> Iterator[list[_Ask]]:
+    def _prepare(self, before: PromptState) -> Iterator[list[_Ask]]:
         completer = self._completer
         reading = completer.reading(self.prompt, before)
         ask: _Ask | None = None
@@ -150,7 +150,7 @@ class _Row:
             try:
                 start, tokens = next(reading) if ask is None else reading.send(ask.reading)
             except StopIteration as end:
-                context: Context = end.value
+                context: PromptState = end.value
                 break
             ask = _Ask(start, tokens)
             yield [ask]
@@ -159,7 +159,7 @@ class _Row:
         for nodes in hypotheses.unread():
             yield [_Ask(node.before, [] if node.token is None else [node.token], node) for node in nodes]
         draft = completer.draft(context, self._options)
-        start, token, _ = completer.begin(draft, completer.openings(context, hypotheses), self._options.sampling)
+        start, token, _ = completer.begin(draft, completer.first_tokens(context, hypotheses), self._options.sampling)
         self.draft = draft
         yield [_Ask(start, [token])]
 

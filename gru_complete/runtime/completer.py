@@ -23,10 +23,10 @@ from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS, TextCutter, boundary
 from gru_complete.runtime.characters import CharacterMasks, continues, unfinished
 from gru_complete.runtime.draft import PENALTY_TOKENS, Completion, Draft
-from gru_complete.runtime.first_tokens import Openings
+from gru_complete.runtime.first_tokens import FirstTokens
 from gru_complete.runtime.options import MAX_BEAM, CompletionOptions, SamplingOptions, check_range, stop_text
 from gru_complete.runtime.piece_index import PieceIndex
-from gru_complete.runtime.predictor import Predictor, Reading
+from gru_complete.runtime.predictor import Predictor, DecoderState
 from gru_complete.runtime.sampling import candidates, draw
 from gru_complete.runtime.segmentation import DEFAULT_WIDTH, Hypotheses
 from gru_complete.runtime.stepper import Stepper
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gru_complete.runtime.logprobs import TokenLogprobs
     from gru_complete.runtime.novel import NovelGuard
     from gru_complete.runtime.search import Continuations
-    from gru_complete.runtime.suggestions import OfferStream
+    from gru_complete.runtime.suggestions import SuggestionStream
     from gru_complete.text.verbatim import CorpusWords
 
 C = TypeVar("C", bound="Completer")
@@ -47,7 +47,7 @@ C = TypeVar("C", bound="Completer")
 _overflow_allowed = partial(np.errstate, over="ignore", invalid="ignore")
 
 
-class Context(NamedTuple):
+class PromptState(NamedTuple):
     """A text that was read, ready to be continued any number of times, or to be read on.
 
     Attributes:
@@ -58,7 +58,7 @@ class Context(NamedTuple):
         tail: the last characters of the text, at most ``CONTEXT_CHARACTERS``.
     """
 
-    reading: Reading
+    reading: DecoderState
     segment: bytes
     overlay: Overlay | None
     recent: tuple[int, ...]
@@ -76,10 +76,10 @@ class CompletionStream:
     """
 
     def __init__(
-        self, completer: Completer, prompt: bytes, context: Context, openings: Openings, options: CompletionOptions
+        self, completer: Completer, prompt: bytes, context: PromptState, first_tokens: FirstTokens, options: CompletionOptions
     ) -> None:
         self.result: Completion | None = None
-        self._openings = openings
+        self._openings = first_tokens
         self._completer = completer
         self._prompt = prompt
         self._context = context
@@ -162,7 +162,7 @@ class Completer:
             fingerprint=model.fingerprint,
         )
 
-    def asking(self: C, predictor: Predictor) -> C:
+    def with_predictor(self: C, predictor: Predictor) -> C:
         """The same, but for what predicts: the same model in another guise."""
         other = copy(self)
         other.predictor = predictor
@@ -171,9 +171,9 @@ class Completer:
     def read(
         self,
         prompt: bytes | Iterable[bytes],
-        context: Context | None = None,
+        context: PromptState | None = None,
         progress: Callable[[int], None] | None = None,
-    ) -> Context:
+    ) -> PromptState:
         """Read a text, in constant memory; the same text gives the same context wherever it was cut.
 
         Args:
@@ -183,21 +183,21 @@ class Completer:
         """
         with _overflow_allowed():
             steps = self.reading(prompt, context, progress)
-            reading: Reading | None = None
+            reading: DecoderState | None = None
             while True:
                 try:
                     before, tokens = next(steps) if reading is None else steps.send(reading)
                 except StopIteration as end:
-                    read: Context = end.value
+                    read: PromptState = end.value
                     return read
                 reading = self.predictor.read(before, tokens)
 
     def reading(
         self,
         prompt: bytes | Iterable[bytes],
-        context: Context | None = None,
+        context: PromptState | None = None,
         progress: Callable[[int], None] | None = None,
-    ) -> Generator[tuple[Reading, list[int]], Reading, Context]:
+    ) -> Generator[tuple[DecoderState, list[int]], DecoderState, PromptState]:
         """``read``, but for the model: who wants to read many texts side by side does that.
 
         Yields:
@@ -222,41 +222,41 @@ class Completer:
             num_bytes += len(block)
             if progress is not None:
                 progress(num_bytes)
-        return Context(reading, segment, overlay, recent, _last_characters(before, segment))
+        return PromptState(reading, segment, overlay, recent, _last_characters(before, segment))
 
-    def hypotheses(self, context: Context) -> Hypotheses:
+    def hypotheses(self, context: PromptState) -> Hypotheses:
         """Return the segmentations of the text's last segment: the probability of what follows the text."""
         reading, segment, overlay, _, _ = context
         return Hypotheses.open(self.predictor, self.pieces, reading, segment, overlay, width=self.width)
 
-    def openings(self, context: Context, hypotheses: Hypotheses | None = None) -> Openings:
-        """Return what the first token may add to the text; something of it is text (``opening_mask``).
+    def first_tokens(self, context: PromptState, hypotheses: Hypotheses | None = None) -> FirstTokens:
+        """Return what the first token may add to the text; something of it is text (``first_token_mask``).
 
         The hypotheses are those of the context; whoever has them already gives them.
         """
         hypotheses = hypotheses or self.hypotheses(context)
-        openings = hypotheses.openings()
+        first_tokens = hypotheses.first_tokens()
         pending = unfinished(context.segment)
-        scores, mask = openings.log_probabilities, self._mask_of_distinct(pending)
+        scores, mask = first_tokens.log_probabilities, self._mask_of_distinct(pending)
         is_text = bool((scores[: len(mask)] + mask > -np.inf).any())  # mostly so; then the others need no look
-        if not (is_text or bool((scores + self.opening_mask(openings, pending) > -np.inf).any())):
-            openings = hypotheses.thorough().openings()
-        return openings
+        if not (is_text or bool((scores + self.first_token_mask(first_tokens, pending) > -np.inf).any())):
+            first_tokens = hypotheses.without_pruning().first_tokens()
+        return first_tokens
 
-    def opening_mask(self, openings: Openings, pending: bytes) -> FloatArray:
+    def first_token_mask(self, first_tokens: FirstTokens, pending: bytes) -> FloatArray:
         """Return 0 for each opening that may follow the first bytes of a character, -inf for the others, ``(N,)``."""
         of_distinct = self._mask_of_distinct(pending)
-        rest = [0.0 if continues(pending, text) else -np.inf for text in openings.texts[len(of_distinct) :]]
+        rest = [0.0 if continues(pending, text) else -np.inf for text in first_tokens.texts[len(of_distinct) :]]
         mask: FloatArray = np.concatenate((of_distinct, np.array(rest, np.float32)))
         return mask
 
     def _compute_mask_of_distinct(self, pending: bytes) -> FloatArray:
-        """The part of ``opening_mask`` that is the same for all openings, ``(D,)``."""
+        """The part of ``first_token_mask`` that is the same for all openings, ``(D,)``."""
         mask = np.full(len(self.pieces.distinct), -np.inf, np.float32)
         mask[self.pieces.place] = self.masks.after(pending)
         return mask
 
-    def draft(self, context: Context, options: CompletionOptions) -> Draft:
+    def draft(self, context: PromptState, options: CompletionOptions) -> Draft:
         """Return a completion of which nothing is drawn yet."""
         pending = unfinished(context.segment)
         tail = context.tail[:-1] if pending else context.tail
@@ -278,22 +278,22 @@ class Completer:
         return self._guards[key]
 
     def stream(
-        self, prompt: bytes | Context, options: CompletionOptions, hypotheses: Hypotheses | None = None
-    ) -> CompletionStream | OfferStream:
+        self, prompt: bytes | PromptState, options: CompletionOptions, hypotheses: Hypotheses | None = None
+    ) -> CompletionStream | SuggestionStream:
         """Continue a prompt piece by piece; the prompt of a completion of a context is given as empty.
 
         The hypotheses are those of the context; whoever has them already gives them.
         """
-        text, context = (b"", prompt) if isinstance(prompt, Context) else (prompt, self.read(prompt))
+        text, context = (b"", prompt) if isinstance(prompt, PromptState) else (prompt, self.read(prompt))
         if options.min_confidence is not None:
             return self._offer(text, context, options)
-        return CompletionStream(self, text, context, self.openings(context, hypotheses), options)
+        return CompletionStream(self, text, context, self.first_tokens(context, hypotheses), options)
 
-    def complete(self, prompt: bytes | Context, options: CompletionOptions) -> Completion:
+    def complete(self, prompt: bytes | PromptState, options: CompletionOptions) -> Completion:
         """Continue a prompt."""
         return next(self.complete_many(prompt, options, 1))
 
-    def complete_many(self, prompt: bytes | Context, options: CompletionOptions, n: int) -> Iterator[Completion]:
+    def complete_many(self, prompt: bytes | PromptState, options: CompletionOptions, n: int) -> Iterator[Completion]:
         """Continue a prompt in n different ways; it is read once.
 
         They are drawn with the seeds ``options.seed``, ``options.seed + 1``, ...; what was drawn before is left out. Or
@@ -308,32 +308,32 @@ class Completer:
             raise UsageError("min-confidence offers one text, not several")
         if n > 1 and (options.beam or options.sampling.temperature == 0):
             options = _searching(options, n)
-        text, context = (b"", prompt) if isinstance(prompt, Context) else (prompt, self.read(prompt))
+        text, context = (b"", prompt) if isinstance(prompt, PromptState) else (prompt, self.read(prompt))
         if options.min_confidence is not None:
             return _results(self._offer(text, context, options))
-        openings = self.openings(context)
+        first_tokens = self.first_tokens(context)
         from gru_complete.runtime.search import distinct  # here, so that a single completion need not wait for it
 
         if options.beam:
-            return islice(self._beam(text, context, openings, options), n)
-        return distinct(self._drawn(text, context, openings, options), n)
+            return islice(self._beam(text, context, first_tokens, options), n)
+        return distinct(self._drawn(text, context, first_tokens, options), n)
 
     def _drawn(
-        self, text: bytes, context: Context, openings: Openings, options: CompletionOptions
+        self, text: bytes, context: PromptState, first_tokens: FirstTokens, options: CompletionOptions
     ) -> Iterator[Completion]:
         """Draw completions for ever, with one seed after the other."""
         for index in count():
             seed = (options.seed + index) % 2**64
-            yield from _results(CompletionStream(self, text, context, openings, options.changed(seed=seed)))
+            yield from _results(CompletionStream(self, text, context, first_tokens, options.changed(seed=seed)))
 
-    def _offer(self, text: bytes, context: Context, options: CompletionOptions) -> OfferStream:
-        from gru_complete.runtime.suggestions import OfferStream
+    def _offer(self, text: bytes, context: PromptState, options: CompletionOptions) -> SuggestionStream:
+        from gru_complete.runtime.suggestions import SuggestionStream
 
         tail = context.tail[:-1] if unfinished(context.segment) else context.tail
-        return OfferStream(text, self.hypotheses(context), self.cutter(tail, options), options)
+        return SuggestionStream(text, self.hypotheses(context), self.cutter(tail, options), options)
 
     def _beam(
-        self, text: bytes, context: Context, openings: Openings, options: CompletionOptions
+        self, text: bytes, context: PromptState, first_tokens: FirstTokens, options: CompletionOptions
     ) -> Iterator[Completion]:
         """Search the likeliest completions."""
         from gru_complete.runtime.search import Start, beam_search
@@ -345,7 +345,7 @@ class Completer:
                 self.predictor,
                 self._continuations,
                 self.masks,
-                Start.of(openings, self.opening_mask(openings, pending), pending),
+                Start.of(first_tokens, self.first_token_mask(first_tokens, pending), pending),
                 before=tail,
                 cutter=self.cutter(tail, options),
                 overlay=context.overlay,
@@ -367,20 +367,20 @@ class Completer:
 
         return places(self.tokenizer.pieces)
 
-    def begin(self, draft: Draft, openings: Openings, sampling: SamplingOptions) -> tuple[Reading, int, bytes]:
+    def begin(self, draft: Draft, first_tokens: FirstTokens, sampling: SamplingOptions) -> tuple[DecoderState, int, bytes]:
         """Draw the first token of a draft.
 
         Returns:
             Where the token begins, the token, and what is certain of the completion by then.
         """
-        blocked = draft.blocked(openings.places) if draft.may_block else ()
+        blocked = draft.blocked(first_tokens.places) if draft.may_block else ()
         reading, token, text, logprob = self.first_token(
-            openings, draft.recent, draft.pending, sampling, draft.uniform, blocked
+            first_tokens, draft.recent, draft.pending, sampling, draft.uniform, blocked
         )
         logprobs = None
         if draft.num_rivals:
-            index = openings.texts.index(text)
-            logprobs = _token_logprobs(openings.texts, openings.log_probabilities, index, draft.num_rivals)
+            index = first_tokens.texts.index(text)
+            logprobs = _token_logprobs(first_tokens.texts, first_tokens.log_probabilities, index, draft.num_rivals)
         return reading, token, draft.take(token, text, logprob, logprobs)
 
     def go_on(self, draft: Draft, scores: FloatArray, sampling: SamplingOptions) -> tuple[int, bytes]:
@@ -408,13 +408,13 @@ class Completer:
 
     def first_token(
         self,
-        openings: Openings,
+        first_tokens: FirstTokens,
         recent: Iterable[int],
         pending: bytes,
         sampling: SamplingOptions,
         uniform: Callable[[], float],
         blocked: Sequence[int] = (),
-    ) -> tuple[Reading, int, bytes, float]:
+    ) -> tuple[DecoderState, int, bytes, float]:
         """Draw what the first token adds to the text, then from its posterior which token that is, after what.
 
         Args:
@@ -429,18 +429,18 @@ class Completer:
             Where the token begins, the token, what it adds to the text, and the natural log probability of that at
             temperature 1, nothing filtered.
         """
-        mask = self.opening_mask(openings, pending)
-        scores = openings.log_probabilities
-        again = openings.of_tokens(list(recent)) if sampling.repetition_penalty != 1 else []
+        mask = self.first_token_mask(first_tokens, pending)
+        scores = first_tokens.log_probabilities
+        again = first_tokens.of_tokens(list(recent)) if sampling.repetition_penalty != 1 else []
         found, weights = candidates(scores, sampling, recent=again, mask=mask, blocked=blocked)
         index = int(found[draw(weights, uniform())])
-        choices = openings.choices(index)
+        choices = first_tokens.choices(index)
         shares = np.array([choice.share for choice in choices])
         if sampling.temperature == 0:
             chosen = choices[int(shares.argmax())]
         else:
             chosen = choices[draw(shares, uniform()) if len(choices) > 1 else 0]
-        return openings.rows[chosen.row].reading, chosen.token, openings.texts[index], float(scores[index])
+        return first_tokens.rows[chosen.row].reading, chosen.token, first_tokens.texts[index], float(scores[index])
 
     def next_token(
         self,
@@ -468,11 +468,11 @@ class Completer:
         token = int(tokens[draw(weights, uniform)])
         return token, float(scores[token])
 
-    def _document_start(self) -> Context:
+    def _document_start(self) -> PromptState:
         overlay = Overlay() if self.adapts else None
         if overlay is not None:
             overlay.learn(DOCUMENT_END)
-        return Context(self.predictor.start(), b"", overlay, (), "")
+        return PromptState(self.predictor.start(), b"", overlay, (), "")
 
     def cutter(self, before: str, options: CompletionOptions) -> TextCutter:
         """Return what finds the end of a completion that follows the text ``before``."""
@@ -480,7 +480,7 @@ class Completer:
         return TextCutter(until, [stop_text(stop) for stop in options.stop])
 
 
-def _results(stream: CompletionStream | OfferStream) -> Iterator[Completion]:
+def _results(stream: CompletionStream | SuggestionStream) -> Iterator[Completion]:
     """The finished completion of a stream."""
     for _ in stream:
         pass

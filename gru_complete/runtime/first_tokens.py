@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from gru_complete.arrays import Float64Array, FloatArray
 from gru_complete.runtime.piece_index import PieceIndex
-from gru_complete.runtime.predictor import Reading
+from gru_complete.runtime.predictor import DecoderState
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 
@@ -25,7 +25,7 @@ class Row(NamedTuple):
     """
 
     log_weight: float
-    reading: Reading
+    reading: DecoderState
     remainder: bytes
     log_probabilities: FloatArray
 
@@ -38,7 +38,7 @@ class Choice(NamedTuple):
     share: float
 
 
-class Openings:
+class FirstTokens:
     """What may come next, as text: the bytes that one more token adds.
 
     Attributes:

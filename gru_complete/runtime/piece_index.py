@@ -11,7 +11,7 @@ import numpy as np
 
 from gru_complete.arrays import IndexArray
 
-_MOST_PREFIXES = 1 << 16  # remembered by the index
+_MAX_PREFIXES = 1 << 16  # remembered by the index
 _END = 256  # the document's end among the next bytes
 
 
@@ -68,7 +68,7 @@ class PieceIndex:
             stop = longer
             if longer < len(pieces) and pieces[longer].startswith(prefix):
                 stop = bisect_left(pieces, True, longer, key=lambda piece: not piece.startswith(prefix))
-            if len(self._ranges) >= _MOST_PREFIXES:
+            if len(self._ranges) >= _MAX_PREFIXES:
                 self._ranges.clear()
             found = self._ranges[prefix] = start, longer, stop
         return found

@@ -13,21 +13,21 @@ import numpy as np
 from gru_complete.arrays import FloatArray
 from gru_complete.ngrams.counts import Nodes
 from gru_complete.ngrams.mixture import Memory
-from gru_complete.ngrams.overlay import LONGEST_CONTEXT, Overlay
+from gru_complete.ngrams.overlay import MAX_CONTEXT, Overlay
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.text.tokenizer import DOCUMENT_END
 
-_SMALLEST = np.finfo(np.float32).tiny
+_TINY = np.finfo(np.float32).tiny
 
 
-class Reading(NamedTuple):
+class DecoderState(NamedTuple):
     """Where a text ends: all that the prediction of its next token needs, besides the model and the overlay.
 
     Attributes:
         hidden: what scores the next token, ``(E,)``.
         state: the network's, ``(L, S, H)``.
         nodes: the counts' context; empty without counts.
-        last: the last tokens, at most ``LONGEST_CONTEXT``.
+        last: the last tokens, at most ``MAX_CONTEXT``.
     """
 
     hidden: FloatArray
@@ -48,13 +48,13 @@ class Predictor:
         self.stepper = stepper
         self.memory = memory
 
-    def start(self) -> Reading:
+    def start(self) -> DecoderState:
         """A document's start: nothing is read but the document end before it."""
         hidden, state = self.stepper.step(DOCUMENT_END, self.stepper.initial_state())
         nodes = () if self.memory is None else self.memory.ngrams.advance(self.memory.ngrams.start(), DOCUMENT_END)
-        return Reading(hidden, state, nodes, (DOCUMENT_END,))
+        return DecoderState(hidden, state, nodes, (DOCUMENT_END,))
 
-    def read(self, reading: Reading, tokens: Iterable[int]) -> Reading:
+    def read(self, reading: DecoderState, tokens: Iterable[int]) -> DecoderState:
         """Read tokens one after another."""
         tokens = list(tokens)
         if not tokens:
@@ -62,12 +62,12 @@ class Predictor:
         hidden, state = self.stepper.read(tokens, reading.state)
         return self.moved(reading, tokens, hidden, state)
 
-    def step(self, reading: Reading, token: int) -> Reading:
+    def step(self, reading: DecoderState, token: int) -> DecoderState:
         """Read one token."""
         hidden, state = self.stepper.step(token, reading.state)
         return self.moved(reading, (token,), hidden, state)
 
-    def step_many(self, readings: Sequence[Reading], tokens: Sequence[int]) -> list[Reading]:
+    def step_many(self, readings: Sequence[DecoderState], tokens: Sequence[int]) -> list[DecoderState]:
         """Read one token after each of some readings: ``step`` for all of them, but for rounding."""
         if not readings:
             return []
@@ -82,17 +82,17 @@ class Predictor:
         together = np.concatenate(states)  # quicker than stack
         return self.stepper.step_many(tokens, together.reshape(len(states), *states[0].shape))
 
-    def moved(self, before: Reading, tokens: Sequence[int], hidden: FloatArray, state: FloatArray) -> Reading:
+    def moved(self, before: DecoderState, tokens: Sequence[int], hidden: FloatArray, state: FloatArray) -> DecoderState:
         """Where a text ends after tokens, at least one, that the network has read already."""
         nodes = before.nodes
         if self.memory is not None:
             ngrams = self.memory.ngrams
             for token in tokens[1 - ngrams.order :]:  # a context reaches back no further
                 nodes = ngrams.advance(nodes, token)
-        return Reading(hidden, state, nodes, (*before.last, *tokens)[-LONGEST_CONTEXT:])
+        return DecoderState(hidden, state, nodes, (*before.last, *tokens)[-MAX_CONTEXT:])
 
     def log_probabilities(
-        self, readings: Sequence[Reading], overlay: Overlay | Sequence[Overlay | None] | None = None
+        self, readings: Sequence[DecoderState], overlay: Overlay | Sequence[Overlay | None] | None = None
     ) -> FloatArray:
         """Log probabilities of what may follow each of some readings, at least one, ``(N, V)``.
 
@@ -111,11 +111,11 @@ class Predictor:
             for row, reading, (length, total, _), own in zip(rows, readings, contexts, overlays, strict=True):
                 if own is not None:
                     own.adjust(row, reading.last, length, total)
-        np.maximum(rows, _SMALLEST, out=rows)
+        np.maximum(rows, _TINY, out=rows)
         scores: FloatArray = np.log(rows, out=rows)
         return scores
 
-    def scores(self, reading: Reading, overlay: Overlay | None = None) -> FloatArray:
+    def scores(self, reading: DecoderState, overlay: Overlay | None = None) -> FloatArray:
         """Log probabilities of what may follow, ``(V,)``: ``log_probabilities`` of one reading, but for rounding."""
         logits = self.stepper.logits(reading.hidden)
         if self.memory is None:
@@ -123,7 +123,7 @@ class Predictor:
         probabilities, (length, total, _) = self.memory.predict_in_context(logits, reading.nodes)
         if overlay is not None:
             overlay.adjust(probabilities, reading.last, length, total)
-        np.maximum(probabilities, _SMALLEST, out=probabilities)
+        np.maximum(probabilities, _TINY, out=probabilities)
         scores: FloatArray = np.log(probabilities, out=probabilities)
         return scores
 

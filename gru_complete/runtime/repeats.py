@@ -21,7 +21,7 @@ LOOKS_BACK = 4096  # bytes: a longer completion may come back to its words
 
 _WORD = re.compile(rb"\S+")
 _NEXT_WORD = re.compile(rb"(\s*)\S*")
-_LONGEST_WORD = 64  # bytes that are looked at, as in text/tokenizer.py
+_MAX_WORD = 64  # bytes that are looked at, as in text/tokenizer.py
 
 
 def repeating(text: bytes, words: int, index: Mapping[bytes, Sequence[int]]) -> list[int]:
@@ -48,7 +48,7 @@ def repeating(text: bytes, words: int, index: Mapping[bytes, Sequence[int]]) -> 
             assert match is not None
             if needs_space and not match[1]:
                 continue  # there, the phrase ends within a word
-            word = match[0][: len(match[1]) + _LONGEST_WORD]
+            word = match[0][: len(match[1]) + _MAX_WORD]
             for length in range(len(match[1]) + 1, len(word) + 1):
                 found.update(index.get(word[:length], ()))
     return sorted(found)
@@ -72,7 +72,7 @@ def _phrases(text: bytes, words: int) -> Iterator[tuple[bytes, bool]]:
 
 def _last_words(text: bytes, words: int) -> bytes:
     """Return the last words, with the white space after them, more of them if they are short; b"" without so many."""
-    text = text[-words * _LONGEST_WORD :]
+    text = text[-words * _MAX_WORD :]
     letters = 0
     for count, match in enumerate(reversed(list(_WORD.finditer(text))), start=1):
         letters += len(match[0].decode(errors="ignore"))

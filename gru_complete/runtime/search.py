@@ -27,9 +27,9 @@ from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.boundaries import TextCutter
 from gru_complete.runtime.characters import CharacterMasks, is_complete
 from gru_complete.runtime.draft import last_word
-from gru_complete.runtime.first_tokens import Openings
+from gru_complete.runtime.first_tokens import FirstTokens
 from gru_complete.runtime.options import CompletionOptions
-from gru_complete.runtime.predictor import Predictor, Reading
+from gru_complete.runtime.predictor import Predictor, DecoderState
 from gru_complete.runtime.repeats import places, repeating
 from gru_complete.runtime.sampling import damaged_scores, without
 
@@ -43,7 +43,7 @@ TRIES = 10  # completions drawn for one that is asked for, before there seem to 
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundText:
     """A finished text.
 
     Attributes:
@@ -74,18 +74,18 @@ class Start(NamedTuple):
 
     texts: Sequence[bytes]
     log_probabilities: FloatArray
-    behind: Callable[[int], tuple[Reading, int]]
+    behind: Callable[[int], tuple[DecoderState, int]]
     pending: bytes = b""
 
     @classmethod
-    def of(cls, openings: Openings, mask: FloatArray, pending: bytes) -> Start:
+    def of(cls, first_tokens: FirstTokens, mask: FloatArray, pending: bytes) -> Start:
         """Make one of what the segmentations of a text's end say; the mask is 0 where a text may come, else -inf."""
 
-        def behind(index: int) -> tuple[Reading, int]:
-            choice = max(openings.choices(index), key=lambda choice: choice.share)
-            return openings.rows[choice.row].reading, choice.token
+        def behind(index: int) -> tuple[DecoderState, int]:
+            choice = max(first_tokens.choices(index), key=lambda choice: choice.share)
+            return first_tokens.rows[choice.row].reading, choice.token
 
-        return cls(openings.texts, openings.log_probabilities + mask, behind, pending)
+        return cls(first_tokens.texts, first_tokens.log_probabilities + mask, behind, pending)
 
 
 def beam_search(
@@ -99,7 +99,7 @@ def beam_search(
     overlay: Overlay | None,
     options: CompletionOptions,
     guard: NovelGuard | None = None,
-) -> list[Found]:
+) -> list[FoundText]:
     """Find the likeliest completions.
 
     Args:
@@ -207,7 +207,7 @@ class _Finished:
     def __init__(self, width: int, *, of_prompt: int) -> None:
         self.width = width
         self._of_prompt = of_prompt  # so many bytes of the first character are the prompt's
-        self._found: dict[bytes, Found] = {}
+        self._found: dict[bytes, FoundText] = {}
 
     def add(
         self, beam: _Beam, log_probability: float, tokens: int, cutter: TextCutter, reason: str, certain: str = ""
@@ -233,9 +233,9 @@ class _Finished:
                 tokens, reason = same.tokens, same.stop_reason
             log_probability = float(np.logaddexp(log_probability, same.log_probability))
         score = _score(log_probability, tokens)
-        self._found[data] = Found(data, tokens, log_probability, score, reason)
+        self._found[data] = FoundText(data, tokens, log_probability, score, reason)
 
-    def best(self) -> list[Found]:
+    def best(self) -> list[FoundText]:
         """Return the best texts."""
         return sorted(self._found.values(), key=lambda found: (-found.score, found.text))[: self.width]
 
@@ -294,10 +294,10 @@ def _grown(
 def _without_copies(
     beams: Sequence[_Beam],
     rows: Sequence[FloatArray],
-    readings: Sequence[Reading],
+    readings: Sequence[DecoderState],
     forbidden: Sequence[Sequence[int]],
     finished: _Finished,
-) -> tuple[list[_Beam], list[FloatArray], list[Reading]]:
+) -> tuple[list[_Beam], list[FloatArray], list[DecoderState]]:
     """Forbid tokens; a text that nothing is left for has come to its end."""
     kept = []
     for beam, row, reading, tokens in zip(beams, rows, readings, forbidden, strict=True):

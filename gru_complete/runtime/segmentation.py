@@ -34,16 +34,16 @@ import numpy as np
 from gru_complete.arrays import Float64Array, FloatArray
 from gru_complete.errors import ModelError
 from gru_complete.ngrams.overlay import Overlay
-from gru_complete.runtime.first_tokens import Openings, Row
+from gru_complete.runtime.first_tokens import FirstTokens, Row
 from gru_complete.runtime.piece_index import _END, PieceIndex
-from gru_complete.runtime.predictor import Predictor, Reading
+from gru_complete.runtime.predictor import Predictor, DecoderState
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 DEFAULT_WIDTH = 8
 NEGLIGIBLE = 1e-3
 """What has less than this of the probability is left out."""
 
-_LEAST = -87.0  # the least log probability of a token: its exponential is no 0 in float32, so all text is possible
+_MIN_LOG_PROBABILITY = -87.0  # the least log probability of a token: its exponential is no 0 in float32, so all text is possible
 _TOGETHER = 8  # hypotheses are stepped as one product at most: more rows cost little more than one
 
 Result = TypeVar("Result")
@@ -74,12 +74,12 @@ class Node:
         "token",
     )
 
-    def __init__(self, boundary: int, log_weight: float, before: Reading, token: int | None) -> None:
+    def __init__(self, boundary: int, log_weight: float, before: DecoderState, token: int | None) -> None:
         self.boundary = boundary
         self.log_weight = log_weight
         self.before = before
         self.token = token
-        self.reading: Reading = before
+        self.reading: DecoderState = before
         self.log_probabilities: FloatArray | None = None
         self.probabilities: FloatArray | None = None
         self.children: dict[int, Node] = {}
@@ -133,7 +133,7 @@ def fill(pieces: PieceIndex, nodes: Sequence[Node], log_probabilities: FloatArra
     Raises:
         ModelError: they are not finite.
     """
-    np.maximum(log_probabilities, _LEAST, out=log_probabilities)  # also what overflowed downwards, but no NaN
+    np.maximum(log_probabilities, _MIN_LOG_PROBABILITY, out=log_probabilities)  # also what overflowed downwards, but no NaN
     with np.errstate(over="ignore", invalid="ignore"):
         probabilities = log_probabilities.take(pieces.order, axis=1)
         np.exp(probabilities, probabilities)
@@ -175,7 +175,7 @@ class Hypotheses:
         cls,
         predictor: Predictor,
         pieces: PieceIndex,
-        reading: Reading,
+        reading: DecoderState,
         segment: bytes,
         overlay: Overlay | None,
         *,
@@ -208,7 +208,7 @@ class Hypotheses:
         return after, after.total - self.total
 
     @property
-    def start(self) -> Reading:
+    def start(self) -> DecoderState:
         """Where the segment begins."""
         return self._root.before
 
@@ -222,7 +222,7 @@ class Hypotheses:
         total, found = self._found
         at_end = [node for node, _ in found if node.boundary == len(self.segment)]
         if not at_end:
-            return self.thorough().end_log_probability
+            return self.without_pruning().end_log_probability
         self._model.read_all(_unread(at_end))
         ends = [
             node.log_weight + float(node.log_probabilities[DOCUMENT_END])
@@ -231,7 +231,7 @@ class Hypotheses:
         ]
         return _log_sum(ends) - total
 
-    def thorough(self) -> Hypotheses:
+    def without_pruning(self) -> Hypotheses:
         """Leave out only what ``width`` does: then every byte may follow, however unlikely."""
         return Hypotheses(self._model._replace(negligible=-math.inf), self._root, self.segment)
 
@@ -255,7 +255,7 @@ class Hypotheses:
         chances /= chances.sum()
         return chances
 
-    def openings(self) -> Openings:
+    def first_tokens(self) -> FirstTokens:
         """Return what one more token may add to the text."""
         pieces = self._model.pieces
         chances = np.zeros(len(pieces.distinct))
@@ -277,7 +277,7 @@ class Hypotheses:
         chances = np.concatenate((chances, list(more.values())))
         with np.errstate(divide="ignore"):
             log_probabilities = np.log(chances / chances.sum())
-        return Openings([*pieces.distinct, *more], log_probabilities, rows, pieces)
+        return FirstTokens([*pieces.distinct, *more], log_probabilities, rows, pieces)
 
     def rows(self) -> list[Row]:
         """Return the likeliest hypotheses, at most ``width``, the likeliest first."""

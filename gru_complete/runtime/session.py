@@ -15,9 +15,9 @@ from typing import NamedTuple
 from gru_complete.arrays import FloatArray
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime import wordbreaks
-from gru_complete.runtime.completer import Completer, Context
+from gru_complete.runtime.completer import Completer, PromptState
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
-from gru_complete.runtime.predictor import Predictor, Reading
+from gru_complete.runtime.predictor import Predictor, DecoderState
 from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.words import Word, likeliest_words
 
@@ -27,7 +27,7 @@ OFFERED_TOKENS = 16
 """Tokens that are drawn for them at most, so that an offer takes milliseconds."""
 CANDIDATES = 6
 _EXPANSIONS = 24  # of the search for them: what a key may cost
-_LEAST_PROBABILITY = 0.001  # of a candidate that is shown
+_MIN_PROBABILITY = 0.001  # of a candidate that is shown
 
 _BEFORE_WORD = wordbreaks.State(wordbreaks.BEFORE, b"")
 _WORD = re.compile(r"\s*\S+")
@@ -35,8 +35,8 @@ _WORD = re.compile(r"\s*\S+")
 _BLOCK_BYTES = 128  # between places where contexts are kept; a backspace reads no more than that again
 _FINE_BYTES = 16  # the same near the text's end, where the next backspaces come
 _NEAR_BYTES = 2 * _BLOCK_BYTES  # so near the end every context is kept, that of each key too
-_MOST_PLACES = 256  # further back; then every second of the older half is forgotten
-_MOST_OPENED = 4  # segments whose segmentations are kept
+_MAX_PLACES = 256  # further back; then every second of the older half is forgotten
+_MAX_OPENED = 4  # segments whose segmentations are kept
 
 
 class Stale(Exception):
@@ -73,13 +73,13 @@ class _Interruptible(Predictor):
         self.is_stale: Callable[[], bool] = _never
 
     def log_probabilities(
-        self, readings: Sequence[Reading], overlay: Overlay | Sequence[Overlay | None] | None = None
+        self, readings: Sequence[DecoderState], overlay: Overlay | Sequence[Overlay | None] | None = None
     ) -> FloatArray:
         """As the model says."""
         self._check()
         return super().log_probabilities(readings, overlay)
 
-    def scores(self, reading: Reading, overlay: Overlay | None = None) -> FloatArray:
+    def scores(self, reading: DecoderState, overlay: Overlay | None = None) -> FloatArray:
         """As the model says."""
         self._check()
         return super().scores(reading, overlay)
@@ -98,9 +98,9 @@ class TypingSession:
         before: a text that was read already and comes before what is typed; nothing, if omitted.
     """
 
-    def __init__(self, completer: Completer, options: CompletionOptions, before: Context | None = None) -> None:
+    def __init__(self, completer: Completer, options: CompletionOptions, before: PromptState | None = None) -> None:
         self._predictor = _Interruptible(completer.predictor)
-        self._completer = completer.asking(self._predictor)
+        self._completer = completer.with_predictor(self._predictor)
         self._options = options.changed(
             max_tokens=min(options.max_tokens, OFFERED_TOKENS),
             sampling=SamplingOptions(temperature=0),
@@ -111,7 +111,7 @@ class TypingSession:
         self._contexts = [completer.read(b"", before)]
         self._opened: list[Hypotheses] = []
 
-    def context(self, text: bytes, is_stale: Callable[[], bool] = _never) -> Context:
+    def context(self, text: bytes, is_stale: Callable[[], bool] = _never) -> PromptState:
         """Read a text, from where it departs from the one read before.
 
         Args:
@@ -140,17 +140,17 @@ class TypingSession:
         """Keep one context in each block, and fewer far back, so that they are bounded however long the text is."""
         near = bisect_right(self._lengths, self._lengths[-1] - _NEAR_BYTES)
         places = [index for index in range(near) if self._lengths[index] % _BLOCK_BYTES == 0]
-        if len(places) > _MOST_PLACES:
-            del places[1 : _MOST_PLACES // 2 : 2]
+        if len(places) > _MAX_PLACES:
+            del places[1 : _MAX_PLACES // 2 : 2]
         places += range(near, len(self._lengths))
         self._lengths = [self._lengths[index] for index in places]
         self._contexts = [self._contexts[index] for index in places]
 
-    def _hypotheses(self, context: Context) -> Hypotheses:
+    def _hypotheses(self, context: PromptState) -> Hypotheses:
         """The segmentations of the last segment, which share what is known of others that begin where it does."""
         known = next((one for one in self._opened if one.start is context.reading), None)
         opened = self._completer.hypotheses(context) if known is None else known.of(context.segment)
-        self._opened = [opened, *(one for one in self._opened if one is not known)][:_MOST_OPENED]
+        self._opened = [opened, *(one for one in self._opened if one is not known)][:_MAX_OPENED]
         return opened
 
     def offer(self, text: bytes, is_stale: Callable[[], bool] = _never) -> str:
@@ -190,7 +190,7 @@ class TypingSession:
                 _candidate(word, " ", space)
                 for word in likeliest_words(after_space, CANDIDATES, max_expansions=_EXPANSIONS)
             ]
-        offered = [candidate for candidate in found if candidate.rest and candidate.probability >= _LEAST_PROBABILITY]
+        offered = [candidate for candidate in found if candidate.rest and candidate.probability >= _MIN_PROBABILITY]
         return sorted(offered, key=lambda candidate: -candidate.probability)[:CANDIDATES]
 
 

@@ -11,7 +11,7 @@ SHA-256 of its manifest) and the SHA-256 of all that follows. The tensors are th
     overlay (N,) as recent      where the text was learnt from: the tokens that are remembered
 
 So a file takes a few kilobytes however long the text was, and where the text was learnt from up to 200 more
-(``overlay.MOST_TOKENS``). It may come from a stranger: it is checked as a model is.
+(``overlay.MAX_TOKENS``). It may come from a stranger: it is checked as a model is.
 
 Shapes: E embedding_size, H hidden_size, L num_layers, S state_rows, V vocab_size.
 """
@@ -28,14 +28,14 @@ from numpy.typing import NDArray
 
 from gru_complete.arrays import token_dtype
 from gru_complete.errors import ModelError, printable
-from gru_complete.ngrams.overlay import LONGEST_CONTEXT, MOST_TOKENS, Overlay
+from gru_complete.ngrams.overlay import MAX_CONTEXT, MAX_TOKENS, Overlay
 from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS
-from gru_complete.runtime.completer import Completer, Context
+from gru_complete.runtime.completer import Completer, PromptState
 from gru_complete.runtime.draft import PENALTY_TOKENS
-from gru_complete.runtime.predictor import Reading
+from gru_complete.runtime.predictor import DecoderState
 from gru_complete.storage import atomic, untrusted
 from gru_complete.storage.tensors import parse_safetensors
-from gru_complete.storage.untrusted import brief, check_format, json_object
+from gru_complete.storage.untrusted import short_repr, check_format, json_object
 from gru_complete.text.tokenizer import DOCUMENT_END, MAX_SEGMENT_BYTES
 
 FORMAT = "gru-complete state"
@@ -49,7 +49,7 @@ _ANEW = "make the state anew: gru-complete prime FILE... --state-out STATE"
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def save_context(path: Path, context: Context, completer: Completer) -> int:
+def save_context(path: Path, context: PromptState, completer: Completer) -> int:
     """Write a text that the completer has read, durably; returns how many bytes the file has.
 
     Raises:
@@ -60,7 +60,7 @@ def save_context(path: Path, context: Context, completer: Completer) -> int:
     return len(data)
 
 
-def load_context(path: Path, completer: Completer, *, forgets: bool = False) -> Context:
+def load_context(path: Path, completer: Completer, *, forgets: bool = False) -> PromptState:
     """Read what ``save_context`` wrote, or a stranger's file.
 
     Whether the text was learnt from decides whether it goes on so, whatever the completer does with texts of its own.
@@ -87,7 +87,7 @@ def is_state(path: Path) -> bool:
         return False
 
 
-def to_bytes(context: Context, completer: Completer) -> bytes:
+def to_bytes(context: PromptState, completer: Completer) -> bytes:
     """The file of a context."""
     from safetensors.numpy import save  # here, so that reading a state does not wait for it
 
@@ -110,7 +110,7 @@ def to_bytes(context: Context, completer: Completer) -> bytes:
     return json.dumps(header).encode() + b"\n" + tensors
 
 
-def from_bytes(data: bytes, completer: Completer, *, name: str) -> Context:
+def from_bytes(data: bytes, completer: Completer, *, name: str) -> PromptState:
     """The context of a file; ``name`` is for messages.
 
     Raises:
@@ -136,27 +136,27 @@ def _check_header(header: dict[str, Any], tensors: bytes, completer: Completer) 
         raise ModelError("it was made by another model, or by this one before it was trained again")
 
 
-def _context(arrays: Arrays, completer: Completer) -> Context:
+def _context(arrays: Arrays, completer: Completer) -> PromptState:
     start = completer.predictor.start()
     shapes = {"hidden": start.hidden.shape, "state": start.state.shape}
     lengths = {"recent": PENALTY_TOKENS, "segment": MAX_SEGMENT_BYTES, "tail": 4 * CONTEXT_CHARACTERS}
     tokens = token_dtype(completer.tokenizer.vocab_size)
     dtypes: dict[str, Any] = {"segment": np.uint8, "tail": np.uint8, "recent": tokens, "overlay": tokens}
     if not {*arrays} - {"overlay"} == {*shapes, *lengths}:
-        raise ModelError(f"its tensors are {', '.join(map(brief, sorted(arrays)))}")
+        raise ModelError(f"its tensors are {', '.join(map(short_repr, sorted(arrays)))}")
     for key, array in arrays.items():
         if array.dtype != dtypes.get(key, np.float32):
             raise ModelError(f"{key} is {array.dtype}")
         if array.shape != shapes[key] if key in shapes else array.ndim != 1:
             raise ModelError(f"{key} has the shape {array.shape}, which does not fit the model")
-        if len(array) > {**lengths, "overlay": MOST_TOKENS}.get(key, len(array)):
+        if len(array) > {**lengths, "overlay": MAX_TOKENS}.get(key, len(array)):
             raise ModelError(f"{key} is too long")
     if not all(np.isfinite(arrays[key]).all() for key in shapes):
         raise ModelError("it contains NaN or infinity")
     recent = _tokens(arrays["recent"], completer)
     if DOCUMENT_END in recent:
         raise ModelError("recent has a document end in it")
-    return Context(
+    return PromptState(
         _reading(arrays, recent.tolist(), completer),
         _segment(arrays["segment"].tobytes(), completer),
         _overlay(arrays.get("overlay"), completer),
@@ -165,7 +165,7 @@ def _context(arrays: Arrays, completer: Completer) -> Context:
     )
 
 
-def _reading(arrays: Arrays, recent: list[int], completer: Completer) -> Reading:
+def _reading(arrays: Arrays, recent: list[int], completer: Completer) -> DecoderState:
     """The reading with the counts' context, which is that of the last tokens; they are more than it reaches back."""
     tokens = [DOCUMENT_END, *recent]
     nodes: tuple[int, ...] = ()
@@ -174,7 +174,7 @@ def _reading(arrays: Arrays, recent: list[int], completer: Completer) -> Reading
         nodes = ngrams.start()
         for token in tokens[-ngrams.order :]:
             nodes = ngrams.advance(nodes, token)
-    return Reading(arrays["hidden"], arrays["state"], nodes, tuple(tokens[-LONGEST_CONTEXT:]))
+    return DecoderState(arrays["hidden"], arrays["state"], nodes, tuple(tokens[-MAX_CONTEXT:]))
 
 
 def _segment(segment: bytes, completer: Completer) -> bytes:

@@ -21,11 +21,11 @@ from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.segmentation import Hypotheses
 
 MAX_OFFER_BYTES = 100
-_LEAST_PROBABILITY = sys.float_info.min  # below it a product of probabilities is no longer exact, and at last 0
+_MIN_PROBABILITY = sys.float_info.min  # below it a product of probabilities is no longer exact, and at last 0
 _DOCUMENT_END = 256  # among the next bytes
 
 
-class Offered(NamedTuple):
+class Suggested(NamedTuple):
     """One more character of an offer.
 
     Attributes:
@@ -39,7 +39,7 @@ class Offered(NamedTuple):
 
 def offered(
     hypotheses: Hypotheses, min_confidence: float, *, max_bytes: int = MAX_OFFER_BYTES
-) -> Generator[Offered, None, str]:
+) -> Generator[Suggested, None, str]:
     """Offer the likeliest continuation, character by character.
 
     An offer for a higher confidence is the beginning of one for a lower one.
@@ -56,7 +56,7 @@ def offered(
     Returns:
         Why it ends: "document_end" if the document's end is likely enough, else "confidence", or "max_bytes".
     """
-    least = max(min_confidence, _LEAST_PROBABILITY)
+    least = max(min_confidence, _MIN_PROBABILITY)
     pending = unfinished(hypotheses.segment)
     data = b""
     probability = 1.0
@@ -73,13 +73,13 @@ def offered(
             return "confidence"
         pending, data = pending + byte, data + byte
         if is_complete(pending):
-            yield Offered(data, probability)
+            yield Suggested(data, probability)
             pending = data = b""
         hypotheses, _ = hypotheses.extended(byte)
     return "max_bytes"
 
 
-class OfferStream:
+class SuggestionStream:
     """The pieces of an offer that ends, besides, where the options say: as ``CompletionStream`` gives a completion's.
 
     An offer of less confidence begins with this one, whatever ends it: what may turn out to be past the end, as the

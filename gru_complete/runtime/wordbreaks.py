@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
-BEFORE, BEGUN, INSIDE, PIECE = range(4)  # of a word; BEGUN: see State
+BEFORE, WORD_PREFIX, INSIDE, PIECE = range(4)  # of a word; WORD_PREFIX: see State
 
 # Apostrophes, hyphens, the soft hyphen, Catalan's middle dot, Hebrew's marks, the joiners of Indic and Persian.
 _JOINERS = frozenset("'’-‐‑\u00ad·\u05f3\u05f4\u200c\u200d")
@@ -39,7 +39,7 @@ class State(NamedTuple):
     """Where in a word a text is that comes in pieces.
 
     Attributes:
-        place: BEFORE a word; INSIDE one; BEGUN: inside one whose latest character stands in the given text, with more
+        place: BEFORE a word; INSIDE one; WORD_PREFIX: inside one whose latest character stands in the given text, with more
             after it, so that it has no end in what follows unless it goes on there.
         tail: the last bytes, which may turn out to be past the word's end: a joiner, the first bytes of a character.
     """
@@ -75,7 +75,7 @@ def begun(text: bytes) -> tuple[bytes, State]:
     if place != INSIDE:
         return b"", State(BEFORE, text[position:])
     tail = text[end:]
-    state = State(BEGUN if tail else INSIDE, tail)
+    state = State(WORD_PREFIX if tail else INSIDE, tail)
     return text[start:], state
 
 
@@ -98,7 +98,7 @@ def read(state: State, data: bytes) -> State | End | None:
         if character is None:
             break
         kind = _kind(character)
-        if place in (BEGUN, INSIDE):
+        if place in (WORD_PREFIX, INSIDE):
             if kind == INSIDE:
                 place, end = INSIDE, position + size
             elif not (character in _JOINERS and end == position):

@@ -33,9 +33,9 @@ import numpy as np
 from gru_complete.arrays import Float64Array, IndexArray
 from gru_complete.errors import ModelError
 from gru_complete.runtime.piece_index import PieceIndex
-from gru_complete.runtime.predictor import Reading
+from gru_complete.runtime.predictor import DecoderState
 from gru_complete.runtime.segmentation import Hypotheses
-from gru_complete.runtime.wordbreaks import BEFORE, BEGUN, INSIDE, End, State, begun, last_word, read
+from gru_complete.runtime.wordbreaks import BEFORE, WORD_PREFIX, INSIDE, End, State, begun, last_word, read
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 MIN_EFFORT = 32
@@ -156,7 +156,7 @@ class _Boundary:
     __slots__ = ("effects", "key", "masses", "reading", "rest", "state", "text")
 
     def __init__(
-        self, text: bytes, state: State, key: bytes, reading: Reading, effects: _Effects, masses: Float64Array
+        self, text: bytes, state: State, key: bytes, reading: DecoderState, effects: _Effects, masses: Float64Array
     ) -> None:
         self.text = text
         self.state = state
@@ -312,7 +312,7 @@ class _Search:
         return Word(word, completion, self.found[word], upper)
 
     def _place(
-        self, text: bytes, state: State, key: bytes, reading: Reading, effects: _Effects, masses: Float64Array
+        self, text: bytes, state: State, key: bytes, reading: DecoderState, effects: _Effects, masses: Float64Array
     ) -> None:
         """Take in a boundary: the masses of all tokens, ``(V,)``, go to the words that end and to what goes on."""
         ending = np.bincount(effects.groups, masses[effects.over], len(effects.ends)).tolist()
@@ -332,7 +332,7 @@ class _Search:
     def _key_after(self, boundary: _Boundary, index: int) -> bytes:
         """What every word begins with that goes on after one more token, ``boundary.effects.on[index]``."""
         effects = boundary.effects
-        if boundary.state.place != BEGUN:
+        if boundary.state.place != WORD_PREFIX:
             return boundary.key + effects.keys[index]
         after = effects.states[index]
         if after.place != INSIDE:

@@ -13,7 +13,7 @@ from gru_complete.sample_world.writing import _Mention, _write_article
 DISTANCE_BUCKETS = (5, 10, 15, 20, 30, 40, 60)
 """Upper ends, in words, of the ranges over which minimal pairs are spread evenly."""
 
-LEAST_CONTRAST_BITS = 10.0
+MIN_CONTRAST_BITS = 10.0
 """How much less probable the wrong half of a pair is at least; nearly all are impossible."""
 
 
@@ -109,4 +109,4 @@ def _contrasts(
 
 def _is_fair(pair: MinimalPair, grammar: Grammar) -> bool:
     right = log2_prefix_probability(pair.right, grammar=grammar)
-    return right - log2_prefix_probability(pair.wrong, grammar=grammar) >= LEAST_CONTRAST_BITS
+    return right - log2_prefix_probability(pair.wrong, grammar=grammar) >= MIN_CONTRAST_BITS

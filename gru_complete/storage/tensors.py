@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gru_complete.errors import ModelError
-from gru_complete.storage.untrusted import brief, json_object, strict_json, whole_numbers
+from gru_complete.storage.untrusted import short_repr, json_object, strict_json, whole_numbers
 
 _MAX_HEADER_BYTES = 1 << 20
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U32": "<u4", "U16": "<u2", "U8": "u1"}
@@ -30,13 +30,13 @@ def parse_safetensors(data: bytes, *, name: str) -> dict[str, NDArray[Any]]:
     tensors: dict[str, NDArray[Any]] = {}
     spans: list[tuple[int, int]] = []
     for key, entry in header.items():
-        where = f"tensor {brief(key)} of {name}"
+        where = f"tensor {short_repr(key)} of {name}"
         entry = json_object(entry, where, required=["dtype", "shape", "data_offsets"])
         dtype = _DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
         shape = whole_numbers(entry["shape"], f"the shape of {where}", most=8)
         span = whole_numbers(entry["data_offsets"], f"data_offsets of {where}", most=2)
         if dtype is None:
-            raise ModelError(f"{where} has the dtype {brief(entry['dtype'])}; known are {', '.join(_DTYPES)}")
+            raise ModelError(f"{where} has the dtype {short_repr(entry['dtype'])}; known are {', '.join(_DTYPES)}")
         count = math.prod(shape)
         if len(span) != 2 or span[1] - span[0] != count * np.dtype(dtype).itemsize or start + span[1] > len(data):
             raise ModelError(f"{where} has a shape and data_offsets that do not agree")

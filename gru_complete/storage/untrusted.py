@@ -90,7 +90,7 @@ def _finite(digits: str) -> float:
 def check_format(value: Mapping[str, Any], expected: str, newest: int) -> None:
     """Refuse what says that it is something else, or of a newer version than this program reads."""
     if value.get("format") != expected:
-        raise ModelError(f"format is {brief(value.get('format'))}, not {expected!r}")
+        raise ModelError(f"format is {short_repr(value.get('format'))}, not {expected!r}")
     version = whole_number(value.get("version"), "version", smallest=1)
     if version > newest:
         message = f"version {version} was made by a newer gru-complete; this one reads version {newest}"
@@ -102,31 +102,31 @@ def json_object(
 ) -> dict[str, Any]:
     """The value, if it is a JSON object with these keys (any keys, if none are named)."""
     if not isinstance(value, dict):
-        raise ModelError(f"{where} is {brief(value)}, not an object")
+        raise ModelError(f"{where} is {short_repr(value)}, not an object")
     if required is not None:
         for key in required:
             if key not in value:
                 raise ModelError(f"{where} has no {key!r}")
         for key in value:
             if key not in required and key not in optional:
-                raise ModelError(f"{where} has the unknown key {brief(key)}")
+                raise ModelError(f"{where} has the unknown key {short_repr(key)}")
     return value
 
 
 def whole_number(value: object, where: str, *, smallest: int, largest: int = 2**63 - 1) -> int:
     """The value, if it is an int of this range; ``True`` is none."""
     if type(value) is not int or not smallest <= value <= largest:
-        raise ModelError(f"{where} is {brief(value)}, not a whole number from {smallest} to {largest}")
+        raise ModelError(f"{where} is {short_repr(value)}, not a whole number from {smallest} to {largest}")
     return value
 
 
 def whole_numbers(value: object, where: str, *, most: int) -> list[int]:
     """The value, if it is a list of at most so many ints, none of them negative."""
     if not isinstance(value, list) or len(value) > most:
-        raise ModelError(f"{where} is {brief(value)}, not a list of at most {most} whole numbers")
+        raise ModelError(f"{where} is {short_repr(value)}, not a list of at most {most} whole numbers")
     return [whole_number(item, where, smallest=0) for item in value]
 
 
-def brief(value: object) -> str:
+def short_repr(value: object) -> str:
     """A value from a stranger's file, fit for a message."""
     return f"a {type(value).__name__}" if isinstance(value, dict | list) else repr(value)[:60]

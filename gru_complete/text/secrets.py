@@ -45,7 +45,7 @@ class Secret(NamedTuple):
 
 
 @dataclass
-class Found:
+class SecretOccurrences:
     """What there is of one kind: how many, and where the first few stand, as ``file:line``."""
 
     count: int = 0
@@ -56,7 +56,7 @@ class Found:
 class SecretsReport:
     """What was found in a corpus, by kind, in the order of ``KINDS``; and whether it was replaced."""
 
-    found: dict[str, Found]
+    found: dict[str, SecretOccurrences]
     redacted: bool
 
     def counts(self) -> dict[str, int]:
@@ -75,7 +75,7 @@ class SecretScanner:
     def __init__(self, *, redacts: bool, block_bytes: int = BLOCK_BYTES) -> None:
         self._redacts = redacts
         self._least_bytes = block_bytes + 2 * MAX_SECRET_BYTES
-        self._found: dict[str, Found] = {}
+        self._found: dict[str, SecretOccurrences] = {}
         self._name = ""
         self._begin()
 
@@ -135,7 +135,7 @@ class SecretScanner:
         return b"".join(parts) if self._redacts else text[start:end]
 
     def _note(self, kind: str) -> None:
-        found = self._found.setdefault(kind, Found())
+        found = self._found.setdefault(kind, SecretOccurrences())
         found.count += 1
         place = f"{shown_source(self._name)}:{self._line}"
         if len(found.places) < MAX_PLACES and place not in found.places:
@@ -215,7 +215,7 @@ def _is_within_word(text: bytes, place: int) -> bool:
 _KEY_BEGIN = re.compile(rb"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_END = b"-----END "
 _KEY_LINE = re.compile(rb"[A-Za-z0-9+/=]{16,}")
-_LEAST_KEY_BYTES = 40
+_MIN_KEY_BYTES = 40
 
 
 def _private_keys(text: bytes, lower: bytes, start: int) -> Iterator[Span]:
@@ -229,7 +229,7 @@ def _private_keys(text: bytes, lower: bytes, start: int) -> Iterator[Span]:
         end = text.find(_KEY_END, match.end(), limit if other < 0 else other)
         if end < 0:
             continue
-        if sum(len(part) for part in _KEY_LINE.findall(text, match.end(), end)) >= _LEAST_KEY_BYTES:
+        if sum(len(part) for part in _KEY_LINE.findall(text, match.end(), end)) >= _MIN_KEY_BYTES:
             dashes = text.find(b"-----", end + len(_KEY_END), end + 100)
             yield place, end + len(_KEY_END) if dashes < 0 else dashes + 5
 

@@ -30,7 +30,7 @@ _SPACES = (9, 10, 11, 12, 13, 32)
 _BLOCK_BYTES = 1 << 20
 _BLOCK_TOKENS = 1 << 20
 _FIRST_WORDS = 8  # of a run: so many are looked for in the whole corpus, the rest only where these stand
-_MOST_PLACES = 1000
+_MAX_PLACES = 1000
 _OF_BYTES = np.uint64(0x9E3779B97F4A7C15)
 _OF_WORDS = np.uint64(0xD1342543DE82EF95)
 
@@ -124,7 +124,7 @@ def copied_runs(corpus: CorpusWords, text: Hashes, num_words: int) -> "np.ndarra
 def longest_runs(corpus: CorpusWords, text: Hashes) -> Positions:
     """Return how many words from each word of a text on stand in the corpus in a row, ``(Q,)``.
 
-    What stands in the corpus more than ``_MOST_PLACES`` times is followed at the first ones only.
+    What stands in the corpus more than ``_MAX_PLACES`` times is followed at the first ones only.
     """
     lengths = np.zeros(len(text), np.intp)
     for num_words in range(1, min(_FIRST_WORDS, len(text)) + 1):
@@ -151,11 +151,11 @@ def longest_runs(corpus: CorpusWords, text: Hashes) -> Positions:
 
 
 def _first_matches(places: Positions, which: Positions) -> tuple[Positions, Positions]:
-    """Leave out the places of each run after the first ``_MOST_PLACES``."""
+    """Leave out the places of each run after the first ``_MAX_PLACES``."""
     order = which.argsort(kind="stable")
     counts = np.bincount(which)
     numbers = np.arange(len(order)) - np.repeat(counts.cumsum() - counts, counts)
-    kept = order[numbers < _MOST_PLACES]
+    kept = order[numbers < _MAX_PLACES]
     return places[kept], which[kept]
 
 

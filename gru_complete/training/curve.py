@@ -9,7 +9,7 @@ from gru_complete.training.run import METRICS_FILE
 
 
 @dataclass(frozen=True)
-class Look:
+class EvaluationPoint:
     """The tuning part, looked at after ``step`` updates that took ``seconds``."""
 
     step: int
@@ -27,7 +27,7 @@ class LearningCurve:
     """
 
     losses: dict[int, float]
-    looks: list[Look]
+    looks: list[EvaluationPoint]
 
 
 def read_curve(run_dir: Path) -> LearningCurve:
@@ -37,7 +37,7 @@ def read_curve(run_dir: Path) -> LearningCurve:
     has lines of steps that led nowhere, which are left out.
     """
     losses: dict[int, float] = {}
-    looks: list[Look] = []
+    looks: list[EvaluationPoint] = []
     try:
         lines = (run_dir / METRICS_FILE).read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -56,7 +56,7 @@ def read_curve(run_dir: Path) -> LearningCurve:
                 losses[step] = float(record["loss"])
             elif kind == "looked":
                 looks = [look for look in looks if look.step < step]
-                looks.append(Look(step, float(record["seconds"]), float(record["tuning_bits_per_byte"])))
+                looks.append(EvaluationPoint(step, float(record["seconds"]), float(record["tuning_bits_per_byte"])))
         except (ValueError, KeyError, TypeError):  # a line that a kill has cut
             continue
     return LearningCurve(losses, looks)

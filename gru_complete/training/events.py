@@ -1,7 +1,12 @@
-"""What training tells whoever runs it, event by event; it never prints."""
+"""What training tells whoever runs it, event by event; it never prints.
+
+Events with a ``log_name`` are logged in ``NAME.run/metrics.jsonl`` under that name: it is a file format, and stays as it
+is whatever the class is called.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from gru_complete.text.corpus import CorpusReport
 from gru_complete.text.secrets import SecretsReport
@@ -52,6 +57,7 @@ class Planned:
 class Stepped:
     """One update was made; ``loss`` is the smoothed training loss in nats per token."""
 
+    log_name: ClassVar[str] = "stepped"
     step: int
     max_steps: int
     loss: float
@@ -60,12 +66,13 @@ class Stepped:
 
 
 @dataclass(frozen=True)
-class Looked:
+class Evaluated:
     """The tuning part was scored and, where ``checkpoint`` is not None, the step saved.
 
     ``seconds`` is the time that the run's steps have taken so far, in all sessions.
     """
 
+    log_name: ClassVar[str] = "looked"
     step: int
     tuning_bits_per_byte: float
     is_best: bool
@@ -77,6 +84,7 @@ class Looked:
 class Replanned:
     """The machine is not as quick as probed; the number of steps was changed."""
 
+    log_name: ClassVar[str] = "replanned"
     step: int
     max_steps: int
 
@@ -85,6 +93,7 @@ class Replanned:
 class WentBack:
     """Numbers were not finite at ``step``; training goes on from ``to_step`` with a lower learning rate."""
 
+    log_name: ClassVar[str] = "wentback"
     step: int
     to_step: int
     rate_scale: float
@@ -102,4 +111,4 @@ class Finished:
     seconds: float
 
 
-Event = Note | Working | CorpusRead | SecretsFound | Planned | Stepped | Looked | Replanned | WentBack | Finished
+Event = Note | Working | CorpusRead | SecretsFound | Planned | Stepped | Evaluated | Replanned | WentBack | Finished

@@ -1,6 +1,6 @@
 """What `train --explain` says of a plan."""
 
-from gru_complete.training.plan import MOST_EPOCHS, TOKENS_PER_WEIGHT, Plan, _architecture, is_wide, widest_hidden_size
+from gru_complete.training.plan import MAX_EPOCHS, TOKENS_PER_WEIGHT, Plan, _architecture, is_wide, widest_hidden_size
 
 
 def explain(plan: Plan, *, num_bytes: int, num_tokens: int, vocab_size: int) -> list[str]:
@@ -25,7 +25,7 @@ def explain(plan: Plan, *, num_bytes: int, num_tokens: int, vocab_size: int) -> 
             f"the {megabytes} fill {widest_hidden_size(num_bytes, tokens_read / num_tokens)} at most"
         )
         steps_reason = (
-            f"what fits {plan.budget_seconds:.0f} s; more than {MOST_EPOCHS} times through the text teach nothing"
+            f"what fits {plan.budget_seconds:.0f} s; more than {MAX_EPOCHS} times through the text teach nothing"
         )
 
     assert model.hidden_size is not None

@@ -18,7 +18,7 @@ from gru_complete.errors import DivergedError, EnvironmentFailure, ModelError
 from gru_complete.text.tokenizer import DOCUMENT_END
 from gru_complete.training.batches import Batches, derived_seed
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
-from gru_complete.training.events import Event, Looked, Note, Replanned, Stepped, WentBack
+from gru_complete.training.events import Event, Evaluated, Note, Replanned, Stepped, WentBack
 from gru_complete.training.learner import Learner
 from gru_complete.training.plan import Plan, most_steps
 from gru_complete.training.schedule import one_cycle
@@ -29,7 +29,7 @@ REPLAN_AT = 0.25  # of the steps: early enough to make up for it, late enough to
 REPLAN_TOLERANCE = 0.05
 MIN_RATE_SCALE = 1 / 32
 TUNING_ROWS = 16
-LONGEST_STEP_SECONDS = 10.0  # much longer than planned: the machine slept, which does not count as time
+MAX_STEP_SECONDS = 10.0  # much longer than planned: the machine slept, which does not count as time
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def steps(
         loop = replace(loop, max_steps=plan.max_steps)
         store.save(learner, None, loop, training_facts=facts(loop))
     replan_step = math.ceil(REPLAN_AT * plan.max_steps)
-    longest_step = LONGEST_STEP_SECONDS
+    longest_step = MAX_STEP_SECONDS
     if plan.budget_seconds is not None:
         longest_step = max(longest_step, 10 * plan.budget_seconds / plan.max_steps)
     mark = time.monotonic()
@@ -153,7 +153,7 @@ def steps(
                 )
                 loop = before  # what cannot be gone back to is not the best
             if bits_per_byte is not None:
-                yield Looked(step, bits_per_byte, is_best, checkpoint, loop.step_seconds)
+                yield Evaluated(step, bits_per_byte, is_best, checkpoint, loop.step_seconds)
         if is_stopping:
             return
 

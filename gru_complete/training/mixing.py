@@ -19,17 +19,17 @@ from gru_complete.arrays import TokenIds
 from gru_complete.config import NGramsConfig
 from gru_complete.ngrams.building import build
 from gru_complete.ngrams.counts import NGrams
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Evidence, Memory, Mixture, features
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, EvidenceArrays, Memory, Mixture, features
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.text.shards import documents
 from gru_complete.text.tokenizer import Tokenizer
 from gru_complete.training.scoring import read_documents, score_tokens
 
-MOST_SCORES = 1 << 25  # N * V: what the fit holds twice in float16, 128 MB
+MAX_SCORES = 1 << 25  # N * V: what the fit holds twice in float16, 128 MB
 ITERATIONS = 20
 PRIOR = 1e-4  # pull towards the start, for gates that the tuning part says little of
 BLOCK = 512
-LEAST_TOKENS = 256  # of a document, unless it is shorter: the first tokens say little of those that follow
+MIN_TOKENS = 256  # of a document, unless it is shorter: the first tokens say little of those that follow
 START = (0.7, 0.3, 0.0, 0.0, 0.0)  # where the powers and the shares end for most texts, give or take 0.3
 ADAPTING_TOKENS = 20_000  # of the tuning part, on which learning from the text at hand is tried
 
@@ -96,7 +96,7 @@ def fit_mixture(
     documents: Sequence[npt.NDArray[np.integer]],
     *,
     device: torch.device,
-    most_scores: int = MOST_SCORES,
+    most_scores: int = MAX_SCORES,
 ) -> Mixture:
     """Find the gate that makes the tuning part likeliest.
 
@@ -137,7 +137,7 @@ def beginnings(documents: Sequence[npt.NDArray[np.integer]], most_tokens: int) -
     num_targets = sum(len(document) - 1 for document in documents)
     if num_targets <= most_tokens:
         return list(documents)
-    from_each = min(LEAST_TOKENS, -(-num_targets // len(documents)))
+    from_each = min(MIN_TOKENS, -(-num_targets // len(documents)))
     spaced = documents[:: -(-len(documents) * from_each // most_tokens)]
     share = most_tokens / sum(len(document) - 1 for document in spaced)
     return [document[: 1 + max(1, int(share * (len(document) - 1)))] for document in spaced]
@@ -148,7 +148,7 @@ def _blocks(
 ) -> Iterator[_Block]:
     for document in documents:
         reading = ngrams.read(document)
-        evidence = Evidence(reading.lengths, reading.totals, reading.num_followers)
+        evidence = EvidenceArrays(reading.lengths, reading.totals, reading.num_followers)
         seen = torch.from_numpy(features(evidence, ngrams.order))
         contexts = ngrams.nodes(document[:-1])
         done = 0

@@ -32,7 +32,7 @@ WIDTHS = (768, 512, 384, 256, 192, 128, 64)
 PROBED_WIDTH = 256
 TOKENS_PER_WEIGHT = 2.0  # read in the minutes; a wider network that reads fewer learns less
 OFTEN, VERY_OFTEN = 20, 45  # times through the text, from which on a wider network learns more if much is dropped
-MOST_EPOCHS = 70  # from here on nothing is learnt: the training ends before its minutes do
+MAX_EPOCHS = 70  # from here on nothing is learnt: the training ends before its minutes do
 WIDTH_WITHOUT_MINUTES = 256
 LOOKS_OVERHEAD = 1.04  # looks at the tuning part and saves, as a share of the steps' time
 
@@ -121,7 +121,7 @@ def automatic_hidden_size(
             taken as the inverse of their weights, a little slow for wide ones.
     """
     for width in WIDTHS:
-        tokens = min(MOST_EPOCHS * num_tokens, tokens_at_probed * num_weights(PROBED_WIDTH) / num_weights(width))
+        tokens = min(MAX_EPOCHS * num_tokens, tokens_at_probed * num_weights(PROBED_WIDTH) / num_weights(width))
         is_filled = width <= widest_hidden_size(num_bytes, tokens / num_tokens)
         if is_filled and tokens >= TOKENS_PER_WEIGHT * num_weights(width):
             return width
@@ -154,7 +154,7 @@ def automatic_precision(device: torch.device) -> str:
 
 def most_steps(batches: Batches) -> int:
     """More steps than this teach nothing new, however much time there is."""
-    return MOST_EPOCHS * batches.steps_per_epoch
+    return MAX_EPOCHS * batches.steps_per_epoch
 
 
 def make_plan(

@@ -40,10 +40,10 @@ from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.events import Event
 from gru_complete.training.learner import Learner, out_of_memory_hint
-from gru_complete.training.mixing import ADAPTING_TOKENS, MOST_SCORES, beginnings, count, make_memory
+from gru_complete.training.mixing import ADAPTING_TOKENS, MAX_SCORES, beginnings, count, make_memory
 from gru_complete.training.plan import Plan, describe_environment, make_plan
 from gru_complete.training.scoring import score_tokens
-from gru_complete.training.tokenized_corpus import Prepared, copy_prepared, prepare, read_prepared, spooled
+from gru_complete.training.tokenized_corpus import TokenizedCorpus, copy_tokenized_corpus, tokenize_corpus, read_tokenized_corpus, spooled
 
 PLAN_FILE = "plan.json"
 FINISHED_FILE = "finished"
@@ -57,7 +57,7 @@ CLOSING_SECONDS = 1.5  # writing the model, leaving Python
 MAX_PLAN_BYTES = 1_000_000
 CHECKPOINT_BYTES = 100_000_000  # a few checkpoints of a few million weights with two moments each
 # Settings that may differ when a run is resumed: they say how or where it runs, not what comes out.
-HOW_IT_RUNS = ("device", "threads")
+RESUMABLE_OVERRIDES = ("device", "threads")
 
 
 Measure = Callable[[Model, Sequence[str]], Mapping[str, float]]
@@ -158,10 +158,10 @@ def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[
         if plan is None:
             _clear(run_dir)
             if request.prepared is None:
-                yield from prepare(run_dir, spool_path, spool, config.data, config.tokenizer)
+                yield from tokenize_corpus(run_dir, spool_path, spool, config.data, config.tokenizer)
             else:
-                copy_prepared(request.prepared, run_dir, corpus_sha256=spool.report.sha256)
-    prepared = read_prepared(run_dir)
+                copy_tokenized_corpus(request.prepared, run_dir, corpus_sha256=spool.report.sha256)
+    prepared = read_tokenized_corpus(run_dir)
     counts = None
     start = time.monotonic()
     if config.ngrams.order:
@@ -192,7 +192,7 @@ def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[
 
 
 def _make_plan(
-    request: TrainingRequest, prepared: Prepared, corpus_sha256: str, device: torch.device, closing: float
+    request: TrainingRequest, prepared: TokenizedCorpus, corpus_sha256: str, device: torch.device, closing: float
 ) -> Plan:
     stream = prepared.streams["training"]
     return make_plan(
@@ -282,7 +282,7 @@ def _setting_differences(old: Config, new: Config) -> list[str]:
         f"{section}.{key} ({before[section][key]} -> {value})"
         for section, values in after.items()
         for key, value in values.items()
-        if before[section][key] != value and key not in HOW_IT_RUNS
+        if before[section][key] != value and key not in RESUMABLE_OVERRIDES
     ]
 
 
@@ -294,7 +294,7 @@ def _clear(run_dir: Path) -> None:
         atomic.remove_directory(run_dir / "checkpoints")
 
 
-def _count(config: Config, prepared: Prepared, *parts: str) -> NGrams:
+def _count(config: Config, prepared: TokenizedCorpus, *parts: str) -> NGrams:
     """The counts of these parts of the text."""
     streams = [prepared.streams[part] for part in parts]
     num_bytes = sum(prepared.headers[part].num_bytes for part in parts)
@@ -311,7 +311,7 @@ def _give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _closing_seconds(prepared: Prepared, counts: NGrams | None, config: Config, device: torch.device) -> float:
+def _closing_seconds(prepared: TokenizedCorpus, counts: NGrams | None, config: Config, device: torch.device) -> float:
     """What follows the last step: fitting the gate and the line at the end, from short tries with a middling model."""
     model = LanguageModel(prepared.tokenizer.vocab_size, embedding_size=256, hidden_size=384).to(device)
     seconds, memory = 0.0, None
@@ -324,7 +324,7 @@ def _closing_seconds(prepared: Prepared, counts: NGrams | None, config: Config, 
             start = time.monotonic()
             memory = make_memory(model, counts, sample, config.ngrams, device=device)
             tries[num_tokens] = time.monotonic() - start
-        tokens = min(len(tuning), max(MOST_SCORES // counts.vocab_size, ADAPTING_TOKENS))
+        tokens = min(len(tuning), max(MAX_SCORES // counts.vocab_size, ADAPTING_TOKENS))
         seconds += tries[many] + max(0.0, tries[many] - tries[few]) / (many - few) * max(0, tokens - many)
     if "held_out" in prepared.streams:
         stream = np.asarray(prepared.streams["held_out"][:REPORT_TOKENS], dtype=np.int64)
@@ -338,7 +338,7 @@ def _train(
     request: TrainingRequest,
     run_dir: Path,
     plan: Plan,
-    prepared: Prepared,
+    prepared: TokenizedCorpus,
     counts: NGrams | None,
     device: torch.device,
     stop_signal: Callable[[], int | None],
@@ -433,7 +433,7 @@ def _take_the_better(store: CheckpointStore, learner: Learner, tuning: loop.Tuni
 
 
 def _remember(
-    config: Config, learner: Learner, prepared: Prepared, counts: NGrams | None, measure: Measure | None = None
+    config: Config, learner: Learner, prepared: TokenizedCorpus, counts: NGrams | None, measure: Measure | None = None
 ) -> tuple[Memory | None, dict[str, float]]:
     """The memory that goes with the network, and what is known of the tuning part with it.
 
@@ -453,7 +453,7 @@ def _remember(
     return memory._replace(ngrams=whole), metrics
 
 
-def _measured(measure: Measure | None, learner: Learner, prepared: Prepared, memory: Memory | None) -> dict[str, float]:
+def _measured(measure: Measure | None, learner: Learner, prepared: TokenizedCorpus, memory: Memory | None) -> dict[str, float]:
     """What else is to be known of the model, as it is before its counts take in the tuning part."""
     if measure is None:
         return {}
@@ -468,7 +468,7 @@ def _measured(measure: Measure | None, learner: Learner, prepared: Prepared, mem
     return dict(measure(model, [text.rpartition(" ")[0] for text in texts]))  # the last word may be cut
 
 
-def _held_out_metrics(prepared: Prepared, learner: Learner, memory: Memory | None) -> dict[str, float]:
+def _held_out_metrics(prepared: TokenizedCorpus, learner: Learner, memory: Memory | None) -> dict[str, float]:
     """Bits per byte on the first ``REPORT_TOKENS`` of the held-out part: of the model, the counts alone and xz."""
     if "held_out" not in prepared.streams:
         return {}
@@ -488,7 +488,7 @@ def _held_out_metrics(prepared: Prepared, learner: Learner, memory: Memory | Non
 def _export(
     request: TrainingRequest,
     learner: Learner,
-    prepared: Prepared,
+    prepared: TokenizedCorpus,
     memory: Memory | None,
     metrics: dict[str, float],
     facts: dict[str, Any],
@@ -515,13 +515,13 @@ class MetricsLog:
 
     def write(self, event: Event) -> Iterator[Event]:
         """Log a step now and then, and every look and change of plan."""
-        if self.is_broken or not isinstance(event, events.Stepped | events.Looked | events.Replanned | events.WentBack):
+        if self.is_broken or not isinstance(event, events.Stepped | events.Evaluated | events.Replanned | events.WentBack):
             return
         if isinstance(event, events.Stepped) and event.step % METRICS_EVERY:
             return
         fields = {key: value for key, value in dataclasses.asdict(event).items() if not isinstance(value, Path)}
         try:
-            atomic.append_line(self.path, json.dumps({"event": type(event).__name__.lower(), **fields}))
+            atomic.append_line(self.path, json.dumps({"event": event.log_name, **fields}))
         except EnvironmentFailure as error:
             self.is_broken = True
             yield events.Note(f"no more {self.path.name}: {error}")

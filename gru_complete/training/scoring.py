@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gru_complete.ngrams.mixture import Evidence, Memory
+from gru_complete.ngrams.mixture import EvidenceArrays, Memory
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.nn.language_model import LanguageModel
 
@@ -42,7 +42,7 @@ class Chunk(NamedTuple):
     is_last: bool
 
 
-class Outcome(NamedTuple):
+class TokenPredictions(NamedTuple):
     """What came of predicting the tokens of a chunk.
 
     Attributes:
@@ -85,7 +85,7 @@ def score_tokens(
     chunk_len: int = 256,
     batch_size: int = 32,
     device: torch.device | None = None,
-    observe: Callable[[Outcome], object] | None = None,
+    observe: Callable[[TokenPredictions], object] | None = None,
 ) -> TokenScores:
     """Score documents, each from a zero state.
 
@@ -106,7 +106,7 @@ def score_tokens(
     total_nats = 0.0
     num_tokens = 0
     hits = np.zeros(3, dtype=np.int64)
-    mixed = Mixed(memory, adapted=adapted)
+    mixed = MixtureScorer(memory, adapted=adapted)
     for chunk in read_documents(model, streams, chunk_len=chunk_len, batch_size=batch_size, device=device):
         outcome = mixed.outcome(chunk)
         total_nats += float(outcome.nats.sum())
@@ -126,7 +126,7 @@ def token_nats(
     chunk_len: int = 256,
 ) -> np.ndarray:
     """The nats of each token of one document but its first, float64 ``(N - 1,)``; arguments as ``score_tokens``."""
-    mixed = Mixed(memory, adapted=adapted)
+    mixed = MixtureScorer(memory, adapted=adapted)
     chunks = read_documents(model, [tokens], chunk_len=chunk_len, batch_size=1)
     parts = [mixed.outcome(chunk).nats for chunk in chunks]
     return np.concatenate(parts) if parts else np.zeros(0)
@@ -137,7 +137,7 @@ def document_nats(
 ) -> np.ndarray:
     """The nats of each document, all its tokens but the first together, float64 ``(len(streams),)``."""
     totals = np.zeros(len(streams))
-    mixed = Mixed(memory)
+    mixed = MixtureScorer(memory)
     for chunk in read_documents(model, streams, chunk_len=256, batch_size=batch_size):
         totals[chunk.document] += mixed.outcome(chunk).nats.sum()
     return totals
@@ -185,7 +185,7 @@ def _read_batch(
             yield Chunk(rows[row], window, own, model.logits(own), is_last)
 
 
-class Mixed:
+class MixtureScorer:
     """Scores chunks, each document's in their order, with the counts mixed in where there is a memory.
 
     Args:
@@ -200,7 +200,7 @@ class Mixed:
         self.overlays: defaultdict[int, Overlay] | None = defaultdict(Overlay) if adapted else None
         self.contexts: dict[int, tuple[int, ...]] = {}  # where each document was left
 
-    def outcome(self, chunk: Chunk) -> Outcome:
+    def outcome(self, chunk: Chunk) -> TokenPredictions:
         """What comes of predicting the targets."""
         scores = chunk.logits if self.memory is None else torch.from_numpy(self._mix(self.memory, chunk))
         targets = torch.from_numpy(chunk.tokens[1:]).to(scores.device).unsqueeze(-1)
@@ -215,16 +215,16 @@ class Mixed:
         else:
             nats = -score.squeeze(-1).clamp(min=torch.finfo(score.dtype).tiny).log()
             confidences = peaks
-        return Outcome(nats.double().cpu().numpy(), ranks.cpu().numpy(), confidences.double().cpu().numpy())
+        return TokenPredictions(nats.double().cpu().numpy(), ranks.cpu().numpy(), confidences.double().cpu().numpy())
 
     def _mix(self, memory: Memory, chunk: Chunk) -> np.ndarray:
-        """Mixed probabilities of the chunk's targets, ``(n, V)``."""
+        """MixtureScorer probabilities of the chunk's targets, ``(n, V)``."""
         ngrams = memory.ngrams
         before = self.contexts.get(chunk.document, ngrams.start())
         contexts = ngrams.nodes(chunk.tokens[:-1], before)
         self.contexts[chunk.document] = tuple(contexts[-1].tolist())
         reading = ngrams.read(chunk.tokens, before)
-        evidence = Evidence(reading.lengths, reading.totals, reading.num_followers)
+        evidence = EvidenceArrays(reading.lengths, reading.totals, reading.num_followers)
         gates = memory.mixture.gates(evidence)
         probabilities = memory.mixture.mix(chunk.logits.cpu().numpy(), ngrams.distributions(contexts), gates)
         if self.overlays is not None:

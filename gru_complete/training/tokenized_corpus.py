@@ -37,7 +37,7 @@ MAX_TOKENIZER_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Prepared:
+class TokenizedCorpus:
     """The text as the run directory holds it.
 
     Args:
@@ -82,7 +82,7 @@ def spooled(
         atomic.remove_file(path)
 
 
-def prepare(
+def tokenize_corpus(
     run_dir: Path, spool_path: Path, spool: corpus.Spool, data: DataConfig, settings: TokenizerConfig
 ) -> Iterator[Event]:
     """Split the spooled text, train the tokenizer on the training part and write the shards.
@@ -127,7 +127,7 @@ def prepare(
     atomic.write_file(run_dir / TEXT_FACTS_FILE, json.dumps(facts).encode())
 
 
-def read_prepared(run_dir: Path) -> Prepared:
+def read_tokenized_corpus(run_dir: Path) -> TokenizedCorpus:
     """What ``prepare`` left in a run directory.
 
     Raises:
@@ -141,10 +141,10 @@ def read_prepared(run_dir: Path) -> Prepared:
     for name in ("training", "tuning", "held_out"):
         if name != "held_out" or has_held_out(run_dir):
             streams[name], headers[name] = read_part(run_dir, name, tokenizer)
-    return Prepared(tokenizer, tuple(facts.get("abbreviations", ())), streams, headers)
+    return TokenizedCorpus(tokenizer, tuple(facts.get("abbreviations", ())), streams, headers)
 
 
-def copy_prepared(source: Path, run_dir: Path, *, corpus_sha256: str) -> None:
+def copy_tokenized_corpus(source: Path, run_dir: Path, *, corpus_sha256: str) -> None:
     """Copy what ``prepare`` left in ``source``, for another training on the same text.
 
     Raises:
@@ -152,7 +152,7 @@ def copy_prepared(source: Path, run_dir: Path, *, corpus_sha256: str) -> None:
         UsageError: it is of another text.
         EnvironmentFailure: the disk is full.
     """
-    prepared = read_prepared(source)
+    prepared = read_tokenized_corpus(source)
     if any(header.corpus_sha256 != corpus_sha256 for header in prepared.headers.values()):
         raise UsageError("the corpus has changed", hint="begin anew with --replace")
     shards = [source / f"{part}.tokens" for part in prepared.streams]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gru_complete.checking.anomalous_lines import OddLineFinder, _Line, _oddest, _Part, _Usual
+from gru_complete.checking.anomalous_lines import AnomalousLineFinder, _Line, _oddest, _Part, _Usual
 from gru_complete.checking.segment_reader import SegmentReader
 from gru_complete.runtime.completer import Completer
 
@@ -23,7 +23,7 @@ def completer(trained_model):
 
 def test_the_odd_line_and_its_odd_part_are_found_and_nothing_else(completer):
     text = USUAL * 60 + ODD + USUAL * 60
-    (found,) = OddLineFinder(completer, threshold=6).findings([text])
+    (found,) = AnomalousLineFinder(completer, threshold=6).findings([text])
     assert (found.line, found.column) == (61, 13)
     assert found.text.startswith("QZ#9!xX%")
     assert found.bits_per_byte > found.usual_bits_per_byte
@@ -50,18 +50,18 @@ def test_bits_and_strangeness_are_those_of_the_definition(completer):
     assert {len(places[b"a"]), len(places[b"0"]), len(places[b"ate"])} == {13, 14}
     assert len(places[b"QZ#0!xX%"]) == 1
     anywhere = [bits for known in places.values() for bits in known]
-    strangeness = {}
+    anomaly_score = {}
     for number, parts in costs.items():
-        strangeness[number] = 0.0
+        anomaly_score[number] = 0.0
         for place, bits in parts:
             known = places[place] if len(places[place]) >= 10 else anywhere
             middle, high = percentile(known, 0.5), percentile(known, 0.9)
-            strangeness[number] += max(0.0, (bits - middle) / (high - middle + 4) - 1)
+            anomaly_score[number] += max(0.0, (bits - middle) / (high - middle + 4) - 1)
     per_byte = {number: sum(bits for _, bits in parts) / sizes[number] for number, parts in costs.items()}
-    found = {one.line: one for one in OddLineFinder(completer, threshold=1e-9).findings(["".join(lines)])}
+    found = {one.line: one for one in AnomalousLineFinder(completer, threshold=1e-9).findings(["".join(lines)])}
     assert {25, 28} <= set(found)
-    assert {line: pytest.approx(one.strangeness) for line, one in found.items()} == {
-        line: value for line, value in strangeness.items() if value >= 1e-9
+    assert {line: pytest.approx(one.anomaly_score) for line, one in found.items()} == {
+        line: value for line, value in anomaly_score.items() if value >= 1e-9
     }
     assert found[25].bits_per_byte == pytest.approx(per_byte[25])
     assert found[25].usual_bits_per_byte == pytest.approx(median(per_byte.values()))
@@ -70,8 +70,8 @@ def test_bits_and_strangeness_are_those_of_the_definition(completer):
 def test_what_costs_much_in_every_line_is_usual_and_what_never_does_is_odd(completer):
     """A word that the model does not know, in all lines but one; and a usual word in its place."""
     text = "".join(f"the cat Xq{number % 7}%Z ate\n" for number in range(150))
-    assert list(OddLineFinder(completer).findings([text])) == []
-    (one,) = OddLineFinder(completer).findings([text + "the Xq9%Z cat ate\n" + text])
+    assert list(AnomalousLineFinder(completer).findings([text])) == []
+    (one,) = AnomalousLineFinder(completer).findings([text + "the Xq9%Z cat ate\n" + text])
     assert (one.line, one.column) == (151, 5)
 
 
@@ -92,10 +92,10 @@ def test_only_so_many_places_and_costs_are_kept():
 @settings(max_examples=40, deadline=None)
 def test_any_text_can_be_looked_at_and_parts_begin_where_they_are_said_to(completer, text):
     text = text.encode("utf-8", "replace").decode()
-    for one in OddLineFinder(completer, threshold=1e-9).findings([text]):
+    for one in AnomalousLineFinder(completer, threshold=1e-9).findings([text]):
         rest = text.split("\n")[one.line - 1][one.column - 1 :]
         assert rest.startswith(one.text.split()[0] if one.text.split() else one.text)
 
 
 def test_a_line_without_end_is_looked_at_in_parts(completer):
-    assert len(list(OddLineFinder(completer, threshold=1e-9)._lines(["a b " * 5000], None))) > 1
+    assert len(list(AnomalousLineFinder(completer, threshold=1e-9)._lines(["a b " * 5000], None))) > 1

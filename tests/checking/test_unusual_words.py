@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gru_complete.checking.error_model import Slips
+from gru_complete.checking.error_model import ErrorModel
 from gru_complete.checking.unusual_words import (
     DEFAULT_THRESHOLD,
     Alternative,
     Finding,
-    WordingChecker,
+    WordChecker,
     measure_threshold,
     threshold_of,
 )
@@ -96,7 +96,7 @@ def probability(completer, reading, segment, following, later):
 @pytest.mark.parametrize("text", ["ab a b", "a bc, ab c", "b", "a c ca bc b", "ca  ab, b"])
 @pytest.mark.parametrize("lookahead", [0, 2, 100])
 def test_ratios_are_those_of_the_texts_over_all_segmentations_of_the_word(toy, text, lookahead):
-    checker = WordingChecker(toy, threshold=ALL_BUT_NOTHING, lookahead=lookahead)
+    checker = WordChecker(toy, threshold=ALL_BUT_NOTHING, lookahead=lookahead)
     parts = list(segments(text.encode()))
     found = list(checker.findings([text]))
     assert found
@@ -121,10 +121,10 @@ def test_ratios_are_those_of_the_texts_over_all_segmentations_of_the_word(toy, t
 
 def test_a_threshold_takes_those_with_such_odds_and_odds_are_ratio_times_slip(toy):
     text = "ab a b c ca, bc ab a"
-    everything = list(WordingChecker(toy, threshold=ALL_BUT_NOTHING, lookahead=0).findings([text]))
+    everything = list(WordChecker(toy, threshold=ALL_BUT_NOTHING, lookahead=0).findings([text]))
     best = sorted(finding.alternatives[0].odds for finding in everything)
     threshold = best[len(best) // 2]
-    some = list(WordingChecker(toy, threshold=threshold, lookahead=0).findings([text]))
+    some = list(WordChecker(toy, threshold=threshold, lookahead=0).findings([text]))
     assert [one.offset for one in some] == [one.offset for one in everything if one.alternatives[0].odds >= threshold]
     for finding in everything:
         odds = [alternative.odds for alternative in finding.alternatives]
@@ -134,7 +134,7 @@ def test_a_threshold_takes_those_with_such_odds_and_odds_are_ratio_times_slip(to
 
 
 def test_a_slip_is_as_likely_as_the_word_is_frequent_and_alike(toy):
-    slips = Slips(toy)
+    slips = ErrorModel(toy)
     words = slips.words_after(b" ")
     assert words.words == ["a", "ab", "b", "bc", "c", "ca"]
     vectors = toy.predictor.stepper.embedding - toy.predictor.stepper.embedding.mean(axis=0)
@@ -158,7 +158,7 @@ def test_a_slip_is_as_likely_as_the_word_is_frequent_and_alike(toy):
 @given(st.lists(st.sampled_from(["a", "ab", "b", "bc", "c", "ca"]), min_size=2, max_size=8))
 @settings(max_examples=30, deadline=None)
 def test_what_is_found_is_what_likelier_findings_do_not_explain(toy, words):
-    checker = WordingChecker(toy, threshold=0.3, lookahead=100)  # so that all is near
+    checker = WordChecker(toy, threshold=0.3, lookahead=100)  # so that all is near
 
     def found_in(words):
         found = {one.finding.offset: one.finding for one in checker._all_findings([" ".join(words)], None)}
@@ -176,14 +176,14 @@ def test_what_is_found_is_what_likelier_findings_do_not_explain(toy, words):
 @given(st.text(alphabet="abc ,", max_size=60), st.integers(1, 20))
 @settings(max_examples=25, deadline=None)
 def test_findings_do_not_depend_on_how_the_text_is_cut(toy, text, size):
-    checker = WordingChecker(toy, threshold=0.5)
+    checker = WordChecker(toy, threshold=0.5)
     cut = [text[start : start + size] for start in range(0, len(text), size)]
     assert list(checker.findings(cut)) == list(checker.findings([text]))
 
 
 @pytest.fixture(scope="module")
 def trained(trained_model):
-    return WordingChecker(Completer.load(trained_model), threshold=1e-3)
+    return WordChecker(Completer.load(trained_model), threshold=1e-3)
 
 
 @given(st.text(max_size=200) | st.text(alphabet="the cat\n\t,’'ñ字\U0001f9d1-", max_size=200))
@@ -219,7 +219,7 @@ def test_the_threshold_is_five_times_what_one_word_in_fifty_reaches(trained_mode
             if one >= self.threshold:
                 yield Finding(1, 1, 0, "a", (Alternative("b", 1.0, one),))
 
-    monkeypatch.setattr(WordingChecker, "findings", findings)
+    monkeypatch.setattr(WordChecker, "findings", findings)
     threshold = measure_threshold(load_model(trained_model), [shuffled(250, seed=1), shuffled(250, seed=2)])
     twice = np.sort([*odds, *odds])
     assert threshold == {"check_threshold": pytest.approx(5 * twice[-10], rel=1e-3)}
@@ -235,7 +235,7 @@ def test_a_threshold_that_was_measured_is_the_models(trained_model):
 
 
 def test_a_model_that_finds_nothing_unusual_has_the_least_threshold(trained_model, monkeypatch):
-    monkeypatch.setattr(WordingChecker, "findings", lambda self, texts: iter(()))
+    monkeypatch.setattr(WordChecker, "findings", lambda self, texts: iter(()))
     assert measure_threshold(load_model(trained_model), [shuffled(1000, seed=1)]) == {"check_threshold": 0.15}
 
 
@@ -268,4 +268,4 @@ def test_scores_that_are_no_numbers_are_a_damaged_model(toy):
 
     completer = Completer(Damaged(toy.predictor.stepper), toy.tokenizer)
     with pytest.raises(ModelError):
-        list(WordingChecker(completer).findings(["ab a b"]))
+        list(WordChecker(completer).findings(["ab a b"]))

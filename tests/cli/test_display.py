@@ -7,7 +7,7 @@ import pytest
 from gru_complete.cli import compare
 from gru_complete.cli.console import Console
 from gru_complete.cli.train import Display, describe_corpus, sample_of
-from gru_complete.comparison.compare import Recalling
+from gru_complete.comparison.compare import RecallProgress
 from gru_complete.comparison.recall import Progress
 from gru_complete.text.corpus import CorpusReport
 from gru_complete.training import events
@@ -43,7 +43,7 @@ def test_the_bar_shows_step_loss_and_a_sample_now_and_then(display, trained_mode
         display._bar = FakeBar()
         for step in range(1, 6):
             display.show(events.Stepped(step, 100, 3.25, 1e-3, 1024))
-            display.show(events.Looked(step, 2.5, True, trained_model, step / 10))
+            display.show(events.Evaluated(step, 2.5, True, trained_model, step / 10))
         assert display._bar.n == 5
         assert display._bar.postfix.startswith("loss 3.250, 2.500 bits/byte, ")
         assert display._bar.written == [f"step 5, 2.500 bits/byte: {sample_of(trained_model)}"]
@@ -51,7 +51,7 @@ def test_the_bar_shows_step_loss_and_a_sample_now_and_then(display, trained_mode
 
 def test_the_recall_part_of_a_comparison_has_the_bar_of_recall(capfd, monkeypatch):
     events_of_two = [
-        Recalling(cell, 10.0, Progress(update, 5 * update, 0.25 * update, 2.0 * update))
+        RecallProgress(cell, 10.0, Progress(update, 5 * update, 0.25 * update, 2.0 * update))
         for cell in ("rnn", "gru")
         for update in (1, 2, 3)
     ]

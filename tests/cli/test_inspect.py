@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gru_complete.cli import heatmap
-from gru_complete.cli.heatmap import Look, bar
+from gru_complete.cli.heatmap import HeatmapStyle, bar
 from gru_complete.model.architecture import CELLS
 from gru_complete.model.directory import load_model, save_files
 
@@ -86,7 +86,7 @@ def test_lines_fit_the_width(model_of, width):
 
     for cell in CELLS:
         read = trace(load_model(model_of(cell)), "The 日本語 cat ate a \u200b\x1b[31m".encode())
-        look = Look(width, has_color=False)
+        look = HeatmapStyle(width, has_color=False)
         units = [read.most_varied(0, 24)]
         rich = RichConsole(width=10_000, record=True, file=io.StringIO())
         rich.print(heatmap.draw(read, units, look))

@@ -178,7 +178,7 @@ def test_recall_is_trained_for_each_cell_and_kept(request_for, monkeypatch):
     options = {"recall_length": 4, "recall_seconds": 0.1, "cells": ("gru",)}
     seen = run(request_for(**options))
     first = results_of(seen)["gru"].recall
-    told = of_type(seen, compare_module.Recalling)
+    told = of_type(seen, compare_module.RecallProgress)
     assert [event.progress.update for event in told] == list(range(1, first["updates"] + 1))
     assert {(event.cell, event.seconds) for event in told} == {("gru", 0.1)}
     assert (first["task"], first["length"], first["chance"]) == ("copy", 4, 0.125)

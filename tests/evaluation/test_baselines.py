@@ -30,7 +30,7 @@ def test_without_the_training_text_there_is_no_baseline(trained_model, tmp_path,
     stream, header = held_out_part(load_model(trained_model))
     shutil.copytree(trained_model, tmp_path / "alone")
     assert xz_cost(load_model(tmp_path / "alone"), stream, header.num_bytes) is None
-    monkeypatch.setattr(baselines, "MOST_BYTES", header.num_bytes - 1)
+    monkeypatch.setattr(baselines, "MAX_BYTES", header.num_bytes - 1)
     assert xz_cost(load_model(trained_model), stream, header.num_bytes) is None
 
 

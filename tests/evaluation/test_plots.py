@@ -9,7 +9,7 @@ from gru_complete.evaluation import plots
 from gru_complete.evaluation.gradients import GradientFlow
 from gru_complete.evaluation.plots import check_plot, draw_learning_curve
 from gru_complete.model.architecture import CELLS
-from gru_complete.training.curve import LearningCurve, Look
+from gru_complete.training.curve import LearningCurve, EvaluationPoint
 
 needs_matplotlib = pytest.mark.skipif(
     plots.importlib.util.find_spec("matplotlib") is None, reason="needs the extra plots"
@@ -28,7 +28,7 @@ def results(cells=CELLS):
                 300,
                 trained=GradientFlow([[2 ** (-step / (3 + number)) for step in range(20)]]),
                 pairs={"by_distance": {"1-5": score, "6-10": score}, "far": None},
-                looks=[Look(step, step / 7, 3 - number / 10 - step / 100) for step in (10, 20, 30)],
+                looks=[EvaluationPoint(step, step / 7, 3 - number / 10 - step / 100) for step in (10, 20, 30)],
             )
         )
     return found
@@ -55,7 +55,7 @@ def test_a_comparison_names_every_curve_and_every_axis(tmp_path):
 
 @needs_matplotlib
 def test_what_was_not_measured_is_not_drawn(tmp_path):
-    bare = CellResult("gru", 64, 1000, 300, looks=[Look(10, 1.0, 3.0)])
+    bare = CellResult("gru", 64, 1000, 300, looks=[EvaluationPoint(10, 1.0, 3.0)])
     gone = CellResult("rnn", 64, 1000, 300, diverged="training diverged")
     draw_comparison([bare, gone, CellResult("lstm", 64, 1000, 300)], tmp_path / "c.svg", title="t")
     text = (tmp_path / "c.svg").read_text()
@@ -73,7 +73,7 @@ def test_styles_differ_without_colour():
 @needs_matplotlib
 @pytest.mark.parametrize("seconds", [0.0, 3.0, 600.0])
 def test_a_learning_curve_has_units_on_its_axes(tmp_path, seconds):
-    curve = LearningCurve({10: 5.0, 20: 4.0}, [Look(10, seconds / 2, 3.0), Look(20, seconds, 2.5)])
+    curve = LearningCurve({10: 5.0, 20: 4.0}, [EvaluationPoint(10, seconds / 2, 3.0), EvaluationPoint(20, seconds, 2.5)])
     draw_learning_curve(curve, tmp_path / "l.svg", title="Training of it")
     text = (tmp_path / "l.svg").read_text()
     for label in ("Training of it", "loss, nats per token", "bits per byte", "step", "best: 2.500"):

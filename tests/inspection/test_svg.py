@@ -8,7 +8,7 @@ import pytest
 from gru_complete.inspection.colours import CIVIDIS, FIRST_LIGHT, colour, step_of
 from gru_complete.inspection.probes import Unit
 from gru_complete.inspection.record import Inspection
-from gru_complete.inspection.svg import MOST_DRAWN, TOKENS_PER_BAND, bands_of, page, svg
+from gru_complete.inspection.svg import MAX_DRAWN, TOKENS_PER_BAND, bands_of, page, svg
 from gru_complete.inspection.trace import Trace
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -72,9 +72,9 @@ def test_bands_hold_all_tokens_and_are_about_as_long(number):
 
 
 def test_of_a_long_text_the_first_tokens_are_drawn_and_the_title_says_so():
-    text = svg(inspection_of([b"x"] * (MOST_DRAWN + 1)))
-    assert f"the first {MOST_DRAWN} of {MOST_DRAWN + 1} tokens" in text
-    assert text.count('class="column"') == MOST_DRAWN
+    text = svg(inspection_of([b"x"] * (MAX_DRAWN + 1)))
+    assert f"the first {MAX_DRAWN} of {MAX_DRAWN + 1} tokens" in text
+    assert text.count('class="column"') == MAX_DRAWN
 
 
 def lightness(code):

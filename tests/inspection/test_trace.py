@@ -161,7 +161,7 @@ def test_no_text_and_too_much_of_it_are_refused(monkeypatch):
     model = small_model("gru")
     with pytest.raises(CorpusError, match="no text"):
         trace(model, b"")
-    monkeypatch.setattr(trace, "MOST_TOKENS", 3)
+    monkeypatch.setattr(trace, "MAX_TOKENS", 3)
     with pytest.raises(CorpusError, match="4 tokens; at most 3"):
         trace(model, b"abcd")
 

@@ -9,7 +9,7 @@ from safetensors.numpy import load, save
 
 from gru_complete.errors import ModelError
 from gru_complete.ngrams.building import build
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Evidence, Memory, Mixture
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, EvidenceArrays, Memory, Mixture
 
 V, ORDER = 9, 4
 RNG = np.random.default_rng(0)
@@ -63,7 +63,7 @@ def test_a_row_is_the_formula_and_its_sum_is_1(logits, seed, data):
     totals = data.draw(hnp.arrays(np.float32, 5, elements=st.floats(0, 1e6, width=32)))
     followers = data.draw(hnp.arrays(np.int32, 5, elements=st.integers(1, V)))
     mixture, counted = Mixture(random_weights(seed, 0.5)), NGRAMS.distributions(nodes)
-    rows = mixture.mix(logits, counted, mixture.gates(Evidence(lengths, totals, followers)))
+    rows = mixture.mix(logits, counted, mixture.gates(EvidenceArrays(lengths, totals, followers)))
     assert rows.dtype == np.float32
     np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-5)
     expected = [
@@ -89,7 +89,7 @@ def test_one_context_at_a_time_equals_many():
     nodes = some_contexts()
     logits = RNG.standard_normal((len(nodes), V)).astype(np.float32) * 3
     mixed = memory()
-    evidence = Evidence(*map(np.array, zip(*(NGRAMS.context(tuple(row)) for row in nodes.tolist()), strict=True)))
+    evidence = EvidenceArrays(*map(np.array, zip(*(NGRAMS.context(tuple(row)) for row in nodes.tolist()), strict=True)))
     gates = mixed.mixture.gates(evidence)
     rows = mixed.mixture.mix(logits, NGRAMS.distributions(nodes), gates)
     for index, row in enumerate(nodes.tolist()):
@@ -101,7 +101,7 @@ def test_one_context_at_a_time_equals_many():
 def test_nothing_that_is_given_is_changed():
     logits, counted = RNG.standard_normal((4, V)).astype(np.float32), NGRAMS.distributions(some_contexts(4))
     mixture = memory().mixture
-    gates = mixture.gates(Evidence(np.array([0, 1, 2, 3]), np.ones(4), np.ones(4)))
+    gates = mixture.gates(EvidenceArrays(np.array([0, 1, 2, 3]), np.ones(4), np.ones(4)))
     before = [array.copy() for array in (logits, counted, gates)]
     mixture.mix(logits, counted, gates)
     for array, copy in zip((logits, counted, gates), before, strict=True):

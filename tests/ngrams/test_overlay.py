@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gru_complete.ngrams import overlay as module
-from gru_complete.ngrams.overlay import LONGEST_CONTEXT, Overlay
+from gru_complete.ngrams.overlay import MAX_CONTEXT, Overlay
 
 V = 6
 TEXTS = st.lists(st.integers(0, V - 1), max_size=60)
@@ -38,7 +38,7 @@ def counts_after(tokens, context):
     for place in range(len(context), len(tokens)):
         if tuple(tokens[place - len(context) : place]) != tuple(context):
             continue
-        longest = min(LONGEST_CONTEXT, place)
+        longest = min(MAX_CONTEXT, place)
         grams = [tuple(tokens[place - size : place + 1]) for size in range(len(context) + 1, longest + 1)]
         if all(gram not in grams_within(tokens[:place]) for gram in grams):
             counts[tokens[place]] += 1
@@ -48,7 +48,7 @@ def counts_after(tokens, context):
 def grams_within(tokens):
     return {
         tuple(tokens[end - size : end])
-        for size in range(2, LONGEST_CONTEXT + 2)
+        for size in range(2, MAX_CONTEXT + 2)
         for end in range(size, len(tokens) + 1)
     }
 
@@ -57,7 +57,7 @@ def reference(tokens, q0, context, length, total):
     """The formulas of the module, in float64."""
     q0 = np.asarray(q0, np.float64)
     q, longest = q0, 0
-    for size in range(1, min(LONGEST_CONTEXT, len(context)) + 1):
+    for size in range(1, min(MAX_CONTEXT, len(context)) + 1):
         found = counts_after(tokens, context[-size:])
         if not found:
             break
@@ -123,13 +123,13 @@ def test_following_a_text_does_not_teach_it():
 def test_only_the_last_tokens_of_a_context_matter():
     tokens, q = [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1], some_distribution()
     overlay = learnt(tokens)
-    assert overlay.context() == (2, 3, 4, 5, 1)[-LONGEST_CONTEXT:]
+    assert overlay.context() == (2, 3, 4, 5, 1)[-MAX_CONTEXT:]
     np.testing.assert_array_equal(adjusted(overlay, q, tokens), adjusted(overlay, q))
 
 
 @pytest.mark.parametrize("most", [10, 11])
 def test_at_the_limit_the_older_half_is_forgotten(monkeypatch, most):
-    monkeypatch.setattr(module, "MOST_TOKENS", most)
+    monkeypatch.setattr(module, "MAX_TOKENS", most)
     tokens = np.random.default_rng(1).integers(0, 3, 3 * most).tolist()
     overlay, remembered = Overlay(), []
     for token in tokens:
@@ -138,7 +138,7 @@ def test_at_the_limit_the_older_half_is_forgotten(monkeypatch, most):
         remembered.append(token)
         overlay.learn(token)
         assert len(overlay) == len(remembered) <= most
-    monkeypatch.setattr(module, "MOST_TOKENS", 1000)
+    monkeypatch.setattr(module, "MAX_TOKENS", 1000)
     alone, q = learnt(remembered), some_distribution()
     for context in ([0], [1, 2], [2, 1, 0], tokens):
         np.testing.assert_array_equal(adjusted(overlay, q, context), adjusted(alone, q, context))
@@ -180,13 +180,13 @@ def test_tokens_learnt_at_once_are_as_tokens_learnt_one_by_one(before, after):
     assert_same(overlay, learnt(before + after), [*CONTEXTS, before + after])
 
 
-@pytest.mark.parametrize("limit", ["MOST_TOKENS", "_MOST_BESIDE_EARLIER", "_MOST_SHARED_OWN"])
+@pytest.mark.parametrize("limit", ["MAX_TOKENS", "_MAX_BESIDE_EARLIER", "_MAX_SHARED_OWN"])
 def test_no_limit_changes_what_is_counted(monkeypatch, limit):
     before, after = np.random.default_rng(1).integers(0, 3, (2, 40))
-    if limit == "MOST_TOKENS":
+    if limit == "MAX_TOKENS":
         monkeypatch.setattr(module, limit, 50)
     overlay, alone = Overlay(before), learnt(before.tolist())
-    if limit != "MOST_TOKENS":
+    if limit != "MAX_TOKENS":
         monkeypatch.setattr(module, limit, 10)
     for token in after.tolist():
         overlay = overlay.fork()

@@ -512,34 +512,34 @@ def test_a_stop_string_may_hold_the_character_that_the_prompt_begins(scored_mode
 def test_openings_are_drawn_as_often_as_they_are_likely(real):
     """Evenly spaced numbers in place of random ones, at temperature 1 with nothing filtered."""
     context = real.read(b"Mr Wat")
-    openings = real.openings(context)
+    first_tokens = real.first_tokens(context)
     sampling = SamplingOptions(temperature=1, min_p=0)
-    allowed = real.opening_mask(openings, b"") == 0
-    expected = np.where(allowed, np.exp(openings.log_probabilities), 0)
-    num_drawn, drawn = 2000, dict.fromkeys(openings.texts, 0)
+    allowed = real.first_token_mask(first_tokens, b"") == 0
+    expected = np.where(allowed, np.exp(first_tokens.log_probabilities), 0)
+    num_drawn, drawn = 2000, dict.fromkeys(first_tokens.texts, 0)
     for number in range(num_drawn):
         uniform = iter([(number + 0.5) / num_drawn, 0.5]).__next__
-        drawn[real.first_token(openings, (), b"", sampling, uniform)[2]] += 1
-    for text, chance in zip(openings.texts, expected / expected.sum(), strict=True):
+        drawn[real.first_token(first_tokens, (), b"", sampling, uniform)[2]] += 1
+    for text, chance in zip(first_tokens.texts, expected / expected.sum(), strict=True):
         assert abs(drawn[text] / num_drawn - chance) <= 1 / num_drawn
 
 
 def test_the_segmentation_is_drawn_from_its_posterior(real):
     context = real.read(b"Mr Wat")
-    openings = real.openings(context)
-    several = [i for i in np.flatnonzero(openings.log_probabilities > -9) if len(openings.choices(i)) > 1]
+    first_tokens = real.first_tokens(context)
+    several = [i for i in np.flatnonzero(first_tokens.log_probabilities > -9) if len(first_tokens.choices(i)) > 1]
     sampling = SamplingOptions(temperature=1, min_p=0)
-    chances = np.where(real.opening_mask(openings, b"") == 0, np.exp(openings.log_probabilities), 0)
+    chances = np.where(real.first_token_mask(first_tokens, b"") == 0, np.exp(first_tokens.log_probabilities), 0)
     ends = np.cumsum(chances / chances.sum())
     for index in [index for index in several if chances[index]][:3]:
         found = {}
         for number in range(500):
             uniform = iter([ends[index] - chances[index] / 2, (number + 0.5) / 500]).__next__
-            reading, token, text, _ = real.first_token(openings, (), b"", sampling, uniform)
-            assert text == openings.texts[index]
+            reading, token, text, _ = real.first_token(first_tokens, (), b"", sampling, uniform)
+            assert text == first_tokens.texts[index]
             found[id(reading), token] = found.get((id(reading), token), 0) + 1
-        for row, token, share in openings.choices(index):
-            assert abs(found.get((id(openings.rows[row].reading), token), 0) / 500 - share) <= 1 / 500
+        for row, token, share in first_tokens.choices(index):
+            assert abs(found.get((id(first_tokens.rows[row].reading), token), 0) / 500 - share) <= 1 / 500
 
 
 def test_a_context_is_continued_as_its_text_is(real):

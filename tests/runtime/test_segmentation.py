@@ -171,7 +171,7 @@ def test_no_more_than_width_hypotheses_count_at_each_boundary():
     text = b" abaabaabaab"
     for width in (1, 2, 5):
         model.predictor.num_read = 0
-        rows = model.open(text, width).thorough().rows()
+        rows = model.open(text, width).without_pruning().rows()
         boundaries = [row.remainder for row in rows if row.remainder]
         assert max(map(boundaries.count, boundaries)) <= width
         assert len(model.open(text, width).rows()) <= width
@@ -183,7 +183,7 @@ def test_looking_thoroughly_leaves_no_byte_impossible(scored_model):
     model = Predictor(scored_model(lambda tokens: scores))
     hypotheses = Hypotheses.open(model, INDEX, model.start(), b"a", None)
     assert hypotheses.next_bytes()[ord(" ")] == 0
-    assert hypotheses.thorough().next_bytes()[ord(" ")] > 0
+    assert hypotheses.without_pruning().next_bytes()[ord(" ")] > 0
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -214,23 +214,23 @@ def test_the_masses_of_the_rows_are_1(model, text, width):
 @pytest.mark.parametrize("text", TEXTS)
 def test_openings_begin_with_the_next_bytes(model, text, width):
     hypotheses = model.open(text, width)
-    openings = hypotheses.openings()
+    first_tokens = hypotheses.first_tokens()
     chances = np.zeros(257)
-    for opening, log_probability in zip(openings.texts, openings.log_probabilities, strict=True):
+    for opening, log_probability in zip(first_tokens.texts, first_tokens.log_probabilities, strict=True):
         chances[opening[0] if opening else 256] += math.exp(log_probability)
-    assert len(set(openings.texts)) == len(openings.texts)
+    assert len(set(first_tokens.texts)) == len(first_tokens.texts)
     np.testing.assert_allclose(chances, hypotheses.next_bytes(), rtol=0, atol=1e-12)
 
 
-def continuations(model, openings, num_bytes):
+def continuations(model, first_tokens, num_bytes):
     """How likely generation goes on with each string of so many bytes: opening, then its segmentation, then tokens."""
     found = dict.fromkeys(map(bytes, product(ALPHABET, repeat=num_bytes)), 0.0)
-    for index, opening in enumerate(openings.texts):
-        if openings.log_probabilities[index] == -math.inf:
+    for index, opening in enumerate(first_tokens.texts):
+        if first_tokens.log_probabilities[index] == -math.inf:
             continue
-        chance = math.exp(openings.log_probabilities[index])
-        for choice in openings.choices(index):
-            reading = model.predictor.step(openings.rows[choice.row].reading, choice.token)
+        chance = math.exp(first_tokens.log_probabilities[index])
+        for choice in first_tokens.choices(index):
+            reading = model.predictor.step(first_tokens.rows[choice.row].reading, choice.token)
             for text in found:
                 if opening and (text.startswith(opening) or opening.startswith(text)):
                     found[text] += chance * choice.share * model.probability(text[len(opening) :], reading)
@@ -240,32 +240,32 @@ def continuations(model, openings, num_bytes):
 @pytest.mark.parametrize("text", [b"", b" ab", b"a ", b"a\n", b"a\xc3"])
 def test_generation_goes_on_as_all_segmentations_do(model, text):
     before = model.probability(text)
-    found = continuations(model, model.open(text).openings(), 3)
+    found = continuations(model, model.open(text).first_tokens(), 3)
     for continuation, probability in found.items():
         assert probability == pytest.approx(model.probability(text + continuation) / before, abs=1e-6)
 
 
 @pytest.mark.parametrize("text", [b"", b" ab", b"a ", b"a\xc3"])
 def test_choices_are_the_tokens_that_give_the_text(model, text):
-    openings = model.open(text).openings()
-    for index in np.flatnonzero(openings.log_probabilities > -math.inf):
-        choices = openings.choices(index)
+    first_tokens = model.open(text).first_tokens()
+    for index in np.flatnonzero(first_tokens.log_probabilities > -math.inf):
+        choices = first_tokens.choices(index)
         assert sum(choice.share for choice in choices) == pytest.approx(1)
         for row, token, _ in choices:
-            assert PIECES[token] == openings.rows[row].remainder + openings.texts[index]
+            assert PIECES[token] == first_tokens.rows[row].remainder + first_tokens.texts[index]
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_the_places_of_openings_are_those_of_their_texts(model, text):
-    openings = model.open(text, 4).openings()
-    assert openings.places == places(openings.texts)
+    first_tokens = model.open(text, 4).first_tokens()
+    assert first_tokens.places == places(first_tokens.texts)
 
 
 def test_texts_of_tokens_are_what_these_tokens_add(model):
-    openings = model.open(b"a").openings()
-    remainders = {row.remainder for row in openings.rows}
+    first_tokens = model.open(b"a").first_tokens()
+    remainders = {row.remainder for row in first_tokens.rows}
     assert remainders == {b"", b"a"}
-    texts = [openings.texts[index] for index in openings.of_tokens([PIECES.index(b"ab"), PIECES.index(b"bb")])]
+    texts = [first_tokens.texts[index] for index in first_tokens.of_tokens([PIECES.index(b"ab"), PIECES.index(b"bb")])]
     assert sorted(texts) == [b"ab", b"b", b"bb"]
 
 

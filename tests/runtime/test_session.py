@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gru_complete.ngrams.building import build
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
 from gru_complete.runtime import session as session_module
-from gru_complete.runtime.completer import Completer, Context
+from gru_complete.runtime.completer import Completer, PromptState
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.session import Stale, TypingSession, common_prefix_length, first_word, first_words
@@ -34,13 +34,13 @@ class Transcript:
         self.num_drawn = 0
         self.options = None
 
-    def asking(self, predictor):
+    def with_predictor(self, predictor):
         return self
 
     def read(self, prompt, context=None):
         self.num_read += len(prompt)
         before, learnt = (0, b"") if context is None else (context.reading, context.overlay.text)
-        return Context(before + len(prompt), b"", Learnt((learnt + prompt)[-100:]), (), "")
+        return PromptState(before + len(prompt), b"", Learnt((learnt + prompt)[-100:]), (), "")
 
     def hypotheses(self, context):
         return SimpleNamespace(start=None)
@@ -111,7 +111,7 @@ def test_a_long_text_is_read_once_and_leaves_few_contexts():
     text = b"x" * 1_000_000
     assert read(typing.context(text)) == (len(text), text[-100:])
     assert typing._completer.num_read == len(text)
-    assert len(typing._contexts) == len(typing._lengths) <= session_module._MOST_PLACES + 2 * session_module._NEAR_BYTES
+    assert len(typing._contexts) == len(typing._lengths) <= session_module._MAX_PLACES + 2 * session_module._NEAR_BYTES
 
 
 def test_what_comes_before_is_read_on():
@@ -207,7 +207,7 @@ def test_the_model_is_asked_less_within_a_word(tokenizer, random_model):
     typing = TypingSession(completer, CompletionOptions())
     typing.candidates(TYPED[:-1])
     assert cost(typing, TYPED) < cost(TypingSession(completer, CompletionOptions()), TYPED)
-    assert len(typing._opened) <= session_module._MOST_OPENED
+    assert len(typing._opened) <= session_module._MAX_OPENED
 
 
 @pytest.mark.parametrize("question", ["offer", "candidates"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from gru_complete.errors import EnvironmentFailure, ModelError
-from gru_complete.ngrams.overlay import MOST_TOKENS
+from gru_complete.ngrams.overlay import MAX_TOKENS
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.predictor import Predictor
@@ -71,8 +71,8 @@ def test_what_was_learnt_takes_two_bytes_a_token_up_to_a_limit(trained_model, mo
     completer = Completer.load(trained_model, adapts=True)
     sizes = [len(to_bytes(completer.read(b" the" * number), completer)) for number in (100, 200)]
     assert sizes[1] - sizes[0] == pytest.approx(200, abs=8)
-    context = completer.read(b" the" * (MOST_TOKENS + 10))
-    assert len(to_bytes(context, completer)) < 2 * MOST_TOKENS
+    context = completer.read(b" the" * (MAX_TOKENS + 10))
+    assert len(to_bytes(context, completer)) < 2 * MAX_TOKENS
     assert plain(again(completer, context)) == plain(context)
 
 
@@ -160,7 +160,7 @@ BAD = {
     "too many tokens": lambda it: {"recent": np.ones(65, np.uint16)},
     "learnt a token too high": lambda it: {"overlay": np.array([0, 60_000], np.uint16)},
     "learnt a document end": lambda it: {"overlay": np.array([1, 0], np.uint16)},
-    "learnt too much": lambda it: {"overlay": np.ones(MOST_TOKENS + 1, np.uint16)},
+    "learnt too much": lambda it: {"overlay": np.ones(MAX_TOKENS + 1, np.uint16)},
     "two segments": lambda it: {"segment": np.frombuffer(b"the cat", np.uint8)},
     "a long segment": lambda it: {"segment": np.frombuffer(b"a" * 65, np.uint8)},
     "a tail of no UTF-8": lambda it: {"tail": np.array([0xFF], np.uint8)},

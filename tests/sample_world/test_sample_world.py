@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from gru_complete.errors import CorpusError, UsageError
 from gru_complete.sample_world import __main__
 from gru_complete.sample_world.grammar import ARTICLE_SEPARATOR, compile_grammar
-from gru_complete.sample_world.pairs import DISTANCE_BUCKETS, LEAST_CONTRAST_BITS, minimal_pairs, sentences
+from gru_complete.sample_world.pairs import DISTANCE_BUCKETS, MIN_CONTRAST_BITS, minimal_pairs, sentences
 from gru_complete.sample_world.probability import bits_per_byte, log2_prefix_probability, log2_probability
 from gru_complete.sample_world.writing import generate
 
@@ -269,7 +269,7 @@ def test_the_right_half_is_more_probable(pairs):
     for pair in pairs[:: len(pairs) // 150]:
         right, wrong = log2_prefix_probability(pair["right"]), log2_prefix_probability(pair["wrong"])
         assert right > -math.inf
-        assert right - wrong >= LEAST_CONTRAST_BITS
+        assert right - wrong >= MIN_CONTRAST_BITS
 
 
 def test_the_committed_pairs_are_what_the_grammar_writes(corpus, pairs):

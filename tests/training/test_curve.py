@@ -1,6 +1,6 @@
 import json
 
-from gru_complete.training.curve import Look, read_curve
+from gru_complete.training.curve import EvaluationPoint, read_curve
 
 
 def stepped(step, loss):
@@ -19,7 +19,7 @@ def curve_of(tmp_path, *records):
 def test_losses_and_looks_are_those_of_the_log(tmp_path):
     curve = curve_of(tmp_path, stepped(10, 5.0), looked(12, 3.0), stepped(20, 4.0), looked(20, 2.5))
     assert curve.losses == {10: 5.0, 20: 4.0}
-    assert curve.looks == [Look(12, 1.2, 3.0), Look(20, 2.0, 2.5)]
+    assert curve.looks == [EvaluationPoint(12, 1.2, 3.0), EvaluationPoint(20, 2.0, 2.5)]
 
 
 def test_steps_made_again_after_a_kill_replace_those_that_were_lost(tmp_path):

@@ -45,7 +45,7 @@ def train(request, *, stop_after=None):
     seen = []
 
     def stop_signal():
-        is_time = bool(seen) and isinstance(seen[-1], events.Stepped | events.Looked) and seen[-1].step == stop_after
+        is_time = bool(seen) and isinstance(seen[-1], events.Stepped | events.Evaluated) and seen[-1].step == stop_after
         return 2 if is_time else None
 
     for event in run_training(request, stop_signal=stop_signal):
@@ -70,7 +70,7 @@ def weights_sha256(path):
 def test_a_training_tells_its_steps_and_leaves_a_model(request_for, tmp_path):
     seen = train(request_for())
     assert [event.step for event in of_type(seen, events.Stepped)] == list(range(1, 25))
-    assert [event.step for event in of_type(seen, events.Looked)] == [6, 12, 18, 24]
+    assert [event.step for event in of_type(seen, events.Evaluated)] == [6, 12, 18, 24]
     assert isinstance(seen[-1], events.Finished)
     model = load_model(tmp_path / "model")
     assert (model.manifest.arch.hidden_size, model.manifest.training["steps"]) == (24, 24)
@@ -80,7 +80,7 @@ def test_a_training_tells_its_steps_and_leaves_a_model(request_for, tmp_path):
 
 def test_training_lowers_the_loss(request_for, tiny_config):
     training = tiny_config.training.model_copy(update={"steps": 120, "learning_rate": 0.02})
-    looks = of_type(train(request_for(config=tiny_config.model_copy(update={"training": training}))), events.Looked)
+    looks = of_type(train(request_for(config=tiny_config.model_copy(update={"training": training}))), events.Evaluated)
     assert looks[-1].tuning_bits_per_byte < looks[0].tuning_bits_per_byte - 0.1
 
 
@@ -397,7 +397,7 @@ def test_a_full_disk_at_a_look_is_noted_and_training_goes_on(request_for, monkey
     monkeypatch.setattr(CheckpointStore, "save", full_at_step_12)
     seen = train(request_for())
     assert "step 12 was not saved" in of_type(seen, events.Note)[0].message
-    assert [event.checkpoint is None for event in of_type(seen, events.Looked)] == [False, True, False, False]
+    assert [event.checkpoint is None for event in of_type(seen, events.Evaluated)] == [False, True, False, False]
 
 
 def test_a_log_that_cannot_be_written_does_not_stop_the_training(request_for, monkeypatch):

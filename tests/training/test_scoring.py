@@ -10,7 +10,7 @@ from gru_complete.ngrams.overlay import Overlay
 from gru_complete.nn.cells import CELL_CLASSES
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.training import scoring
-from gru_complete.training.scoring import Mixed, document_nats, read_documents, score_tokens, token_nats
+from gru_complete.training.scoring import MixtureScorer, document_nats, read_documents, score_tokens, token_nats
 
 VOCAB_SIZE = 11
 
@@ -218,7 +218,7 @@ def test_a_document_that_repeats_itself_is_cheaper_adapted(tiny_model, memory):
 
 
 def test_nothing_is_kept_of_documents_that_were_read(tiny_model, memory):
-    mixed = Mixed(memory, adapted=True)
+    mixed = MixtureScorer(memory, adapted=True)
     for chunk in read_documents(tiny_model, DOCUMENTS, chunk_len=8, batch_size=3):
         mixed.outcome(chunk)
         assert len(mixed.overlays) <= 3
