@@ -80,7 +80,7 @@ def score(work: Path, text: str) -> dict[str, Any]:
     from gru_complete.evaluation.report import language_model_of
     from gru_complete.model.directory import load_model
     from gru_complete.model.run_dir import run_dir_of
-    from gru_complete.ngrams.mixture import Memory
+    from gru_complete.ngrams.mixture import NGramMixture
     from gru_complete.text.shards import documents
     from gru_complete.text.tokenizer import DOCUMENT_END
     from gru_complete.training.mixing import count, fit_mixture
@@ -104,26 +104,26 @@ def score(work: Path, text: str) -> dict[str, Any]:
     points = []
     for look in found["looks"]:
         model = load_model(work / look["path"])
-        module, memory, seconds = language_model_of(model, cpu), model.memory, look["seconds"]
-        if memory is None and counts is not None:
+        module, mixture, seconds = language_model_of(model, cpu), model.mixture, look["seconds"]
+        if mixture is None and counts is not None:
             start = time.monotonic()
-            mixture = fit_mixture(module, counts, documents(prepared.streams["tuning"]), device=cpu)
+            mixing = fit_mixture(module, counts, documents(prepared.streams["tuning"]), device=cpu)
             seconds += time.monotonic() - start
-            memory = Memory(whole, mixture, adapts=True)
-        costs = {name: cost(nats) for name, nats in nats_of(module, stream, memory).items()}
+            mixture = NGramMixture(whole, mixing, adapts=True)
+        costs = {name: cost(nats) for name, nats in nats_of(module, stream, mixture).items()}
         points.append({"step": look["step"], "seconds": look["seconds"], "mixed_seconds": seconds, **costs})
         print(f"{look['seconds']:7.1f} s, step {look['step']}: scored", file=sys.stderr)
     alone = None if whole is None else {"seconds": found["counted_seconds"], **cost(whole.nats(stream))}
     return {"counts": alone, "points": points}
 
 
-def nats_of(module: Any, stream: Any, memory: Any) -> dict[str, float]:
+def nats_of(module: Any, stream: Any, mixture: Any) -> dict[str, float]:
     """The text's nats under the network, and where there are counts under the mixture, static and adapted."""
     from gru_complete.training.scoring import MixtureScorer, read_documents
 
     scorers = {"network": MixtureScorer(None)}
-    if memory is not None:
-        scorers |= {"mixture": MixtureScorer(memory), "adapted": MixtureScorer(memory, adapted=True)}
+    if mixture is not None:
+        scorers |= {"mixture": MixtureScorer(mixture), "adapted": MixtureScorer(mixture, adapted=True)}
     totals = dict.fromkeys(scorers, 0.0)
     for chunk in read_documents(module, [stream]):
         for name, scorer in scorers.items():

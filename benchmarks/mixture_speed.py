@@ -23,7 +23,7 @@ import numpy as np
 from gru_complete.model.directory import Model, load_model
 from gru_complete.model.run_dir import run_dir_of
 from gru_complete.ngrams.building import build
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.completer import Completer, CompletionStream
 from gru_complete.runtime.options import CompletionOptions
@@ -49,22 +49,22 @@ class Clock:
         return result
 
 
-def memory_of(model: Model) -> Memory:
-    if model.memory is not None:
-        return model.memory
+def memory_of(model: Model) -> NGramMixture:
+    if model.mixture is not None:
+        return model.mixture
     tokens, header = read_shard(run_dir_of(model.path) / "training.tokens")
     vocab_size = model.manifest.arch.vocab_size
     ngrams = build(tokens, vocab_size=vocab_size, max_bytes=1_500_000 + 2 * header.num_bytes)
     weights = np.zeros((ngrams.order + NUM_SLOPES, NUM_OUTPUTS), np.float32)
     weights[: ngrams.order, :2] = 0.7, 0.3
-    return Memory(ngrams, Mixture(weights), adapts=True)
+    return NGramMixture(ngrams, MixingWeights(weights), adapts=True)
 
 
-def measure(model: Model, memory: Memory, num_tokens: int) -> Clock:
+def measure(model: Model, mixture: NGramMixture, num_tokens: int) -> Clock:
     stream, header = read_shard(run_dir_of(model.path) / "tuning.tokens")
     num_learnt = min(LEARNT_BYTES * header.num_tokens // header.num_bytes, len(stream) // 2)
     tokens = stream[: num_learnt + num_tokens].tolist()
-    stepper, ngrams, overlay, clock = Stepper(model.manifest.arch, model.weights), memory.ngrams, Overlay(), Clock()
+    stepper, ngrams, overlay, clock = Stepper(model.manifest.arch, model.weights), mixture.ngrams, Overlay(), Clock()
     state, nodes = stepper.initial_state(), ngrams.start()
     for token in tokens[:num_learnt]:
         overlay.learn(token)
@@ -75,21 +75,21 @@ def measure(model: Model, memory: Memory, num_tokens: int) -> Clock:
         nodes = clock.time("ngrams.advance", lambda: ngrams.advance(nodes, token))  # noqa: B023
         found = clock.time("ngrams.distribution", lambda: ngrams.distribution_and_context(nodes))  # noqa: B023
         counted, context = found
-        mixed = clock.time("mixture.mix_one", lambda: memory.mixture.mix_one(logits, counted, context))  # noqa: B023
+        mixed = clock.time("mixture.mix_one", lambda: mixture.mixing.mix_one(logits, counted, context))  # noqa: B023
         clock.time("overlay.learn", lambda: overlay.learn(token))  # noqa: B023
         length, total, _ = context
         clock.time("overlay.adjust", lambda: overlay.adjust(mixed, overlay.context(), length, total))  # noqa: B023
     return clock
 
 
-def whole_tokens(model: Model, memory: Memory, *, num_tokens: int = 300, rounds: int = 12) -> dict[str, float]:
+def whole_tokens(model: Model, mixture: NGramMixture, *, num_tokens: int = 300, rounds: int = 12) -> dict[str, float]:
     """Seconds for each token of a completion, medians over the rounds."""
     text = model.tokenizer.decode(read_shard(run_dir_of(model.path) / "tuning.tokens")[0].tolist()[1:])
     stepper = Stepper(model.manifest.arch, model.weights)
     completers = {
         "without counts": Completer(Predictor(stepper), model.tokenizer, adapts=False),
-        "with counts": Completer(Predictor(stepper, memory), model.tokenizer, adapts=False),
-        "with counts and overlay": Completer(Predictor(stepper, memory), model.tokenizer, adapts=True),
+        "with counts": Completer(Predictor(stepper, mixture), model.tokenizer, adapts=False),
+        "with counts and overlay": Completer(Predictor(stepper, mixture), model.tokenizer, adapts=True),
     }
     starts = {}
     for name, completer in completers.items():
@@ -114,8 +114,8 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2000)
     options = parser.parse_args()
     model = load_model(options.model)
-    memory = memory_of(model)
-    clock = measure(model, memory, options.tokens)
+    mixture = memory_of(model)
+    clock = measure(model, mixture, options.tokens)
     parts = [seconds for part, seconds in clock.seconds.items() if not part.startswith("GRU")]
     added = [sum(values) for values in zip(*parts, strict=True)]
     print(f"{'part':22}{'median':>8}{'mean':>8}  microseconds, V={model.manifest.arch.vocab_size}")
@@ -123,7 +123,7 @@ def main() -> None:
         print(f"{part:22}{1e6 * statistics.median(seconds):8.1f}{1e6 * statistics.mean(seconds):8.1f}")
     print(f"{'added to the GRU':22}{1e6 * statistics.median(added):8.1f}{1e6 * statistics.mean(added):8.1f}")
     print("\nwhole tokens")
-    for name, value in whole_tokens(model, memory).items():
+    for name, value in whole_tokens(model, mixture).items():
         print(f"{name:24}{1e6 * value:6.1f}")
 
 

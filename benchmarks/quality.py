@@ -163,7 +163,7 @@ def windows_cost(model: Model, text: str) -> dict[str, float]:
 
     pieces = [text[start : start + WINDOW_CHARS].encode() for start in range(0, len(text), WINDOW_CHARS)]
     streams = [np.array([DOCUMENT_END, *model.tokenizer.encode(piece)]) for piece in pieces]
-    nats = float(document_nats(language_model_of(model, torch.device("cpu")), streams, memory=model.memory).sum())
+    nats = float(document_nats(language_model_of(model, torch.device("cpu")), streams, mixture=model.mixture).sum())
     return {"bits_per_byte": nats / math.log(2) / sum(map(len, pieces)), "nats_per_char": nats / len(text)}
 
 

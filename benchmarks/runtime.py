@@ -31,7 +31,7 @@ from gru_complete.model.architecture import Architecture
 from gru_complete.model.directory import load_model, save_files
 from gru_complete.model.manifest import NGRAMS
 from gru_complete.ngrams.building import build
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.predictor import Predictor
@@ -66,9 +66,9 @@ def make_models(directory: Path, text: bytes, sizes: tuple[int, int, int]) -> tu
     ngrams = build(stream, vocab_size=arch.vocab_size, max_bytes=1_500_000 + 2 * len(text))
     gate = np.zeros((ngrams.order + NUM_SLOPES, NUM_OUTPUTS), np.float32)
     gate[: ngrams.order] = 0.5, 0.5, 1, 0, 0
-    memory = Memory(ngrams, Mixture(gate), adapts=False).to_bytes()
-    gru, mixture = directory / "gru", directory / "mixture"
-    for path, extra_files in ((gru, {}), (mixture, {NGRAMS: memory})):
+    mixture = NGramMixture(ngrams, MixingWeights(gate), adapts=False).to_bytes()
+    gru, mixing = directory / "gru", directory / "mixture"
+    for path, extra_files in ((gru, {}), (mixing, {NGRAMS: mixture})):
         path.mkdir()
         save_files(
             path,
@@ -80,7 +80,7 @@ def make_models(directory: Path, text: bytes, sizes: tuple[int, int, int]) -> tu
             abbreviations=[],
             extra_files=extra_files,
         )
-    return gru, mixture
+    return gru, mixing
 
 
 def in_turn(rounds: int, work: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
@@ -169,11 +169,11 @@ def products_of(path: Path) -> Callable[[], float]:
     return multiply
 
 
-def generation(gru: Path, mixture: Path, rounds: int) -> dict[str, float]:
+def generation(gru: Path, mixing: Path, rounds: int) -> dict[str, float]:
     work = {
         "products": products_of(gru),
         "gru": generator_of(Completer.load(gru)),
-        "mixture": generator_of(Completer.load(mixture)),
+        "mixture": generator_of(Completer.load(mixing)),
     }
     seconds = in_turn(rounds, work)
     pairs = {name: zip(seconds["products"], seconds[name], strict=True) for name in ("gru", "mixture")}
@@ -189,9 +189,9 @@ def generation(gru: Path, mixture: Path, rounds: int) -> dict[str, float]:
     }
 
 
-def batches(mixture: Path, rounds: int) -> dict[str, float]:
-    model = load_model(mixture)
-    predictor = Predictor(Stepper(model.manifest.arch, model.weights), model.memory)
+def batches(mixing: Path, rounds: int) -> dict[str, float]:
+    model = load_model(mixing)
+    predictor = Predictor(Stepper(model.manifest.arch, model.weights), model.mixture)
     stream = model.tokenizer.encode(b"Mr Watson goes to Paris. Mrs Watson goes to Rome.")
 
     def stepper_of(num_rows: int) -> Callable[[], float]:
@@ -211,8 +211,8 @@ def batches(mixture: Path, rounds: int) -> dict[str, float]:
     return {name: 1 / statistics.median(values) for name, values in seconds.items()}
 
 
-def reading(mixture: Path, text: bytes, rounds: int) -> dict[str, float]:
-    completer = Completer.load(mixture)
+def reading(mixing: Path, text: bytes, rounds: int) -> dict[str, float]:
+    completer = Completer.load(mixing)
     prompt = text[-READ_BYTES:]
     num_tokens = len(completer.tokenizer.encode(prompt))
 
@@ -224,9 +224,9 @@ def reading(mixture: Path, text: bytes, rounds: int) -> dict[str, float]:
     return {"prompt, tokens/s": 1 / statistics.median(in_turn(rounds, {"read": read})["read"])}
 
 
-def keystrokes(mixture: Path, text: bytes) -> dict[str, float]:
+def keystrokes(mixing: Path, text: bytes) -> dict[str, float]:
     """Milliseconds from a key until the three likeliest words are known, typing the end of the text."""
-    completer = Completer.load(mixture)
+    completer = Completer.load(mixing)
     typed = text[-KEYSTROKES:]
     context = completer.read(text[-2 * KEYSTROKES : -KEYSTROKES])
     seconds = []
@@ -247,17 +247,17 @@ def _bytes(data: bytes) -> Iterator[bytes]:
 
 def measure(text: bytes, sizes: tuple[int, int, int], *, runs: int, rounds: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as directory:
-        gru, mixture = make_models(Path(directory), text, sizes)
+        gru, mixing = make_models(Path(directory), text, sizes)
         arch = load_model(gru).manifest.arch
         return {
             "E": arch.embedding_size,
             "H": arch.hidden_size,
             "V": arch.vocab_size,
-            **cold_start(mixture, runs),
-            **generation(gru, mixture, rounds),
-            **batches(mixture, rounds),
-            **reading(mixture, text, max(3, rounds // 10)),
-            **keystrokes(mixture, text),
+            **cold_start(mixing, runs),
+            **generation(gru, mixing, rounds),
+            **batches(mixing, rounds),
+            **reading(mixing, text, max(3, rounds // 10)),
+            **keystrokes(mixing, text),
         }
 
 

@@ -144,7 +144,9 @@ def best_threshold(scored: list[tuple[float, int]], errors: list[Error]) -> floa
     return threshold
 
 
-def outcome(scored: list[tuple[float, int]], errors: list[Error], threshold: float) -> tuple[TokenPredictions, Counter[str]]:
+def outcome(
+    scored: list[tuple[float, int]], errors: list[Error], threshold: float
+) -> tuple[TokenPredictions, Counter[str]]:
     """With a threshold; and how many were found of each kind."""
     kinds = {error.offset: error.kind for error in errors}
     found = [offset for score, offset in scored if score >= threshold]

@@ -154,7 +154,9 @@ class AnomalousLineFinder:
         self._reader = SegmentReader(completer)
         self._threshold = threshold
 
-    def findings(self, texts: Iterable[str], progress: Callable[[int], object] | None = None) -> Iterator[AnomalousLine]:
+    def findings(
+        self, texts: Iterable[str], progress: Callable[[int], object] | None = None
+    ) -> Iterator[AnomalousLine]:
         """Look at every line of a document that is not blank, in constant memory.
 
         Args:

@@ -58,7 +58,7 @@ class ErrorModel:
 
     def __init__(self, completer: Completer) -> None:
         self._pieces = completer.pieces
-        self._memory = completer.predictor.memory
+        self._mixture = completer.predictor.mixture
         self.unigrams = self._unigrams(completer.predictor)
         self._vectors = _directions(completer.predictor.stepper.embedding)
         self._token_of: dict[str, int] = {}  # that writes a word by itself; after a space, if there is one
@@ -118,8 +118,8 @@ class ErrorModel:
     def _frequency(self, tokens: Sequence[int]) -> float:
         """The log probability of tokens after nothing in particular."""
         total = float(self.unigrams[tokens[0]])
-        if self._memory is not None:
-            ngrams = self._memory.ngrams
+        if self._mixture is not None:
+            ngrams = self._mixture.ngrams
             nodes = ngrams.advance(ngrams.start(), tokens[0])
             for token in tokens[1:]:
                 total += math.log(float(ngrams.distribution(nodes)[token]))
@@ -130,8 +130,8 @@ class ErrorModel:
 
     def _unigrams(self, predictor: Predictor) -> Float64Array:
         """The log probability of each token after nothing in particular, ``(V,)``."""
-        if self._memory is not None:
-            return np.asarray(np.log(self._memory.ngrams.frequencies()))
+        if self._mixture is not None:
+            return np.asarray(np.log(self._mixture.ngrams.frequencies()))
         # Without counts: what the network says of each token wherever it stands, which tied weights put there.
         bias = predictor.stepper.output_bias.astype(np.float64)
         peak = bias.max()

@@ -129,7 +129,7 @@ def evaluate(
             report = replace(report, novelty=copied)
         if plot is not None and report.calibration is not None:
             draw_calibration(report.calibration, plot, name=loaded.path.name)
-    pairs_report = None if read is None else evaluate_pairs(module, loaded.tokenizer, read, memory=loaded.memory)
+    pairs_report = None if read is None else evaluate_pairs(module, loaded.tokenizer, read, mixture=loaded.mixture)
     canaries = None if known is None else _secrets(console, known)
     if as_json:
         record: dict[str, Any] = {"model": loaded.path.name}
@@ -175,7 +175,7 @@ def _report(
     from gru_complete.evaluation.suggestions import NUM_POSITIONS
 
     stream, header = text
-    report = score(module, stream, header, memory=loaded.memory, adapt=adapt, device=device)
+    report = score(module, stream, header, mixture=loaded.mixture, adapt=adapt, device=device)
     report = replace(report, xz_bits_per_byte=xz_cost(loaded, stream, header.num_bytes))
     if keystrokes:
         report = replace(report, keystrokes=keystrokes_of(loaded, stream, partial(_progress, console, "keystrokes")))
@@ -194,7 +194,7 @@ def _report(
 def _novelty(console: "Console", loaded: "Model", text: "tuple[TokenIds, ShardHeader]") -> "NoveltyReport":
     from gru_complete.evaluation.novelty import NUM_TEXTS, evaluate_novelty
 
-    with _progress(console, "writing", NUM_TEXTS * (1 if loaded.memory is None else 2)) as progress:
+    with _progress(console, "writing", NUM_TEXTS * (1 if loaded.mixture is None else 2)) as progress:
         return evaluate_novelty(loaded, text[0], progress=progress)
 
 

@@ -28,6 +28,6 @@ def load_completer(path: Path, adapt: bool | None) -> "Completer":
     from gru_complete.runtime.completer import Completer
 
     completer = Completer.load(path, adapts=adapt)
-    if adapt and completer.predictor.memory is None:
+    if adapt and completer.predictor.mixture is None:
         raise UsageError("--adapt: this model has no counts to lay new ones over", hint="train without ngrams.order=0")
     return completer

@@ -52,7 +52,13 @@ from gru_complete.training.run import (
     refuse_mixing_text_and_models,
     run_training,
 )
-from gru_complete.training.tokenized_corpus import TokenizedCorpus, tokenize_corpus, read_part, read_tokenized_corpus, spooled
+from gru_complete.training.tokenized_corpus import (
+    TokenizedCorpus,
+    read_part,
+    read_tokenized_corpus,
+    spooled,
+    tokenize_corpus,
+)
 
 CELLS = ("rnn", "gru-simple", "gru", "gru-reset-after", "lstm")
 MATCHES = ("width", "parameters", "time")
@@ -578,7 +584,9 @@ def _measure_pairs(model: Model, module: LanguageModel, pairs: Sequence[Pair]) -
     return {**summarise(pairs, credits).to_json(), "far": far}
 
 
-def _measure_recall(request: Comparison, settled: Settled, cell: str) -> Generator[RecallProgress, None, dict[str, Any]]:
+def _measure_recall(
+    request: Comparison, settled: Settled, cell: str
+) -> Generator[RecallProgress, None, dict[str, Any]]:
     length = request.recall_length
     assert length is not None
     if cell == "gru":

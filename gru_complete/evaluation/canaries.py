@@ -27,7 +27,7 @@ import numpy as np
 
 from gru_complete.arrays import FloatArray
 from gru_complete.errors import ModelError
-from gru_complete.runtime.predictor import Predictor, DecoderState
+from gru_complete.runtime.predictor import DecoderState, Predictor
 from gru_complete.text.tokenizer import Tokenizer
 
 NUM_DIGITS = 5

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.piece_index import PieceIndex
-from gru_complete.runtime.predictor import Predictor, DecoderState
+from gru_complete.runtime.predictor import DecoderState, Predictor
 from gru_complete.runtime.segmentation import DEFAULT_WIDTH, Hypotheses
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer, segments
 

@@ -105,8 +105,8 @@ def evaluate_novelty(
     corpus = corpus_words(model.path, model.tokenizer, SEEN_PARTS)
     prompts, followings = _places(model, stream, num_texts, num_tokens)
     texts = {"held_out": followings, "generated": _generated(Completer.of(model), prompts, num_tokens, progress)}
-    if model.memory is not None:
-        alone = Completer.of(model._replace(memory=None))
+    if model.mixture is not None:
+        alone = Completer.of(model._replace(mixture=None))
         texts["without"] = _generated(alone, prompts, num_tokens, progress)
     hashes = {name: [word_hashes(_whole_words(text)) for text in found] for name, found in texts.items()}
     lengths = [min(map(len, same_place)) for same_place in zip(*hashes.values(), strict=True)]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from gru_complete.arrays import TokenIds
 from gru_complete.evaluation.dynamic import DEFAULT, dynamic_logits
 from gru_complete.evaluation.neural_cache import NeuralCache
-from gru_complete.ngrams.mixture import Memory
+from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.training.scoring import Chunk, MixtureScorer, read_documents
 
@@ -57,12 +57,12 @@ def name_of(*, adapted: bool = False, cache: bool = False, dynamic: bool = False
 
 
 def adapting_costs(
-    model: LanguageModel, documents: Sequence[TokenIds], *, memory: Memory | None = None
+    model: LanguageModel, documents: Sequence[TokenIds], *, mixture: NGramMixture | None = None
 ) -> dict[str, Cost]:
     """The costs of all documents under every set of ways; arguments as ``read_adapting``."""
     costs: dict[str, Cost] = {}
     for tokens in documents:
-        for parts in read_adapting(model, tokens, memory=memory):
+        for parts in read_adapting(model, tokens, mixture=mixture):
             for name, part in parts.items():
                 cost = costs.setdefault(name, Cost())
                 cost.nats += float(part.nats.sum())
@@ -70,7 +70,9 @@ def adapting_costs(
     return costs
 
 
-def read_adapting(model: LanguageModel, tokens: TokenIds, *, memory: Memory | None = None) -> Iterator[dict[str, Part]]:
+def read_adapting(
+    model: LanguageModel, tokens: TokenIds, *, mixture: NGramMixture | None = None
+) -> Iterator[dict[str, Part]]:
     """Score a document chunk by chunk under every set of ways.
 
     Args:
@@ -81,8 +83,10 @@ def read_adapting(model: LanguageModel, tokens: TokenIds, *, memory: Memory | No
     Yields:
         For each chunk, by the names of the sets, what it costs.
     """
-    overlays = (False,) if memory is None else (False, True)
-    readers = {(adapted, dynamic): MixtureScorer(memory, adapted=adapted) for dynamic in (False, True) for adapted in overlays}
+    overlays = (False,) if mixture is None else (False, True)
+    readers = {
+        (adapted, dynamic): MixtureScorer(mixture, adapted=adapted) for dynamic in (False, True) for adapted in overlays
+    }
     cache = NeuralCache(model.architecture.embedding_size)
     chunks = read_documents(model, [tokens], chunk_len=SEGMENTS * DEFAULT.segment_len, batch_size=1)
     segments = dynamic_logits(model, tokens, DEFAULT)

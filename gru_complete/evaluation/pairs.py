@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gru_complete.errors import CorpusError
-from gru_complete.ngrams.mixture import Memory
+from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 from gru_complete.training.scoring import document_nats
@@ -103,18 +103,18 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def evaluate_pairs(
-    module: LanguageModel, tokenizer: Tokenizer, pairs: Sequence[Pair], *, memory: Memory | None = None
+    module: LanguageModel, tokenizer: Tokenizer, pairs: Sequence[Pair], *, mixture: NGramMixture | None = None
 ) -> PairsReport:
     """Score both texts of every pair from the start of a document; neither's document end counts."""
-    return summarise(pairs, pair_credits(module, tokenizer, pairs, memory=memory))
+    return summarise(pairs, pair_credits(module, tokenizer, pairs, mixture=mixture))
 
 
 def pair_credits(
-    module: LanguageModel, tokenizer: Tokenizer, pairs: Sequence[Pair], *, memory: Memory | None = None
+    module: LanguageModel, tokenizer: Tokenizer, pairs: Sequence[Pair], *, mixture: NGramMixture | None = None
 ) -> npt.NDArray[np.float64]:
     """1 where the model is right, 0 where it is wrong, 1/2 for a tie: of each pair, ``(N,)``."""
-    right_nats = document_nats(module, [_tokens(tokenizer, pair.right) for pair in pairs], memory=memory)
-    wrong_nats = document_nats(module, [_tokens(tokenizer, pair.wrong) for pair in pairs], memory=memory)
+    right_nats = document_nats(module, [_tokens(tokenizer, pair.right) for pair in pairs], mixture=mixture)
+    wrong_nats = document_nats(module, [_tokens(tokenizer, pair.wrong) for pair in pairs], mixture=mixture)
     return np.where(right_nats < wrong_nats, 1.0, np.where(right_nats == wrong_nats, 0.5, 0.0))
 
 

@@ -148,7 +148,7 @@ def look_for_canaries(planted: Planted, *, progress: Callable[[int], object] | N
     model = planted.model
     stepper = Stepper(model.manifest.arch, model.weights)
     predictors = (
-        [Predictor(stepper)] if model.memory is None else [Predictor(stepper, model.memory), Predictor(stepper)]
+        [Predictor(stepper)] if model.mixture is None else [Predictor(stepper, model.mixture), Predictor(stepper)]
     )
     ranks = []
     for canary in planted.canaries:

@@ -26,7 +26,7 @@ from gru_complete.evaluation.online_learning import Cost, adapting_costs
 from gru_complete.evaluation.suggestions import SuggestionsReport, evaluate_offers
 from gru_complete.model.directory import Model
 from gru_complete.model.run_dir import run_dir_of
-from gru_complete.ngrams.mixture import Memory
+from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.nn.language_model import LanguageModel, load_weights
 from gru_complete.runtime.completer import Completer
 from gru_complete.text.shards import ShardHeader, documents, read_shard
@@ -147,7 +147,7 @@ def evaluate(
     stream: TokenIds,
     header: ShardHeader,
     *,
-    memory: Memory | None = None,
+    mixture: NGramMixture | None = None,
     adapt: bool = False,
     device: torch.device,
     chunk_len: int = 256,
@@ -158,7 +158,7 @@ def evaluate(
         module: the network.
         stream: token ids, documents between document ends, ``(N,)``.
         header: the sizes of the text.
-        memory: the counts that belong to the network.
+        mixture: the counts that belong to the network.
         adapt: whether all ways to learn from the text are tried besides; that takes a millisecond for each token.
         device: where the model is.
         chunk_len: tokens read at once; it changes time and memory, not the result.
@@ -166,16 +166,16 @@ def evaluate(
     start = time.monotonic()
     texts = documents(stream)
     calibration = Calibration()
-    scores = score_tokens(module, texts, memory=memory, chunk_len=chunk_len, device=device, observe=calibration.add)
+    scores = score_tokens(module, texts, mixture=mixture, chunk_len=chunk_len, device=device, observe=calibration.add)
     seconds = time.monotonic() - start
     others: dict[str, float] = {}
-    if memory is not None:
+    if mixture is not None:
         alone = score_tokens(module, texts, chunk_len=chunk_len, device=device)
-        others = {"gru_only": alone.total_nats, "ngrams_only": sum(memory.ngrams.nats(text) for text in texts)}
+        others = {"gru_only": alone.total_nats, "ngrams_only": sum(mixture.ngrams.nats(text) for text in texts)}
         if not adapt:  # else it is one of the ways
-            adapted = score_tokens(module, texts, memory=memory, adapted=True, chunk_len=chunk_len, device=device)
+            adapted = score_tokens(module, texts, mixture=mixture, adapted=True, chunk_len=chunk_len, device=device)
             others = {"adapted": adapted.total_nats} | others
-    adapting = adapting_costs(module, texts, memory=memory) if adapt else {}
+    adapting = adapting_costs(module, texts, mixture=mixture) if adapt else {}
     return Report(scores, header.num_bytes, header.num_chars, seconds, others, adapting, calibration=calibration)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gru_complete.errors import ModelError
-from gru_complete.storage.untrusted import short_repr, json_object, whole_number
+from gru_complete.storage.untrusted import json_object, short_repr, whole_number
 
 if TYPE_CHECKING:
     pass

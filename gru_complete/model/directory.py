@@ -27,7 +27,7 @@ from gru_complete.storage import atomic, untrusted
 from gru_complete.storage.tensors import parse_safetensors
 
 if TYPE_CHECKING:
-    from gru_complete.ngrams.mixture import Memory
+    from gru_complete.ngrams.mixture import NGramMixture
     from gru_complete.text.tokenizer import Tokenizer
 from gru_complete.model.architecture import Architecture, Weights
 from gru_complete.model.delta import Delta, apply_delta, check_tensors
@@ -61,7 +61,7 @@ class Model(NamedTuple):
     weights: Weights
     tokenizer: "Tokenizer"
     fingerprint: str
-    memory: "Memory | None" = None
+    mixture: "NGramMixture | None" = None
 
 
 def save_files(
@@ -181,7 +181,7 @@ def _load_once(path: Path) -> Model:
     manifest, fingerprint = load_manifest(directory)
     if manifest.base is not None:
         return _load_adapted(path, directory, manifest, fingerprint)
-    memory = _begin(partial(_load_memory, directory, manifest))  # most of it is hashing, which needs no Python
+    mixture = _begin(partial(_load_memory, directory, manifest))  # most of it is hashing, which needs no Python
     weights = parse_safetensors(_read_listed(directory, manifest, WEIGHTS), name=printable(directory / WEIGHTS))
     _check_weights(weights, manifest.arch, name=printable(directory / WEIGHTS))
     try:
@@ -189,7 +189,7 @@ def _load_once(path: Path) -> Model:
     except ModelError as error:
         raise ModelError(f"{printable(directory / TOKENIZER)}: {error}", hint=error.hint) from error
     _check_vocab(tokenizer, manifest.arch)
-    return Model(path, manifest, weights, tokenizer, fingerprint, memory())
+    return Model(path, manifest, weights, tokenizer, fingerprint, mixture())
 
 
 def _begin(work: Callable[[], Result]) -> Callable[[], Result]:
@@ -214,13 +214,13 @@ def _begin(work: Callable[[], Result]) -> Callable[[], Result]:
     return result
 
 
-def _load_memory(directory: Path, manifest: Manifest) -> "Memory | None":
-    from gru_complete.ngrams.mixture import Memory
+def _load_memory(directory: Path, manifest: Manifest) -> "NGramMixture | None":
+    from gru_complete.ngrams.mixture import NGramMixture
 
     if NGRAMS not in manifest.files:
         return None
     data = _read_listed(directory, manifest, NGRAMS)
-    return Memory.from_bytes(data, vocab_size=manifest.arch.vocab_size, name=printable(directory / NGRAMS))
+    return NGramMixture.from_bytes(data, vocab_size=manifest.arch.vocab_size, name=printable(directory / NGRAMS))
 
 
 def _load_adapted(path: Path, directory: Path, manifest: Manifest, fingerprint: str) -> Model:
@@ -241,7 +241,7 @@ def _load_adapted(path: Path, directory: Path, manifest: Manifest, fingerprint: 
     delta = parse_safetensors(_read_listed(directory, manifest, DELTA), name=name)
     weights = apply_delta(base.weights, delta, name=name)
     _check_weights(weights, manifest.arch, name=name)
-    return Model(path, manifest, weights, base.tokenizer, fingerprint, base.memory)
+    return Model(path, manifest, weights, base.tokenizer, fingerprint, base.mixture)
 
 
 def read_extra_file(path: Path, name: str) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gru_complete.errors import ModelError, printable
-from gru_complete.storage.untrusted import short_repr, check_format, json_object, whole_number
+from gru_complete.storage.untrusted import check_format, json_object, short_repr, whole_number
 
 if TYPE_CHECKING:
     pass
@@ -169,4 +169,6 @@ def _check_facts(value: object, where: str, *, depth: int = 3) -> None:
         if len(value) > 100 or not value.isprintable():
             raise ModelError(f"{where[:200]} is not a short printable string")
     elif not (value is None or isinstance(value, bool | int | float)):
-        raise ModelError(f"{where[:200]} is {short_repr(value)}, not a number, a short string or a small mapping of them")
+        raise ModelError(
+            f"{where[:200]} is {short_repr(value)}, not a number, a short string or a small mapping of them"
+        )

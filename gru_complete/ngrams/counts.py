@@ -39,7 +39,10 @@ Nodes = tuple[int, ...]
 Evidence = tuple[int, float, int]
 """How well a context is known: its length in tokens, what was counted after it, how many different tokens followed."""
 _MAX_ENTRIES = 1 << 28
-_MIN_LOG_PROBABILITY, _MIN_WEIGHT = np.float32(1e-30), 1e-18  # far below what counts: no probability becomes 0 by underflow
+_MIN_LOG_PROBABILITY, _MIN_WEIGHT = (
+    np.float32(1e-30),
+    1e-18,
+)  # far below what counts: no probability becomes 0 by underflow
 _MIN_DISCOUNT = 0.01
 _CACHED_BYTES = 4 << 20  # for distributions after one token: where V = 2048, most texts' 512 most frequent tokens
 _CACHED_FOLLOWERS = 4096

@@ -61,7 +61,7 @@ def features(evidence: EvidenceArrays, order: int) -> Float32Array:
     return rows
 
 
-class Mixture:
+class MixingWeights:
     """The gate.
 
     Args:
@@ -147,7 +147,7 @@ class Mixture:
         return lru_cache(_CACHED_GATES)(compute)
 
 
-class Memory(NamedTuple):
+class NGramMixture(NamedTuple):
     """The counts with all that makes them one with the GRU: what ``ngrams.safetensors`` holds.
 
     Args:
@@ -157,7 +157,7 @@ class Memory(NamedTuple):
     """
 
     ngrams: NGrams
-    mixture: Mixture
+    mixing: MixingWeights
     adapts: bool
 
     def predict(self, logits: Float32Array, nodes: Nodes) -> Float32Array:
@@ -167,25 +167,25 @@ class Memory(NamedTuple):
     def predict_in_context(self, logits: Float32Array, nodes: Nodes) -> tuple[Float32Array, Evidence]:
         """What ``predict`` and ``ngrams.context`` say."""
         counted, context = self.ngrams.distribution_and_context(nodes)
-        return self.mixture.mix_one(logits, counted, context), context
+        return self.mixing.mix_one(logits, counted, context), context
 
     def predict_many(self, logits: Float32Array, nodes: Sequence[Nodes]) -> tuple[Float32Array, list[Evidence]]:
         """``predict_in_context`` for N contexts at once: from the GRU's scores ``(N, V)`` to ``(N, V)``."""
         counted, contexts = self.ngrams.distributions_and_contexts(nodes)
-        gates = self.mixture.gates(EvidenceArrays(*map(np.array, zip(*contexts, strict=True))))
-        return self.mixture.mix(logits, counted, gates), contexts
+        gates = self.mixing.gates(EvidenceArrays(*map(np.array, zip(*contexts, strict=True))))
+        return self.mixing.mix(logits, counted, gates), contexts
 
     def to_bytes(self) -> bytes:
         """As the model directory keeps it."""
         from safetensors.numpy import save  # here, so that reading a model does not wait for it
 
         arrays = self.ngrams.to_arrays()
-        arrays |= {_MIXTURE: self.mixture.weights, _ADAPTS: np.array([self.adapts], np.uint8)}
+        arrays |= {_MIXTURE: self.mixing.weights, _ADAPTS: np.array([self.adapts], np.uint8)}
         data: bytes = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         return data
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, vocab_size: int, name: str) -> Memory:
+    def from_bytes(cls, data: bytes, *, vocab_size: int, name: str) -> NGramMixture:
         """What ``to_bytes`` gave, or a stranger's file.
 
         Raises:
@@ -193,15 +193,15 @@ class Memory(NamedTuple):
         """
         arrays = parse_safetensors(data, name=name)
         try:
-            mixture, adapts = _own_arrays(arrays)
+            mixing, adapts = _own_arrays(arrays)
             ngrams = NGrams.from_arrays(
                 {key: array for key, array in arrays.items() if key not in (_MIXTURE, _ADAPTS)}, vocab_size
             )
-            if mixture.order != ngrams.order:
-                raise ModelError(f"the gate is made for the order {mixture.order}, the counts have {ngrams.order}")
+            if mixing.order != ngrams.order:
+                raise ModelError(f"the gate is made for the order {mixing.order}, the counts have {ngrams.order}")
         except ModelError as error:
             raise ModelError(f"{name}: {error}", hint=error.hint) from None
-        return cls(ngrams, mixture, adapts)
+        return cls(ngrams, mixing, adapts)
 
 
 def _mix_block(
@@ -224,7 +224,7 @@ def _ones(number: int) -> Float32Array:
     return np.ones(number, np.float32)
 
 
-def _own_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[Mixture, bool]:
+def _own_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[MixingWeights, bool]:
     weights, adapts = arrays.get(_MIXTURE), arrays.get(_ADAPTS)
     if (
         weights is None
@@ -237,4 +237,4 @@ def _own_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[Mixture, bool]:
         raise ModelError("the mixture's gate is missing or is none")
     if adapts is None or adapts.dtype != np.uint8 or adapts.shape != (1,) or adapts[0] > 1:
         raise ModelError("the n-gram memory does not say whether it adapts")
-    return Mixture(weights), bool(adapts[0])
+    return MixingWeights(weights), bool(adapts[0])

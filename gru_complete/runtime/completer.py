@@ -26,7 +26,7 @@ from gru_complete.runtime.draft import PENALTY_TOKENS, Completion, Draft
 from gru_complete.runtime.first_tokens import FirstTokens
 from gru_complete.runtime.options import MAX_BEAM, CompletionOptions, SamplingOptions, check_range, stop_text
 from gru_complete.runtime.piece_index import PieceIndex
-from gru_complete.runtime.predictor import Predictor, DecoderState
+from gru_complete.runtime.predictor import DecoderState, Predictor
 from gru_complete.runtime.sampling import candidates, draw
 from gru_complete.runtime.segmentation import DEFAULT_WIDTH, Hypotheses
 from gru_complete.runtime.stepper import Stepper
@@ -76,7 +76,12 @@ class CompletionStream:
     """
 
     def __init__(
-        self, completer: Completer, prompt: bytes, context: PromptState, first_tokens: FirstTokens, options: CompletionOptions
+        self,
+        completer: Completer,
+        prompt: bytes,
+        context: PromptState,
+        first_tokens: FirstTokens,
+        options: CompletionOptions,
     ) -> None:
         self.result: Completion | None = None
         self._openings = first_tokens
@@ -129,7 +134,7 @@ class Completer:
         self.fingerprint = fingerprint
         self.pieces = PieceIndex(tokenizer.pieces)
         self.width = width
-        self.adapts = predictor.memory is not None and (predictor.memory.adapts if adapts is None else adapts)
+        self.adapts = predictor.mixture is not None and (predictor.mixture.adapts if adapts is None else adapts)
         self._abbreviations = frozenset(abbreviations)
         self.masks = CharacterMasks(tokenizer.pieces)
         self._mask_of_distinct = lru_cache(16)(self._compute_mask_of_distinct)
@@ -153,7 +158,7 @@ class Completer:
     @classmethod
     def of(cls: type[C], model: Model, *, adapts: bool | None = None) -> C:
         """Make one of a model that was loaded; ``adapts`` as in ``load``."""
-        predictor = Predictor(Stepper(model.manifest.arch, model.weights), model.memory)
+        predictor = Predictor(Stepper(model.manifest.arch, model.weights), model.mixture)
         return cls(
             predictor,
             model.tokenizer,
@@ -367,7 +372,9 @@ class Completer:
 
         return places(self.tokenizer.pieces)
 
-    def begin(self, draft: Draft, first_tokens: FirstTokens, sampling: SamplingOptions) -> tuple[DecoderState, int, bytes]:
+    def begin(
+        self, draft: Draft, first_tokens: FirstTokens, sampling: SamplingOptions
+    ) -> tuple[DecoderState, int, bytes]:
         """Draw the first token of a draft.
 
         Returns:

@@ -12,7 +12,7 @@ import numpy as np
 
 from gru_complete.arrays import FloatArray
 from gru_complete.ngrams.counts import Nodes
-from gru_complete.ngrams.mixture import Memory
+from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.ngrams.overlay import MAX_CONTEXT, Overlay
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.text.tokenizer import DOCUMENT_END
@@ -44,14 +44,14 @@ class Predictor:
         memory: the counts and how they are mixed in; None for the network alone.
     """
 
-    def __init__(self, stepper: Stepper, memory: Memory | None = None) -> None:
+    def __init__(self, stepper: Stepper, mixture: NGramMixture | None = None) -> None:
         self.stepper = stepper
-        self.memory = memory
+        self.mixture = mixture
 
     def start(self) -> DecoderState:
         """A document's start: nothing is read but the document end before it."""
         hidden, state = self.stepper.step(DOCUMENT_END, self.stepper.initial_state())
-        nodes = () if self.memory is None else self.memory.ngrams.advance(self.memory.ngrams.start(), DOCUMENT_END)
+        nodes = () if self.mixture is None else self.mixture.ngrams.advance(self.mixture.ngrams.start(), DOCUMENT_END)
         return DecoderState(hidden, state, nodes, (DOCUMENT_END,))
 
     def read(self, reading: DecoderState, tokens: Iterable[int]) -> DecoderState:
@@ -85,8 +85,8 @@ class Predictor:
     def moved(self, before: DecoderState, tokens: Sequence[int], hidden: FloatArray, state: FloatArray) -> DecoderState:
         """Where a text ends after tokens, at least one, that the network has read already."""
         nodes = before.nodes
-        if self.memory is not None:
-            ngrams = self.memory.ngrams
+        if self.mixture is not None:
+            ngrams = self.mixture.ngrams
             for token in tokens[1 - ngrams.order :]:  # a context reaches back no further
                 nodes = ngrams.advance(nodes, token)
         return DecoderState(hidden, state, nodes, (*before.last, *tokens)[-MAX_CONTEXT:])
@@ -101,11 +101,11 @@ class Predictor:
         """
         hidden = np.concatenate([reading.hidden for reading in readings]).reshape(len(readings), -1)
         logits = self.stepper.logits(hidden)
-        if self.memory is None:
+        if self.mixture is None:
             logits -= logits.max(axis=1, keepdims=True)
             logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
             return logits
-        rows, contexts = self.memory.predict_many(logits, [reading.nodes for reading in readings])
+        rows, contexts = self.mixture.predict_many(logits, [reading.nodes for reading in readings])
         if overlay is not None:
             overlays = [overlay] * len(readings) if isinstance(overlay, Overlay) else overlay
             for row, reading, (length, total, _), own in zip(rows, readings, contexts, overlays, strict=True):
@@ -118,9 +118,9 @@ class Predictor:
     def scores(self, reading: DecoderState, overlay: Overlay | None = None) -> FloatArray:
         """Log probabilities of what may follow, ``(V,)``: ``log_probabilities`` of one reading, but for rounding."""
         logits = self.stepper.logits(reading.hidden)
-        if self.memory is None:
+        if self.mixture is None:
             return _normalised(logits)
-        probabilities, (length, total, _) = self.memory.predict_in_context(logits, reading.nodes)
+        probabilities, (length, total, _) = self.mixture.predict_in_context(logits, reading.nodes)
         if overlay is not None:
             overlay.adjust(probabilities, reading.last, length, total)
         np.maximum(probabilities, _TINY, out=probabilities)

@@ -29,7 +29,7 @@ from gru_complete.runtime.characters import CharacterMasks, is_complete
 from gru_complete.runtime.draft import last_word
 from gru_complete.runtime.first_tokens import FirstTokens
 from gru_complete.runtime.options import CompletionOptions
-from gru_complete.runtime.predictor import Predictor, DecoderState
+from gru_complete.runtime.predictor import DecoderState, Predictor
 from gru_complete.runtime.repeats import places, repeating
 from gru_complete.runtime.sampling import damaged_scores, without
 

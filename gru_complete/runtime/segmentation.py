@@ -36,14 +36,16 @@ from gru_complete.errors import ModelError
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.first_tokens import FirstTokens, Row
 from gru_complete.runtime.piece_index import _END, PieceIndex
-from gru_complete.runtime.predictor import Predictor, DecoderState
+from gru_complete.runtime.predictor import DecoderState, Predictor
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 DEFAULT_WIDTH = 8
 NEGLIGIBLE = 1e-3
 """What has less than this of the probability is left out."""
 
-_MIN_LOG_PROBABILITY = -87.0  # the least log probability of a token: its exponential is no 0 in float32, so all text is possible
+_MIN_LOG_PROBABILITY = (
+    -87.0
+)  # the least log probability of a token: its exponential is no 0 in float32, so all text is possible
 _TOGETHER = 8  # hypotheses are stepped as one product at most: more rows cost little more than one
 
 Result = TypeVar("Result")
@@ -133,7 +135,9 @@ def fill(pieces: PieceIndex, nodes: Sequence[Node], log_probabilities: FloatArra
     Raises:
         ModelError: they are not finite.
     """
-    np.maximum(log_probabilities, _MIN_LOG_PROBABILITY, out=log_probabilities)  # also what overflowed downwards, but no NaN
+    np.maximum(
+        log_probabilities, _MIN_LOG_PROBABILITY, out=log_probabilities
+    )  # also what overflowed downwards, but no NaN
     with np.errstate(over="ignore", invalid="ignore"):
         probabilities = log_probabilities.take(pieces.order, axis=1)
         np.exp(probabilities, probabilities)

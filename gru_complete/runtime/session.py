@@ -17,7 +17,7 @@ from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime import wordbreaks
 from gru_complete.runtime.completer import Completer, PromptState
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
-from gru_complete.runtime.predictor import Predictor, DecoderState
+from gru_complete.runtime.predictor import DecoderState, Predictor
 from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.words import Word, likeliest_words
 
@@ -69,7 +69,7 @@ class _Interruptible(Predictor):
     """
 
     def __init__(self, predictor: Predictor) -> None:
-        super().__init__(predictor.stepper, predictor.memory)
+        super().__init__(predictor.stepper, predictor.mixture)
         self.is_stale: Callable[[], bool] = _never
 
     def log_probabilities(

@@ -35,7 +35,7 @@ from gru_complete.runtime.draft import PENALTY_TOKENS
 from gru_complete.runtime.predictor import DecoderState
 from gru_complete.storage import atomic, untrusted
 from gru_complete.storage.tensors import parse_safetensors
-from gru_complete.storage.untrusted import short_repr, check_format, json_object
+from gru_complete.storage.untrusted import check_format, json_object, short_repr
 from gru_complete.text.tokenizer import DOCUMENT_END, MAX_SEGMENT_BYTES
 
 FORMAT = "gru-complete state"
@@ -169,8 +169,8 @@ def _reading(arrays: Arrays, recent: list[int], completer: Completer) -> Decoder
     """The reading with the counts' context, which is that of the last tokens; they are more than it reaches back."""
     tokens = [DOCUMENT_END, *recent]
     nodes: tuple[int, ...] = ()
-    if completer.predictor.memory is not None:
-        ngrams = completer.predictor.memory.ngrams
+    if completer.predictor.mixture is not None:
+        ngrams = completer.predictor.mixture.ngrams
         nodes = ngrams.start()
         for token in tokens[-ngrams.order :]:
             nodes = ngrams.advance(nodes, token)
@@ -189,7 +189,7 @@ def _overlay(tokens: NDArray[Any] | None, completer: Completer) -> Overlay | Non
         return None
     if DOCUMENT_END in _tokens(tokens, completer)[1:]:
         raise ModelError("overlay has a document end in its middle")
-    if completer.predictor.memory is None:
+    if completer.predictor.mixture is None:
         raise ModelError("it was learnt from, and the model has no counts to lay new ones over")
     return Overlay(tokens)
 

@@ -39,8 +39,8 @@ class State(NamedTuple):
     """Where in a word a text is that comes in pieces.
 
     Attributes:
-        place: BEFORE a word; INSIDE one; WORD_PREFIX: inside one whose latest character stands in the given text, with more
-            after it, so that it has no end in what follows unless it goes on there.
+        place: BEFORE a word; INSIDE one; WORD_PREFIX: inside one whose latest character stands in the given text, with
+            more after it, so that it has no end in what follows unless it goes on there.
         tail: the last bytes, which may turn out to be past the word's end: a joiner, the first bytes of a character.
     """
 

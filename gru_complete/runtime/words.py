@@ -35,7 +35,7 @@ from gru_complete.errors import ModelError
 from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.predictor import DecoderState
 from gru_complete.runtime.segmentation import Hypotheses
-from gru_complete.runtime.wordbreaks import BEFORE, WORD_PREFIX, INSIDE, End, State, begun, last_word, read
+from gru_complete.runtime.wordbreaks import BEFORE, INSIDE, WORD_PREFIX, End, State, begun, last_word, read
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 MIN_EFFORT = 32

@@ -21,7 +21,7 @@ from gru_complete.model.delta import Delta, apply_delta, pack_delta
 from gru_complete.model.directory import Model, load_model, save_delta
 from gru_complete.model.manifest import CHECK_THRESHOLD, DELTA, MANIFEST, is_model_name
 from gru_complete.model.run_dir import run_dir_of
-from gru_complete.ngrams.mixture import Memory
+from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
 from gru_complete.storage import atomic
 from gru_complete.text import corpus, splitting
@@ -130,8 +130,8 @@ def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[
     learner = _learner(request.model)
 
     yield Working("learning")
-    memory = request.model.memory
-    bits_before = _bits_per_byte(learner, tuning, memory)
+    mixture = request.model.mixture
+    bits_before = _bits_per_byte(learner, tuning, mixture)
     best_bits, best_weights, best_step = bits_before, None, 0
     looks_since_best = 0
     look_every = min(batches.steps_per_epoch, LOOK_STEPS)
@@ -147,7 +147,7 @@ def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[
         is_last = step == max_steps or stop_signal() is not None or time.monotonic() >= request.deadline
         if step % look_every and not is_last:
             continue
-        bits = _bits_per_byte(learner, tuning, memory)
+        bits = _bits_per_byte(learner, tuning, mixture)
         looks_since_best += 1
         if bits < best_bits:
             best_bits, best_weights, best_step, looks_since_best = bits, export_weights(learner.model), step, 0
@@ -159,7 +159,7 @@ def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[
     if best_weights is not None:
         delta = pack_delta(base.weights, best_weights)
         load_weights(learner.model, apply_delta(base.weights, delta, name=DELTA))
-        best_bits = _bits_per_byte(learner, tuning, memory)
+        best_bits = _bits_per_byte(learner, tuning, mixture)
         if best_bits < bits_before:
             path = request.target
             _write(request, base, delta, bits_before=bits_before, bits_after=best_bits, step=best_step)
@@ -230,9 +230,9 @@ def _read_parts(
     return training, TuningPart.fold(tuning, num_bytes=num_bytes)
 
 
-def _bits_per_byte(learner: Learner, tuning: TuningPart, memory: Memory | None) -> float:
+def _bits_per_byte(learner: Learner, tuning: TuningPart, mixture: NGramMixture | None) -> float:
     """What the end kept apart costs under the model as it is used, its counts mixed in."""
-    scores = score_tokens(learner.model, tuning.rows, memory=memory, device=learner.device)
+    scores = score_tokens(learner.model, tuning.rows, mixture=mixture, device=learner.device)
     return scores.total_nats / math.log(2) / tuning.num_bytes
 
 

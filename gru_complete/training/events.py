@@ -1,7 +1,7 @@
 """What training tells whoever runs it, event by event; it never prints.
 
-Events with a ``log_name`` are logged in ``NAME.run/metrics.jsonl`` under that name: it is a file format, and stays as it
-is whatever the class is called.
+Events with a ``log_name`` are logged in ``NAME.run/metrics.jsonl`` under that name: it is a file format, and stays
+as it is whatever the class is called.
 """
 
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ from gru_complete.errors import DivergedError, EnvironmentFailure, ModelError
 from gru_complete.text.tokenizer import DOCUMENT_END
 from gru_complete.training.batches import Batches, derived_seed
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
-from gru_complete.training.events import Event, Evaluated, Note, Replanned, Stepped, WentBack
+from gru_complete.training.events import Evaluated, Event, Note, Replanned, Stepped, WentBack
 from gru_complete.training.learner import Learner
 from gru_complete.training.plan import Plan, most_steps
 from gru_complete.training.schedule import one_cycle

@@ -19,7 +19,7 @@ from gru_complete.arrays import TokenIds
 from gru_complete.config import NGramsConfig
 from gru_complete.ngrams.building import build
 from gru_complete.ngrams.counts import NGrams
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, EvidenceArrays, Memory, Mixture, features
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, EvidenceArrays, MixingWeights, NGramMixture, features
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.text.shards import documents
 from gru_complete.text.tokenizer import Tokenizer
@@ -60,7 +60,7 @@ def count(streams: Sequence[TokenIds], tokenizer: Tokenizer, settings: NGramsCon
 
 def make_memory(
     model: LanguageModel, counts: NGrams, tuning: TokenIds, settings: NGramsConfig, *, device: torch.device
-) -> Memory:
+) -> NGramMixture:
     """Fit the gate, and see whether learning from the text at hand gains.
 
     Args:
@@ -70,14 +70,14 @@ def make_memory(
         settings: whether to adapt, if the user has said so.
         device: where the model is.
     """
-    mixture = fit_mixture(model, counts, documents(tuning), device=device)
-    memory = Memory(counts, mixture, adapts=bool(settings.adapt))
+    mixing = fit_mixture(model, counts, documents(tuning), device=device)
+    mixture = NGramMixture(counts, mixing, adapts=bool(settings.adapt))
     if settings.adapt is not None:
-        return memory
+        return mixture
     sample = documents(np.asarray(tuning[:ADAPTING_TOKENS]))
-    static = score_tokens(model, sample, memory=memory, device=device)
-    adapted = score_tokens(model, sample, memory=memory, adapted=True, device=device)
-    return memory._replace(adapts=adapted.total_nats < static.total_nats)
+    static = score_tokens(model, sample, mixture=mixture, device=device)
+    adapted = score_tokens(model, sample, mixture=mixture, adapted=True, device=device)
+    return mixture._replace(adapts=adapted.total_nats < static.total_nats)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def fit_mixture(
     *,
     device: torch.device,
     most_scores: int = MAX_SCORES,
-) -> Mixture:
+) -> MixingWeights:
     """Find the gate that makes the tuning part likeliest.
 
     Args:
@@ -129,7 +129,7 @@ def fit_mixture(
         return total
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return Mixture(weights.detach().numpy())
+    return MixingWeights(weights.detach().numpy())
 
 
 def beginnings(documents: Sequence[npt.NDArray[np.integer]], most_tokens: int) -> list[npt.NDArray[np.integer]]:

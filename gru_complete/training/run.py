@@ -28,7 +28,7 @@ from gru_complete.model.home import remember_last
 from gru_complete.model.manifest import MANIFEST, NGRAMS, Manifest
 from gru_complete.model.run_dir import run_dir_of
 from gru_complete.ngrams.counts import NGrams
-from gru_complete.ngrams.mixture import Memory
+from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.nn import bfloat16, kernel
 from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
 from gru_complete.storage import atomic, lock, untrusted
@@ -43,7 +43,13 @@ from gru_complete.training.learner import Learner, out_of_memory_hint
 from gru_complete.training.mixing import ADAPTING_TOKENS, MAX_SCORES, beginnings, count, make_memory
 from gru_complete.training.plan import Plan, describe_environment, make_plan
 from gru_complete.training.scoring import score_tokens
-from gru_complete.training.tokenized_corpus import TokenizedCorpus, copy_tokenized_corpus, tokenize_corpus, read_tokenized_corpus, spooled
+from gru_complete.training.tokenized_corpus import (
+    TokenizedCorpus,
+    copy_tokenized_corpus,
+    read_tokenized_corpus,
+    spooled,
+    tokenize_corpus,
+)
 
 PLAN_FILE = "plan.json"
 FINISHED_FILE = "finished"
@@ -314,7 +320,7 @@ def _give_back_memory() -> None:
 def _closing_seconds(prepared: TokenizedCorpus, counts: NGrams | None, config: Config, device: torch.device) -> float:
     """What follows the last step: fitting the gate and the line at the end, from short tries with a middling model."""
     model = LanguageModel(prepared.tokenizer.vocab_size, embedding_size=256, hidden_size=384).to(device)
-    seconds, memory = 0.0, None
+    seconds, mixture = 0.0, None
     if counts is not None:
         tuning = prepared.streams["tuning"]
         tries: dict[int, float] = {}
@@ -322,14 +328,14 @@ def _closing_seconds(prepared: TokenizedCorpus, counts: NGrams | None, config: C
         for num_tokens in (few, few, many):  # the very first is slow
             sample: TokenIds = np.asarray(tuning[:num_tokens])
             start = time.monotonic()
-            memory = make_memory(model, counts, sample, config.ngrams, device=device)
+            mixture = make_memory(model, counts, sample, config.ngrams, device=device)
             tries[num_tokens] = time.monotonic() - start
         tokens = min(len(tuning), max(MAX_SCORES // counts.vocab_size, ADAPTING_TOKENS))
         seconds += tries[many] + max(0.0, tries[many] - tries[few]) / (many - few) * max(0, tokens - many)
     if "held_out" in prepared.streams:
         stream = np.asarray(prepared.streams["held_out"][:REPORT_TOKENS], dtype=np.int64)
         start = time.monotonic()
-        score_tokens(model, [stream[:TRIED_TOKENS]], memory=memory, device=device)
+        score_tokens(model, [stream[:TRIED_TOKENS]], mixture=mixture, device=device)
         seconds += (time.monotonic() - start) / min(TRIED_TOKENS, len(stream)) * len(stream) + 1.0  # and xz
     return seconds
 
@@ -390,15 +396,15 @@ def _train(
         assert number is not None
         message = f"interrupted at step {final.step} of {final.max_steps}; saved"
         if not request.model_path.exists() or _belongs_to_run(request.model_path, plan):
-            memory, metrics = _remember(plan.config, learner, prepared, counts)
+            mixture, metrics = _remember(plan.config, learner, prepared, counts)
             metrics = {"tuning_bits_per_byte": tuning_bits} | metrics
-            _export(request, learner, prepared, memory, metrics, facts(final))
+            _export(request, learner, prepared, mixture, metrics, facts(final))
             message += f", and {printable(request.model_path)} can be used"
         raise InterruptedRun(message, signal_number=number, hint="the same command goes on where it was")
     yield events.Working("measuring the model")
-    memory, metrics = _remember(plan.config, learner, prepared, counts, request.measure)
-    metrics = {"tuning_bits_per_byte": tuning_bits} | metrics | _held_out_metrics(prepared, learner, memory)
-    _export(request, learner, prepared, memory, metrics, {**facts(final), "finished": True})
+    mixture, metrics = _remember(plan.config, learner, prepared, counts, request.measure)
+    metrics = {"tuning_bits_per_byte": tuning_bits} | metrics | _held_out_metrics(prepared, learner, mixture)
+    _export(request, learner, prepared, mixture, metrics, {**facts(final), "finished": True})
     atomic.write_file(run_dir / FINISHED_FILE, b"")
     if request.is_remembered:
         try:
@@ -434,7 +440,7 @@ def _take_the_better(store: CheckpointStore, learner: Learner, tuning: loop.Tuni
 
 def _remember(
     config: Config, learner: Learner, prepared: TokenizedCorpus, counts: NGrams | None, measure: Measure | None = None
-) -> tuple[Memory | None, dict[str, float]]:
+) -> tuple[NGramMixture | None, dict[str, float]]:
     """The memory that goes with the network, and what is known of the tuning part with it.
 
     The counts take in the tuning part after the gate was fitted on it. ``tuning_bits_per_byte`` comes from its first
@@ -444,16 +450,18 @@ def _remember(
     if counts is None:
         return None, _measured(measure, learner, prepared, None)
     tuning = prepared.streams["tuning"]
-    memory = make_memory(learner.model, counts, tuning, config.ngrams, device=learner.device)
+    mixture = make_memory(learner.model, counts, tuning, config.ngrams, device=learner.device)
     sample: TokenIds = np.asarray(tuning[:ADAPTING_TOKENS])
-    scores = score_tokens(learner.model, documents(sample), memory=memory, device=learner.device)
+    scores = score_tokens(learner.model, documents(sample), mixture=mixture, device=learner.device)
     bits = scores.total_nats / np.log(2) / len(prepared.tokenizer.decode(sample.tolist()))
-    metrics = {"tuning_bits_per_byte": bits} | _measured(measure, learner, prepared, memory)
+    metrics = {"tuning_bits_per_byte": bits} | _measured(measure, learner, prepared, mixture)
     whole = _count(config, prepared, "training", "tuning")
-    return memory._replace(ngrams=whole), metrics
+    return mixture._replace(ngrams=whole), metrics
 
 
-def _measured(measure: Measure | None, learner: Learner, prepared: TokenizedCorpus, memory: Memory | None) -> dict[str, float]:
+def _measured(
+    measure: Measure | None, learner: Learner, prepared: TokenizedCorpus, mixture: NGramMixture | None
+) -> dict[str, float]:
     """What else is to be known of the model, as it is before its counts take in the tuning part."""
     if measure is None:
         return {}
@@ -461,14 +469,14 @@ def _measured(measure: Measure | None, learner: Learner, prepared: TokenizedCorp
         learner.model.architecture, {"abbreviations": prepared.abbreviations}, {}, {}, files={}, tool_version=""
     )
     weights, tokenizer = export_weights(learner.model), prepared.tokenizer
-    model = Model(Path(), manifest, weights, tokenizer, fingerprint="", memory=memory)
+    model = Model(Path(), manifest, weights, tokenizer, fingerprint="", mixture=mixture)
     tuning, header = prepared.streams["tuning"], prepared.headers["tuning"]
     sample = beginnings(documents(np.asarray(tuning)), 1 + MEASURED_BYTES * len(tuning) // header.num_bytes)
     texts = [tokenizer.decode(document.tolist()).decode(errors="ignore") for document in sample]
     return dict(measure(model, [text.rpartition(" ")[0] for text in texts]))  # the last word may be cut
 
 
-def _held_out_metrics(prepared: TokenizedCorpus, learner: Learner, memory: Memory | None) -> dict[str, float]:
+def _held_out_metrics(prepared: TokenizedCorpus, learner: Learner, mixture: NGramMixture | None) -> dict[str, float]:
     """Bits per byte on the first ``REPORT_TOKENS`` of the held-out part: of the model, the counts alone and xz."""
     if "held_out" not in prepared.streams:
         return {}
@@ -476,11 +484,11 @@ def _held_out_metrics(prepared: TokenizedCorpus, learner: Learner, memory: Memor
     tokenizer = prepared.tokenizer
     text = tokenizer.decode(stream.tolist())
     context = tokenizer.decode(prepared.streams["training"][-CONTEXT_BYTES // 2 :].tolist())
-    scores = score_tokens(learner.model, documents(stream), memory=memory, device=learner.device)
+    scores = score_tokens(learner.model, documents(stream), mixture=mixture, device=learner.device)
     return {
         "held_out_bits_per_byte": scores.total_nats / np.log(2) / len(text),
         "held_out_bytes": len(text),
-        **({} if memory is None else {"ngrams_bits_per_byte": memory.ngrams.nats(stream) / np.log(2) / len(text)}),
+        **({} if mixture is None else {"ngrams_bits_per_byte": mixture.ngrams.nats(stream) / np.log(2) / len(text)}),
         "xz_bits_per_byte": xz_bits_per_byte(context, text),
     }
 
@@ -489,7 +497,7 @@ def _export(
     request: TrainingRequest,
     learner: Learner,
     prepared: TokenizedCorpus,
-    memory: Memory | None,
+    mixture: NGramMixture | None,
     metrics: dict[str, float],
     facts: dict[str, Any],
 ) -> None:
@@ -502,7 +510,7 @@ def _export(
             metrics=metrics,
             training=facts,
             abbreviations=prepared.abbreviations,
-            extra_files={} if memory is None else {NGRAMS: memory.to_bytes()},
+            extra_files={} if mixture is None else {NGRAMS: mixture.to_bytes()},
         )
 
 
@@ -515,7 +523,9 @@ class MetricsLog:
 
     def write(self, event: Event) -> Iterator[Event]:
         """Log a step now and then, and every look and change of plan."""
-        if self.is_broken or not isinstance(event, events.Stepped | events.Evaluated | events.Replanned | events.WentBack):
+        if self.is_broken or not isinstance(
+            event, events.Stepped | events.Evaluated | events.Replanned | events.WentBack
+        ):
             return
         if isinstance(event, events.Stepped) and event.step % METRICS_EVERY:
             return

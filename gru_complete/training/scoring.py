@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gru_complete.ngrams.mixture import EvidenceArrays, Memory
+from gru_complete.ngrams.mixture import EvidenceArrays, NGramMixture
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.nn.language_model import LanguageModel
 
@@ -80,7 +80,7 @@ def score_tokens(
     model: LanguageModel,
     streams: Sequence[np.ndarray],
     *,
-    memory: Memory | None = None,
+    mixture: NGramMixture | None = None,
     adapted: bool = False,
     chunk_len: int = 256,
     batch_size: int = 32,
@@ -106,7 +106,7 @@ def score_tokens(
     total_nats = 0.0
     num_tokens = 0
     hits = np.zeros(3, dtype=np.int64)
-    mixed = MixtureScorer(memory, adapted=adapted)
+    mixed = MixtureScorer(mixture, adapted=adapted)
     for chunk in read_documents(model, streams, chunk_len=chunk_len, batch_size=batch_size, device=device):
         outcome = mixed.outcome(chunk)
         total_nats += float(outcome.nats.sum())
@@ -121,23 +121,23 @@ def token_nats(
     model: LanguageModel,
     tokens: np.ndarray,
     *,
-    memory: Memory | None = None,
+    mixture: NGramMixture | None = None,
     adapted: bool = False,
     chunk_len: int = 256,
 ) -> np.ndarray:
     """The nats of each token of one document but its first, float64 ``(N - 1,)``; arguments as ``score_tokens``."""
-    mixed = MixtureScorer(memory, adapted=adapted)
+    mixed = MixtureScorer(mixture, adapted=adapted)
     chunks = read_documents(model, [tokens], chunk_len=chunk_len, batch_size=1)
     parts = [mixed.outcome(chunk).nats for chunk in chunks]
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def document_nats(
-    model: LanguageModel, streams: Sequence[np.ndarray], *, memory: Memory | None = None, batch_size: int = 64
+    model: LanguageModel, streams: Sequence[np.ndarray], *, mixture: NGramMixture | None = None, batch_size: int = 64
 ) -> np.ndarray:
     """The nats of each document, all its tokens but the first together, float64 ``(len(streams),)``."""
     totals = np.zeros(len(streams))
-    mixed = MixtureScorer(memory)
+    mixed = MixtureScorer(mixture)
     for chunk in read_documents(model, streams, chunk_len=256, batch_size=batch_size):
         totals[chunk.document] += mixed.outcome(chunk).nats.sum()
     return totals
@@ -193,22 +193,22 @@ class MixtureScorer:
         adapted: whether an overlay learns from each document as it is read; it needs the memory.
     """
 
-    def __init__(self, memory: Memory | None, *, adapted: bool = False) -> None:
-        if adapted and memory is None:
+    def __init__(self, mixture: NGramMixture | None, *, adapted: bool = False) -> None:
+        if adapted and mixture is None:
             raise ValueError("an overlay lies over counts, and there are none")
-        self.memory = memory
+        self.mixture = mixture
         self.overlays: defaultdict[int, Overlay] | None = defaultdict(Overlay) if adapted else None
         self.contexts: dict[int, tuple[int, ...]] = {}  # where each document was left
 
     def outcome(self, chunk: Chunk) -> TokenPredictions:
         """What comes of predicting the targets."""
-        scores = chunk.logits if self.memory is None else torch.from_numpy(self._mix(self.memory, chunk))
+        scores = chunk.logits if self.mixture is None else torch.from_numpy(self._mix(self.mixture, chunk))
         targets = torch.from_numpy(chunk.tokens[1:]).to(scores.device).unsqueeze(-1)
         score = scores.gather(-1, targets)
         ids = torch.arange(scores.shape[1], device=scores.device)
         ranks = ((scores > score) | ((scores == score) & (ids < targets))).sum(-1)
         peaks = scores.amax(-1)
-        if self.memory is None:
+        if self.mixture is None:
             wholes = torch.logsumexp(scores, -1)
             nats = wholes - score.squeeze(-1)
             confidences = (peaks - wholes).exp()
@@ -217,16 +217,16 @@ class MixtureScorer:
             confidences = peaks
         return TokenPredictions(nats.double().cpu().numpy(), ranks.cpu().numpy(), confidences.double().cpu().numpy())
 
-    def _mix(self, memory: Memory, chunk: Chunk) -> np.ndarray:
+    def _mix(self, mixture: NGramMixture, chunk: Chunk) -> np.ndarray:
         """MixtureScorer probabilities of the chunk's targets, ``(n, V)``."""
-        ngrams = memory.ngrams
+        ngrams = mixture.ngrams
         before = self.contexts.get(chunk.document, ngrams.start())
         contexts = ngrams.nodes(chunk.tokens[:-1], before)
         self.contexts[chunk.document] = tuple(contexts[-1].tolist())
         reading = ngrams.read(chunk.tokens, before)
         evidence = EvidenceArrays(reading.lengths, reading.totals, reading.num_followers)
-        gates = memory.mixture.gates(evidence)
-        probabilities = memory.mixture.mix(chunk.logits.cpu().numpy(), ngrams.distributions(contexts), gates)
+        gates = mixture.mixing.gates(evidence)
+        probabilities = mixture.mixing.mix(chunk.logits.cpu().numpy(), ngrams.distributions(contexts), gates)
         if self.overlays is not None:
             overlay = self.overlays[chunk.document]
             tokens, lengths, totals = chunk.tokens.tolist(), evidence.lengths.tolist(), evidence.totals.tolist()

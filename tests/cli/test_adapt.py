@@ -107,7 +107,7 @@ def test_what_counts_is_the_model_as_it_is_used_with_its_counts(run, trained_mod
     shutil.copytree(trained_model, base)
     _, out, _ = run("adapt", base, text, "-m", base.with_name("new"), "--json", "--epochs", "1")
     with_counts = json.loads(out)["bits_per_byte_before"]
-    assert load_model(base).memory is not None
+    assert load_model(base).mixture is not None
     alone = save_without_counts(trained_model, tmp_path / "alone" / "base")
     _, out, _ = run("adapt", alone, text, "-m", alone.with_name("new"), "--json", "--epochs", "1")
     assert with_counts < json.loads(out)["bits_per_byte_before"] - 0.1

@@ -70,7 +70,7 @@ def test_every_cell_is_trained_in_the_same_way_and_measured(request_for, tmp_pat
     for cell, result in results_of(seen).items():
         model = load_model(tmp_path / "c.compare" / cell)
         tokenizers.add(model.tokenizer.sha256)
-        assert model.memory is None
+        assert model.mixture is None
         assert model.manifest.arch == Architecture(cell, model.tokenizer.vocab_size, 16, 24, 1)
         assert result.num_parameters == model.manifest.arch.num_parameters
         assert result.steps == 24

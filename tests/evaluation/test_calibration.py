@@ -9,7 +9,9 @@ from gru_complete.training.scoring import TokenPredictions
 def outcome(*pairs):
     """Predictions: how sure the model was, and whether it was right."""
     confidences, are_right = zip(*pairs, strict=True)
-    return TokenPredictions(np.zeros(len(pairs)), np.array([0 if right else 2 for right in are_right]), np.array(confidences))
+    return TokenPredictions(
+        np.zeros(len(pairs)), np.array([0 if right else 2 for right in are_right]), np.array(confidences)
+    )
 
 
 def test_the_error_of_five_predictions_is_that_by_hand():

@@ -35,7 +35,7 @@ def model(trained_model):
 
 def predictors_of(model):
     stepper = Stepper(model.manifest.arch, model.weights)
-    return [Predictor(stepper, model.memory), Predictor(stepper)]
+    return [Predictor(stepper, model.mixture), Predictor(stepper)]
 
 
 # ------------------------------------------------------------------------------------------- making and planting

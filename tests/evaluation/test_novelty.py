@@ -55,7 +55,7 @@ def test_generated_text_is_compared_with_what_people_wrote_in_its_place(trained_
         assert 1 <= part.longest.value <= part.most
     again = evaluate_novelty(model, stream, num_texts=3, num_tokens=80)
     assert again == report
-    alone = evaluate_novelty(model._replace(memory=None), stream, num_texts=5, num_tokens=80)
+    alone = evaluate_novelty(model._replace(mixture=None), stream, num_texts=5, num_tokens=80)
     assert alone.generated_without_counts is None
     assert "generated_without_counts" not in alone.to_json()
 

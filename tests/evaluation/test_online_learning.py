@@ -7,7 +7,7 @@ from gru_complete.evaluation.dynamic import DynamicSettings, dynamic_nats
 from gru_complete.evaluation.neural_cache import NeuralCache
 from gru_complete.evaluation.online_learning import adapting_costs, read_adapting
 from gru_complete.ngrams.building import build
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.training.scoring import read_documents, token_nats
 
@@ -29,9 +29,9 @@ def model():
 
 
 @pytest.fixture
-def memory():
+def mixture():
     ngrams = build(document(200, seed=1), vocab_size=VOCAB_SIZE, order=3)
-    return Memory(ngrams, Mixture(np.zeros((3 + NUM_SLOPES, NUM_OUTPUTS), np.float32)), adapts=True)
+    return NGramMixture(ngrams, MixingWeights(np.zeros((3 + NUM_SLOPES, NUM_OUTPUTS), np.float32)), adapts=True)
 
 
 @pytest.fixture
@@ -40,51 +40,51 @@ def short_chunks(monkeypatch):
     monkeypatch.setattr(online_learning, "SEGMENTS", 2)
 
 
-def all_nats(model, tokens, memory):
-    parts = list(read_adapting(model, tokens, memory=memory))
+def all_nats(model, tokens, mixture):
+    parts = list(read_adapting(model, tokens, mixture=mixture))
     return {name: np.concatenate([part[name].nats for part in parts]) for name in parts[0]}
 
 
 @pytest.mark.usefixtures("short_chunks")
-def test_changing_the_future_never_changes_the_nats_of_the_past(model, memory):
+def test_changing_the_future_never_changes_the_nats_of_the_past(model, mixture):
     tokens = document(150)
-    expected = all_nats(model, tokens, memory)
+    expected = all_nats(model, tokens, mixture)
     assert sorted(expected) == sorted(ALL)
     for place in (1, 2, 31, 32, 33, 64, 65, 100, 150):
         changed = tokens.copy()
         changed[place:] = changed[place:] % 10 + 1  # another token, never the document end
-        found = all_nats(model, changed, memory)
+        found = all_nats(model, changed, mixture)
         for name in ALL:
             # The nats at index i are those of token i + 1.
             np.testing.assert_array_equal(found[name][: place - 1], expected[name][: place - 1], err_msg=name)
             assert found[name][place - 1] != expected[name][place - 1], name
 
 
-def test_the_probabilities_of_all_tokens_sum_to_one(model, memory):
+def test_the_probabilities_of_all_tokens_sum_to_one(model, mixture):
     tokens = document(60)
     sums = dict.fromkeys(ALL, 0.0)
     for last in range(VOCAB_SIZE):
         tokens[-1] = last
-        for name, nats in all_nats(model, tokens, memory).items():
+        for name, nats in all_nats(model, tokens, mixture).items():
             sums[name] += np.exp(-nats[-1])
     assert sums == pytest.approx(dict.fromkeys(ALL, 1.0), abs=1e-5)
 
 
 @pytest.mark.usefixtures("short_chunks")
-def test_each_way_alone_is_what_it_is_elsewhere(model, memory):
+def test_each_way_alone_is_what_it_is_elsewhere(model, mixture):
     tokens = document(150)
-    found = all_nats(model, tokens, memory)
-    np.testing.assert_allclose(found["static"], token_nats(model, tokens, memory=memory), atol=1e-5)
-    np.testing.assert_allclose(found["adapted"], token_nats(model, tokens, memory=memory, adapted=True), atol=1e-5)
+    found = all_nats(model, tokens, mixture)
+    np.testing.assert_allclose(found["static"], token_nats(model, tokens, mixture=mixture), atol=1e-5)
+    np.testing.assert_allclose(found["adapted"], token_nats(model, tokens, mixture=mixture, adapted=True), atol=1e-5)
     alone = all_nats(model, tokens, None)
     assert sorted(alone) == sorted(WITHOUT_COUNTS)
     np.testing.assert_allclose(alone["dynamic"], dynamic_nats(model, tokens), atol=1e-5)
 
 
 @pytest.mark.usefixtures("short_chunks")
-def test_the_cache_is_mixed_into_every_other_set(model, memory):
+def test_the_cache_is_mixed_into_every_other_set(model, mixture):
     tokens = document(150)
-    found = all_nats(model, tokens, memory)
+    found = all_nats(model, tokens, mixture)
     cache = NeuralCache(5)
     shares, cached = [], []
     for chunk in read_documents(model, [tokens]):
@@ -104,25 +104,25 @@ def test_the_cache_is_mixed_into_every_other_set(model, memory):
         np.testing.assert_allclose(found[with_cache], expected, atol=1e-4, err_msg=with_cache)
 
 
-def test_a_phrase_that_comes_again_and_again_is_learnt_in_every_way(model, memory, monkeypatch):
+def test_a_phrase_that_comes_again_and_again_is_learnt_in_every_way(model, mixture, monkeypatch):
     monkeypatch.setattr(
         online_learning, "DEFAULT", DynamicSettings(learning_rate=0.03)
     )  # a fresh model has much to learn
     phrase = np.random.default_rng(1).integers(1, VOCAB_SIZE, 20)
-    nats = all_nats(model, np.concatenate([[0], np.tile(phrase, 100), [0]]), memory)
+    nats = all_nats(model, np.concatenate([[0], np.tile(phrase, 100), [0]]), mixture)
     late = {name: values[-200:].mean() for name, values in nats.items()}
     for name in set(ALL) - {"static"}:
         assert late[name] < late["static"], name
 
 
-def test_documents_are_scored_as_if_each_were_alone(model, memory):
+def test_documents_are_scored_as_if_each_were_alone(model, mixture):
     documents = [document(150), document(40, seed=2)]
-    together = adapting_costs(model, documents, memory=memory)
-    alone = [adapting_costs(model, [tokens], memory=memory) for tokens in documents]
+    together = adapting_costs(model, documents, mixture=mixture)
+    alone = [adapting_costs(model, [tokens], mixture=mixture) for tokens in documents]
     for name in ALL:
         assert together[name].nats == pytest.approx(sum(costs[name].nats for costs in alone), rel=1e-6)
         assert together[name].seconds > 0
 
 
-def test_no_documents_cost_nothing(model, memory):
-    assert adapting_costs(model, [], memory=memory) == {}
+def test_no_documents_cost_nothing(model, mixture):
+    assert adapting_costs(model, [], mixture=mixture) == {}

@@ -9,7 +9,7 @@ from gru_complete.evaluation import plots
 from gru_complete.evaluation.gradients import GradientFlow
 from gru_complete.evaluation.plots import check_plot, draw_learning_curve
 from gru_complete.model.architecture import CELLS
-from gru_complete.training.curve import LearningCurve, EvaluationPoint
+from gru_complete.training.curve import EvaluationPoint, LearningCurve
 
 needs_matplotlib = pytest.mark.skipif(
     plots.importlib.util.find_spec("matplotlib") is None, reason="needs the extra plots"
@@ -73,7 +73,9 @@ def test_styles_differ_without_colour():
 @needs_matplotlib
 @pytest.mark.parametrize("seconds", [0.0, 3.0, 600.0])
 def test_a_learning_curve_has_units_on_its_axes(tmp_path, seconds):
-    curve = LearningCurve({10: 5.0, 20: 4.0}, [EvaluationPoint(10, seconds / 2, 3.0), EvaluationPoint(20, seconds, 2.5)])
+    curve = LearningCurve(
+        {10: 5.0, 20: 4.0}, [EvaluationPoint(10, seconds / 2, 3.0), EvaluationPoint(20, seconds, 2.5)]
+    )
     draw_learning_curve(curve, tmp_path / "l.svg", title="Training of it")
     text = (tmp_path / "l.svg").read_text()
     for label in ("Training of it", "loss, nats per token", "bits per byte", "step", "best: 2.500"):

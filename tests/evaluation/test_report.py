@@ -10,7 +10,7 @@ from gru_complete.evaluation.report import Report, evaluate, marginal_of, offers
 from gru_complete.model.directory import load_model
 from gru_complete.ngrams.building import build
 from gru_complete.ngrams.counts import NGrams
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.runtime.completer import Completer
 from gru_complete.text.shards import ShardHeader
@@ -94,15 +94,15 @@ def test_the_units_of_one_bit_per_token():
 
 
 @pytest.fixture
-def memory(stream):
+def mixture(stream):
     ngrams = build(stream, vocab_size=VOCAB_SIZE, order=3)
     weights = np.zeros((3 + NUM_SLOPES, NUM_OUTPUTS), np.float32)
-    return Memory(ngrams, Mixture(weights), adapts=True)
+    return NGramMixture(ngrams, MixingWeights(weights), adapts=True)
 
 
-def test_what_each_part_pays_alone_stands_beside_the_mixture(model, stream, memory):
+def test_what_each_part_pays_alone_stands_beside_the_mixture(model, stream, mixture):
     sizes = header(num_bytes=1500, num_chars=1000)
-    with_memory = evaluate(model, stream, sizes, memory=memory, device=CPU).to_json()
+    with_memory = evaluate(model, stream, sizes, mixture=mixture, device=CPU).to_json()
     without = evaluate(model, stream, sizes, device=CPU).to_json()
     assert with_memory["gru_only"]["bits_per_byte"] == without["bits_per_byte"]
     assert not {"adapted", "gru_only", "ngrams_only"} & set(without)
@@ -119,9 +119,9 @@ def test_what_the_counts_pay_alone_is_that_by_hand():
     ngrams = NGrams.from_arrays(arrays | {"discounts": discounts}, 3)
     torch.manual_seed(0)
     network = LanguageModel(3, embedding_size=5, hidden_size=7)
-    memory = Memory(ngrams, Mixture(np.zeros((2 + NUM_SLOPES, NUM_OUTPUTS), np.float32)), adapts=False)
+    mixture = NGramMixture(ngrams, MixingWeights(np.zeros((2 + NUM_SLOPES, NUM_OUTPUTS), np.float32)), adapts=False)
     sizes = ShardHeader("uint16", 4, 1, 2, 2, "", "", "")
-    found = evaluate(network, np.array([0, 1, 2, 0], np.uint16), sizes, memory=memory, device=CPU).to_json()
+    found = evaluate(network, np.array([0, 1, 2, 0], np.uint16), sizes, mixture=mixture, device=CPU).to_json()
     rest = (0.6 + 0.3 + 0.3) / 4  # of the unigrams, from which every token gets a third
     once, twice = (1 - 0.3) / 4 + rest / 3, (2 - 0.6) / 4 + rest / 3  # 0 and 2; 1
     # After 0 only 1 was seen, after 1 both 1 and 2, after 2 only 0: each once, so that 1/2 goes to each follower.
@@ -130,10 +130,10 @@ def test_what_the_counts_pay_alone_is_that_by_hand():
     assert found["ngrams_only"]["nats_per_char"] == pytest.approx(-math.log(probability) / 2, rel=1e-5)
 
 
-def test_adapted_is_scored_once_when_every_way_is(model, stream, memory):
+def test_adapted_is_scored_once_when_every_way_is(model, stream, mixture):
     sizes = header(num_bytes=1500, num_chars=1000)
-    plain = evaluate(model, stream, sizes, memory=memory, device=CPU)
-    every = evaluate(model, stream, sizes, memory=memory, adapt=True, device=CPU)
+    plain = evaluate(model, stream, sizes, mixture=mixture, device=CPU)
+    every = evaluate(model, stream, sizes, mixture=mixture, adapt=True, device=CPU)
     assert set(plain.other_nats) - set(every.other_nats) == {"adapted"}
     assert every.to_json()["adapted"]["nats_per_char"] == pytest.approx(plain.to_json()["adapted"]["nats_per_char"])
 

@@ -30,7 +30,7 @@ from gru_complete.model.home import (
 from gru_complete.model.manifest import Base
 from gru_complete.model.run_dir import run_dir_of
 from gru_complete.ngrams.building import build
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.storage import atomic, lock
 from gru_complete.storage.untrusted import sha256_hex
 from gru_complete.text.tokenizer import Tokenizer
@@ -193,33 +193,33 @@ def test_a_checkpoint_keeps_more_files_under_the_same_checks(tmp_path, tokenizer
 # Models with counts
 
 
-def random_memory(vocab_size: int, *, seed: int = 0, adapts: bool = True) -> Memory:
+def random_memory(vocab_size: int, *, seed: int = 0, adapts: bool = True) -> NGramMixture:
     rng = np.random.default_rng(seed)
     ngrams = build(np.concatenate(([0], rng.integers(0, vocab_size, 500), [0])), vocab_size=vocab_size, order=3)
     weights = rng.standard_normal((ngrams.order + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32)
-    return Memory(ngrams, Mixture(weights), adapts)
+    return NGramMixture(ngrams, MixingWeights(weights), adapts)
 
 
 @pytest.fixture
 def with_counts(tmp_path, tokenizer) -> Path:
     """A tiny model with counts on disk."""
-    memory = random_memory(tokenizer.vocab_size)
-    save_model(tmp_path / "model", tokenizer, extra_files={"ngrams.safetensors": memory.to_bytes()})
+    mixture = random_memory(tokenizer.vocab_size)
+    save_model(tmp_path / "model", tokenizer, extra_files={"ngrams.safetensors": mixture.to_bytes()})
     return tmp_path / "model"
 
 
 def test_a_model_comes_back_with_its_counts(with_counts, tokenizer):
-    expected, memory = random_memory(tokenizer.vocab_size), load_model(with_counts).memory
-    assert memory is not None
-    assert memory.adapts
-    assert memory.to_bytes() == expected.to_bytes()
+    expected, mixture = random_memory(tokenizer.vocab_size), load_model(with_counts).mixture
+    assert mixture is not None
+    assert mixture.adapts
+    assert mixture.to_bytes() == expected.to_bytes()
     logits = np.random.default_rng(1).standard_normal(tokenizer.vocab_size).astype(np.float32)
-    nodes = memory.ngrams.advance(memory.ngrams.start(), 5)
-    np.testing.assert_array_equal(memory.predict(logits, nodes), expected.predict(logits, nodes))
+    nodes = mixture.ngrams.advance(mixture.ngrams.start(), 5)
+    np.testing.assert_array_equal(mixture.predict(logits, nodes), expected.predict(logits, nodes))
 
 
 def test_a_model_without_counts_has_no_memory(saved):
-    assert load_model(saved).memory is None
+    assert load_model(saved).mixture is None
 
 
 def test_damaged_counts_are_found(with_counts):
@@ -275,7 +275,7 @@ def test_an_adapted_model_has_the_counts_of_its_base(with_counts):
     base = load_model(with_counts)
     with atomic.replace_directory(with_counts.with_name("adapted")) as directory:
         save_delta(directory, base=base, delta=random_delta(base.manifest.arch), metrics={}, training={})
-    assert load_model(with_counts.with_name("adapted")).memory.to_bytes() == base.memory.to_bytes()
+    assert load_model(with_counts.with_name("adapted")).mixture.to_bytes() == base.mixture.to_bytes()
 
 
 def test_counts_of_its_own_are_refused_in_an_adapted_model(adapted, tokenizer):

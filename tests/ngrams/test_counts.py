@@ -84,16 +84,16 @@ def test_what_is_read_is_that_of_the_slow_reference(order):
 
 @pytest.mark.parametrize("max_bytes", [None, 700])
 def test_one_token_at_a_time_equals_the_whole_stream(max_bytes):
-    memory = build(random_stream(3, 2000), vocab_size=V, order=5, max_bytes=max_bytes)
+    ngrams = build(random_stream(3, 2000), vocab_size=V, order=5, max_bytes=max_bytes)
     stream = random_stream(4, 200)
-    reading, all_nodes = memory.read(stream), memory.nodes(stream)
-    rows = memory.distributions(all_nodes)
-    nodes = memory.start()
-    np.testing.assert_allclose(memory.distribution(nodes).sum(), 1, rtol=1e-6)
+    reading, all_nodes = ngrams.read(stream), ngrams.nodes(stream)
+    rows = ngrams.distributions(all_nodes)
+    nodes = ngrams.start()
+    np.testing.assert_allclose(ngrams.distribution(nodes).sum(), 1, rtol=1e-6)
     for place, token in enumerate(stream.tolist()):
-        nodes = memory.advance(nodes, token)
+        nodes = ngrams.advance(nodes, token)
         assert nodes == tuple(all_nodes[place])
-        row = memory.distribution(nodes)
+        row = ngrams.distribution(nodes)
         assert row.dtype == np.float32
         assert row.min() > 0
         assert row.sum() == pytest.approx(1, abs=1e-5)
@@ -101,33 +101,33 @@ def test_one_token_at_a_time_equals_the_whole_stream(max_bytes):
         if place < len(stream) - 1:
             assert row[stream[place + 1]] == pytest.approx(reading.probabilities[place], abs=1e-6)
             found = reading.lengths[place], reading.totals[place], reading.num_followers[place]
-            assert memory.context(nodes) == pytest.approx(found, rel=1e-6)
+            assert ngrams.context(nodes) == pytest.approx(found, rel=1e-6)
 
 
 @pytest.mark.parametrize("order", [1, 2, 5])
 @pytest.mark.parametrize("number", [1, 5, 30, 200])
 def test_looking_contexts_up_together_is_looking_up_each(order, number):
-    memory = build(random_stream(3, 2000), vocab_size=V, order=order, max_bytes=700)
-    contexts = [tuple(nodes) for nodes in memory.nodes(random_stream(4, 300)).tolist()[:number]]
-    rows, found = memory.distributions_and_contexts(contexts)
+    ngrams = build(random_stream(3, 2000), vocab_size=V, order=order, max_bytes=700)
+    contexts = [tuple(nodes) for nodes in ngrams.nodes(random_stream(4, 300)).tolist()[:number]]
+    rows, found = ngrams.distributions_and_contexts(contexts)
     assert rows.dtype == np.float32
     for nodes, row, context in zip(contexts, rows, found, strict=True):
-        expected, expected_context = memory.distribution_and_context(nodes)
+        expected, expected_context = ngrams.distribution_and_context(nodes)
         np.testing.assert_allclose(row, expected, rtol=1e-5)
         assert context == pytest.approx(expected_context, rel=1e-9)
 
 
 def test_reading_goes_on_where_it_stopped():
-    memory = build(random_stream(5, 1000), vocab_size=V, order=4)
+    ngrams = build(random_stream(5, 1000), vocab_size=V, order=4)
     stream = random_stream(6, 100)
-    start = tuple(memory.nodes(stream)[39])
-    np.testing.assert_array_equal(memory.nodes(stream[40:], start), memory.nodes(stream)[40:])
-    np.testing.assert_array_equal(memory.read(stream[40:], start).probabilities, memory.read(stream).probabilities[40:])
+    start = tuple(ngrams.nodes(stream)[39])
+    np.testing.assert_array_equal(ngrams.nodes(stream[40:], start), ngrams.nodes(stream)[40:])
+    np.testing.assert_array_equal(ngrams.read(stream[40:], start).probabilities, ngrams.read(stream).probabilities[40:])
 
 
 def test_nothing_before_a_document_end_is_looked_at():
-    memory = build(random_stream(7, 1000), vocab_size=V, order=4)
-    after = [memory.nodes(np.array(before, np.uint16))[-1] for before in ([0, 3, 1, 0, 2], [2, 2, 0, 2], [0, 2])]
+    ngrams = build(random_stream(7, 1000), vocab_size=V, order=4)
+    after = [ngrams.nodes(np.array(before, np.uint16))[-1] for before in ([0, 3, 1, 0, 2], [2, 2, 0, 2], [0, 2])]
     np.testing.assert_array_equal(after[0], after[1])
     np.testing.assert_array_equal(after[0], after[2])
 
@@ -143,8 +143,8 @@ def test_several_streams_are_their_documents_in_one():
 
 def test_an_empty_stream_gives_every_token_the_same_chance():
     for stream in ([], [0], [3]):
-        memory = build(np.array(stream, np.uint16), vocab_size=V)
-        np.testing.assert_allclose(memory.distribution(memory.advance(memory.start(), 2)), 1 / V, rtol=1e-6)
+        ngrams = build(np.array(stream, np.uint16), vocab_size=V)
+        np.testing.assert_allclose(ngrams.distribution(ngrams.advance(ngrams.start(), 2)), 1 / V, rtol=1e-6)
 
 
 @pytest.mark.parametrize("max_bytes", [300, 1000, 3000])
@@ -172,19 +172,19 @@ def test_what_was_dropped_goes_to_shorter_contexts():
 
 def test_a_stream_read_in_pieces_gives_what_it_gives_at_once(monkeypatch):
     stream = random_stream(17, 1000)
-    memory = build(stream, vocab_size=V)
-    expected = memory.read(stream)
+    ngrams = build(stream, vocab_size=V)
+    expected = ngrams.read(stream)
     monkeypatch.setattr(counts, "PIECE_TOKENS", 64)
-    reading = memory.read(stream)
+    reading = ngrams.read(stream)
     for name, values in expected._asdict().items():
         np.testing.assert_array_equal(getattr(reading, name), values)
 
 
 @pytest.mark.parametrize("chunk_len", [1, 7, 1 << 16])
 def test_nats_are_those_of_what_is_read_however_it_is_chunked(chunk_len):
-    memory, stream = build(random_stream(16, 1000), vocab_size=V), random_stream(18, 200)
-    expected = -np.log(memory.read(stream).probabilities.astype(np.float64)).sum()
-    assert memory.nats(stream, chunk_len=chunk_len) == pytest.approx(expected, rel=1e-6)
+    ngrams, stream = build(random_stream(16, 1000), vocab_size=V), random_stream(18, 200)
+    expected = -np.log(ngrams.read(stream).probabilities.astype(np.float64)).sum()
+    assert ngrams.nats(stream, chunk_len=chunk_len) == pytest.approx(expected, rel=1e-6)
 
 
 def test_of_a_very_long_stream_evenly_spaced_stretches_count(monkeypatch):
@@ -198,23 +198,23 @@ def test_of_a_very_long_stream_evenly_spaced_stretches_count(monkeypatch):
 @pytest.mark.parametrize("count", [1, 128, 129, 1000, 123_456])
 def test_a_large_count_is_kept_to_5_percent(count):
     stream = np.concatenate(([0, 2], np.ones(count + 1))).astype(np.uint16)
-    memory = build(stream, vocab_size=V, order=2)
-    nodes = memory.advance(memory.start(), 1)
-    assert memory.context(nodes)[1] == pytest.approx(count, rel=0.05 if count > 128 else 0)
+    ngrams = build(stream, vocab_size=V, order=2)
+    nodes = ngrams.advance(ngrams.start(), 1)
+    assert ngrams.context(nodes)[1] == pytest.approx(count, rel=0.05 if count > 128 else 0)
 
 
 def test_the_most_certain_context_leaves_every_token_a_chance():
-    memory = build(np.ones(300_000, np.uint16), vocab_size=V, order=MAX_ORDER)
-    nodes = memory.nodes(np.ones(20, np.uint16))
-    assert memory.distribution(tuple(nodes[-1].tolist())).min() > 0
-    assert memory.distributions(nodes).min() > 0
-    assert memory.read(np.array([1] * 10 + [2], np.uint16)).probabilities[-1] > 0
+    ngrams = build(np.ones(300_000, np.uint16), vocab_size=V, order=MAX_ORDER)
+    nodes = ngrams.nodes(np.ones(20, np.uint16))
+    assert ngrams.distribution(tuple(nodes[-1].tolist())).min() > 0
+    assert ngrams.distributions(nodes).min() > 0
+    assert ngrams.read(np.array([1] * 10 + [2], np.uint16)).probabilities[-1] > 0
 
 
 def test_a_large_vocabulary_has_wide_tokens():
     stream = np.tile(np.array([0, 70_000, 5, 65_537], np.uint32), 20)
-    memory = build(stream, vocab_size=70_001)
-    again = NGrams.from_arrays(memory.to_arrays(), 70_001)
+    ngrams = build(stream, vocab_size=70_001)
+    again = NGrams.from_arrays(ngrams.to_arrays(), 70_001)
     assert again.to_arrays()["tokens.2"].dtype == np.uint32
     assert again.read(stream).probabilities[10:].min() > 0.5
     assert again.distribution(again.advance(again.advance(again.start(), 0), 70_000)).argmax() == 5
@@ -232,8 +232,8 @@ def digits_at(*places, length=30_000, number=(10, 11, 12, 10, 11)):
 @pytest.mark.parametrize(("places", "learnt"), [((500,), False), ((500, 900, 1300), False), ((500, 20_000), True)])
 def test_a_number_is_learnt_only_when_it_stands_far_apart(places, learnt):
     stream = digits_at(*places)
-    memory = build(stream, vocab_size=13, digit_tokens=np.arange(13) >= 10)
-    chances = memory.read(stream).probabilities[500:505]  # of the four digits after the first, and the word after
+    ngrams = build(stream, vocab_size=13, digit_tokens=np.arange(13) >= 10)
+    chances = ngrams.read(stream).probabilities[500:505]  # of the four digits after the first, and the word after
     assert bool((chances[:4] > 0.3).all()) is learnt
     assert bool((chances[:4] < 0.1).all()) is not learnt
     everything = build(stream, vocab_size=13)
@@ -250,12 +250,12 @@ def test_a_number_is_learnt_when_two_documents_have_it():
 
 
 def test_arrays_in_a_file_come_back_as_they_were():
-    memory = build(random_stream(12, 2000), vocab_size=V, max_bytes=3000)
-    data = save({name: np.ascontiguousarray(array) for name, array in memory.to_arrays().items()})
+    ngrams = build(random_stream(12, 2000), vocab_size=V, max_bytes=3000)
+    data = save({name: np.ascontiguousarray(array) for name, array in ngrams.to_arrays().items()})
     again = NGrams.from_arrays(parse_safetensors(data, name="ngrams"), V)
-    assert (again.order, again.vocab_size) == (memory.order, V)
+    assert (again.order, again.vocab_size) == (ngrams.order, V)
     stream = random_stream(13, 500)
-    np.testing.assert_array_equal(again.read(stream).probabilities, memory.read(stream).probabilities)
+    np.testing.assert_array_equal(again.read(stream).probabilities, ngrams.read(stream).probabilities)
 
 
 def damaged(change):
@@ -308,13 +308,13 @@ def test_any_change_is_refused_or_harmless(data):
     array = arrays[data.draw(st.sampled_from([name for name in arrays if name != "discounts"]))]
     array[data.draw(st.integers(0, len(array) - 1))] = data.draw(st.integers(0, 255))
     try:
-        memory = NGrams.from_arrays(arrays, V)
+        ngrams = NGrams.from_arrays(arrays, V)
     except ModelError:
         return
-    nodes = memory.nodes(random_stream(15, 50))
-    rows = memory.distributions(nodes)
+    nodes = ngrams.nodes(random_stream(15, 50))
+    rows = ngrams.distributions(nodes)
     np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(memory.distribution(tuple(nodes[-1].tolist())), rows[-1], atol=1e-6)
+    np.testing.assert_allclose(ngrams.distribution(tuple(nodes[-1].tolist())), rows[-1], atol=1e-6)
 
 
 def test_an_order_that_is_none_is_refused():

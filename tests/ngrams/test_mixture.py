@@ -9,7 +9,7 @@ from safetensors.numpy import load, save
 
 from gru_complete.errors import ModelError
 from gru_complete.ngrams.building import build
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, EvidenceArrays, Memory, Mixture
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, EvidenceArrays, MixingWeights, NGramMixture
 
 V, ORDER = 9, 4
 RNG = np.random.default_rng(0)
@@ -22,8 +22,8 @@ def random_weights(seed=0, scale=1.0):
     return (rng.standard_normal((ORDER + NUM_SLOPES, NUM_OUTPUTS)) * scale).astype(np.float32)
 
 
-def memory(weights=None, adapts=False):
-    return Memory(NGRAMS, Mixture(random_weights() if weights is None else weights), adapts)
+def mixture(weights=None, adapts=False):
+    return NGramMixture(NGRAMS, MixingWeights(random_weights() if weights is None else weights), adapts)
 
 
 def expert_weights(*scores):
@@ -62,12 +62,12 @@ def test_a_row_is_the_formula_and_its_sum_is_1(logits, seed, data):
     lengths = data.draw(hnp.arrays(np.int8, 5, elements=st.integers(0, ORDER - 1)))
     totals = data.draw(hnp.arrays(np.float32, 5, elements=st.floats(0, 1e6, width=32)))
     followers = data.draw(hnp.arrays(np.int32, 5, elements=st.integers(1, V)))
-    mixture, counted = Mixture(random_weights(seed, 0.5)), NGRAMS.distributions(nodes)
-    rows = mixture.mix(logits, counted, mixture.gates(EvidenceArrays(lengths, totals, followers)))
+    mixing, counted = MixingWeights(random_weights(seed, 0.5)), NGRAMS.distributions(nodes)
+    rows = mixing.mix(logits, counted, mixing.gates(EvidenceArrays(lengths, totals, followers)))
     assert rows.dtype == np.float32
     np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-5)
     expected = [
-        reference(mixture.weights, *row) for row in zip(logits, counted, lengths, totals, followers, strict=True)
+        reference(mixing.weights, *row) for row in zip(logits, counted, lengths, totals, followers, strict=True)
     ]
     np.testing.assert_allclose(rows, expected, atol=1e-4)
 
@@ -82,35 +82,35 @@ def test_a_gate_that_believes_one_expert_gives_that_expert(expert):
         counted = NGRAMS.distribution(nodes)
         product = np.sqrt(gru * counted)
         expected = (product / product.sum(), counted, gru)[expert]
-        np.testing.assert_allclose(memory(expert_weights(*scores)).predict(logits, nodes), expected, rtol=1e-4)
+        np.testing.assert_allclose(mixture(expert_weights(*scores)).predict(logits, nodes), expected, rtol=1e-4)
 
 
 def test_one_context_at_a_time_equals_many():
     nodes = some_contexts()
     logits = RNG.standard_normal((len(nodes), V)).astype(np.float32) * 3
-    mixed = memory()
+    mixed = mixture()
     evidence = EvidenceArrays(*map(np.array, zip(*(NGRAMS.context(tuple(row)) for row in nodes.tolist()), strict=True)))
-    gates = mixed.mixture.gates(evidence)
-    rows = mixed.mixture.mix(logits, NGRAMS.distributions(nodes), gates)
+    gates = mixed.mixing.gates(evidence)
+    rows = mixed.mixing.mix(logits, NGRAMS.distributions(nodes), gates)
     for index, row in enumerate(nodes.tolist()):
         np.testing.assert_allclose(mixed.predict(logits[index], tuple(row)), rows[index], atol=1e-6)
-        one = mixed.mixture.gates_of_one(*NGRAMS.context(tuple(row)))
+        one = mixed.mixing.gates_of_one(*NGRAMS.context(tuple(row)))
         np.testing.assert_allclose(one, gates[:, index, 0], rtol=1e-5, atol=1e-6)
 
 
 def test_nothing_that_is_given_is_changed():
     logits, counted = RNG.standard_normal((4, V)).astype(np.float32), NGRAMS.distributions(some_contexts(4))
-    mixture = memory().mixture
-    gates = mixture.gates(EvidenceArrays(np.array([0, 1, 2, 3]), np.ones(4), np.ones(4)))
+    mixing = mixture().mixing
+    gates = mixing.gates(EvidenceArrays(np.array([0, 1, 2, 3]), np.ones(4), np.ones(4)))
     before = [array.copy() for array in (logits, counted, gates)]
-    mixture.mix(logits, counted, gates)
+    mixing.mix(logits, counted, gates)
     for array, copy in zip((logits, counted, gates), before, strict=True):
         np.testing.assert_array_equal(array, copy)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_extreme_gates_give_a_distribution_all_the_same(seed):
-    extreme = memory((np.sign(random_weights(seed)) * 1000).astype(np.float32))
+    extreme = mixture((np.sign(random_weights(seed)) * 1000).astype(np.float32))
     logits = RNG.standard_normal(V).astype(np.float32) * 100
     for nodes in map(tuple, some_contexts().tolist()):
         row = extreme.predict(logits, nodes)
@@ -121,7 +121,7 @@ def test_extreme_gates_give_a_distribution_all_the_same(seed):
 
 def test_a_context_that_was_never_seen_is_no_special_case():
     nothing = build(np.array([0], np.uint16), vocab_size=V, order=ORDER)
-    uniform = Memory(nothing, Mixture(expert_weights(-1000.0, 1000.0, -1000.0)), adapts=False)
+    uniform = NGramMixture(nothing, MixingWeights(expert_weights(-1000.0, 1000.0, -1000.0)), adapts=False)
     np.testing.assert_allclose(uniform.predict(np.zeros(V, np.float32), nothing.start()), 1 / V, rtol=1e-6)
 
 
@@ -130,10 +130,10 @@ def test_a_context_that_was_never_seen_is_no_special_case():
 
 @pytest.mark.parametrize("adapts", [False, True])
 def test_a_memory_comes_back_as_it_was_stored(adapts):
-    stored = memory(adapts=adapts)
-    back = Memory.from_bytes(stored.to_bytes(), vocab_size=V, name="ngrams")
+    stored = mixture(adapts=adapts)
+    back = NGramMixture.from_bytes(stored.to_bytes(), vocab_size=V, name="ngrams")
     assert back.adapts is adapts
-    np.testing.assert_array_equal(back.mixture.weights, stored.mixture.weights)
+    np.testing.assert_array_equal(back.mixing.weights, stored.mixing.weights)
     logits = RNG.standard_normal(V).astype(np.float32)
     for nodes in map(tuple, some_contexts().tolist()):
         np.testing.assert_array_equal(back.predict(logits, nodes), stored.predict(logits, nodes))
@@ -170,23 +170,23 @@ def first_number_is(number):
     ],
 )
 def test_a_strangers_file_that_does_not_fit_is_refused(name, change, problem):
-    arrays = load(memory().to_bytes())
+    arrays = load(mixture().to_bytes())
     if change is None:
         del arrays[name]
     else:
         arrays[name] = np.ascontiguousarray(change(arrays.get(name)))
     with pytest.raises(ModelError, match=f"^the file: .*({problem})"):
-        Memory.from_bytes(save(arrays), vocab_size=V, name="the file")
+        NGramMixture.from_bytes(save(arrays), vocab_size=V, name="the file")
 
 
 @pytest.mark.parametrize("vocab_size", [V - 1, V + 1, 70_000])
 def test_a_memory_of_another_vocabulary_is_refused(vocab_size):
     with pytest.raises(ModelError, match=f"no counts.1 of {vocab_size} uint8"):
-        Memory.from_bytes(memory().to_bytes(), vocab_size=vocab_size, name="the file")
+        NGramMixture.from_bytes(mixture().to_bytes(), vocab_size=vocab_size, name="the file")
 
 
 def test_every_file_that_was_cut_off_is_refused():
-    data = memory().to_bytes()
+    data = mixture().to_bytes()
     for length in range(0, len(data), 37):
         with pytest.raises(ModelError, match="the file"):
-            Memory.from_bytes(data[:length], vocab_size=V, name="the file")
+            NGramMixture.from_bytes(data[:length], vocab_size=V, name="the file")

@@ -47,9 +47,7 @@ def counts_after(tokens, context):
 
 def grams_within(tokens):
     return {
-        tuple(tokens[end - size : end])
-        for size in range(2, MAX_CONTEXT + 2)
-        for end in range(size, len(tokens) + 1)
+        tuple(tokens[end - size : end]) for size in range(2, MAX_CONTEXT + 2) for end in range(size, len(tokens) + 1)
     }
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gru_complete.errors import ModelError, UsageError
 from gru_complete.model.directory import save_files
 from gru_complete.ngrams.building import build
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.runtime import completer as completer_module
 from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS, UNTIL
 from gru_complete.runtime.characters import unfinished
@@ -428,7 +428,7 @@ def learning(real):
     stream = np.array([0, *real.tokenizer.encode(b"Mr Watson goes to Paris. They like cats.\n" * 5), 0], np.uint16)
     ngrams = build(stream, vocab_size=real.tokenizer.vocab_size, order=3)
     gate = np.random.default_rng(0).normal(size=(3 + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32)
-    predictor = Predictor(real.predictor.stepper, Memory(ngrams, Mixture(gate), adapts=True))
+    predictor = Predictor(real.predictor.stepper, NGramMixture(ngrams, MixingWeights(gate), adapts=True))
     return Completer(predictor, real.tokenizer)
 
 

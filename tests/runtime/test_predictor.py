@@ -5,7 +5,7 @@ import pytest
 
 from gru_complete.model.architecture import CELLS, Architecture
 from gru_complete.ngrams.building import build
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.stepper import Stepper
@@ -19,8 +19,12 @@ def predictor(cell="gru", *, order=4, num_layers=2):
     generator = np.random.default_rng(1)
     weights = {name: generator.normal(size=shape) for name, shape in arch.tensor_shapes().items()}
     gate = generator.normal(size=(order + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32)
-    memory = Memory(build(STREAM, vocab_size=VOCAB_SIZE, order=order), Mixture(gate), adapts=True) if order else None
-    return Predictor(Stepper(arch, weights), memory)
+    mixture = (
+        NGramMixture(build(STREAM, vocab_size=VOCAB_SIZE, order=order), MixingWeights(gate), adapts=True)
+        if order
+        else None
+    )
+    return Predictor(Stepper(arch, weights), mixture)
 
 
 def some_readings(model, number=9):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gru_complete.errors import ModelError
 from gru_complete.model.architecture import Architecture
 from gru_complete.ngrams.building import build
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.predictor import Predictor
@@ -40,13 +40,13 @@ def predictor(kind):
     generator = np.random.default_rng(2)
     arch = Architecture("gru", len(PIECES), 6, 8, 2)
     weights = {name: generator.normal(size=shape) for name, shape in arch.tensor_shapes().items()}
-    memory = None
+    mixture = None
     if kind != "network":
         stream = generator.integers(0, len(PIECES), 3000)
         gate = generator.normal(size=(4 + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32)
         ngrams = build(np.append(stream, 0).astype(np.uint16), vocab_size=len(PIECES), order=4)
-        memory = Memory(ngrams, Mixture(gate), adapts=True)
-    return OneByOne(Stepper(arch, weights, np.float64), memory)
+        mixture = NGramMixture(ngrams, MixingWeights(gate), adapts=True)
+    return OneByOne(Stepper(arch, weights, np.float64), mixture)
 
 
 class Model:

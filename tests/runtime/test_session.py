@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gru_complete.ngrams.building import build
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.runtime import session as session_module
 from gru_complete.runtime.completer import Completer, PromptState
 from gru_complete.runtime.options import CompletionOptions
@@ -27,7 +27,7 @@ class Transcript:
     """A completer whose contexts are the texts themselves, and which continues every text the same way."""
 
     def __init__(self, *pieces, stop_reason="until"):
-        self.predictor = SimpleNamespace(stepper=None, memory=None)
+        self.predictor = SimpleNamespace(stepper=None, mixture=None)
         self.pieces = [piece if isinstance(piece, bytes) else piece.encode() for piece in pieces]
         self.stop_reason = stop_reason
         self.num_read = 0
@@ -175,8 +175,8 @@ def adapting(tokenizer, random_model):
     stream = [0, *(token for segment in segments(TYPED * 3) for token in tokenizer.encode_segment(segment)), 0]
     ngrams = build(np.array(stream, np.uint16), vocab_size=tokenizer.vocab_size, order=2)
     gate = np.random.default_rng(1).normal(size=(2 + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32)
-    memory = Memory(ngrams, Mixture(gate), adapts=True)
-    return Completer(Predictor(Stepper(arch, weights), memory), tokenizer)
+    mixture = NGramMixture(ngrams, MixingWeights(gate), adapts=True)
+    return Completer(Predictor(Stepper(arch, weights), mixture), tokenizer)
 
 
 def test_a_text_typed_key_by_key_is_answered_as_the_whole_text_is(tokenizer, random_model):

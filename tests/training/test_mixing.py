@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from gru_complete.config import NGramsConfig
 from gru_complete.ngrams.building import build
-from gru_complete.ngrams.mixture import Memory, Mixture
+from gru_complete.ngrams.mixture import MixingWeights, NGramMixture
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.text.shards import documents
 from gru_complete.training import mixing
@@ -68,9 +68,9 @@ def foolish_counts():
     return build(noise(1200), vocab_size=VOCAB_SIZE, order=3)
 
 
-def nats_per_token(model, counts=None, mixture=None):
-    memory = None if counts is None else Memory(counts, mixture, adapts=False)
-    scores = score_tokens(model, documents(TUNING), memory=memory)
+def nats_per_token(model, counts=None, mixing=None):
+    mixture = None if counts is None else NGramMixture(counts, mixing, adapts=False)
+    scores = score_tokens(model, documents(TUNING), mixture=mixture)
     return scores.total_nats / scores.num_tokens
 
 
@@ -80,20 +80,20 @@ def nats_of_counts(counts):
 
 def test_where_the_counts_know_everything_they_are_believed(wise_counts):
     model = network().eval()
-    mixture = fit_mixture(model, wise_counts, documents(TUNING), device=CPU)
-    mixed, of_counts = nats_per_token(model, wise_counts, mixture), nats_of_counts(wise_counts)
+    mixing = fit_mixture(model, wise_counts, documents(TUNING), device=CPU)
+    mixed, of_counts = nats_per_token(model, wise_counts, mixing), nats_of_counts(wise_counts)
     assert mixed <= of_counts
     assert of_counts < 0.3 * nats_per_token(model)
-    *_, of_network = mixture.gates_of_one(*wise_counts.context(wise_counts.advance(wise_counts.start(), 5)))
+    *_, of_network = mixing.gates_of_one(*wise_counts.context(wise_counts.advance(wise_counts.start(), 5)))
     assert of_network < 0.1  # the share of the network alone; the product may believe it as little as it likes
 
 
 def test_where_the_network_knows_everything_it_is_believed(wise_network, foolish_counts):
-    mixture = fit_mixture(wise_network, foolish_counts, documents(TUNING), device=CPU)
-    mixed, of_network = nats_per_token(wise_network, foolish_counts, mixture), nats_per_token(wise_network)
+    mixing = fit_mixture(wise_network, foolish_counts, documents(TUNING), device=CPU)
+    mixed, of_network = nats_per_token(wise_network, foolish_counts, mixing), nats_per_token(wise_network)
     assert mixed <= 1.001 * of_network
     assert of_network < 0.3 * nats_of_counts(foolish_counts)
-    *_, of_counts, _ = mixture.gates_of_one(*foolish_counts.context(foolish_counts.advance(foolish_counts.start(), 5)))
+    *_, of_counts, _ = mixing.gates_of_one(*foolish_counts.context(foolish_counts.advance(foolish_counts.start(), 5)))
     assert of_counts < 0.1
 
 
@@ -104,15 +104,17 @@ def test_where_both_know_something_the_mixture_knows_more(wise_network, wise_cou
     model.load_state_dict(wise_network.state_dict())
     with torch.no_grad():
         model.embedding.mul_(0.5)
-    mixture = fit_mixture(model.eval(), few, documents(TUNING), device=CPU)
-    assert nats_per_token(model, few, mixture) < min(nats_per_token(model), nats_of_counts(few))
+    mixing = fit_mixture(model.eval(), few, documents(TUNING), device=CPU)
+    assert nats_per_token(model, few, mixing) < min(nats_per_token(model), nats_of_counts(few))
 
 
 def test_fitting_beats_the_start(wise_network, wise_counts):
     start = np.zeros((3 + mixing.NUM_SLOPES, mixing.NUM_OUTPUTS), np.float32)
     start[:3] = mixing.START
     fitted = fit_mixture(wise_network, wise_counts, documents(TUNING), device=CPU)
-    assert nats_per_token(wise_network, wise_counts, fitted) < nats_per_token(wise_network, wise_counts, Mixture(start))
+    assert nats_per_token(wise_network, wise_counts, fitted) < nats_per_token(
+        wise_network, wise_counts, MixingWeights(start)
+    )
 
 
 def test_the_same_text_gives_the_same_gate(wise_network, wise_counts):
@@ -122,16 +124,18 @@ def test_the_same_text_gives_the_same_gate(wise_network, wise_counts):
 
 @pytest.mark.parametrize("most_scores", [1, 100 * VOCAB_SIZE])
 def test_a_few_tokens_give_a_gate_too(wise_network, wise_counts, most_scores):
-    mixture = fit_mixture(wise_network, wise_counts, documents(TUNING), device=CPU, most_scores=most_scores)
-    assert np.isfinite(mixture.weights).all()
-    memory = Memory(wise_counts, mixture, adapts=False)
-    Memory.from_bytes(memory.to_bytes(), vocab_size=VOCAB_SIZE, name="ngrams")  # which refuses a gate beyond its bounds
+    mixing = fit_mixture(wise_network, wise_counts, documents(TUNING), device=CPU, most_scores=most_scores)
+    assert np.isfinite(mixing.weights).all()
+    mixture = NGramMixture(wise_counts, mixing, adapts=False)
+    NGramMixture.from_bytes(
+        mixture.to_bytes(), vocab_size=VOCAB_SIZE, name="ngrams"
+    )  # which refuses a gate beyond its bounds
 
 
 def test_no_text_leaves_the_gate_at_its_start(wise_network, wise_counts):
-    mixture = fit_mixture(wise_network, wise_counts, [], device=CPU)
-    np.testing.assert_array_equal(mixture.weights[:3], np.tile(np.float32(mixing.START), (3, 1)))
-    np.testing.assert_array_equal(mixture.weights[3:], 0)
+    mixing = fit_mixture(wise_network, wise_counts, [], device=CPU)
+    np.testing.assert_array_equal(mixing.weights[:3], np.tile(np.float32(mixing.START), (3, 1)))
+    np.testing.assert_array_equal(mixing.weights[3:], 0)
 
 
 @pytest.mark.parametrize("lengths", [[5000], [10] * 1000, [300] * 100, [5, 2000, 7, 900], [2] * 5000])

@@ -99,7 +99,7 @@ def test_what_else_is_measured_is_of_a_model_that_has_not_seen_the_tuning_part(r
     assert {name: array.tolist() for name, array in model.weights.items()} == {
         name: array.tolist() for name, array in finished.weights.items()
     }
-    assert model.memory.ngrams.num_bytes < finished.memory.ngrams.num_bytes
+    assert model.mixture.ngrams.num_bytes < finished.mixture.ngrams.num_bytes
     tuning, _ = read_shard(tmp_path / "model.run" / "tuning.tokens")
     assert texts == [model.tokenizer.decode(tuning.tolist()).decode().rpartition(" ")[0]]
     assert texts[0]

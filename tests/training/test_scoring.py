@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gru_complete.ngrams.building import build
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, Memory, Mixture
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.nn.cells import CELL_CLASSES
 from gru_complete.nn.language_model import LanguageModel
@@ -132,93 +132,93 @@ def test_the_nats_of_each_document_are_those_it_has_alone(tiny_model):
 
 
 @pytest.fixture(params=[1, 4])
-def memory(request):
+def mixture(request):
     """Counts of some other documents, and a gate that differs from context to context."""
     order = request.param
     ngrams = build(*(document(200, seed) for seed in (50, 51)), vocab_size=VOCAB_SIZE, order=order)
     weights = np.random.default_rng(0).standard_normal((order + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32) / 2
-    return Memory(ngrams, Mixture(weights), adapts=True)
+    return NGramMixture(ngrams, MixingWeights(weights), adapts=True)
 
 
-def nats_one_by_one(model, memory, tokens, *, adapted):
+def nats_one_by_one(model, mixture, tokens, *, adapted):
     """The nats of a document, its tokens read and predicted one by one as in generation."""
-    overlay, state, nodes, nats = Overlay(), None, memory.ngrams.start(), []
+    overlay, state, nodes, nats = Overlay(), None, mixture.ngrams.start(), []
     for token, target in zip(tokens[:-1].tolist(), tokens[1:].tolist(), strict=True):
         logits, state = model(torch.tensor([[token]]), state)
-        nodes = memory.ngrams.advance(nodes, token)
-        probabilities = memory.predict(logits[0, 0].detach().numpy(), nodes)
+        nodes = mixture.ngrams.advance(nodes, token)
+        probabilities = mixture.predict(logits[0, 0].detach().numpy(), nodes)
         if adapted:
             overlay.learn(token)
-            length, total, _ = memory.ngrams.context(nodes)
+            length, total, _ = mixture.ngrams.context(nodes)
             overlay.adjust(probabilities, overlay.context(), length, total)
         nats.append(-math.log(probabilities[target]))
     return nats
 
 
 @pytest.mark.parametrize("adapted", [False, True])
-def test_with_counts_a_token_costs_what_it_costs_in_generation(tiny_model, memory, adapted):
+def test_with_counts_a_token_costs_what_it_costs_in_generation(tiny_model, mixture, adapted):
     for tokens in DOCUMENTS:
-        nats = token_nats(tiny_model, tokens, memory=memory, adapted=adapted, chunk_len=7)
-        np.testing.assert_allclose(nats, nats_one_by_one(tiny_model, memory, tokens, adapted=adapted), atol=1e-4)
+        nats = token_nats(tiny_model, tokens, mixture=mixture, adapted=adapted, chunk_len=7)
+        np.testing.assert_allclose(nats, nats_one_by_one(tiny_model, mixture, tokens, adapted=adapted), atol=1e-4)
 
 
 @pytest.mark.parametrize("adapted", [False, True])
-def test_with_counts_the_way_of_reading_does_not_change_the_result(tiny_model, memory, adapted):
-    expected = score_tokens(tiny_model, DOCUMENTS, memory=memory, adapted=adapted)
+def test_with_counts_the_way_of_reading_does_not_change_the_result(tiny_model, mixture, adapted):
+    expected = score_tokens(tiny_model, DOCUMENTS, mixture=mixture, adapted=adapted)
     for chunk_len in (1, 7, 256):
         for batch_size in (1, 2, 100):
             ways = {"chunk_len": chunk_len, "batch_size": batch_size}
-            scores = score_tokens(tiny_model, DOCUMENTS, memory=memory, adapted=adapted, **ways)
+            scores = score_tokens(tiny_model, DOCUMENTS, mixture=mixture, adapted=adapted, **ways)
             assert scores.total_nats == pytest.approx(expected.total_nats, rel=1e-6)
             assert scores.num_tokens == expected.num_tokens
 
 
-def test_hits_with_counts_are_those_of_the_mixed_distribution(tiny_model, memory):
+def test_hits_with_counts_are_those_of_the_mixed_distribution(tiny_model, mixture):
     """Each token in turn as the only target: its place in the mixture tells what it counts for."""
-    nodes = memory.ngrams.advance(memory.ngrams.start(), 0)
+    nodes = mixture.ngrams.advance(mixture.ngrams.start(), 0)
     logits = tiny_model(torch.tensor([[0]]))[0][0, 0].detach().numpy()
-    order = memory.predict(logits, nodes).argsort()[::-1]
+    order = mixture.predict(logits, nodes).argsort()[::-1]
     for place in range(VOCAB_SIZE):
-        scores = score_tokens(tiny_model, [np.array([0, order[place]])], memory=memory)
+        scores = score_tokens(tiny_model, [np.array([0, order[place]])], mixture=mixture)
         assert (scores.top1, scores.top3, scores.top5) == (place < 1, place < 3, place < 5)
 
 
 @pytest.mark.parametrize("adapted", [False, True])
-def test_the_future_never_changes_what_the_past_costs(tiny_model, memory, adapted):
+def test_the_future_never_changes_what_the_past_costs(tiny_model, mixture, adapted):
     tokens = document(40, seed=5)
-    expected = token_nats(tiny_model, tokens, memory=memory, adapted=adapted, chunk_len=8)
+    expected = token_nats(tiny_model, tokens, mixture=mixture, adapted=adapted, chunk_len=8)
     for place in range(1, len(tokens) - 1):
         changed = tokens.copy()
         changed[place:-1] = VOCAB_SIZE - tokens[place:-1]
-        nats = token_nats(tiny_model, changed, memory=memory, adapted=adapted, chunk_len=8)
+        nats = token_nats(tiny_model, changed, mixture=mixture, adapted=adapted, chunk_len=8)
         np.testing.assert_array_equal(nats[: place - 1], expected[: place - 1])
 
 
-def test_documents_do_not_teach_each_other(tiny_model, memory):
+def test_documents_do_not_teach_each_other(tiny_model, mixture):
     first, second = document(30, seed=7), document(20, seed=8)
-    alone = [score_tokens(tiny_model, [tokens], memory=memory, adapted=True).total_nats for tokens in (first, second)]
+    alone = [score_tokens(tiny_model, [tokens], mixture=mixture, adapted=True).total_nats for tokens in (first, second)]
     for streams in ([first, second], [second, first], [first, first, second]):
         for batch_size in (1, 32):
-            scores = score_tokens(tiny_model, streams, memory=memory, adapted=True, batch_size=batch_size)
+            scores = score_tokens(tiny_model, streams, mixture=mixture, adapted=True, batch_size=batch_size)
             expected = sum(alone) + (len(streams) - 2) * alone[0]
             assert scores.total_nats == pytest.approx(expected, rel=1e-6)
     np.testing.assert_allclose(
-        document_nats(tiny_model, [first, second], memory=memory),
-        [token_nats(tiny_model, tokens, memory=memory).sum() for tokens in (first, second)],
+        document_nats(tiny_model, [first, second], mixture=mixture),
+        [token_nats(tiny_model, tokens, mixture=mixture).sum() for tokens in (first, second)],
         rtol=1e-6,
     )
 
 
-def test_a_document_that_repeats_itself_is_cheaper_adapted(tiny_model, memory):
+def test_a_document_that_repeats_itself_is_cheaper_adapted(tiny_model, mixture):
     phrase = document(10, seed=9)[1:-1]
     tokens = np.concatenate([[0], *[phrase] * 6, [0]])
-    static, adapted = (token_nats(tiny_model, tokens, memory=memory, adapted=adapted) for adapted in (False, True))
+    static, adapted = (token_nats(tiny_model, tokens, mixture=mixture, adapted=adapted) for adapted in (False, True))
     np.testing.assert_allclose(adapted[0], static[0], rtol=1e-6)  # nothing has been learnt yet
     assert adapted[20:-1].sum() < 0.5 * static[20:-1].sum()
 
 
-def test_nothing_is_kept_of_documents_that_were_read(tiny_model, memory):
-    mixed = MixtureScorer(memory, adapted=True)
+def test_nothing_is_kept_of_documents_that_were_read(tiny_model, mixture):
+    mixed = MixtureScorer(mixture, adapted=True)
     for chunk in read_documents(tiny_model, DOCUMENTS, chunk_len=8, batch_size=3):
         mixed.outcome(chunk)
         assert len(mixed.overlays) <= 3
@@ -230,7 +230,9 @@ def test_a_token_that_is_held_for_impossible_costs_a_finite_number(tiny_model):
     ngrams = build(document(200), vocab_size=VOCAB_SIZE, order=3)
     weights = np.zeros((3 + NUM_SLOPES, NUM_OUTPUTS), np.float32)
     weights[:3] = [1000, 1000, 1000, -1000, -1000]
-    nats = token_nats(tiny_model, document(50, seed=3), memory=Memory(ngrams, Mixture(weights), adapts=False))
+    nats = token_nats(
+        tiny_model, document(50, seed=3), mixture=NGramMixture(ngrams, MixingWeights(weights), adapts=False)
+    )
     assert np.isfinite(nats).all()
 
 
@@ -241,9 +243,9 @@ def test_an_overlay_needs_counts(tiny_model):
 
 
 @pytest.mark.parametrize("with_memory", [False, True])
-def test_the_confidence_is_the_probability_of_the_likeliest_token(tiny_model, memory, with_memory):
+def test_the_confidence_is_the_probability_of_the_likeliest_token(tiny_model, mixture, with_memory):
     outcomes = []
-    scores = score_tokens(tiny_model, DOCUMENTS, memory=memory if with_memory else None, observe=outcomes.append)
+    scores = score_tokens(tiny_model, DOCUMENTS, mixture=mixture if with_memory else None, observe=outcomes.append)
     confidences = np.concatenate([outcome.confidences for outcome in outcomes])
     ranks = np.concatenate([outcome.ranks for outcome in outcomes])
     nats = np.concatenate([outcome.nats for outcome in outcomes])
