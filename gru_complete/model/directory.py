@@ -181,15 +181,22 @@ def _load_once(path: Path) -> Model:
     manifest, fingerprint = load_manifest(directory)
     if manifest.base is not None:
         return _load_adapted(path, directory, manifest, fingerprint)
-    mixture = _begin(partial(_load_memory, directory, manifest))  # most of it is hashing, which needs no Python
-    weights = parse_safetensors(_read_listed(directory, manifest, WEIGHTS), name=printable(directory / WEIGHTS))
-    _check_weights(weights, manifest.arch, name=printable(directory / WEIGHTS))
+    # Both are mostly hashing, which needs no Python: the tokenizer is checked meanwhile.
+    mixture = _begin(partial(_load_memory, directory, manifest))
+    weights = _begin(partial(_load_weights, directory, manifest))
     try:
         tokenizer = Tokenizer(_read_listed(directory, manifest, TOKENIZER))
     except ModelError as error:
         raise ModelError(f"{printable(directory / TOKENIZER)}: {error}", hint=error.hint) from error
     _check_vocab(tokenizer, manifest.arch)
-    return Model(path, manifest, weights, tokenizer, fingerprint, mixture())
+    return Model(path, manifest, weights(), tokenizer, fingerprint, mixture())
+
+
+def _load_weights(directory: Path, manifest: Manifest) -> Weights:
+    name = printable(directory / WEIGHTS)
+    weights = parse_safetensors(_read_listed(directory, manifest, WEIGHTS), name=name)
+    _check_weights(weights, manifest.arch, name=name)
+    return weights
 
 
 def _begin(work: Callable[[], Result]) -> Callable[[], Result]:

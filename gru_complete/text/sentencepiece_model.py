@@ -112,6 +112,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
     """A number in groups of seven bits, the lowest first, and where the next field begins."""
+    if position < len(data) and data[position] < 0x80:  # nearly all are a single byte
+        return data[position], position + 1
     number = 0
     for shift in range(0, 70, 7):
         if position >= len(data):
