@@ -78,7 +78,7 @@ def read_adapting(
     Args:
         model: the network; it is not changed.
         tokens: ids of one document, ``(N,)``, the document end before it included.
-        memory: the counts that are mixed in; without them there is no overlay.
+        mixture: the counts that are mixed in; without them there is no overlay.
 
     Yields:
         For each chunk, by the names of the sets, what it costs.

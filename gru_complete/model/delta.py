@@ -70,6 +70,11 @@ def apply_delta(weights: Weights, delta: Delta, *, name: str) -> dict[str, NDArr
 
 
 def check_tensors(tensors: Delta, shapes: Mapping[str, tuple[int, ...]], *, name: str) -> None:
+    """Check names, shapes, dtypes and finiteness.
+
+    Raises:
+        ModelError: ``name`` and the first twenty problems.
+    """
     problems = [f"{key} is missing" for key in shapes if key not in tensors]
     for key, array in tensors.items():
         if key not in shapes:

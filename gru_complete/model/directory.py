@@ -277,10 +277,16 @@ def _identity(path: Path) -> tuple[Path, str] | None:
 
 
 def has_manifest(path: Path) -> bool:
+    """Whether there is a model, finished or damaged, at this path."""
     return os.path.lexists(atomic.visible_directory(path) / MANIFEST)
 
 
 def read_manifest(directory: Path) -> bytes:
+    """The bytes of ``manifest.json``.
+
+    Raises:
+        ModelError: there is none, or it cannot be read.
+    """
     if not os.path.lexists(directory / MANIFEST):
         message = f"{printable(directory)} is not a gru-complete model (no {MANIFEST})"
         raise ModelError(message, hint="did training finish? The same gru-complete train command goes on")
@@ -288,6 +294,11 @@ def read_manifest(directory: Path) -> bytes:
 
 
 def load_manifest(directory: Path) -> tuple[Manifest, str]:
+    """The checked manifest and its fingerprint.
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+    """
     data = read_manifest(directory)
     name = printable(directory / MANIFEST)
     value = untrusted.strict_json(data, name=name)

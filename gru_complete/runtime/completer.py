@@ -425,7 +425,7 @@ class Completer:
         """Draw what the first token adds to the text, then from its posterior which token that is, after what.
 
         Args:
-            openings: what it may add.
+            first_tokens: what it may add.
             recent: the last tokens of the text.
             pending: the first bytes of a character that the text did not finish.
             sampling: how to draw.

@@ -31,6 +31,7 @@ os_calls = OsCalls()
 
 @contextmanager
 def readable_errors(verb: str, path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` of the block into an ``EnvironmentFailure`` that says what could not be done to ``path``."""
     try:
         yield
     except OSError as error:
@@ -46,6 +47,7 @@ def reason_of(error: OSError) -> str:
 
 
 def write_all(descriptor: int, data: Any) -> None:
+    """Write all of ``data``, however little the system takes at a time."""
     view = memoryview(data).cast("B")
     while view:
         written = os_calls.write(descriptor, view)  # tried again by Python itself when a signal interrupts it

@@ -93,7 +93,7 @@ def score_tokens(
         model: read in evaluation mode, and left in the mode it came in.
         streams: one array of token ids for each document, with ``DOCUMENT_END`` as its first input and its last
             target; memory-mapped arrays are read chunk by chunk.
-        memory: the counts that are mixed in.
+        mixture: the counts that are mixed in.
         adapted: whether an overlay learns from each document as it is read; it needs the memory.
         chunk_len: tokens read at once; changes the time and memory, not the result.
         batch_size: the most documents read side by side.
@@ -189,7 +189,7 @@ class MixtureScorer:
     """Scores chunks, each document's in their order, with the counts mixed in where there is a memory.
 
     Args:
-        memory: the counts that are mixed in.
+        mixture: the counts that are mixed in.
         adapted: whether an overlay learns from each document as it is read; it needs the memory.
     """
 
