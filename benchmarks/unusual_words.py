@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gru_complete.checking.error_model import WORD
-from gru_complete.checking.unusual_words import Finding, WordChecker, threshold_of
+from gru_complete.checking.unusual_words import UnusualWord, WordChecker, threshold_from_manifest
 from gru_complete.evaluation.intervals import share_interval
 from gru_complete.model.directory import load_model
 from gru_complete.model.home import find_model
@@ -154,7 +154,7 @@ def outcome(
     return TokenPredictions(len(found), sum(hits.values()), len(errors)), hits
 
 
-def odds(findings: list[Finding]) -> list[tuple[float, int]]:
+def odds(findings: list[UnusualWord]) -> list[tuple[float, int]]:
     """What `check` found, as scores of words."""
     return [(finding.alternatives[0].odds, finding.offset) for finding in findings]
 
@@ -258,7 +258,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     model = load_model(find_model(options.model))
-    completer, default = Completer.of(model), threshold_of(model.manifest)
+    completer, default = Completer.of(model), threshold_from_manifest(model.manifest)
     report: dict[str, object] = {}
     if options.text is not None:
         report["prose"] = prose(completer, default, options.tuning, options.text, options.bytes, options.seed)

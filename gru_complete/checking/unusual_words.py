@@ -85,7 +85,7 @@ class Alternative(NamedTuple):
     odds: float
 
 
-class Finding(NamedTuple):
+class UnusualWord(NamedTuple):
     """A word that is unusual where it stands.
 
     Attributes:
@@ -168,7 +168,7 @@ class _Found(NamedTuple):
         around: its segment, those before it that may explain it and those after it that decide about it.
     """
 
-    finding: Finding
+    finding: UnusualWord
     place: int
     corrected: bytes
     around: Sequence[Segment]
@@ -186,7 +186,7 @@ class _Place(NamedTuple):
     trials: list[_Trial]
 
 
-def threshold_of(manifest: Manifest) -> float:
+def threshold_from_manifest(manifest: Manifest) -> float:
     """The least odds that are unusual beside the text of a model."""
     threshold = manifest.metrics.get(CHECK_THRESHOLD)  # anyone may write a manifest
     if isinstance(threshold, float) and 1e-6 <= threshold <= 1e12:
@@ -202,7 +202,7 @@ def measure_threshold(model: Model, texts: Sequence[str]) -> dict[str, float]:
         texts: documents of the tuning part, or the beginning of one.
 
     Returns:
-        For the manifest's metrics: what ``threshold_of`` looks for; nothing if the texts are too short.
+        For the manifest's metrics: what ``threshold_from_manifest`` looks for; nothing if the texts are too short.
     """
     num_words = sum(1 for text in texts for _ in WORD.finditer(text))
     if num_words < _MIN_WORDS:
@@ -242,7 +242,7 @@ class WordChecker:
     def _log_threshold(self) -> float:
         return math.log(self.threshold)
 
-    def findings(self, texts: Iterable[str], progress: Callable[[int], object] | None = None) -> Iterator[Finding]:
+    def findings(self, texts: Iterable[str], progress: Callable[[int], object] | None = None) -> Iterator[UnusualWord]:
         """Look at every word of a document, in time that grows with its length and in constant memory.
 
         Args:
@@ -260,7 +260,7 @@ class WordChecker:
             near.append(found)
         yield from self._unexplained(near)
 
-    def _unexplained(self, near: Sequence[_Found]) -> list[Finding]:
+    def _unexplained(self, near: Sequence[_Found]) -> list[UnusualWord]:
         """Those that are still found when likelier ones are corrected."""
         taken: dict[int, _Found] = {}
         for found in sorted(near, key=lambda found: -found.finding.alternatives[0].odds):
@@ -313,7 +313,7 @@ class WordChecker:
             if alternatives:
                 best = alternatives[0][1]
                 found = tuple(alternative for alternative, _ in alternatives)
-                finding = Finding(place.line, place.column, place.offset, place.word, found)
+                finding = UnusualWord(place.line, place.column, place.offset, place.word, found)
                 before = max(0, place.at - self._lookahead)
                 around = waiting[before : place.at + self._lookahead + 2]
                 yield _Found(finding, place.segment.number, best, around)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from gru_complete.checking.anomalous_lines import AnomalousLine
-    from gru_complete.checking.unusual_words import Finding
+    from gru_complete.checking.unusual_words import UnusualWord
     from gru_complete.cli.console import Console
 
 _MAX_SHOWN = 80  # characters of an odd line
@@ -71,7 +71,7 @@ def check(
         least = anomalous_lines.DEFAULT_THRESHOLD if threshold is None else threshold
         finder = anomalous_lines.AnomalousLineFinder(completer, threshold=least)
     else:
-        least = unusual_words.threshold_of(loaded.manifest) if threshold is None else threshold
+        least = unusual_words.threshold_from_manifest(loaded.manifest) if threshold is None else threshold
         finder = unusual_words.WordChecker(completer, threshold=least)
     has_found = False
     with _progress(console, names) as bar:
@@ -108,12 +108,12 @@ def _texts(name: str) -> Iterator[str]:
     yield from DocumentReader(name, what="text", command="gru-complete check -").texts(blocks)
 
 
-def _line(name: str, finding: "Finding | AnomalousLine") -> str:
+def _line(name: str, finding: "UnusualWord | AnomalousLine") -> str:
     """A finding as linters write it."""
-    from gru_complete.checking.unusual_words import Finding
+    from gru_complete.checking.unusual_words import UnusualWord
 
     place = f"{name if name == STDIN else printable(name)}:{finding.line}:{finding.column}"
-    if isinstance(finding, Finding):
+    if isinstance(finding, UnusualWord):
         best = finding.alternatives[0]
         return f'{place}: "{finding.word}" is unlikely here; did you mean "{best.word}"? (x {_times(best.odds)})'
     text = finding.text if len(finding.text) <= _MAX_SHOWN else f"{finding.text[:_MAX_SHOWN]}…"
@@ -121,12 +121,12 @@ def _line(name: str, finding: "Finding | AnomalousLine") -> str:
     return f'{place}: "{text}" is unlike other lines ({finding.anomaly_score:.0f} spreads; {costs})'
 
 
-def _fields(name: str, finding: "Finding | AnomalousLine") -> dict[str, object]:
+def _fields(name: str, finding: "UnusualWord | AnomalousLine") -> dict[str, object]:
     """A finding as an object."""
-    from gru_complete.checking.unusual_words import Finding
+    from gru_complete.checking.unusual_words import UnusualWord
 
     place = {"file": name, "line": finding.line, "column": finding.column}
-    if isinstance(finding, Finding):
+    if isinstance(finding, UnusualWord):
         alternatives = [
             {"word": one.word, "ratio": _rounded(one.ratio), "odds": _rounded(one.odds)} for one in finding.alternatives
         ]

@@ -18,7 +18,13 @@ from gru_complete.errors import InterruptedRun, UsageError
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
     from gru_complete.comparison.claims import Claim
-    from gru_complete.comparison.compare import CellResult, Compared, CompareEvent, Comparison, RecallProgress
+    from gru_complete.comparison.compare import (
+        CellResult,
+        CellsCompared,
+        CompareEvent,
+        ComparisonRequest,
+        RecallProgress,
+    )
 
 RECALL_MINUTES = 3.0
 
@@ -97,7 +103,7 @@ def compare(
         with StopSignals() as stop, display:
             display.stage("starting")
             from gru_complete.comparison.claims import claims
-            from gru_complete.comparison.compare import Compared, Comparison, Trained
+            from gru_complete.comparison.compare import CellsCompared, CellTrained, ComparisonRequest
             from gru_complete.comparison.compare import compare as run_comparison
             from gru_complete.comparison.plot import draw_comparison
             from gru_complete.evaluation.pairs import read_pairs
@@ -106,7 +112,7 @@ def compare(
 
             if plot is not None:
                 check_plot(plot)
-            request = Comparison(
+            request = ComparisonRequest(
                 corpus,
                 path.with_name(f"{path.name}.compare"),
                 checked,
@@ -121,11 +127,11 @@ def compare(
             for event in run_comparison(request, stop_signal=lambda: stop.received):
                 if isinstance(event, Planned):
                     stop.is_saving_possible = True
-                elif isinstance(event, Trained):
+                elif isinstance(event, CellTrained):
                     stop.is_saving_possible = False
                     if stop.received is not None:
                         raise StopNow(stop.received)
-                elif isinstance(event, Compared):
+                elif isinstance(event, CellsCompared):
                     done = event
                     continue
                 _show(display, event)
@@ -139,8 +145,8 @@ def compare(
     if as_json:
         record = {
             "match": match,
-            "steps": done.settled.config.training.steps,
-            "minutes": None if done.settled.config.training.steps else checked.training.minutes,
+            "steps": done.settings.config.training.steps,
+            "minutes": None if done.settings.config.training.steps else checked.training.minutes,
             "cells": [result.to_json() for result in done.results],
             "claims": [claim.to_json() for claim in found],
         }
@@ -174,32 +180,32 @@ class Display(train.Display):
 
 def _show(display: Display, event: "CompareEvent") -> None:
     """Show an event on a terminal as `train` does, but for what is the same of all cells."""
-    from gru_complete.comparison.compare import Begun, Trained
+    from gru_complete.comparison.compare import CellStarted, CellTrained
     from gru_complete.training.events import CorpusRead, Finished
 
-    if isinstance(event, Begun):
+    if isinstance(event, CellStarted):
         display.line(f"{event.cell}, cell {event.number} of {event.num_cells}")
     elif isinstance(event, Finished):
         display.stage("measuring")
-    elif not isinstance(event, Trained | CorpusRead):
+    elif not isinstance(event, CellTrained | CorpusRead):
         display.show(event)  # type: ignore[arg-type]
 
 
-def _title(request: "Comparison", done: "Compared") -> str:
+def _title(request: "ComparisonRequest", done: "CellsCompared") -> str:
     """Of the picture: what was compared how."""
-    training = done.settled.config.training
+    training = done.settings.config.training
     same = "the same number of parameters" if request.match == "parameters" else "the same width"
     budget = f"{training.minutes:g} minutes each" if training.steps is None else f"{training.steps:,} steps each"
     names = ", ".join(Path(source).name for source in request.sources)
     return f"Cells on {names}: {same}, {budget}"
 
 
-def _print(console: "Console", done: "Compared", found: "list[Claim]") -> None:
+def _print(console: "Console", done: "CellsCompared", found: "list[Claim]") -> None:
     from rich import box
     from rich.table import Table
 
     from gru_complete.comparison.claims import shown_half_life
-    from gru_complete.comparison.compare import FAR
+    from gru_complete.comparison.compare import MIN_FAR_WORDS
     from gru_complete.evaluation.pairs import DISTANCE_LABELS
 
     results = done.results
@@ -224,7 +230,7 @@ def _print(console: "Console", done: "Compared", found: "list[Claim]") -> None:
         row("pairs right, %", lambda result: _share(result.pairs))
         for label in labels:
             row(f"  distance {label} words", lambda result, label=label: _share(_groups(result).get(label)))  # type: ignore[misc]
-        row(f"  distance {FAR} and more", lambda result: _share(result.pairs and result.pairs["far"]))
+        row(f"  distance {MIN_FAR_WORDS} and more", lambda result: _share(result.pairs and result.pairs["far"]))
     if any(result.trained for result in results):
         table.add_row("half-life of the gradient, tokens")
         row("  as training begins", lambda result: shown_half_life(result.at_start))

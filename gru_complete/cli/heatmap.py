@@ -13,9 +13,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gru_complete.inspection.colours import CIVIDIS, FIRST_LIGHT, step_of
-from gru_complete.inspection.record import SWITCHED
-from gru_complete.inspection.trace import CLOSED, OPEN, Trace, shown_piece
+from gru_complete.inspection.colours import CIVIDIS, FIRST_LIGHT, palette_step
+from gru_complete.inspection.record import NUM_CHANGES_SHOWN
+from gru_complete.inspection.trace import CLOSED, OPEN, Trace, printable_piece
 
 BARS = "·▁▂▃▄▅▆▇█"
 MAX_UNITS = 40
@@ -40,10 +40,10 @@ class HeatmapStyle(NamedTuple):
     def cell(self, value: float) -> Text:
         """One value from 0 to 1 as one character."""
         if self.has_color:
-            step = step_of(value)
+            step = palette_step(value)
             ink = "#000000" if step >= FIRST_LIGHT else "#ffffff"
             return Text(str(step), style=f"{ink} on #{CIVIDIS[step]}")
-        return Text(bar(value) if self.has_bars else str(step_of(value)))
+        return Text(bar(value) if self.has_bars else str(palette_step(value)))
 
     def legend(self) -> Text:
         """What the characters mean."""
@@ -63,32 +63,32 @@ def bar(value: float) -> str:
     return BARS[1 + min(int((value - CLOSED) / (OPEN - CLOSED) * steps), steps - 1)]
 
 
-def fitting_units(trace: Trace, look: HeatmapStyle) -> int:
+def fitting_units(trace: Trace, style: HeatmapStyle) -> int:
     """How many units fit beside each other for every gate."""
     num_panels = len(trace.panels(0))
-    left = look.width - _TOKEN_CELLS - 6 - num_panels * 7 - 2 - _switched_cells(trace)
+    left = style.width - _TOKEN_CELLS - 6 - num_panels * 7 - 2 - _switched_cells(trace)
     return max(4, min(MAX_UNITS, left // num_panels))
 
 
-def draw(trace: Trace, units: Sequence[Sequence[int]], look: HeatmapStyle) -> RenderableType:
+def draw(trace: Trace, units: Sequence[Sequence[int]], style: HeatmapStyle) -> RenderableType:
     """The whole picture.
 
     Args:
         trace: the text as it was read.
         units: of each layer, the units to show.
-        look: how to draw.
+        style: how to draw.
     """
-    fitting = fitting_units(trace, look)
-    parts: list[RenderableType] = [look.legend()]
+    fitting = fitting_units(trace, style)
+    parts: list[RenderableType] = [style.legend()]
     for layer, chosen in enumerate(units):
         if trace.num_layers > 1:
             parts += [Text(), Text(f"layer {layer + 1} of {trace.num_layers}", style="bold")]
         for start in range(0, len(chosen), fitting):
-            parts += [Text(), *_map(trace, layer, chosen[start : start + fitting], look)]
+            parts += [Text(), *_map(trace, layer, chosen[start : start + fitting], style)]
     return Group(*parts)
 
 
-def _map(trace: Trace, layer: int, units: Sequence[int], look: HeatmapStyle) -> Iterator[Text]:
+def _map(trace: Trace, layer: int, units: Sequence[int], style: HeatmapStyle) -> Iterator[Text]:
     """Head and rows of one map."""
     panels = trace.panels(layer)
     digits = len(str(max(units)))
@@ -104,12 +104,12 @@ def _map(trace: Trace, layer: int, units: Sequence[int], look: HeatmapStyle) -> 
         yield Text("  ".join([start, *columns]), style="dim", no_wrap=True)
     for position, piece in enumerate(trace.pieces):
         line = Text(no_wrap=True)
-        line.append(_fitted(shown_piece(piece)))
+        line.append(_fitted(printable_piece(piece)))
         line.append(f" {trace.bits[position]:5.1f}")
         for values in panels.values():
             line.append(f"  {values[position].mean():4.2f} ")
             for unit in units:
-                line.append_text(look.cell(float(values[position, unit])))
+                line.append_text(style.cell(float(values[position, unit])))
         line.append("  " + _switches(trace, position, layer))
         yield line
 
@@ -122,13 +122,13 @@ def _fitted(text: str) -> str:
 
 
 def _switched_cells(trace: Trace) -> int:
-    return max(len(_SWITCHED_HEAD), SWITCHED * (2 + len(str(trace.hidden_size - 1))) - 1)
+    return max(len(_SWITCHED_HEAD), NUM_CHANGES_SHOWN * (2 + len(str(trace.hidden_size - 1))) - 1)
 
 
 def _switches(trace: Trace, position: int, layer: int) -> str:
     """The units that a token changed most, with the direction."""
     digits = len(str(trace.hidden_size - 1))
-    found = trace.switched(position, SWITCHED, layer=layer)
+    found = trace.largest_changes(position, NUM_CHANGES_SHOWN, layer=layer)
     return " ".join(f"{'+' if switch.change > 0 else '-'}{switch.unit}".rjust(digits + 1) for switch in found)
 
 

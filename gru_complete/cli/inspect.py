@@ -88,19 +88,19 @@ def inspect(
         return
     from gru_complete.cli.heatmap import fitting_units
     from gru_complete.inspection.record import Inspection
-    from gru_complete.inspection.trace import trace
+    from gru_complete.inspection.trace import trace_text
 
-    read = trace(loaded, data)
+    read = trace_text(loaded, data)
     look = _look(console)
     best_first = sorted(found, key=lambda report: -report.probe.followers[0].balanced)
     units_found = [(report.feature, [follower.unit for follower in report.probe.followers]) for report in best_first]
-    inspection = Inspection.of(loaded.path.name, data, read, units_found, units or PICTURE_UNITS)
+    inspection = Inspection.from_trace(loaded.path.name, data, read, units_found, units or PICTURE_UNITS)
     _write_files(console, inspection, outputs)
     if as_json:
         _write_json(console, inspection.to_json(), found)
         return
     if units is None:
-        inspection = Inspection.of(loaded.path.name, data, read, units_found, fitting_units(read, look))
+        inspection = Inspection.from_trace(loaded.path.name, data, read, units_found, fitting_units(read, look))
     _print(console, inspection, look)
     if found:
         console.print_table(_columns_found(inspection))
@@ -165,11 +165,11 @@ def _found(loaded: "Model", find: str, text_file: Path | None) -> "Sequence[Feat
         from gru_complete.inspection.agreement import find_agreement
 
         return find_agreement(loaded, read_pairs(Path(find.removeprefix(PAIRS))))
-    from gru_complete.inspection.features import feature_of, find_feature, kept_apart
+    from gru_complete.inspection.features import feature_from_name, find_feature, unseen_documents
 
-    feature_of(find)  # which may be none: to be said before anything is read
+    feature_from_name(find)  # which may be none: to be said before anything is read
     if text_file is None:
-        return [find_feature(loaded, find, kept_apart(loaded))]
+        return [find_feature(loaded, find, unseen_documents(loaded))]
     blocks = []
     left = _MAX_BYTES
     for block in file_blocks(text_file):
@@ -192,7 +192,7 @@ def _print_found(console: "Console", report: "FeatureReport | Agreement", num_la
     from rich.table import Table
     from rich.text import Text
 
-    from gru_complete.inspection.agreement import FAR, Agreement
+    from gru_complete.inspection.agreement import MAX_NEAR_WORDS, Agreement
 
     is_agreement = isinstance(report, Agreement)
     probe = report.probe
@@ -204,7 +204,12 @@ def _print_found(console: "Console", report: "FeatureReport | Agreement", num_la
     table.add_column("", no_wrap=True)
     table.add_column("right, %\n(95 % interval)", justify="right", no_wrap=True)
     if isinstance(report, Agreement):
-        headings = [f"over {FAR}\nwords, %", "gate at\nthe cue", "gate on\nthe way", "closed all\nthe way, %"]
+        headings = [
+            f"over {MAX_NEAR_WORDS}\nwords, %",
+            "gate at\nthe cue",
+            "gate on\nthe way",
+            "closed all\nthe way, %",
+        ]
     else:
         headings = ["there and not there\nweighed alike, %"]
     for heading in headings:
@@ -266,13 +271,13 @@ def _print(console: "Console", inspection: "Inspection", look: "HeatmapStyle") -
     from rich.text import Text
 
     from gru_complete.cli import heatmap
-    from gru_complete.inspection.record import verdict
+    from gru_complete.inspection.record import describe_saturation
 
     trace = inspection.trace
     console.print_table(Text(f"{printable(inspection.title)}; the network alone", style="bold"))
     console.print_table(heatmap.draw(trace, inspection.units, look))
     if trace.gate_names:
         console.print_table(heatmap.saturation_table(trace))
-    console.print_table(Text(verdict(trace.saturation())))
+    console.print_table(Text(describe_saturation(trace.saturation())))
     for line in heatmap.half_life_lines(trace):
         console.print_table(line)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from gru_complete.cli.console import Console
-    from gru_complete.comparison.recall import Progress, Recall, Task
+    from gru_complete.comparison.recall import RecallResult, RecallStep, RecallTask
 
 LENGTHS = (2, 5_000)
 HIDDEN_SIZES = (1, 4_096)
@@ -83,7 +83,7 @@ def recall(
         _print(console, task, length, results)
 
 
-def _train(console: "Console", task: "Task", settings: dict[str, Any], seconds: float) -> "Recall":
+def _train(console: "Console", task: "RecallTask", settings: dict[str, Any], seconds: float) -> "RecallResult":
     """Train one cell, with a bar on a terminal: of the time it may take, for nobody knows when it has learnt."""
     from gru_complete.comparison.recall import train_recall
 
@@ -94,7 +94,7 @@ def _train(console: "Console", task: "Task", settings: dict[str, Any], seconds: 
             try:
                 progress = next(training)
             except StopIteration as end:
-                result: Recall = end.value
+                result: RecallResult = end.value
                 return result
             if shown is not None:
                 show_progress(shown, progress, seconds)
@@ -108,13 +108,13 @@ def recall_bar(cell: str, seconds: float) -> "tqdm[Any]":
     return tqdm(desc=cell, total=seconds, bar_format=bar_format, dynamic_ncols=True, leave=False, file=sys.stderr)
 
 
-def show_progress(bar: "tqdm[Any]", progress: "Progress", seconds: float) -> None:
+def show_progress(bar: "tqdm[Any]", progress: "RecallStep", seconds: float) -> None:
     """Show how far a training is that may take so many seconds."""
     bar.set_postfix_str(f"length {progress.length}, {progress.right:.0%} right", refresh=False)
     bar.update(min(progress.seconds, seconds) - bar.n)
 
 
-def _print(console: "Console", task: str, length: int, results: "list[tuple[dict[str, Any], Recall]]") -> None:
+def _print(console: "Console", task: str, length: int, results: "list[tuple[dict[str, Any], RecallResult]]") -> None:
     from rich import box
     from rich.table import Table
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gru_complete.comparison.compare import FAR, CellResult
+from gru_complete.comparison.compare import MIN_FAR_WORDS, CellResult
 from gru_complete.evaluation.gradients import GradientFlow
 
 POINTS_AHEAD = 15.0
@@ -78,7 +78,9 @@ def _far_pairs(cells: dict[str, CellResult]) -> list[Claim]:
     simple = 100 * scores["rnn"]["accuracy"]
     figures = ", ".join(f"{name} {right:.1f} %" for name, right in {"rnn": simple, **gated}.items())
     ahead = min(gated.values()) - simple
-    text = f"gated cells are at least {POINTS_AHEAD:.0f} points ahead of the simple RNN at {FAR} words and more"
+    text = (
+        f"gated cells are at least {POINTS_AHEAD:.0f} points ahead of the simple RNN at {MIN_FAR_WORDS} words and more"
+    )
     return [Claim(text, f"{figures}; the least lead is {ahead:.1f} points", ahead >= POINTS_AHEAD)]
 
 

@@ -4,7 +4,7 @@ What is the same for all: the text, its split and its tokens, the seed, batches,
 counts are left out. What else is the same is chosen (``MATCHES``): the width, or the number of parameters, and then the
 number of updates, so that all have read the same text; or the width and the minutes, so that a quick cell reads more.
 
-The comparison's directory holds ``compare.json`` (what was asked for and settled, written before anything is trained),
+The comparison's directory holds ``compare.json`` (the request and the resolved settings, written before any training),
 ``text`` (the tokens that all share), and for each cell an ordinary model with its run directory and
 ``CELL.figures.json`` (what was measured of it). All of it can be gone on with after a kill.
 """
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gru_complete.comparison.recall import Progress, tasks, train_recall
+from gru_complete.comparison.recall import RecallStep, tasks, train_recall
 from gru_complete.comparison.speeds import completion_speeds, training_speeds
 from gru_complete.config import Config
 from gru_complete.errors import CorpusError, DivergedError, GruCompleteError, ModelError, UsageError, printable
@@ -63,13 +63,13 @@ from gru_complete.training.tokenized_corpus import (
 CELLS = ("rnn", "gru-simple", "gru", "gru-reset-after", "lstm")
 MATCHES = ("width", "parameters", "time")
 REFERENCE_CELL = "gru"  # whose number of parameters the others get, where it is matched
-SETTLED_FILE = "compare.json"
+SETTINGS_FILE = "compare.json"
 MAX_FILE_BYTES = 10_000_000
-FAR = 20  # words between cue and word, from which on a pair asks for memory
+MIN_FAR_WORDS = 20  # between cue and word: from this distance on, a pair counts as far
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparisonRequest:
     """What the user asked for.
 
     Args:
@@ -96,7 +96,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Settled:
+class ResolvedSettings:
     """What is the same for all cells, and the sizes of each.
 
     Args:
@@ -141,7 +141,7 @@ class CellResult:
         num_bytes: of that part.
         at_start: gradient flow in the network as its training began.
         trained: gradient flow at the end; both None where the text is too short for it.
-        pairs: as in ``eval --json``, and ``far``, of at least ``FAR`` words; None without pairs.
+        pairs: as in ``eval --json``, and ``far``, of at least ``MIN_FAR_WORDS`` words; None without pairs.
         recall: as in ``recall --json``; None where it was not asked for.
         looks: bits per byte of the tuning part on the way.
         diverged: what happened, where no model came out.
@@ -188,7 +188,7 @@ class CellResult:
 
 
 @dataclass(frozen=True)
-class Begun:
+class CellStarted:
     """The training of a cell begins, or it is gone on with; ``number`` counts from 1."""
 
     cell: str
@@ -197,7 +197,7 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Trained:
+class CellTrained:
     """The training of a cell has ended, now or long ago."""
 
     cell: str
@@ -209,24 +209,24 @@ class RecallProgress:
 
     cell: str
     seconds: float
-    progress: Progress
+    progress: RecallStep
 
 
 @dataclass(frozen=True)
-class Compared:
+class CellsCompared:
     """All is measured."""
 
-    settled: Settled
+    settings: ResolvedSettings
     results: list[CellResult]
 
 
-CompareEvent = events.Event | Begun | Trained | RecallProgress | Compared
+CompareEvent = events.Event | CellStarted | CellTrained | RecallProgress | CellsCompared
 
 
-def compare(request: Comparison, *, stop_signal: Callable[[], int | None]) -> Iterator[CompareEvent]:
+def compare(request: ComparisonRequest, *, stop_signal: Callable[[], int | None]) -> Iterator[CompareEvent]:
     """Train what is not trained yet, and measure.
 
-    A stop signal is only asked for while a cell is trained, from ``events.Planned`` to ``Trained``.
+    A stop signal is only asked for while a cell is trained, from ``events.Planned`` to ``CellTrained``.
 
     Raises:
         UsageError: another comparison is there; the text cannot be read more than once.
@@ -245,34 +245,34 @@ def compare(request: Comparison, *, stop_signal: Callable[[], int | None]) -> It
         with lock.DirectoryLock(directory):
             yield from _compare_locked(request, stop_signal)
     except BaseException:
-        if is_new and not (directory / SETTLED_FILE).exists():  # nothing that could be gone on with
+        if is_new and not (directory / SETTINGS_FILE).exists():  # nothing that could be gone on with
             with suppress(GruCompleteError):
                 atomic.remove_directory(directory)
         raise
 
 
-def _compare_locked(request: Comparison, stop_signal: Callable[[], int | None]) -> Iterator[CompareEvent]:
+def _compare_locked(request: ComparisonRequest, stop_signal: Callable[[], int | None]) -> Iterator[CompareEvent]:
     directory, most_threads = request.directory, torch.get_num_threads()
     atomic.sweep_temporaries(directory)
-    settled = yield from _settle(request)
+    settings = yield from _settle(request)
     diverged: dict[str, str] = {}
     for number, cell in enumerate(request.cells, start=1):
-        yield Begun(cell, number, len(request.cells))
+        yield CellStarted(cell, number, len(request.cells))
         torch.set_num_threads(most_threads)  # a training may have chosen fewer
         try:
-            yield from _train(request, settled, cell, stop_signal)
+            yield from _train(request, settings, cell, stop_signal)
         except DivergedError as error:
             diverged[cell] = str(error)
             yield events.Note(f"{cell}: {error}")
-        yield Trained(cell)
+        yield CellTrained(cell)
     torch.set_num_threads(most_threads)
     results = []
     for cell in request.cells:
         if cell in diverged:
-            results.append(CellResult(**_sizes(settled, cell), diverged=diverged[cell]))
+            results.append(CellResult(**_sizes(settings, cell), diverged=diverged[cell]))
         else:
             yield events.Working(f"measuring {cell}")
-            results.append((yield from _measure(request, settled, cell)))
+            results.append((yield from _measure(request, settings, cell)))
     yield events.Working("measuring speeds")
     trained = [cell for cell in request.cells if cell not in diverged]
     completing = completion_speeds({cell: load_model(directory / cell) for cell in trained})
@@ -285,7 +285,7 @@ def _compare_locked(request: Comparison, stop_signal: Callable[[], int | None]) 
                 training_tokens_per_second=training[result.cell],
                 completion_tokens_per_second=completing[result.cell],
             )
-    yield Compared(settled, results)
+    yield CellsCompared(settings, results)
 
 
 def _refuse_what_is_read_once(sources: Sequence[str]) -> None:
@@ -295,7 +295,7 @@ def _refuse_what_is_read_once(sources: Sequence[str]) -> None:
                 raise UsageError("a comparison reads its text once for each cell", hint="put the text into a file")
 
 
-def _settle(request: Comparison) -> Generator[events.Event, None, Settled]:
+def _settle(request: ComparisonRequest) -> Generator[events.Event, None, ResolvedSettings]:
     """Find what is the same for all, in the directory or from text and machine."""
     directory, text_dir = request.directory, request.directory / "text"
     requested = {"match": request.match, "config": _without_how_it_runs(request.config)}
@@ -303,7 +303,7 @@ def _settle(request: Comparison) -> Generator[events.Event, None, Settled]:
     with spooled(request.sources, directory, request.config.data, stdin=None) as (spool_path, spool):
         report: CorpusReport = spool.report
         yield events.CorpusRead(report)
-        found = _read_settled(directory, is_to_be_replaced=request.replace)
+        found = _read_settings(directory, is_to_be_replaced=request.replace)
         if found is not None:
             differences = [] if found.corpus_sha256 == report.sha256 else ["another corpus"]
             differences += [] if found.requested == requested else ["other settings"]
@@ -318,9 +318,9 @@ def _settle(request: Comparison) -> Generator[events.Event, None, Settled]:
     prepared = read_tokenized_corpus(text_dir)
     if request.match != "time" and request.config.training.steps is None:
         yield events.Working("measuring the machine's speed")
-    settled = _choose(request, requested, report.sha256, prepared)
-    atomic.write_file(directory / SETTLED_FILE, settled.to_json())
-    return settled
+    settings = _choose(request, requested, report.sha256, prepared)
+    atomic.write_file(directory / SETTINGS_FILE, settings.to_json())
+    return settings
 
 
 def _without_how_it_runs(config: Config) -> dict[str, Any]:
@@ -333,7 +333,7 @@ def _without_how_it_runs(config: Config) -> dict[str, Any]:
 
 def _clear(directory: Path) -> None:
     """Remove another comparison, ``compare.json`` first, so that a kill on the way leaves nothing to go on with."""
-    atomic.remove_file(directory / SETTLED_FILE)
+    atomic.remove_file(directory / SETTINGS_FILE)
     for path in directory.iterdir():
         if path.is_dir() and not path.is_symlink():
             atomic.remove_directory(path)
@@ -341,19 +341,21 @@ def _clear(directory: Path) -> None:
             atomic.remove_file(path)
 
 
-def _read_settled(directory: Path, *, is_to_be_replaced: bool) -> Settled | None:
-    path = directory / SETTLED_FILE
+def _read_settings(directory: Path, *, is_to_be_replaced: bool) -> ResolvedSettings | None:
+    path = directory / SETTINGS_FILE
     if is_to_be_replaced or not path.exists():
         return None
     try:
-        raw = untrusted.strict_json(untrusted.read_regular_file(path, max_bytes=MAX_FILE_BYTES), name=SETTLED_FILE)
-        return Settled(**raw | {"config": Config.model_validate(raw["config"])})
+        raw = untrusted.strict_json(untrusted.read_regular_file(path, max_bytes=MAX_FILE_BYTES), name=SETTINGS_FILE)
+        return ResolvedSettings(**raw | {"config": Config.model_validate(raw["config"])})
     except (ModelError, KeyError, TypeError, ValueError):
         message = f"{printable(path)} cannot be used"
         raise ModelError(message, hint="begin the comparison anew with --replace") from None
 
 
-def _choose(request: Comparison, requested: dict[str, Any], corpus_sha256: str, prepared: TokenizedCorpus) -> Settled:
+def _choose(
+    request: ComparisonRequest, requested: dict[str, Any], corpus_sha256: str, prepared: TokenizedCorpus
+) -> ResolvedSettings:
     """Sizes, batch, dropout and steps: as for one cell of the reference's width, then the same for all."""
     config = request.config
     device = choose_device(config.training.device)
@@ -369,7 +371,7 @@ def _choose(request: Comparison, requested: dict[str, Any], corpus_sha256: str, 
         }
     )
     training = config.training.model_copy(update={"batch_size": batch_size})
-    settled = Settled(
+    settings = ResolvedSettings(
         corpus_sha256,
         requested,
         config.model_copy(update={"model": model, "training": training}),
@@ -377,12 +379,12 @@ def _choose(request: Comparison, requested: dict[str, Any], corpus_sha256: str, 
         prepared.tokenizer.vocab_size,
     )
     if request.match == "parameters":
-        most = settled.architecture(REFERENCE_CELL)
+        most = settings.architecture(REFERENCE_CELL)
         sizes = {cell: hidden_size_for(most._replace(cell=cell), most.num_parameters) for cell in CELL_CLASSES}
-        settled = Settled(corpus_sha256, requested, settled.config, sizes, settled.vocab_size)
+        settings = ResolvedSettings(corpus_sha256, requested, settings.config, sizes, settings.vocab_size)
     if request.match == "time":
-        return settled
-    steps = training.steps or _steps_in_time(request, settled, prepared, device)
+        return settings
+    steps = training.steps or _steps_in_time(request, settings, prepared, device)
     epochs = steps * batch_size * training.seq_len / len(stream)
     dropout, weight_dropout = model.dropout, model.weight_dropout
     if dropout is None:
@@ -396,7 +398,7 @@ def _choose(request: Comparison, requested: dict[str, Any], corpus_sha256: str, 
             "training": training.model_copy(update={"steps": steps}),
         }
     )
-    return Settled(corpus_sha256, requested, config, settled.hidden_sizes, settled.vocab_size)
+    return ResolvedSettings(corpus_sha256, requested, config, settings.hidden_sizes, settings.vocab_size)
 
 
 def hidden_size_for(arch: Architecture, num_parameters: int) -> int:
@@ -408,9 +410,11 @@ def hidden_size_for(arch: Architecture, num_parameters: int) -> int:
     return min(sizes, key=lambda size: abs(arch._replace(hidden_size=size).num_parameters - num_parameters))
 
 
-def _steps_in_time(request: Comparison, settled: Settled, prepared: TokenizedCorpus, device: torch.device) -> int:
+def _steps_in_time(
+    request: ComparisonRequest, settings: ResolvedSettings, prepared: TokenizedCorpus, device: torch.device
+) -> int:
     """The steps that the slowest of the cells makes in the minutes."""
-    config, stream = settled.config, prepared.streams["training"]
+    config, stream = settings.config, prepared.streams["training"]
     training = config.training
     assert training.batch_size is not None
     batches = Batches(
@@ -426,7 +430,7 @@ def _steps_in_time(request: Comparison, settled: Settled, prepared: TokenizedCor
         model = config.model.model_copy(
             update={
                 "cell": cell,
-                "hidden_size": settled.hidden_sizes[cell],
+                "hidden_size": settings.hidden_sizes[cell],
                 "dropout": config.model.dropout or plan.PROBED_DROPOUT,
                 "weight_dropout": config.model.weight_dropout or 0.0,
             }
@@ -436,7 +440,7 @@ def _steps_in_time(request: Comparison, settled: Settled, prepared: TokenizedCor
                 model,
                 training,
                 batches,
-                vocab_size=settled.vocab_size,
+                vocab_size=settings.vocab_size,
                 device=device,
                 most_threads=most_threads,
             )
@@ -447,15 +451,15 @@ def _steps_in_time(request: Comparison, settled: Settled, prepared: TokenizedCor
 
 
 def _train(
-    request: Comparison, settled: Settled, cell: str, stop_signal: Callable[[], int | None]
+    request: ComparisonRequest, settings: ResolvedSettings, cell: str, stop_signal: Callable[[], int | None]
 ) -> Iterator[events.Event]:
     path = request.directory / cell
     if (run_dir_of(path) / FINISHED_FILE).exists() and path.exists():
         return
-    config = settled.config
+    config = settings.config
     config = config.model_copy(
         update={
-            "model": config.model.model_copy(update={"cell": cell, "hidden_size": settled.hidden_sizes[cell]}),
+            "model": config.model.model_copy(update={"cell": cell, "hidden_size": settings.hidden_sizes[cell]}),
             "training": config.training.model_copy(
                 update={"device": request.config.training.device, "threads": request.config.training.threads}
             ),
@@ -473,8 +477,8 @@ def _train(
     yield from run_training(training, stop_signal=stop_signal)
 
 
-def _sizes(settled: Settled, cell: str) -> dict[str, Any]:
-    arch = settled.architecture(cell)
+def _sizes(settings: ResolvedSettings, cell: str) -> dict[str, Any]:
+    arch = settings.architecture(cell)
     shapes = arch.tensor_shapes()
     of_cells = sum(math.prod(shape) for name, shape in shapes.items() if name.startswith("cells."))
     return {
@@ -485,7 +489,9 @@ def _sizes(settled: Settled, cell: str) -> dict[str, Any]:
     }
 
 
-def _measure(request: Comparison, settled: Settled, cell: str) -> Generator[RecallProgress, None, CellResult]:
+def _measure(
+    request: ComparisonRequest, settings: ResolvedSettings, cell: str
+) -> Generator[RecallProgress, None, CellResult]:
     """Everything but the speed of completions; what was measured before is taken from ``CELL.figures.json``."""
     path = request.directory / cell
     run_dir = run_dir_of(path)
@@ -495,18 +501,18 @@ def _measure(request: Comparison, settled: Settled, cell: str) -> Generator[Reca
     kept = _Kept(request.directory / f"{cell}.figures.json")
     curve = read_curve(run_dir)
     steps = int(model.manifest.training["steps"])
-    text = kept.part("text", model.fingerprint, lambda: _measure_text(settled, cell, model, module, device))
+    text = kept.part("text", model.fingerprint, lambda: _measure_text(settings, cell, model, module, device))
     pairs = recall = None
     if request.pairs:
         key = untrusted.sha256_hex(json.dumps([asdict(pair) for pair in request.pairs]).encode()) + model.fingerprint
         pairs = kept.part("pairs", key, lambda: _measure_pairs(model, module, request.pairs))
     if request.recall_length is not None:
-        key = f"{request.recall_length} {request.recall_seconds} {settled.hidden_sizes[cell]}"
+        key = f"{request.recall_length} {request.recall_seconds} {settings.hidden_sizes[cell]}"
         recall = kept.known("recall", key)
         if recall is None:
-            recall = kept.keep("recall", key, (yield from _measure_recall(request, settled, cell)))
+            recall = kept.keep("recall", key, (yield from _measure_recall(request, settings, cell)))
     return CellResult(
-        **_sizes(settled, cell),
+        **_sizes(settings, cell),
         steps=steps,
         bits_per_byte=text["bits_per_byte"],
         num_bytes=text["num_bytes"],
@@ -550,7 +556,7 @@ class _Kept:
 
 
 def _measure_text(
-    settled: Settled, cell: str, model: Model, module: LanguageModel, device: torch.device
+    settings: ResolvedSettings, cell: str, model: Model, module: LanguageModel, device: torch.device
 ) -> dict[str, Any]:
     """Cost of the text that was kept apart, and gradient flow in it."""
     try:
@@ -560,46 +566,46 @@ def _measure_text(
     report = evaluate(module, stream, header, device=device)
     flows: dict[str, Any] = {"at_start": None, "trained": None}
     try:
-        flows["at_start"] = gradient_flow(_as_begun(settled, cell).to(device), stream).shares
+        flows["at_start"] = gradient_flow(_as_begun(settings, cell).to(device), stream).shares
         flows["trained"] = gradient_flow(module, stream).shares
     except CorpusError:
         flows = {"at_start": None, "trained": None}
     return {"bits_per_byte": report.bits_per_byte, "num_bytes": report.num_bytes, **flows}
 
 
-def _as_begun(settled: Settled, cell: str) -> LanguageModel:
+def _as_begun(settings: ResolvedSettings, cell: str) -> LanguageModel:
     """The network with the very weights that its training began with."""
-    model = settled.config.model.model_copy(
-        update={"cell": cell, "hidden_size": settled.hidden_sizes[cell], "dropout": 0.0, "weight_dropout": 0.0}
+    model = settings.config.model.model_copy(
+        update={"cell": cell, "hidden_size": settings.hidden_sizes[cell], "dropout": 0.0, "weight_dropout": 0.0}
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(settled.config.training.seed, "initial weights"))
-        return LanguageModel(settled.vocab_size, **model.model_dump())
+        torch.manual_seed(derived_seed(settings.config.training.seed, "initial weights"))
+        return LanguageModel(settings.vocab_size, **model.model_dump())
 
 
 def _measure_pairs(model: Model, module: LanguageModel, pairs: Sequence[Pair]) -> dict[str, Any]:
     credits = pair_credits(module, model.tokenizer, pairs)
-    is_far = np.array([pair.distance >= FAR for pair in pairs])
+    is_far = np.array([pair.distance >= MIN_FAR_WORDS for pair in pairs])
     far = score_of(credits[is_far]).to_json() if is_far.any() else None
     return {**summarise(pairs, credits).to_json(), "far": far}
 
 
 def _measure_recall(
-    request: Comparison, settled: Settled, cell: str
+    request: ComparisonRequest, settings: ResolvedSettings, cell: str
 ) -> Generator[RecallProgress, None, dict[str, Any]]:
     length = request.recall_length
     assert length is not None
     if cell == "gru":
         kernel.enable()  # where all is trained already, nothing else has
-    is_chrono = settled.config.model.chrono_length is not None and CELL_CLASSES[cell].update_gate is not None
+    is_chrono = settings.config.model.chrono_length is not None and CELL_CLASSES[cell].update_gate is not None
     training = train_recall(
         tasks()["copy"],
         cell=cell,
         length=length,
-        hidden_size=settled.hidden_sizes[cell],
+        hidden_size=settings.hidden_sizes[cell],
         chrono_length=length + 1 if is_chrono else None,
         seconds=request.recall_seconds,
-        seed=settled.config.training.seed,
+        seed=settings.config.training.seed,
     )
     with closing(training):
         while True:

@@ -59,7 +59,7 @@ class Sample(NamedTuple):
     answers: Tensor
 
 
-class Task(NamedTuple):
+class RecallTask(NamedTuple):
     """What is to be remembered.
 
     Attributes:
@@ -76,7 +76,7 @@ class Task(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Progress:
+class RecallStep:
     """How far training has come: ``right`` is the share of right answers lately, at the present length."""
 
     update: int
@@ -86,7 +86,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Recall:
+class RecallResult:
     """What came out.
 
     Args:
@@ -155,18 +155,18 @@ def _world() -> tuple[list[int], dict[str, int]]:
     return [ids[word] for word in words], ids
 
 
-def tasks() -> dict[str, Task]:
+def tasks() -> dict[str, RecallTask]:
     """All tasks by their names."""
     # To say 1 always, the likeliest sum of two uniform numbers, is right where they come that near to it.
     adding_chance = 1 - (1 - ADDING_TOLERANCE) ** 2
     return {
-        "copy": Task(NUM_SYMBOLS + 2, NUM_SYMBOLS, 1 / NUM_SYMBOLS, _copy),
-        "adding": Task(0, 1, adding_chance, _adding),
-        "fact": Task(len(_world()[1]), len(DAYS), 1 / len(DAYS), _fact),
+        "copy": RecallTask(NUM_SYMBOLS + 2, NUM_SYMBOLS, 1 / NUM_SYMBOLS, _copy),
+        "adding": RecallTask(0, 1, adding_chance, _adding),
+        "fact": RecallTask(len(_world()[1]), len(DAYS), 1 / len(DAYS), _fact),
     }
 
 
-class Recaller(nn.Module):
+class RecallModel(nn.Module):
     """One layer of a cell, and what it says of its last states.
 
     Args:
@@ -176,7 +176,7 @@ class Recaller(nn.Module):
         chrono_length: see ``RecurrentCell.reset_parameters``.
     """
 
-    def __init__(self, task: Task, *, cell: str, hidden_size: int, chrono_length: int | None) -> None:
+    def __init__(self, task: RecallTask, *, cell: str, hidden_size: int, chrono_length: int | None) -> None:
         super().__init__()
         self.embedding = nn.Embedding(task.num_inputs, EMBEDDING_SIZE) if task.num_inputs else None
         self.cell = CELL_CLASSES[cell](EMBEDDING_SIZE if task.num_inputs else 2, hidden_size)
@@ -193,7 +193,7 @@ class Recaller(nn.Module):
 
 
 def train_recall(
-    task: Task,
+    task: RecallTask,
     *,
     cell: str,
     length: int,
@@ -203,7 +203,7 @@ def train_recall(
     learning_rate: float = 5e-3,
     seconds: float = 180.0,
     seed: int = 0,
-) -> Generator[Progress, None, Recall]:
+) -> Generator[RecallStep, None, RecallResult]:
     """Train a fresh cell on a task until it is learnt at the whole length, or for so long.
 
     Args:
@@ -225,7 +225,7 @@ def train_recall(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Recaller(task, cell=cell, hidden_size=hidden_size, chrono_length=chrono_length)
+        model = RecallModel(task, cell=cell, hidden_size=hidden_size, chrono_length=chrono_length)
     optimizer = torch.optim.Adam(model.parameters(), learning_rate, betas=(0.9, 0.99))
     start = time.monotonic()
     now, learnt_length, update, right = min(FIRST_LENGTH, length), 0, 0, 0.0
@@ -239,7 +239,7 @@ def train_recall(
         optimizer.step()
         share = float(_is_right(said, sample.answers).float().mean())
         right = SMOOTHING * right + (1 - SMOOTHING) * share
-        yield Progress(update, now, right, time.monotonic() - start)
+        yield RecallStep(update, now, right, time.monotonic() - start)
         if now == length:
             for group in optimizer.param_groups:
                 group["lr"] = max(MIN_RATE * learning_rate, RATE_DECAY * group["lr"])
@@ -252,7 +252,7 @@ def train_recall(
     test = task.sample(TEST_ROWS, length, seed)  # with the seed of no update
     with torch.no_grad():
         hits = _is_right(model(test.inputs, test.answers.shape[1]), test.answers)
-    return Recall(
+    return RecallResult(
         share_interval(int(hits.sum()), hits.numel()), task.chance, learnt_length, update, time.monotonic() - start
     )
 

@@ -16,16 +16,16 @@ import numpy.typing as npt
 from gru_complete.arrays import BoolArray, FloatArray
 from gru_complete.errors import CorpusError
 from gru_complete.evaluation.intervals import Interval, share_interval
-from gru_complete.inspection.probes import Probe, Unit, probe, units_of
-from gru_complete.inspection.trace import CLOSED, Network, Step, read_side_by_side
+from gru_complete.inspection.probes import Probe, Unit, probe, state_units
+from gru_complete.inspection.trace import CLOSED, TracedNetwork, TracedStep, read_in_parallel
 from gru_complete.model.directory import Model
 from gru_complete.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from gru_complete.evaluation.pairs import Pair  # which imports torch
 
-FAR = 20
-"""Pairs whose cue is more words away than this are also counted on their own."""
+MAX_NEAR_WORDS = 20
+"""Pairs whose cue is more words away than this are "far": they are also counted on their own."""
 
 _MAX_PAIRS = 10_000
 _MIN_PAIRS = 20
@@ -40,7 +40,7 @@ _CLASSES = {
 _CLASS_OF = {word: name for name, words in _CLASSES.items() for word in words}
 
 
-class GateOnTheWay(NamedTuple):
+class GateStatistics(NamedTuple):
     """What the gate that writes into a unit did, on the pairs that the unit was tried on.
 
     Attributes:
@@ -64,14 +64,15 @@ class Agreement(NamedTuple):
     Attributes:
         feature: the phenomenon and what there is to be told, as in "verb number: plural or singular".
         probe: the units that tell, chosen on one half of the pairs and tried on the other.
-        far: the accuracy of each of them where the cue is more than ``FAR`` words away; None where it nowhere is.
+        far: the accuracy of each of them where the cue is more than ``MAX_NEAR_WORDS`` words away; None without such
+            pairs.
         gates: of each of them; None of an ``rnn``.
     """
 
     feature: str
     probe: Probe
     far: tuple[Interval | None, ...]
-    gates: tuple[GateOnTheWay | None, ...]
+    gates: tuple[GateStatistics | None, ...]
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in ``inspect --json``."""
@@ -124,7 +125,7 @@ def find_agreement(model: Model, pairs: "Sequence[Pair]") -> list[Agreement]:
     Raises:
         CorpusError: no phenomenon has enough pairs.
     """
-    network = Network(model)
+    network = TracedNetwork(model)
     found: list[Agreement] = []
     for phenomenon in sorted({pair.phenomenon for pair in pairs}):
         own = [pair for pair in pairs[:_MAX_PAIRS] if pair.phenomenon == phenomenon]
@@ -204,18 +205,18 @@ def _questions(
 
 
 def _answers(
-    network: Network, phenomenon: str, places: Sequence[_Place], questions: Mapping[str, BoolArray]
+    network: TracedNetwork, phenomenon: str, places: Sequence[_Place], questions: Mapping[str, BoolArray]
 ) -> list[Agreement]:
     """Find the units for each question about the same pairs."""
     states = _states_before(network, places)
-    units = units_of(states.shape[1:])
+    units = state_units(states.shape[1:])
     flat = states.reshape(len(states), -1)
     fitted = {name: _every_other(labels) for name, labels in questions.items()}
     probes = {
         name: probe(flat, labels, fitted[name], units, are_independent=True) for name, labels in questions.items()
     }
     ways = _ways(network, places, [follower.unit for found in probes.values() for follower in found.followers])
-    is_far = np.array([place.distance > FAR for place in places])
+    is_far = np.array([place.distance > MAX_NEAR_WORDS for place in places])
     answers = []
     for name, found in probes.items():
         far = [follower.right[is_far[~fitted[name]]] for follower in found.followers]
@@ -239,30 +240,30 @@ def _every_other(labels: BoolArray) -> BoolArray:
     return chosen
 
 
-def _states_before(network: Network, places: Sequence[_Place]) -> FloatArray:
+def _states_before(network: TracedNetwork, places: Sequence[_Place]) -> FloatArray:
     """The states just before the words, ``(N, L, S, H)``."""
     states = np.empty_like(network.initial_state(len(places)))
     lengths = np.array([len(place.tokens) for place in places])
 
-    def see(position: int, rows: npt.NDArray[np.intp], step: Step) -> None:
+    def see(position: int, rows: npt.NDArray[np.intp], step: TracedStep) -> None:
         ending = lengths[rows] == position + 1
         states[rows[ending]] = step.state[ending]
 
-    read_side_by_side(network, [place.tokens for place in places], see)
+    read_in_parallel(network, [place.tokens for place in places], see)
     return states
 
 
-def _ways(network: Network, places: Sequence[_Place], units: Sequence[Unit]) -> list[_Way]:
+def _ways(network: TracedNetwork, places: Sequence[_Place], units: Sequence[Unit]) -> list[_Way]:
     """What the gate that writes into some units did in each pair."""
     layers, numbers = [unit.layer for unit in units], [unit.unit for unit in units]
     longest = max(len(place.tokens) for place in places)
     values = np.full((len(places), longest, len(units)), np.nan, np.float32)
 
-    def see(position: int, rows: npt.NDArray[np.intp], step: Step) -> None:
+    def see(position: int, rows: npt.NDArray[np.intp], step: TracedStep) -> None:
         values[rows, position] = step.gates[:, layers, 0, numbers]  # the update gate, or an LSTM's input gate
 
     if network.gate_names:
-        read_side_by_side(network, [place.tokens for place in places], see)
+        read_in_parallel(network, [place.tokens for place in places], see)
     columns = {unit: index for index, unit in enumerate(units)}
     return [
         _Way(columns, rows[place.cue.start : place.cue.stop], rows[place.cue.stop : len(place.tokens)])
@@ -270,13 +271,13 @@ def _ways(network: Network, places: Sequence[_Place], units: Sequence[Unit]) -> 
     ]
 
 
-def _gate(ways: Sequence[_Way], unit: Unit) -> GateOnTheWay | None:
+def _gate(ways: Sequence[_Way], unit: Unit) -> GateStatistics | None:
     """What a unit's gate did in some pairs; None where there is no gate, or no token between cue and word."""
     column = ways[0].columns[unit]
     between = [way.between[:, column] for way in ways if len(way.between)]
     if not between or np.isnan(between[0]).any():
         return None
-    return GateOnTheWay(
+    return GateStatistics(
         at_cue=float(np.mean([way.at_cue[:, column].max() for way in ways])),
         mean=float(np.concatenate(between).mean()),
         smallest=float(np.mean([values.min() for values in between])),

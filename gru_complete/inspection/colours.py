@@ -10,7 +10,7 @@ FIRST_LIGHT = 5
 """The first of the steps on which black is easier to read than white."""
 
 
-def step_of(value: float) -> int:
+def palette_step(value: float) -> int:
     """The step of a value, 0 to 9: its first digit after the point."""
     return min(max(int(value * 10), 0), 9)
 

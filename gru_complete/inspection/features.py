@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from gru_complete.arrays import FloatArray
 from gru_complete.errors import CorpusError, ModelError, UsageError, printable
-from gru_complete.inspection.probes import Probe, probe, units_of
+from gru_complete.inspection.probes import Probe, probe, state_units
 from gru_complete.model.directory import Model
 from gru_complete.model.run_dir import run_dir_of
 from gru_complete.runtime.stepper import Stepper
@@ -111,7 +111,7 @@ _NAMED: dict[str, Callable[[str], Labels]] = {
 }
 
 
-def feature_of(name: str) -> Callable[[str], Labels]:
+def feature_from_name(name: str) -> Callable[[str], Labels]:
     """What to say of each character: by the name of a feature, else by a regular expression (^ and $ are a line's).
 
     Raises:
@@ -127,7 +127,7 @@ def feature_of(name: str) -> Callable[[str], Labels]:
         raise UsageError(message, hint=hint) from None
 
 
-def kept_apart(model: Model) -> list[list[int]]:
+def unseen_documents(model: Model) -> list[list[int]]:
     """Text that the network has not learnt from, of the run directory: what was held out, else the tuning part.
 
     Returns:
@@ -154,14 +154,14 @@ def find_feature(model: Model, name: str, documents: Iterable[Sequence[int]]) ->
 
     Args:
         model: the model.
-        name: see ``feature_of``.
+        name: see ``feature_from_name``.
         documents: token ids without document ends; of all together the first ``MAX_TOKENS`` are looked through.
 
     Raises:
         UsageError: the name is no feature.
         CorpusError: the text is too short, or the feature holds in a half always or never.
     """
-    feature = feature_of(name)
+    feature = feature_from_name(name)
     tokens: list[list[int]] = []
     labels: list[Labels] = []
     for document in documents:
@@ -186,7 +186,7 @@ def find_feature(model: Model, name: str, documents: Iterable[Sequence[int]]) ->
             raise CorpusError(message, hint="give a text that has it, and more than it, with --text FILE")
     states = _states(model, tokens)
     shape = states.shape[1:]
-    found = probe(states.reshape(len(flat), -1), holds, fitted, units_of(shape), are_independent=False)
+    found = probe(states.reshape(len(flat), -1), holds, fitted, state_units(shape), are_independent=False)
     return FeatureReport(shown_name, float(holds.mean()), found)
 
 

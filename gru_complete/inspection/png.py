@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from gru_complete.errors import UsageError
-from gru_complete.inspection.record import Inspection, verdict
-from gru_complete.inspection.svg import MAX_DRAWN, bands_of, unit_label
-from gru_complete.inspection.trace import shown_piece
+from gru_complete.inspection.record import Inspection, describe_saturation
+from gru_complete.inspection.svg import MAX_DRAWN, split_into_bands, unit_label
+from gru_complete.inspection.trace import printable_piece
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ def png(inspection: Inspection) -> bytes:
 
     trace = inspection.trace
     number = min(len(trace.pieces), MAX_DRAWN)
-    bands = bands_of(number)
+    bands = split_into_bands(number)
     maps = [(layer, name) for layer in range(trace.num_layers) for name in trace.panels(layer)]
     map_heights = [len(inspection.units[layer]) * _CELL_HEIGHT for layer, _ in maps]
     band_height = _BARS_HEIGHT + _GAP + sum(map_heights) + len(maps) * _GAP + _LABELS
@@ -51,7 +51,7 @@ def png(inspection: Inspection) -> bytes:
     figure = Figure(figsize=size)
     figure.text(0.15 / size[0], 1 - 0.3 / size[1], inspection.title, fontsize=12, weight="bold", parse_math=False)
     part = f"The first {number:,} of {len(trace.pieces):,} tokens. " if number < len(trace.pieces) else ""
-    figure.text(0.15 / size[0], 1 - 0.52 / size[1], part + verdict(trace.saturation()), fontsize=8)
+    figure.text(0.15 / size[0], 1 - 0.52 / size[1], part + describe_saturation(trace.saturation()), fontsize=8)
     drawing = _Drawing(figure, size)
     top = _HEAD
     for band in bands:
@@ -131,5 +131,5 @@ def _band(drawing: _Drawing, inspection: Inspection, band: range, top: float) ->
 
 def _labels(inspection: Inspection, band: range) -> Iterator[str]:
     for position in band:
-        text = shown_piece(inspection.trace.pieces[position])
+        text = printable_piece(inspection.trace.pieces[position])
         yield text if len(text) <= _LABEL_CHARS else text[: _LABEL_CHARS - 1] + "…"

@@ -205,7 +205,7 @@ def _linear_predictions(fit_values: FloatArray, fit_labels: BoolArray, values: F
     return found
 
 
-def units_of(shape: Sequence[int]) -> list[Unit]:
+def state_units(shape: Sequence[int]) -> list[Unit]:
     """What the numbers of a state ``(L, S, H)`` are, once it is flat."""
     num_layers, rows, size = shape
     return [Unit(layer, row > 0, unit) for layer in range(num_layers) for row in range(rows) for unit in range(size)]

@@ -9,9 +9,9 @@ import numpy as np
 
 from gru_complete.arrays import FloatArray
 from gru_complete.inspection.probes import Unit
-from gru_complete.inspection.trace import CLOSED, OPEN, Saturation, Switch, Trace
+from gru_complete.inspection.trace import CLOSED, OPEN, Saturation, StateChange, Trace
 
-SWITCHED = 3
+NUM_CHANGES_SHOWN = 3
 _DIGITS = 4
 
 
@@ -33,7 +33,7 @@ class Inspection(NamedTuple):
     follows: Mapping[tuple[int, int], str] = {}
 
     @classmethod
-    def of(
+    def from_trace(
         cls, model: str, text: bytes, trace: Trace, found: Sequence[tuple[str, Sequence[Unit]]], number: int
     ) -> "Inspection":
         """Choose the units to show: those found to follow something, the best first, then those that vary most.
@@ -89,7 +89,7 @@ class Inspection(NamedTuple):
             "bytes": list(piece),
             "bits": _rounded(trace.bits[position]),
             "gates": dict(zip(trace.gate_names, _all_rounded(means.T), strict=True)),
-            "switched": [_switch(switch) for switch in trace.switched(position, SWITCHED)],
+            "switched": [_switch(switch) for switch in trace.largest_changes(position, NUM_CHANGES_SHOWN)],
         }
 
     def _unit(self, layer: int, unit: int) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class Inspection(NamedTuple):
         }
 
 
-def verdict(rows: Sequence[Saturation]) -> str:
+def describe_saturation(rows: Sequence[Saturation]) -> str:
     """Whether it is true here that gates are mostly near 0 or 1; nothing of a cell without gates."""
     if not rows:
         return "A simple RNN has no gates."
@@ -127,7 +127,7 @@ def _saturation(row: Saturation) -> dict[str, Any]:
     }
 
 
-def _switch(switch: Switch) -> dict[str, Any]:
+def _switch(switch: StateChange) -> dict[str, Any]:
     return {"layer": switch.layer + 1, "unit": switch.unit, "change": _rounded(switch.change)}
 
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from gru_complete.arrays import FloatArray
 from gru_complete.inspection.colours import CIVIDIS, colour
-from gru_complete.inspection.record import Inspection, verdict
-from gru_complete.inspection.trace import shown_piece
+from gru_complete.inspection.record import Inspection, describe_saturation
+from gru_complete.inspection.trace import printable_piece
 
 MAX_DRAWN = 480
 """How many tokens a picture shows; a page lists them all."""
@@ -35,7 +35,7 @@ def svg(inspection: Inspection) -> str:
     """The picture: for each band of tokens their surprisal, the mean of each gate, and a map of each gate."""
     trace = inspection.trace
     number = min(len(trace.pieces), MAX_DRAWN)
-    bands = bands_of(number)
+    bands = split_into_bands(number)
     parts: list[str] = []
     top = _TOP
     for band in bands:
@@ -51,13 +51,13 @@ def svg(inspection: Inspection) -> str:
         f"<title>{title}</title>",
         '<rect class="paper" width="100%" height="100%" fill="white"/>',
         f'<text x="16" y="26" font-size="16" font-weight="bold">{title}</text>',
-        f'<text x="16" y="46">{html.escape(verdict(trace.saturation()))}</text>',
+        f'<text x="16" y="46">{html.escape(describe_saturation(trace.saturation()))}</text>',
         *_legend(inspection),
     ]
     return "\n".join([*head, *parts, "</svg>"]) + "\n"
 
 
-def bands_of(number: int) -> list[range]:
+def split_into_bands(number: int) -> list[range]:
     """The tokens of each band, of at most ``TOKENS_PER_BAND``, all of them about as long."""
     per_band = math.ceil(number / math.ceil(number / TOKENS_PER_BAND))
     return [range(start, min(start + per_band, number)) for start in range(0, number, per_band)]
@@ -66,7 +66,7 @@ def bands_of(number: int) -> list[range]:
 def unit_label(inspection: Inspection, layer: int, unit: int) -> str:
     """A unit's number, after the end of what it follows, if that is known."""
     follows = inspection.follows.get((layer, unit), "")
-    name = shown_piece(follows.encode()).replace("␣", " ").split(": ")[-1]
+    name = printable_piece(follows.encode()).replace("␣", " ").split(": ")[-1]
     return f"{_short(name, _FOLLOWS_CHARS)}  {unit}" if follows else str(unit)
 
 
@@ -118,7 +118,7 @@ def _band(inspection: Inspection, band: range, top: int) -> tuple[list[str], int
     top -= _GAP - 4
     for column, position in enumerate(band):
         middle = _LEFT + (column + 0.5) * _CELL_WIDTH
-        name = html.escape(_short(shown_piece(trace.pieces[position])))
+        name = html.escape(_short(printable_piece(trace.pieces[position])))
         parts.append(f'<text transform="translate({middle + 4} {top + 4}) rotate(-60)" text-anchor="end">{name}</text>')
         parts.append(
             f'<rect class="column" data-token="{position}" x="{_LEFT + column * _CELL_WIDTH}" y="{start}" '
@@ -180,8 +180,8 @@ def _described(inspection: Inspection, position: int) -> str:
     means = trace.gates[position].mean(axis=(0, 2))
     facts = [f"{trace.bits[position]:.1f} bits"]
     facts += [f"{name} {mean:.2f}" for name, mean in zip(trace.gate_names, means, strict=True)]
-    facts += [f"{'+' if switch.change > 0 else '-'}{switch.unit}" for switch in trace.switched(position, 3)]
-    return html.escape(f"{shown_piece(trace.pieces[position])}: {', '.join(facts)}")
+    facts += [f"{'+' if switch.change > 0 else '-'}{switch.unit}" for switch in trace.largest_changes(position, 3)]
+    return html.escape(f"{printable_piece(trace.pieces[position])}: {', '.join(facts)}")
 
 
 def page(inspection: Inspection) -> str:
@@ -189,7 +189,7 @@ def page(inspection: Inspection) -> str:
     trace = inspection.trace
     record = inspection.to_json()
     for token, piece in zip(record["tokens"], trace.pieces, strict=True):
-        token["shown"] = shown_piece(piece)
+        token["shown"] = printable_piece(piece)
         token["breaks"] = piece.count(b"\n")
     panels = [trace.panels(layer) for layer in range(trace.num_layers)]
     whole = {
@@ -201,7 +201,7 @@ def page(inspection: Inspection) -> str:
     data = json.dumps(record | {"whole": whole, "palette": CIVIDIS})
     parts = {
         "TITLE": html.escape(inspection.title),
-        "VERDICT": html.escape(verdict(trace.saturation())),
+        "VERDICT": html.escape(describe_saturation(trace.saturation())),
         "PICTURE": svg(inspection),
         "DATA": re.sub("[<>&\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", data),
     }

@@ -39,7 +39,7 @@ _SCORED_AT_ONCE = 64
 _MIN_KEPT = 1e-12
 
 
-class Step(NamedTuple):
+class TracedStep(NamedTuple):
     """What reading one token did in each of N texts.
 
     Attributes:
@@ -53,7 +53,7 @@ class Step(NamedTuple):
     output: FloatArray
 
 
-class Network:
+class TracedNetwork:
     """A model's cells, with their gates open to view.
 
     Args:
@@ -77,7 +77,7 @@ class Network:
         shape = (num_texts, arch.num_layers, STATE_ROWS[arch.cell], arch.hidden_size)
         return np.zeros(shape, self.embedding.dtype)
 
-    def step(self, tokens: Sequence[int] | npt.NDArray[np.integer[Any]], state: FloatArray) -> Step:
+    def step(self, tokens: Sequence[int] | npt.NDArray[np.integer[Any]], state: FloatArray) -> TracedStep:
         """Read one token in each of N texts.
 
         Args:
@@ -91,7 +91,7 @@ class Network:
             gates.append(layer_gates)
             states.append(layer_state)
             x = layer_state[:, 0] if layer == 0 else x + layer_state[:, 0]
-        return Step(np.stack(gates, axis=1), np.stack(states, axis=1), x)
+        return TracedStep(np.stack(gates, axis=1), np.stack(states, axis=1), x)
 
     def _cell(self, layer: int, x: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The gates ``(N, G, H)`` and the next state ``(N, S, H)`` of a layer."""
@@ -127,8 +127,8 @@ class Network:
         return scores
 
 
-def read_side_by_side(
-    network: Network, texts: Sequence[Sequence[int]], see: Callable[[int, npt.NDArray[np.intp], Step], None]
+def read_in_parallel(
+    network: TracedNetwork, texts: Sequence[Sequence[int]], see: Callable[[int, npt.NDArray[np.intp], TracedStep], None]
 ) -> None:
     """Read many texts from the starts of their documents, and show what each token did.
 
@@ -149,7 +149,7 @@ def read_side_by_side(
         state = step.state
 
 
-class Switch(NamedTuple):
+class StateChange(NamedTuple):
     """A unit whose state a token changed much: by ``change``, from -2 to 2 (of an ``lstm``, its h)."""
 
     layer: int
@@ -221,12 +221,12 @@ class Trace:
         difference: FloatArray = np.diff(self.states[:, :, 0], axis=0)
         return difference
 
-    def switched(self, position: int, number: int, *, layer: int | None = None) -> list[Switch]:
+    def largest_changes(self, position: int, number: int, *, layer: int | None = None) -> list[StateChange]:
         """The units that a token changed most, the largest change first."""
         changes = self.changes[position]
         layers = range(self.num_layers) if layer is None else [layer]
         found = [
-            Switch(index, int(unit), float(changes[index, unit]))
+            StateChange(index, int(unit), float(changes[index, unit]))
             for index in layers
             for unit in _top(changes[index], number)
         ]
@@ -278,7 +278,7 @@ def _top(values: FloatArray, number: int) -> npt.NDArray[np.intp]:
     return np.argsort(-np.abs(values), kind="stable")[:number]
 
 
-def trace(model: Model, text: bytes, *, dtype: npt.DTypeLike = np.float32) -> Trace:
+def trace_text(model: Model, text: bytes, *, dtype: npt.DTypeLike = np.float32) -> Trace:
     """Read a text and keep everything that the cells did.
 
     Raises:
@@ -290,7 +290,7 @@ def trace(model: Model, text: bytes, *, dtype: npt.DTypeLike = np.float32) -> Tr
     if len(tokens) > MAX_TOKENS:
         message = f"the text has {len(tokens):,} tokens; at most {MAX_TOKENS:,} can be looked at together"
         raise CorpusError(message, hint="give a part of it, as in: head -c 2000 FILE | gru-complete inspect -")
-    network = Network(model, dtype)
+    network = TracedNetwork(model, dtype)
     start = network.step([DOCUMENT_END], network.initial_state(1))
     steps = [start]
     for token in tokens:
@@ -306,14 +306,14 @@ def trace(model: Model, text: bytes, *, dtype: npt.DTypeLike = np.float32) -> Tr
     )
 
 
-def _bits(network: Network, outputs: FloatArray, targets: npt.NDArray[np.int64]) -> Iterator[FloatArray]:
+def _bits(network: TracedNetwork, outputs: FloatArray, targets: npt.NDArray[np.int64]) -> Iterator[FloatArray]:
     for first in range(0, len(targets), _SCORED_AT_ONCE):  # few at once: a row has as many numbers as there are tokens
         part = slice(first, first + _SCORED_AT_ONCE)
         scores = network.log_probabilities(outputs[part])
         yield -np.take_along_axis(scores, targets[part, None], axis=1)[:, 0] / math.log(2)
 
 
-def shown_piece(piece: bytes) -> str:
+def printable_piece(piece: bytes) -> str:
     r"""A token as it may stand in a table: a space as ``␣``, what is no printable character as ``\n``, ``\xe2``."""
     text = piece.decode("utf-8", "backslashreplace")
     return "".join("␣" if char == " " else char if char.isprintable() else ascii(char)[1:-1] for char in text)

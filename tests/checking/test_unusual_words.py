@@ -12,10 +12,10 @@ from gru_complete.checking.error_model import ErrorModel
 from gru_complete.checking.unusual_words import (
     DEFAULT_THRESHOLD,
     Alternative,
-    Finding,
+    UnusualWord,
     WordChecker,
     measure_threshold,
-    threshold_of,
+    threshold_from_manifest,
 )
 from gru_complete.errors import ModelError
 from gru_complete.model.architecture import Architecture
@@ -217,7 +217,7 @@ def test_the_threshold_is_five_times_what_one_word_in_fifty_reaches(trained_mode
         for one in odds:
             least_asked.append(self.threshold)
             if one >= self.threshold:
-                yield Finding(1, 1, 0, "a", (Alternative("b", 1.0, one),))
+                yield UnusualWord(1, 1, 0, "a", (Alternative("b", 1.0, one),))
 
     monkeypatch.setattr(WordChecker, "findings", findings)
     threshold = measure_threshold(load_model(trained_model), [shuffled(250, seed=1), shuffled(250, seed=2)])
@@ -230,7 +230,7 @@ def test_the_threshold_is_five_times_what_one_word_in_fifty_reaches(trained_mode
 def test_a_threshold_that_was_measured_is_the_models(trained_model):
     model = load_model(trained_model)
     metrics = measure_threshold(model, [shuffled(500, seed=1)])
-    assert threshold_of(model.manifest._replace(metrics=metrics)) == metrics["check_threshold"]
+    assert threshold_from_manifest(model.manifest._replace(metrics=metrics)) == metrics["check_threshold"]
     assert metrics["check_threshold"] > 0.15
 
 
@@ -257,8 +257,8 @@ def test_of_little_text_no_threshold_is_measured(trained_model):
 )
 def test_the_threshold_is_what_the_model_says_if_that_can_be(trained_model, said, threshold):
     manifest = load_model(trained_model).manifest
-    assert threshold_of(manifest._replace(metrics={"check_threshold": said})) == threshold
-    assert threshold_of(manifest._replace(metrics={})) == DEFAULT_THRESHOLD
+    assert threshold_from_manifest(manifest._replace(metrics={"check_threshold": said})) == threshold
+    assert threshold_from_manifest(manifest._replace(metrics={})) == DEFAULT_THRESHOLD
 
 
 def test_scores_that_are_no_numbers_are_a_damaged_model(toy):

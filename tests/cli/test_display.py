@@ -8,7 +8,7 @@ from gru_complete.cli import compare
 from gru_complete.cli.console import Console
 from gru_complete.cli.train import Display, describe_corpus, sample_of
 from gru_complete.comparison.compare import RecallProgress
-from gru_complete.comparison.recall import Progress
+from gru_complete.comparison.recall import RecallStep
 from gru_complete.text.corpus import CorpusReport
 from gru_complete.training import events
 
@@ -51,7 +51,7 @@ def test_the_bar_shows_step_loss_and_a_sample_now_and_then(display, trained_mode
 
 def test_the_recall_part_of_a_comparison_has_the_bar_of_recall(capfd, monkeypatch):
     events_of_two = [
-        RecallProgress(cell, 10.0, Progress(update, 5 * update, 0.25 * update, 2.0 * update))
+        RecallProgress(cell, 10.0, RecallStep(update, 5 * update, 0.25 * update, 2.0 * update))
         for cell in ("rnn", "gru")
         for update in (1, 2, 3)
     ]

@@ -82,10 +82,10 @@ def test_every_cell_and_depth_can_be_looked_into(run, model_of, cell, num_layers
 def test_lines_fit_the_width(model_of, width):
     from rich.console import Console as RichConsole
 
-    from gru_complete.inspection.trace import trace
+    from gru_complete.inspection.trace import trace_text
 
     for cell in CELLS:
-        read = trace(load_model(model_of(cell)), "The 日本語 cat ate a \u200b\x1b[31m".encode())
+        read = trace_text(load_model(model_of(cell)), "The 日本語 cat ate a \u200b\x1b[31m".encode())
         look = HeatmapStyle(width, has_color=False)
         units = [read.most_varied(0, 24)]
         rich = RichConsole(width=10_000, record=True, file=io.StringIO())

@@ -6,7 +6,14 @@ import torch
 
 from gru_complete.comparison import compare as compare_module
 from gru_complete.comparison import speeds
-from gru_complete.comparison.compare import Begun, Compared, Comparison, Trained, compare, hidden_size_for
+from gru_complete.comparison.compare import (
+    CellsCompared,
+    CellStarted,
+    CellTrained,
+    ComparisonRequest,
+    compare,
+    hidden_size_for,
+)
 from gru_complete.config import load_config
 from gru_complete.errors import CorpusError, DivergedError, InterruptedRun, ModelError, UsageError
 from gru_complete.evaluation.pairs import Pair
@@ -31,7 +38,7 @@ def quick(monkeypatch):
 def request_for(corpus_path, tmp_path, tiny_overrides):
     def make(*overrides, cells=("rnn", "gru"), **changes):
         config = load_config(None, [*tiny_overrides, "ngrams.order=0", "data.held_out=0.2", *overrides])
-        return Comparison([str(corpus_path)], tmp_path / "c.compare", config, cells, **changes)
+        return ComparisonRequest([str(corpus_path)], tmp_path / "c.compare", config, cells, **changes)
 
     return make
 
@@ -58,13 +65,13 @@ def results_of(seen):
 
 def test_every_cell_is_trained_in_the_same_way_and_measured(request_for, tmp_path):
     seen = run(request_for(cells=("rnn", "rnn-relu", "gru", "lstm"), pairs=PAIRS))
-    assert [(event.cell, event.number) for event in of_type(seen, Begun)] == [
+    assert [(event.cell, event.number) for event in of_type(seen, CellStarted)] == [
         ("rnn", 1),
         ("rnn-relu", 2),
         ("gru", 3),
         ("lstm", 4),
     ]
-    assert len(of_type(seen, Trained)) == 4
+    assert len(of_type(seen, CellTrained)) == 4
     assert len({event.max_steps for event in of_type(seen, events.Stepped)}) == 1
     tokenizers = set()
     for cell, result in results_of(seen).items():
@@ -93,8 +100,8 @@ def test_gradients_as_training_begins_are_of_the_very_weights(request_for, tmp_p
     request = request_for("model.chrono_length=9", cells=("gru",))
     with pytest.raises(AttributeError):  # there is no learner to go on with
         run(request)
-    settled = compare_module._read_settled(tmp_path / "c.compare", is_to_be_replaced=False)
-    begun = compare_module._as_begun(settled, "gru")
+    settings = compare_module._read_settings(tmp_path / "c.compare", is_to_be_replaced=False)
+    begun = compare_module._as_begun(settings, "gru")
     assert isinstance(begun, LanguageModel)
     for name, array in export_weights(begun).items():
         assert (array == drawn[0][name]).all()
@@ -203,7 +210,7 @@ def test_a_cell_that_diverges_leaves_the_others_their_results(request_for, monke
 
 def test_a_text_that_is_read_once_and_a_foreign_directory_are_refused(request_for, tmp_path):
     with pytest.raises(UsageError, match="once for each cell"):
-        run(Comparison(["-"], tmp_path / "c.compare", load_config(None, [])))
+        run(ComparisonRequest(["-"], tmp_path / "c.compare", load_config(None, [])))
     (tmp_path / "c.compare").mkdir()
     (tmp_path / "c.compare" / "letter.txt").write_text("Dear")
     with pytest.raises(UsageError, match="is no comparison"):
@@ -221,5 +228,5 @@ def test_a_text_that_cannot_be_used_leaves_nothing(request_for, tmp_path, corpus
 def test_the_number_of_threads_is_left_as_it_was(request_for):
     before = torch.get_num_threads()
     seen = run(request_for("training.steps=2"))
-    assert isinstance(seen[-1], Compared)
+    assert isinstance(seen[-1], CellsCompared)
     assert torch.get_num_threads() == before

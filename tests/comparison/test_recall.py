@@ -7,7 +7,7 @@ from gru_complete.comparison.recall import (
     DAYS,
     NUM_COPIED,
     NUM_SYMBOLS,
-    Recaller,
+    RecallModel,
     _is_right,
     _world,
     tasks,
@@ -77,7 +77,7 @@ def test_a_task_that_is_learnt_grows_to_its_whole_length():
 def test_training_ends_in_time_and_a_cell_without_memory_stays_at_chance(monkeypatch):
     """A cell that forgets everything: its recurrent weights get no gradient, and are zero."""
     monkeypatch.setattr(torch.nn.init, "orthogonal_", lambda weights, generator=None: weights.zero_())
-    monkeypatch.setattr(Recaller, "parameters", lambda self: iter([self.head.weight, self.head.bias]))
+    monkeypatch.setattr(RecallModel, "parameters", lambda self: iter([self.head.weight, self.head.bias]))
     _, result = finish(train_recall(tasks()["copy"], cell="rnn", length=20, hidden_size=8, seconds=1.0))
     assert result.seconds < 30
     assert result.learnt_length == 0
@@ -96,7 +96,7 @@ def test_the_same_seed_gives_the_same_training():
 
 def test_chrono_gates_are_made_for_the_length():
     torch.manual_seed(0)
-    model = Recaller(tasks()["copy"], cell="gru", hidden_size=500, chrono_length=201)
+    model = RecallModel(tasks()["copy"], cell="gru", hidden_size=500, chrono_length=201)
     spans = torch.exp(-model.cell.bias[:500].detach())
     assert 1 <= float(spans.min()) < 5
     assert 195 < float(spans.max()) <= 200

@@ -6,13 +6,13 @@ import pytest
 from gru_complete.errors import CorpusError, UsageError
 from gru_complete.inspection.features import (
     _token_labels,
-    feature_of,
+    feature_from_name,
     find_feature,
     inside_brackets,
     inside_matches,
     inside_quotes,
-    kept_apart,
     line_lengths,
+    unseen_documents,
 )
 from gru_complete.model.architecture import Architecture
 from gru_complete.model.directory import Model, load_model
@@ -55,12 +55,12 @@ def test_what_a_regular_expression_matches():
 
 
 def test_a_line_begins_and_ends_in_a_regular_expression():
-    assert marked("a:\nb c:\n", feature_of("^[a-z]:$")("a:\nb c:\n")) == "a:......"
+    assert marked("a:\nb c:\n", feature_from_name("^[a-z]:$")("a:\nb c:\n")) == "a:......"
 
 
 def test_what_is_no_regular_expression_is_refused():
     with pytest.raises(UsageError, match="no regular expression: missing"):
-        feature_of("(a")
+        feature_from_name("(a")
 
 
 def test_a_token_has_a_match_by_any_of_its_characters_and_an_open_quotation_by_its_last():
@@ -111,8 +111,8 @@ def test_text_that_cannot_show_a_feature_is_refused(text, message):
 
 def test_the_text_that_training_kept_apart_is_read(trained_model, tmp_path):
     model = load_model(trained_model)
-    texts = kept_apart(model)
+    texts = unseen_documents(model)
     assert 0 not in texts[0]
     assert b"cat" in model.tokenizer.decode(texts[0])
     with pytest.raises(UsageError, match="no text was kept apart"):
-        kept_apart(model._replace(path=tmp_path / "alone"))
+        unseen_documents(model._replace(path=tmp_path / "alone"))

@@ -10,7 +10,7 @@ import pytest
 
 from gru_complete.inspection.record import Inspection
 from gru_complete.inspection.svg import page
-from gru_complete.inspection.trace import GATE_NAMES, Trace, trace
+from gru_complete.inspection.trace import GATE_NAMES, Trace, trace_text
 from gru_complete.model.directory import load_model
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -22,8 +22,8 @@ TEXT = b"The cat ate <script>document.title='taken'</script>"
 
 @pytest.fixture
 def inspection(trained_model):
-    read = trace(load_model(trained_model), TEXT)
-    return Inspection.of("tiny", TEXT, read, [], 5)
+    read = trace_text(load_model(trained_model), TEXT)
+    return Inspection.from_trace("tiny", TEXT, read, [], 5)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_token_that_is_hovered_shows_its_gates(inspection, opened):
         assert found == pytest.approx(wanted, abs=0.0052)
     assert f"{read.bits[2]:.1f} bits" in dom
     switched = re.search(r'<tbody id="switched">(.*?)</tbody>', dom, re.DOTALL)[1]
-    assert re.findall(r"unit (\d+)", switched) == [str(switch.unit) for switch in read.switched(2, 3)]
+    assert re.findall(r"unit (\d+)", switched) == [str(switch.unit) for switch in read.largest_changes(2, 3)]
 
 
 def test_the_arrow_keys_move_from_token_to_token(inspection, opened):
@@ -90,7 +90,9 @@ def test_every_layer_of_a_cell_shows_its_gates(opened, cell):
     names = GATE_NAMES[cell]
     gates = generator.uniform(size=(3, 2, len(names), 6))
     read = Trace(cell, [b"a", b"\n", b"c"], np.ones(3), gates, generator.uniform(-1, 1, size=(4, 2, 2, 6)))
-    dom = opened(Inspection.of("small", b"a\nc", read, [], 2), 'document.querySelector("rect[data-token]").focus();')
+    dom = opened(
+        Inspection.from_trace("small", b"a\nc", read, [], 2), 'document.querySelector("rect[data-token]").focus();'
+    )
     assert token_shown(dom) == "1 of 3: a"
     for index, gate in enumerate(names):
         for layer in range(2):

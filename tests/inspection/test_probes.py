@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from gru_complete.inspection.probes import Unit, fit_thresholds, probe, units_of
+from gru_complete.inspection.probes import Unit, fit_thresholds, probe, state_units
 
 
 def test_the_best_cut_and_its_side_are_found():
@@ -46,7 +46,7 @@ def places(number=400, seed=0):
 
 def test_the_unit_that_tells_comes_first_with_its_accuracy_on_the_other_half():
     values, labels, fitted = places()
-    found = probe(values, labels, fitted, units_of((1, 1, 3)), are_independent=True)
+    found = probe(values, labels, fitted, state_units((1, 1, 3)), are_independent=True)
     first, second, third = found.followers
     assert [follower.unit.unit for follower in (first, second, third)] == [1, 2, 0]
     assert first.accuracy.value == first.balanced == 1.0
@@ -63,7 +63,7 @@ def test_of_a_rare_feature_a_unit_that_sees_it_is_chosen_before_one_that_always_
     labels = number % 20 < 1  # one place in twenty
     sees = np.where(number % 20 < 2, 1.0, 0.0) + 0.5 * (number % 100 < 1)  # it, and as often something else
     values = np.column_stack([np.zeros(400), np.where(labels, 0.5 + number / 1000, 0.0), sees])
-    found = probe(values, labels, number < 200, units_of((1, 1, 3)), are_independent=True)
+    found = probe(values, labels, number < 200, state_units((1, 1, 3)), are_independent=True)
     assert [follower.unit.unit for follower in found.followers] == [1, 2, 0]
     assert found.followers[2].balanced == 0.5
 
@@ -71,7 +71,7 @@ def test_of_a_rare_feature_a_unit_that_sees_it_is_chosen_before_one_that_always_
 def test_a_half_that_was_not_fitted_on_decides():
     labels = np.arange(200) % 3 == 0
     values = np.column_stack([np.where(np.arange(200) < 100, labels, 0.0), np.arange(200)])
-    found = probe(values, labels, np.arange(200) < 100, units_of((1, 1, 2)), are_independent=True)
+    found = probe(values, labels, np.arange(200) < 100, state_units((1, 1, 2)), are_independent=True)
     assert found.followers[0].unit.unit == 0
     assert found.followers[0].accuracy.value == (~labels[100:]).mean()
 
@@ -81,13 +81,13 @@ def test_dependent_places_have_the_interval_of_blocks():
     values = labels[:, None].astype(float)
     values[300:] = 0.0  # where the unit stops following for a long stretch
     fitted = np.arange(400) < 200
-    alone = probe(values, labels, fitted, units_of((1, 1, 1)), are_independent=True).followers[0].accuracy
-    blocks = probe(values, labels, fitted, units_of((1, 1, 1)), are_independent=False).followers[0].accuracy
+    alone = probe(values, labels, fitted, state_units((1, 1, 1)), are_independent=True).followers[0].accuracy
+    blocks = probe(values, labels, fitted, state_units((1, 1, 1)), are_independent=False).followers[0].accuracy
     assert alone.value == blocks.value == 0.75
     assert blocks.high - blocks.low == pytest.approx(2 * 1.959964 * math.sqrt(20 / 19 * 0.0625 / 20))
     assert 0 < blocks.low < blocks.high <= 1
 
 
 def test_the_numbers_of_a_state_have_names():
-    assert units_of((2, 2, 2))[5:7] == [Unit(1, False, 1), Unit(1, True, 0)]
+    assert state_units((2, 2, 2))[5:7] == [Unit(1, False, 1), Unit(1, True, 0)]
     assert Unit(1, True, 0).to_json() == {"layer": 2, "unit": 0, "is_cell": True}

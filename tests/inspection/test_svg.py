@@ -5,10 +5,10 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from gru_complete.inspection.colours import CIVIDIS, FIRST_LIGHT, colour, step_of
+from gru_complete.inspection.colours import CIVIDIS, FIRST_LIGHT, colour, palette_step
 from gru_complete.inspection.probes import Unit
 from gru_complete.inspection.record import Inspection
-from gru_complete.inspection.svg import MAX_DRAWN, TOKENS_PER_BAND, bands_of, page, svg
+from gru_complete.inspection.svg import MAX_DRAWN, TOKENS_PER_BAND, page, split_into_bands, svg
 from gru_complete.inspection.trace import Trace
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -20,7 +20,7 @@ def inspection_of(pieces, cell="gru", num_layers=1, found=(), size=4):
     shape = (len(pieces), num_layers, num_gates, size)
     states = generator.uniform(-1, 1, size=(len(pieces) + 1, num_layers, 2 if cell == "lstm" else 1, size))
     read = Trace(cell, pieces, generator.uniform(0, 9, len(pieces)), generator.uniform(size=shape), states)
-    return Inspection.of("small", b"".join(pieces), read, found, 3)
+    return Inspection.from_trace("small", b"".join(pieces), read, found, 3)
 
 
 @pytest.mark.parametrize("cell", ["gru", "gru-simple", "lstm", "rnn"])
@@ -65,7 +65,7 @@ def test_what_a_unit_follows_stands_beside_it():
 
 @pytest.mark.parametrize("number", [1, TOKENS_PER_BAND, TOKENS_PER_BAND + 1, 3 * TOKENS_PER_BAND + 7])
 def test_bands_hold_all_tokens_and_are_about_as_long(number):
-    bands = bands_of(number)
+    bands = split_into_bands(number)
     assert [position for band in bands for position in band] == list(range(number))
     assert max(map(len, bands)) <= TOKENS_PER_BAND
     assert len(bands) == -(-number // TOKENS_PER_BAND)
@@ -89,7 +89,7 @@ def test_the_scale_can_be_read_in_black_and_white():
         1.05 / (value + 0.05) if step < FIRST_LIGHT else (value + 0.05) / 0.05 for step, value in enumerate(values)
     ]
     assert min(contrast) > 4.5  # WCAG 2, AA
-    assert [step_of(value) for value in (0, 0.0999, 0.1, 0.9, 1)] == [0, 0, 1, 9, 9]
+    assert [palette_step(value) for value in (0, 0.0999, 0.1, 0.9, 1)] == [0, 0, 1, 9, 9]
     assert (colour(0), colour(1), colour(1 / 9)) == ("#00224e", "#fee838", "#123570")
 
 

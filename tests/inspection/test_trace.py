@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gru_complete.errors import CorpusError
-from gru_complete.inspection.record import Inspection, verdict
-from gru_complete.inspection.trace import Network, Trace, read_side_by_side, shown_piece, trace
+from gru_complete.inspection.record import Inspection, describe_saturation
+from gru_complete.inspection.trace import Trace, TracedNetwork, printable_piece, read_in_parallel, trace_text
 from gru_complete.model.architecture import CELLS, Architecture
 from gru_complete.model.directory import Model, load_model
 from gru_complete.model.manifest import Manifest
@@ -59,7 +59,7 @@ def reference(cell, weights, x, h, memory):
 def test_gates_are_those_of_the_equations(cell):
     model = small_model(cell)
     text = b"two units"
-    read = trace(model, text, dtype=np.float64)
+    read = trace_text(model, text, dtype=np.float64)
     h, memory = np.zeros(5), np.zeros(5)
     for position, token in enumerate([DOCUMENT_END, *(1 + value for value in text)]):
         x = model.weights["embedding"][token]
@@ -74,7 +74,7 @@ def test_gates_are_those_of_the_equations(cell):
 @pytest.mark.parametrize("cell", CELLS)
 def test_states_and_surprisal_are_those_of_the_runtime(cell, num_layers):
     model = small_model(cell, num_layers, hidden_size=4, embedding_size=6)
-    read = trace(model, b"abc", dtype=np.float64)
+    read = trace_text(model, b"abc", dtype=np.float64)
     stepper = Stepper(model.manifest.arch, model.weights, np.float64)
     hidden, state = stepper.step(DOCUMENT_END, stepper.initial_state())
     np.testing.assert_allclose(read.states[0], state, atol=1e-12)
@@ -95,10 +95,10 @@ def test_texts_side_by_side_are_read_as_if_alone():
         for row, layer_gates in zip(rows, step.gates, strict=True):
             seen[int(row), position] = layer_gates
 
-    read_side_by_side(Network(model, np.float64), [model.tokenizer.encode(text) for text in texts], see)
+    read_in_parallel(TracedNetwork(model, np.float64), [model.tokenizer.encode(text) for text in texts], see)
     assert sorted(seen) == [(row, position) for row, text in enumerate(texts) for position in range(len(text))]
     for row, text in enumerate(texts):
-        alone = trace(model, text, dtype=np.float64)
+        alone = trace_text(model, text, dtype=np.float64)
         for position in range(len(text)):
             np.testing.assert_allclose(seen[row, position], alone.gates[position], atol=1e-12)
 
@@ -127,14 +127,16 @@ def test_closed_and_open_values_are_counted_by_layer_and_gate():
     (row,) = read.saturation()
     assert (row.layer, row.gate, row.below, row.above, row.num_values) == (0, "update", 0.5, 0.25, 4)
     assert row.mean == pytest.approx(0.3975)
-    assert verdict([row]) == "Most gate values are near 0 or 1 here: 75.0% are below 0.1 or above 0.9."
-    assert verdict(trace_of([[0.5, 0.05]]).saturation()).startswith("Gate values are not mostly near 0 or 1")
+    assert describe_saturation([row]) == "Most gate values are near 0 or 1 here: 75.0% are below 0.1 or above 0.9."
+    assert describe_saturation(trace_of([[0.5, 0.05]]).saturation()).startswith(
+        "Gate values are not mostly near 0 or 1"
+    )
 
 
 def test_the_units_that_switched_most_come_first_with_their_direction():
     read = trace_of(np.zeros((2, 3)), [[0, 0, 0], [0.1, -0.9, 0.5], [0.1, -0.9, -0.4]])
-    assert [(s.unit, pytest.approx(s.change)) for s in read.switched(0, 2)] == [(1, -0.9), (2, 0.5)]
-    assert read.switched(1, 1) == [(0, 2, pytest.approx(-0.9))]
+    assert [(s.unit, pytest.approx(s.change)) for s in read.largest_changes(0, 2)] == [(1, -0.9), (2, 0.5)]
+    assert read.largest_changes(1, 1) == [(0, 2, pytest.approx(-0.9))]
 
 
 def test_the_units_that_vary_most_come_first():
@@ -142,16 +144,16 @@ def test_the_units_that_vary_most_come_first():
 
 
 def test_a_cell_without_gates_shows_its_state_and_claims_nothing():
-    read = trace(small_model("rnn"), b"abc")
+    read = trace_text(small_model("rnn"), b"abc")
     assert read.gate_names == ()
     assert read.half_lives() is None
     assert read.saturation() == []
     np.testing.assert_allclose(read.panels(0)["state"], (read.states[1:, 0, 0] + 1) / 2)
-    assert "no gates" in verdict([])
+    assert "no gates" in describe_saturation([])
 
 
 def test_a_state_without_bound_is_drawn_beside_its_largest_value():
-    read = trace(small_model("rnn-relu"), b"abc")
+    read = trace_text(small_model("rnn-relu"), b"abc")
     states = read.states[1:, 0, 0]
     assert states.max() > 0
     np.testing.assert_allclose(read.panels(0)["state"], states / states.max())
@@ -160,10 +162,10 @@ def test_a_state_without_bound_is_drawn_beside_its_largest_value():
 def test_no_text_and_too_much_of_it_are_refused(monkeypatch):
     model = small_model("gru")
     with pytest.raises(CorpusError, match="no text"):
-        trace(model, b"")
-    monkeypatch.setattr(trace, "MAX_TOKENS", 3)
+        trace_text(model, b"")
+    monkeypatch.setattr("gru_complete.inspection.trace.MAX_TOKENS", 3)
     with pytest.raises(CorpusError, match="4 tokens; at most 3"):
-        trace(model, b"abcd")
+        trace_text(model, b"abcd")
 
 
 @pytest.mark.parametrize(
@@ -171,12 +173,12 @@ def test_no_text_and_too_much_of_it_are_refused(monkeypatch):
     [(b" cat", "␣cat"), (b"\n", "\\n"), (b"\xe2", "\\xe2"), ("日本".encode(), "日本"), (b"\x1b[2J", "\\x1b[2J")],
 )
 def test_a_token_is_shown_with_its_spaces_and_without_power_over_the_terminal(piece, shown):
-    assert shown_piece(piece) == shown
+    assert printable_piece(piece) == shown
 
 
 def test_the_record_is_json_with_layers_from_one(trained_model):
     model = load_model(trained_model)
-    read = trace(model, b"The cat ate")
+    read = trace_text(model, b"The cat ate")
     record = json.loads(json.dumps(Inspection("tiny", b"The cat ate", read, [[3, 1]]).to_json(), allow_nan=False))
     assert "".join(token["text"] for token in record["tokens"]) == "The cat ate"
     assert [(unit["layer"], unit["unit"]) for unit in record["units"]] == [(1, 3), (1, 1)]
