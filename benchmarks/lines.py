@@ -83,7 +83,7 @@ def compare(completer: Completer, prompts: list[bytes], until: str) -> dict[str,
         for clock, value in seconds.items():
             totals[f"batched_{clock}"] += value
         assert [one.prompt for one in batched] == block
-        equal += sum(one.text == other.text for one, other in zip(single, batched, strict=True))
+        equal += sum(one.data == other.data for one, other in zip(single, batched, strict=True))
         tokens += sum(one.tokens for one in single)
     found = {f"{name}_ms": 1000 * value / len(prompts) for name, value in totals.items()}
     found |= {f"ratio_{clock}": totals[f"single_{clock}"] / totals[f"batched_{clock}"] for clock in ("cpu", "wall")}

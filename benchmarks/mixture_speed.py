@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from gru_complete.model.directory import Model, load_model
+from gru_complete.model.directory import LoadedModel, load_model
 from gru_complete.model.run_dir import run_dir_of
 from gru_complete.ngrams.building import build
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
@@ -49,7 +49,7 @@ class Clock:
         return result
 
 
-def memory_of(model: Model) -> NGramMixture:
+def memory_of(model: LoadedModel) -> NGramMixture:
     if model.mixture is not None:
         return model.mixture
     tokens, header = read_shard(run_dir_of(model.path) / "training.tokens")
@@ -60,7 +60,7 @@ def memory_of(model: Model) -> NGramMixture:
     return NGramMixture(ngrams, MixingWeights(weights), adapts=True)
 
 
-def measure(model: Model, mixture: NGramMixture, num_tokens: int) -> Clock:
+def measure(model: LoadedModel, mixture: NGramMixture, num_tokens: int) -> Clock:
     stream, header = read_shard(run_dir_of(model.path) / "tuning.tokens")
     num_learnt = min(LEARNT_BYTES * header.num_tokens // header.num_bytes, len(stream) // 2)
     tokens = stream[: num_learnt + num_tokens].tolist()
@@ -82,7 +82,9 @@ def measure(model: Model, mixture: NGramMixture, num_tokens: int) -> Clock:
     return clock
 
 
-def whole_tokens(model: Model, mixture: NGramMixture, *, num_tokens: int = 300, rounds: int = 12) -> dict[str, float]:
+def whole_tokens(
+    model: LoadedModel, mixture: NGramMixture, *, num_tokens: int = 300, rounds: int = 12
+) -> dict[str, float]:
     """Seconds for each token of a completion, medians over the rounds."""
     text = model.tokenizer.decode(read_shard(run_dir_of(model.path) / "tuning.tokens")[0].tolist()[1:])
     stepper = Stepper(model.manifest.arch, model.weights)

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from gru_complete.model.directory import Model, load_model
+from gru_complete.model.directory import LoadedModel, load_model
 from gru_complete.model.run_dir import run_dir_of
 from gru_complete.text.tokenizer import DOCUMENT_END
 
@@ -154,7 +154,7 @@ def measure(train: Path, test: Path, minutes: float, seed: int, settings: Sequen
         }
 
 
-def windows_cost(model: Model, text: str) -> dict[str, float]:
+def windows_cost(model: LoadedModel, text: str) -> dict[str, float]:
     """The text in pieces, each read from nothing; the module's docstring says exactly how."""
     import torch  # here, so that the first training does not share the machine with it
 

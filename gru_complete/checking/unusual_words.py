@@ -42,7 +42,7 @@ import numpy as np
 
 from gru_complete.checking.error_model import WORD, ErrorModel
 from gru_complete.checking.segment_reader import MANY, Segment, SegmentReader
-from gru_complete.model.directory import Model
+from gru_complete.model.directory import LoadedModel
 from gru_complete.model.manifest import CHECK_THRESHOLD, Manifest
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.predictor import DecoderState
@@ -194,7 +194,7 @@ def threshold_from_manifest(manifest: Manifest) -> float:
     return DEFAULT_THRESHOLD
 
 
-def measure_threshold(model: Model, texts: Sequence[str]) -> dict[str, float]:
+def measure_threshold(model: LoadedModel, texts: Sequence[str]) -> dict[str, float]:
     """Find the odds that about one word in ``WORDS_PER_FINDING`` reaches.
 
     Args:

@@ -199,7 +199,7 @@ def _print_single(
     """Print a completion as it is, piece by piece; returns whether there was any."""
     pieces: Iterable[bytes] = completer.stream(context, request.options)
     if request.options.beam:  # which is not known to be the likeliest before it is finished
-        pieces = (completion.text for completion in _completions(completer, context, request))
+        pieces = (completion.data for completion in _completions(completer, context, request))
     has_offer = False
     try:
         for piece in pieces:

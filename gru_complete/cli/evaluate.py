@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gru_complete.evaluation.planting import KnownTraining
     from gru_complete.evaluation.report import Report
     from gru_complete.evaluation.suggestions import SuggestionsReport
-    from gru_complete.model.directory import Model
+    from gru_complete.model.directory import LoadedModel
     from gru_complete.nn.language_model import LanguageModel
     from gru_complete.text.shards import ShardHeader
 
@@ -156,7 +156,7 @@ def evaluate(
 
 def _report(
     console: "Console",
-    loaded: "Model",
+    loaded: "LoadedModel",
     module: "LanguageModel",
     text: "tuple[TokenIds, ShardHeader]",
     device: "torch.device",
@@ -191,7 +191,7 @@ def _report(
     return report
 
 
-def _novelty(console: "Console", loaded: "Model", text: "tuple[TokenIds, ShardHeader]") -> "NoveltyReport":
+def _novelty(console: "Console", loaded: "LoadedModel", text: "tuple[TokenIds, ShardHeader]") -> "NoveltyReport":
     from gru_complete.evaluation.novelty import NUM_TEXTS, evaluate_novelty
 
     with _progress(console, "writing", NUM_TEXTS * (1 if loaded.mixture is None else 2)) as progress:
@@ -246,7 +246,7 @@ def _progress(console: "Console", what: str, total: int) -> "Iterator[Callable[[
 
 
 @contextmanager
-def _text(loaded: "Model", corpus: list[str]) -> "Iterator[tuple[TokenIds, ShardHeader]]":
+def _text(loaded: "LoadedModel", corpus: list[str]) -> "Iterator[tuple[TokenIds, ShardHeader]]":
     """The text to score, as tokens; without a corpus, what training held out."""
     import tempfile  # here, so that other commands need not wait for it
 
@@ -275,7 +275,7 @@ def _text(loaded: "Model", corpus: list[str]) -> "Iterator[tuple[TokenIds, Shard
         raise InterruptedRun("interrupted", signal_number=stopped.signal_number) from None
 
 
-def _print_report(console: "Console", loaded: "Model", report: "Report") -> None:
+def _print_report(console: "Console", loaded: "LoadedModel", report: "Report") -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text

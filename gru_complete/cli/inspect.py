@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gru_complete.inspection.features import FeatureReport
     from gru_complete.inspection.probes import Unit
     from gru_complete.inspection.record import Inspection
-    from gru_complete.model.directory import Model
+    from gru_complete.model.directory import LoadedModel
 
 _MAX_BYTES = 1 << 20
 _PIPE_CELLS = 100
@@ -158,7 +158,7 @@ def _write_files(console: "Console", inspection: "Inspection", outputs: Mapping[
         console.note(f"{name}: {printable(path)}")
 
 
-def _found(loaded: "Model", find: str, text_file: Path | None) -> "Sequence[FeatureReport | Agreement]":
+def _found(loaded: "LoadedModel", find: str, text_file: Path | None) -> "Sequence[FeatureReport | Agreement]":
     """What follows a feature, of running text or of pairs."""
     if find.startswith(PAIRS):
         from gru_complete.evaluation.pairs import read_pairs

@@ -35,10 +35,10 @@ class Result(NamedTuple):
         """A completion; of a character that the prompt has begun, the rest is U+FFFD in the record."""
         record = {
             "prompt": shown_text(prompt),
-            "text": shown_text(completion.text),
+            "text": shown_text(completion.data),
             "tokens": completion.tokens,
             "logprob": completion.logprob,
-            "bytes": len(completion.text),
+            "bytes": len(completion.data),
             "stop_reason": completion.stop_reason,
             "seed": completion.seed,
             "model": model,
@@ -47,7 +47,7 @@ class Result(NamedTuple):
             record["logprobs"] = [
                 {**_logprob(token), "top": [_logprob(rival) for rival in token.top]} for token in completion.logprobs
             ]
-        return cls(completion.text, record)
+        return cls(completion.data, record)
 
     @classmethod
     def of_words(cls, words: "Sequence[Word]", *, prompt: bytes, model: str, separator: bytes) -> "Result":

@@ -312,7 +312,7 @@ def sample_of(model_path: Path) -> str:
         completion = Completer.load(model_path).complete(b"", CompletionOptions(max_tokens=SAMPLE_TOKENS))
     except GruCompleteError as error:
         return f"(no sample: {error})"
-    return harmless(" ".join(completion.text.decode().split()))
+    return harmless(" ".join(completion.data.decode().split()))
 
 
 def explanation(event: "events.Planned") -> list[str]:

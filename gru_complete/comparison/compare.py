@@ -33,7 +33,7 @@ from gru_complete.evaluation.gradients import GradientFlow, gradient_flow
 from gru_complete.evaluation.pairs import Pair, pair_credits, score_of, summarise
 from gru_complete.evaluation.report import evaluate, held_out_part, language_model_of
 from gru_complete.model.architecture import Architecture
-from gru_complete.model.directory import Model, load_model
+from gru_complete.model.directory import LoadedModel, load_model
 from gru_complete.model.run_dir import run_dir_of
 from gru_complete.nn import kernel
 from gru_complete.nn.cells import CELL_CLASSES
@@ -556,7 +556,7 @@ class _Kept:
 
 
 def _measure_text(
-    settings: ResolvedSettings, cell: str, model: Model, module: LanguageModel, device: torch.device
+    settings: ResolvedSettings, cell: str, model: LoadedModel, module: LanguageModel, device: torch.device
 ) -> dict[str, Any]:
     """Cost of the text that was kept apart, and gradient flow in it."""
     try:
@@ -583,7 +583,7 @@ def _as_begun(settings: ResolvedSettings, cell: str) -> LanguageModel:
         return LanguageModel(settings.vocab_size, **model.model_dump())
 
 
-def _measure_pairs(model: Model, module: LanguageModel, pairs: Sequence[Pair]) -> dict[str, Any]:
+def _measure_pairs(model: LoadedModel, module: LanguageModel, pairs: Sequence[Pair]) -> dict[str, Any]:
     credits = pair_credits(module, model.tokenizer, pairs)
     is_far = np.array([pair.distance >= MIN_FAR_WORDS for pair in pairs])
     far = score_of(credits[is_far]).to_json() if is_far.any() else None

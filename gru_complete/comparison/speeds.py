@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from gru_complete.model.directory import Model
+from gru_complete.model.directory import LoadedModel
 from gru_complete.nn import kernel
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.runtime.stepper import Stepper
@@ -59,7 +59,7 @@ def training_speeds(plans: Mapping[str, Plan], text_dir: Path) -> dict[str, floa
     return {name: 1 / seconds for name, seconds in best.items()}
 
 
-def completion_speeds(models: Mapping[str, Model]) -> dict[str, float]:
+def completion_speeds(models: Mapping[str, LoadedModel]) -> dict[str, float]:
     """Tokens per second of the runtime's network, one after the other, the likeliest each time.
 
     The models take turns, so that what else the machine does hits all; the best of some rounds counts.

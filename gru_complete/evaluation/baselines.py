@@ -9,7 +9,7 @@ read the end of the training text, as the model has read all of it::
 import numpy as np
 
 from gru_complete.arrays import TokenIds
-from gru_complete.model.directory import Model
+from gru_complete.model.directory import LoadedModel
 from gru_complete.model.run_dir import run_dir_of
 from gru_complete.text.shards import read_shard
 from gru_complete.text.xz import CONTEXT_BYTES, xz_bits_per_byte
@@ -18,7 +18,7 @@ MAX_BYTES = 100_000_000
 """Of a text that is compressed; a longer one is not, since it has to be in memory."""
 
 
-def xz_cost(model: Model, stream: TokenIds, num_bytes: int) -> float | None:
+def xz_cost(model: LoadedModel, stream: TokenIds, num_bytes: int) -> float | None:
     """Bits per byte of a text by xz; None where the training text is not kept any more, or is another's.
 
     Args:

@@ -18,7 +18,7 @@ from gru_complete.arrays import TokenIds
 from gru_complete.errors import CorpusError
 from gru_complete.evaluation.intervals import Interval, mean_interval, share_interval
 from gru_complete.model.corpus_words import SEEN_PARTS, corpus_words
-from gru_complete.model.directory import Model
+from gru_complete.model.directory import LoadedModel
 from gru_complete.runtime.batch import complete_each
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.draft import last_word
@@ -82,7 +82,7 @@ class NoveltyReport:
 
 
 def evaluate_novelty(
-    model: Model,
+    model: LoadedModel,
     stream: TokenIds,
     *,
     num_texts: int = NUM_TEXTS,
@@ -142,7 +142,7 @@ def copied(corpus: CorpusWords, texts: Sequence[Hashes]) -> Copied:
     return Copied(len(texts), sum(map(len, texts)), mean_interval(longest), max(longest), shares)
 
 
-def _places(model: Model, stream: TokenIds, number: int, num_tokens: int) -> tuple[list[bytes], list[bytes]]:
+def _places(model: LoadedModel, stream: TokenIds, number: int, num_tokens: int) -> tuple[list[bytes], list[bytes]]:
     """Return what stands before and after evenly spaced places, each at the end of a word."""
     pieces = model.tokenizer.pieces
     number = max(1, min(number, len(stream) // num_tokens))
@@ -173,7 +173,7 @@ def _generated(
 
     texts = []
     for completion in complete_each(completer, take, CompletionOptions(until="none", max_tokens=num_tokens)):
-        texts.append(completion.text)
+        texts.append(completion.data)
         if progress is not None:
             progress(1)
     return texts

@@ -17,7 +17,7 @@ from gru_complete.config import Config
 from gru_complete.errors import ModelError, UsageError, printable
 from gru_complete.evaluation.canaries import Canary, CanaryReport, make_canaries, plant, ranks_of
 from gru_complete.model.corpus_words import dir_of_corpus
-from gru_complete.model.directory import Model, load_model
+from gru_complete.model.directory import LoadedModel, load_model
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.storage import atomic
@@ -47,7 +47,7 @@ class KnownTraining(NamedTuple):
     tuning: TokenIds
 
 
-def training_of(model: Model, *, device: str) -> KnownTraining:
+def training_of(model: LoadedModel, *, device: str) -> KnownTraining:
     """How a model was trained, from its run directory; a training like it runs on ``device``, as in the config.
 
     Raises:
@@ -80,7 +80,7 @@ def training_of(model: Model, *, device: str) -> KnownTraining:
 class Planted:
     """The training with canaries is over."""
 
-    model: Model
+    model: LoadedModel
     canaries: Sequence[Canary]
 
 

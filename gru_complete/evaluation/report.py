@@ -24,7 +24,7 @@ from gru_complete.evaluation.marginal import SAMPLE_BYTES, Marginal, marginal_co
 from gru_complete.evaluation.novelty import NoveltyReport
 from gru_complete.evaluation.online_learning import Cost, adapting_costs
 from gru_complete.evaluation.suggestions import SuggestionsReport, evaluate_offers
-from gru_complete.model.directory import Model
+from gru_complete.model.directory import LoadedModel
 from gru_complete.model.run_dir import run_dir_of
 from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.nn.language_model import LanguageModel, load_weights
@@ -128,7 +128,7 @@ class Report:
         return {"bits_per_byte": nats / math.log(2) / self.num_bytes, "nats_per_char": nats / self.num_chars}
 
 
-def language_model_of(model: Model, device: torch.device) -> LanguageModel:
+def language_model_of(model: LoadedModel, device: torch.device) -> LanguageModel:
     """The finished model as a PyTorch module."""
     arch = model.manifest.arch
     module = LanguageModel(
@@ -179,7 +179,7 @@ def evaluate(
     return Report(scores, header.num_bytes, header.num_chars, seconds, others, adapting, calibration=calibration)
 
 
-def marginal_of(model: Model, stream: TokenIds, *, progress: Callable[[int], object] | None = None) -> Marginal:
+def marginal_of(model: LoadedModel, stream: TokenIds, *, progress: Callable[[int], object] | None = None) -> Marginal:
     """Score the beginning of a token stream's text summed over segmentations; network and counts as trained.
 
     Args:
@@ -193,7 +193,9 @@ def marginal_of(model: Model, stream: TokenIds, *, progress: Callable[[int], obj
     return marginal_cost(predictor, model.tokenizer, texts, max_bytes=SAMPLE_BYTES, progress=progress)
 
 
-def offers_of(model: Model, stream: TokenIds, *, progress: Callable[[int], object] | None = None) -> SuggestionsReport:
+def offers_of(
+    model: LoadedModel, stream: TokenIds, *, progress: Callable[[int], object] | None = None
+) -> SuggestionsReport:
     """Ask for offers at places of a token stream's text, of its first ``OFFERS_BYTES``, as ``complete`` would.
 
     Args:
@@ -205,7 +207,9 @@ def offers_of(model: Model, stream: TokenIds, *, progress: Callable[[int], objec
 
 
 def keystrokes_of(
-    model: Model, stream: TokenIds, progress_of: Callable[[int], AbstractContextManager[Callable[[int], object] | None]]
+    model: LoadedModel,
+    stream: TokenIds,
+    progress_of: Callable[[int], AbstractContextManager[Callable[[int], object] | None]],
 ) -> KeystrokesReport | None:
     """Let a simulated user write words of a token stream's text, of its first ``OFFERS_BYTES``.
 
@@ -219,7 +223,7 @@ def keystrokes_of(
         return evaluate_keystrokes(Completer.of(model), texts, progress=progress)
 
 
-def _beginning(model: Model, stream: TokenIds) -> list[str]:
+def _beginning(model: LoadedModel, stream: TokenIds) -> list[str]:
     """The first ``OFFERS_BYTES`` of a token stream's text, document by document."""
     texts = []
     left = OFFERS_BYTES
@@ -232,7 +236,7 @@ def _beginning(model: Model, stream: TokenIds) -> list[str]:
     return texts
 
 
-def held_out_part(model: Model) -> tuple[TokenIds, ShardHeader]:
+def held_out_part(model: LoadedModel) -> tuple[TokenIds, ShardHeader]:
     """The text that training kept apart, from the run directory.
 
     Raises:

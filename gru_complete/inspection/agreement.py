@@ -18,7 +18,7 @@ from gru_complete.errors import CorpusError
 from gru_complete.evaluation.intervals import Interval, share_interval
 from gru_complete.inspection.probes import Probe, Unit, probe, state_units
 from gru_complete.inspection.trace import CLOSED, TracedNetwork, TracedStep, read_in_parallel
-from gru_complete.model.directory import Model
+from gru_complete.model.directory import LoadedModel
 from gru_complete.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class _Way(NamedTuple):
     between: FloatArray
 
 
-def find_agreement(model: Model, pairs: "Sequence[Pair]") -> list[Agreement]:
+def find_agreement(model: LoadedModel, pairs: "Sequence[Pair]") -> list[Agreement]:
     """Look for the units that tell what each phenomenon's pairs ask for.
 
     Every other pair of a phenomenon is fitted on, the rest is for the accuracies.

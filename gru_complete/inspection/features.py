@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gru_complete.arrays import FloatArray
 from gru_complete.errors import CorpusError, ModelError, UsageError, printable
 from gru_complete.inspection.probes import Probe, probe, state_units
-from gru_complete.model.directory import Model
+from gru_complete.model.directory import LoadedModel
 from gru_complete.model.run_dir import run_dir_of
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.text.shards import documents as split_documents
@@ -127,7 +127,7 @@ def feature_from_name(name: str) -> Callable[[str], Labels]:
         raise UsageError(message, hint=hint) from None
 
 
-def unseen_documents(model: Model) -> list[list[int]]:
+def unseen_documents(model: LoadedModel) -> list[list[int]]:
     """Text that the network has not learnt from, of the run directory: what was held out, else the tuning part.
 
     Returns:
@@ -149,7 +149,7 @@ def unseen_documents(model: Model) -> list[list[int]]:
     raise UsageError(f"no text was kept apart for {printable(model.path.name)}", hint=hint)
 
 
-def find_feature(model: Model, name: str, documents: Iterable[Sequence[int]]) -> FeatureReport:
+def find_feature(model: LoadedModel, name: str, documents: Iterable[Sequence[int]]) -> FeatureReport:
     """Look for the units that follow a feature: chosen on the first half of the tokens, tried on the second.
 
     Args:
@@ -199,7 +199,7 @@ def _token_labels(pieces: Sequence[bytes], feature: Callable[[str], Labels], *, 
     return labels
 
 
-def _states(model: Model, documents: Sequence[Sequence[int]]) -> FloatArray:
+def _states(model: LoadedModel, documents: Sequence[Sequence[int]]) -> FloatArray:
     """The states after each token of some documents, each read from its start, ``(N, L, S, H)``."""
     stepper = Stepper(model.manifest.arch, model.weights)
     states = np.empty((sum(map(len, documents)), *stepper.state_shape), np.float32)

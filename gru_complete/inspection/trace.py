@@ -18,7 +18,7 @@ import numpy.typing as npt
 from gru_complete.arrays import FloatArray
 from gru_complete.errors import CorpusError
 from gru_complete.model.architecture import STATE_ROWS
-from gru_complete.model.directory import Model
+from gru_complete.model.directory import LoadedModel
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 GATE_NAMES: dict[str, tuple[str, ...]] = {
@@ -61,7 +61,7 @@ class TracedNetwork:
         dtype: the type to compute in.
     """
 
-    def __init__(self, model: Model, dtype: npt.DTypeLike = np.float32) -> None:
+    def __init__(self, model: LoadedModel, dtype: npt.DTypeLike = np.float32) -> None:
         self.arch = model.manifest.arch
         self.weights: dict[str, FloatArray] = {name: array.astype(dtype) for name, array in model.weights.items()}
         self.embedding = self.weights["embedding"]
@@ -278,7 +278,7 @@ def _top(values: FloatArray, number: int) -> npt.NDArray[np.intp]:
     return np.argsort(-np.abs(values), kind="stable")[:number]
 
 
-def trace_text(model: Model, text: bytes, *, dtype: npt.DTypeLike = np.float32) -> Trace:
+def trace_text(model: LoadedModel, text: bytes, *, dtype: npt.DTypeLike = np.float32) -> Trace:
     """Read a text and keep everything that the cells did.
 
     Raises:

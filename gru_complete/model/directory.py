@@ -49,7 +49,7 @@ _READ_ATTEMPTS = 100  # each but the first follows a replacement of the model wh
 Result = TypeVar("Result")
 
 
-class Model(NamedTuple):
+class LoadedModel(NamedTuple):
     """A loaded model; ``fingerprint`` is the SHA-256 of its manifest, which names every other byte of it.
 
     ``memory`` holds the counts and how they are mixed in; None for a model without.
@@ -111,7 +111,7 @@ def save_files(
 def save_delta(
     directory: Path,
     *,
-    base: Model,
+    base: LoadedModel,
     delta: Delta,
     metrics: Mapping[str, Any],
     training: Mapping[str, Any],
@@ -158,7 +158,7 @@ def _write_files(directory: Path, manifest: Manifest, contents: Mapping[str, byt
     atomic.write_file(directory / MANIFEST, manifest_bytes)
 
 
-def load_model(path: Path) -> Model:
+def load_model(path: Path) -> LoadedModel:
     """Load a model and trust nothing in it; a model that is replaced meanwhile gives the old one or the new one.
 
     Raises:
@@ -174,7 +174,7 @@ def load_model(path: Path) -> Model:
     return _load_once(path)
 
 
-def _load_once(path: Path) -> Model:
+def _load_once(path: Path) -> LoadedModel:
     from gru_complete.text.tokenizer import Tokenizer
 
     directory = atomic.visible_directory(path)
@@ -189,7 +189,7 @@ def _load_once(path: Path) -> Model:
     except ModelError as error:
         raise ModelError(f"{printable(directory / TOKENIZER)}: {error}", hint=error.hint) from error
     _check_vocab(tokenizer, manifest.arch)
-    return Model(path, manifest, weights(), tokenizer, fingerprint, mixture())
+    return LoadedModel(path, manifest, weights(), tokenizer, fingerprint, mixture())
 
 
 def _load_weights(directory: Path, manifest: Manifest) -> Weights:
@@ -230,7 +230,7 @@ def _load_memory(directory: Path, manifest: Manifest) -> "NGramMixture | None":
     return NGramMixture.from_bytes(data, vocab_size=manifest.arch.vocab_size, name=printable(directory / NGRAMS))
 
 
-def _load_adapted(path: Path, directory: Path, manifest: Manifest, fingerprint: str) -> Model:
+def _load_adapted(path: Path, directory: Path, manifest: Manifest, fingerprint: str) -> LoadedModel:
     assert manifest.base is not None
     base_path = Path(os.path.realpath(path)).parent / manifest.base.name
     what = f"{printable(path)} only holds what it has learnt beyond the model '{manifest.base.name}'"
@@ -248,7 +248,7 @@ def _load_adapted(path: Path, directory: Path, manifest: Manifest, fingerprint: 
     delta = parse_safetensors(_read_listed(directory, manifest, DELTA), name=name)
     weights = apply_delta(base.weights, delta, name=name)
     _check_weights(weights, manifest.arch, name=name)
-    return Model(path, manifest, weights, base.tokenizer, fingerprint, base.mixture)
+    return LoadedModel(path, manifest, weights, base.tokenizer, fingerprint, base.mixture)
 
 
 def read_extra_file(path: Path, name: str) -> bytes:

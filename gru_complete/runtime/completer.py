@@ -18,7 +18,7 @@ import numpy as np
 
 from gru_complete.arrays import FloatArray
 from gru_complete.errors import UsageError
-from gru_complete.model.directory import Model, load_model
+from gru_complete.model.directory import LoadedModel, load_model
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS, TextCutter, boundary
 from gru_complete.runtime.characters import CharacterMasks, continues, unfinished
@@ -69,7 +69,7 @@ class CompletionStream:
     """The pieces of one completion, as they become certain.
 
     Iterating draws the tokens. Every piece is whole UTF-8 characters, but for the rest of one that the prompt has
-    begun; joined they are ``result.text``.
+    begun; joined they are ``result.data``.
 
     Attributes:
         result: the finished completion; None until the last piece was taken.
@@ -156,7 +156,7 @@ class Completer:
         return cls.of(load_model(path), adapts=adapts)
 
     @classmethod
-    def of(cls: type[C], model: Model, *, adapts: bool | None = None) -> C:
+    def of(cls: type[C], model: LoadedModel, *, adapts: bool | None = None) -> C:
         """Make one of a model that was loaded; ``adapts`` as in ``load``."""
         predictor = Predictor(Stepper(model.manifest.arch, model.weights), model.mixture)
         return cls(

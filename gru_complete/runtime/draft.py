@@ -23,11 +23,12 @@ PENALTY_TOKENS = 64  # how far back the repetition penalty looks: llama.cpp's de
 
 
 class Completion(NamedTuple):
-    """A finished completion.
+    """A finished completion; ``str(completion)`` is its text.
 
-    Args:
+    Attributes:
         prompt: the text continued.
-        text: the completion, UTF-8.
+        data: the text of the completion, UTF-8. After a prompt that ends within a character, it begins with the rest
+            of that character.
         tokens: how many were drawn, with a document end and those past the end of the text; of an offer
             (``offers.py``), the fewest that can write it.
         logprob: the sum of their natural log probabilities at temperature 1, nothing filtered; of an offer, that of
@@ -39,12 +40,16 @@ class Completion(NamedTuple):
     """
 
     prompt: bytes
-    text: bytes
+    data: bytes
     tokens: int
     logprob: float
     stop_reason: str
     seed: int
     logprobs: tuple[TokenLogprobs, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the text; bytes that are no whole character become U+FFFD."""
+        return self.data.decode(errors="replace")
 
 
 class Draft:

@@ -149,7 +149,7 @@ class HasText(Protocol):
     """A completion of some kind."""
 
     @property
-    def text(self) -> bytes:
+    def data(self) -> bytes:
         """What it says."""
         ...
 
@@ -161,8 +161,8 @@ def distinct(completions: Iterable[C], n: int) -> Iterator[C]:
     """Yield the first n completions that differ in their text, as they come; fewer if ``TRIES * n`` have no more."""
     seen: set[bytes] = set()
     for completion in islice(completions, TRIES * n):
-        if completion.text not in seen:
-            seen.add(completion.text)
+        if completion.data not in seen:
+            seen.add(completion.data)
             yield completion
             if len(seen) == n:
                 return

@@ -67,6 +67,11 @@ class Word(NamedTuple):
     probability: float
     upper: float
 
+    @property
+    def text(self) -> str:
+        """The whole word as text; bytes that are no whole character become U+FFFD."""
+        return self.word.decode(errors="replace")
+
 
 def likeliest_words(hypotheses: Hypotheses, count: int, *, max_expansions: float | None = None) -> list[Word]:
     """Find the likeliest whole words.

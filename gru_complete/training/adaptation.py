@@ -18,7 +18,7 @@ from gru_complete.arrays import TokenIds
 from gru_complete.config import DataConfig, TrainingConfig
 from gru_complete.errors import CorpusError, InterruptedRun, UsageError, printable
 from gru_complete.model.delta import Delta, apply_delta, pack_delta
-from gru_complete.model.directory import Model, load_model, save_delta
+from gru_complete.model.directory import LoadedModel, load_model, save_delta
 from gru_complete.model.manifest import CHECK_THRESHOLD, DELTA, MANIFEST, is_model_name
 from gru_complete.model.run_dir import run_dir_of
 from gru_complete.ngrams.mixture import NGramMixture
@@ -62,7 +62,7 @@ class AdaptationRequest:
     """
 
     sources: Sequence[str]
-    model: Model
+    model: LoadedModel
     target: Path
     replace: bool
     epochs: int = EPOCHS
@@ -171,14 +171,14 @@ def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[
     yield Adapted(path, bits_before, best_bits, tuning.num_bytes, epochs, num_bytes)
 
 
-def _base_of(model: Model) -> Model:
+def _base_of(model: LoadedModel) -> LoadedModel:
     """The model with weights of its own that this one is, or is based on."""
     if model.manifest.base is None:
         return model
     return load_model(Path(os.path.realpath(model.path)).with_name(model.manifest.base.name))
 
 
-def _check_places(request: AdaptationRequest, base: Model) -> None:
+def _check_places(request: AdaptationRequest, base: LoadedModel) -> None:
     """Refuse, before any work, a place where the new model cannot be or would destroy something."""
     base_path, target = Path(os.path.realpath(base.path)), Path(os.path.realpath(request.target))
     if not is_model_name(base_path.name):
@@ -236,14 +236,14 @@ def _bits_per_byte(learner: Learner, tuning: TuningPart, mixture: NGramMixture |
     return scores.total_nats / math.log(2) / tuning.num_bytes
 
 
-def _learner(model: Model) -> Learner:
+def _learner(model: LoadedModel) -> Learner:
     network = LanguageModel(**model.manifest.arch._asdict(), dropout=DROPOUT)
     load_weights(network, model.weights)
     return Learner(network, TRAINING, torch.device("cpu"))
 
 
 def _write(
-    request: AdaptationRequest, base: Model, delta: Delta, *, bits_before: float, bits_after: float, step: int
+    request: AdaptationRequest, base: LoadedModel, delta: Delta, *, bits_before: float, bits_after: float, step: int
 ) -> None:
     metrics = {"tuning_bits_per_byte": bits_after, "tuning_bits_per_byte_before": bits_before}
     if CHECK_THRESHOLD in base.manifest.metrics:

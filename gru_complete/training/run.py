@@ -23,7 +23,7 @@ import torch
 from gru_complete.arrays import TokenIds
 from gru_complete.config import Config
 from gru_complete.errors import EnvironmentFailure, GruCompleteError, InterruptedRun, ModelError, UsageError, printable
-from gru_complete.model.directory import Model, load_model, save_files
+from gru_complete.model.directory import LoadedModel, load_model, save_files
 from gru_complete.model.home import remember_last
 from gru_complete.model.manifest import MANIFEST, NGRAMS, Manifest
 from gru_complete.model.run_dir import run_dir_of
@@ -66,7 +66,7 @@ CHECKPOINT_BYTES = 100_000_000  # a few checkpoints of a few million weights wit
 RESUMABLE_OVERRIDES = ("device", "threads")
 
 
-Measure = Callable[[Model, Sequence[str]], Mapping[str, float]]
+Measure = Callable[[LoadedModel, Sequence[str]], Mapping[str, float]]
 """Finds figures of a model and documents that neither its network nor its counts have seen, if they say enough."""
 
 
@@ -469,7 +469,7 @@ def _measured(
         learner.model.architecture, {"abbreviations": prepared.abbreviations}, {}, {}, files={}, tool_version=""
     )
     weights, tokenizer = export_weights(learner.model), prepared.tokenizer
-    model = Model(Path(), manifest, weights, tokenizer, fingerprint="", mixture=mixture)
+    model = LoadedModel(Path(), manifest, weights, tokenizer, fingerprint="", mixture=mixture)
     tuning, header = prepared.streams["tuning"], prepared.headers["tuning"]
     sample = beginnings(documents(np.asarray(tuning)), 1 + MEASURED_BYTES * len(tuning) // header.num_bytes)
     texts = [tokenizer.decode(document.tolist()).decode(errors="ignore") for document in sample]

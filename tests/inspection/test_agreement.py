@@ -7,7 +7,7 @@ from gru_complete.errors import CorpusError
 from gru_complete.evaluation.pairs import Pair
 from gru_complete.inspection.agreement import find_agreement
 from gru_complete.model.architecture import Architecture
-from gru_complete.model.directory import Model
+from gru_complete.model.directory import LoadedModel
 from gru_complete.model.manifest import Manifest
 
 PIECES = [b"", *(bytes([value]) for value in range(256)), b" cat", b" cats", b" dog", b" dogs", b" was", b" were"]
@@ -37,7 +37,7 @@ def model_that_minds_number(cell="gru-simple"):
     weights["cells.0.bias"][1] = -math.log(99)  # the gate is at 0.01 where nothing is to be written
     weights["cells.0.weight_x"][1] = [2 * math.log(99), 0, 0]  # and at 0.99 where something is
     weights["cells.0.weight_x"][candidate + 1] = [0, 10, 0]
-    return Model(None, Manifest(arch, {}, {}, {}, {}, "0"), weights, Words(), "")
+    return LoadedModel(None, Manifest(arch, {}, {}, {}, {}, "0"), weights, Words(), "")
 
 
 def pairs(number=80, comma=False):

@@ -15,7 +15,7 @@ from gru_complete.inspection.features import (
     unseen_documents,
 )
 from gru_complete.model.architecture import Architecture
-from gru_complete.model.directory import Model, load_model
+from gru_complete.model.directory import LoadedModel, load_model
 from gru_complete.model.manifest import Manifest
 
 
@@ -81,7 +81,7 @@ def model_that_sees_digits():
     weight_x, bias = weights["cells.0.weight_x"], weights["cells.0.bias"]
     bias[2] = 100  # the update gate of unit 2 is open
     weight_x[6, 0] = 100  # and its candidate is the digit
-    return Model(None, Manifest(arch, {}, {}, {}, {}, "0"), weights, Bytes(), "")
+    return LoadedModel(None, Manifest(arch, {}, {}, {}, {}, "0"), weights, Bytes(), "")
 
 
 def test_the_unit_made_to_follow_digits_is_found():

@@ -9,7 +9,7 @@ from gru_complete.errors import CorpusError
 from gru_complete.inspection.record import Inspection, describe_saturation
 from gru_complete.inspection.trace import Trace, TracedNetwork, printable_piece, read_in_parallel, trace_text
 from gru_complete.model.architecture import CELLS, Architecture
-from gru_complete.model.directory import Model, load_model
+from gru_complete.model.directory import LoadedModel, load_model
 from gru_complete.model.manifest import Manifest
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.text.tokenizer import DOCUMENT_END
@@ -28,7 +28,7 @@ def small_model(cell, num_layers=1, *, embedding_size=3, hidden_size=5, seed=0):
     arch = Architecture(cell, 257, embedding_size, hidden_size, num_layers)
     generator = np.random.default_rng(seed)
     weights = {name: generator.normal(size=shape) for name, shape in arch.tensor_shapes().items()}
-    return Model(Path("small"), Manifest(arch, {}, {}, {}, {}, "0"), weights, Bytes(), "")
+    return LoadedModel(Path("small"), Manifest(arch, {}, {}, {}, {}, "0"), weights, Bytes(), "")
 
 
 def sigma(x):

@@ -41,9 +41,9 @@ def completer(request, trained_model):
 def assert_as_alone(completions, prompts, completer, options, before=None):
     alone = [completer.complete(completer.read(prompt, before), options) for prompt in prompts]
     assert [one.prompt for one in completions] == prompts
-    assert len([1 for one, other in zip(completions, alone, strict=True) if one.text == other.text]) >= len(prompts) - 1
+    assert len([1 for one, other in zip(completions, alone, strict=True) if one.data == other.data]) >= len(prompts) - 1
     for one, other in zip(completions, alone, strict=True):
-        if one.text == other.text:
+        if one.data == other.data:
             assert one.logprob == pytest.approx(other.logprob, abs=1e-4 * (1 + one.tokens))
             assert (one.tokens, one.stop_reason, one.seed) == (other.tokens, other.stop_reason, other.seed)
 
@@ -71,13 +71,13 @@ def test_all_go_on_from_the_same_text_and_learn_nothing_from_each_other(complete
     completions = list(complete_each(completer, taken(prompts), options, before, width=5))
     assert_as_alone(completions, prompts, completer, options, before)
     swapped = list(complete_each(completer, taken(prompts[::-1]), options, before, width=5))
-    assert [one.text for one in swapped[::-1]] == [one.text for one in completions]
+    assert [one.data for one in swapped[::-1]] == [one.data for one in completions]
 
 
 def test_the_width_changes_nothing(completer):
     prompts = some_prompts(20)
     texts = [
-        [one.text for one in complete_each(completer, taken(prompts), CompletionOptions(), width=width)]
+        [one.data for one in complete_each(completer, taken(prompts), CompletionOptions(), width=width)]
         for width in (1, 3, 64)
     ]
     assert texts[0] == texts[1] == texts[2]

@@ -28,17 +28,17 @@ def ask(completer, prompt=b"", **options):
 
 def test_a_completion_says_what_was_written_and_why_it_ended(says):
     done = ask(says("He", " goes", ".", " She"), seed=7)
-    assert (done.prompt, done.text, done.tokens, done.stop_reason, done.seed) == (b"", b"He goes.", 4, "until", 7)
+    assert (done.prompt, done.data, done.tokens, done.stop_reason, done.seed) == (b"", b"He goes.", 4, "until", 7)
 
 
 def test_the_document_end_ends_the_completion(says):
     done = ask(says("He", " goes"))
-    assert (done.text, done.tokens, done.stop_reason) == (b"He goes", 3, "document_end")
+    assert (done.data, done.tokens, done.stop_reason) == (b"He goes", 3, "document_end")
 
 
 def test_max_tokens_ends_the_completion(says):
     done = ask(says("He", " goes", " on"), max_tokens=2)
-    assert (done.text, done.tokens, done.stop_reason) == (b"He goes", 2, "max_tokens")
+    assert (done.data, done.tokens, done.stop_reason) == (b"He goes", 2, "max_tokens")
 
 
 def test_max_tokens_reached_together_with_the_end_counts_as_the_end(says):
@@ -61,7 +61,7 @@ def test_the_first_token_read_is_the_document_end(scored_model, byte_pieces):
 def test_each_token_drawn_is_read_before_the_next(scored_model, byte_pieces):
     count = 1 + ord("0")  # after n tokens the likeliest piece is the digit n
     model = scored_model(lambda tokens: 50 * (np.arange(257) == count + len(tokens)))
-    assert ask(Completer(Predictor(model), byte_pieces()), until="none", max_tokens=5).text == b"12345"
+    assert ask(Completer(Predictor(model), byte_pieces()), until="none", max_tokens=5).data == b"12345"
 
 
 def test_logprob_is_at_temperature_one_with_nothing_filtered(scored_model, byte_pieces):
@@ -69,7 +69,7 @@ def test_logprob_is_at_temperature_one_with_nothing_filtered(scored_model, byte_
     scores[[1 + ord("a"), 1 + ord("b")]] = np.log([0.75, 0.25])
     completer = Completer(Predictor(scored_model(lambda tokens: scores)), byte_pieces())
     done = ask(completer, max_tokens=3, until="none", sampling=SamplingOptions(temperature=0))
-    assert (done.text, done.logprob) == (b"aaa", pytest.approx(3 * math.log(0.75)))
+    assert (done.data, done.logprob) == (b"aaa", pytest.approx(3 * math.log(0.75)))
 
 
 def test_masked_tokens_still_count_in_logprob(scored_model, byte_pieces):
@@ -77,7 +77,7 @@ def test_masked_tokens_still_count_in_logprob(scored_model, byte_pieces):
     scores[[1 + ord("a"), 1 + 0x1B]] = np.log([0.25, 0.75])
     completer = Completer(Predictor(scored_model(lambda tokens: scores)), byte_pieces())
     done = ask(completer, max_tokens=1)
-    assert (done.text, done.logprob) == (b"a", pytest.approx(math.log(0.25)))
+    assert (done.data, done.logprob) == (b"a", pytest.approx(math.log(0.25)))
 
 
 def test_greedy_takes_the_likeliest_each_time(scored_model, byte_pieces):
@@ -89,7 +89,7 @@ def test_greedy_takes_the_likeliest_each_time(scored_model, byte_pieces):
 
     completer = Completer(Predictor(scored_model(scores)), byte_pieces())
     done = ask(completer, max_tokens=4, until="none", sampling=SamplingOptions(temperature=0))
-    assert done.text == b"abab"
+    assert done.data == b"abab"
 
 
 def letters(tokens):
@@ -104,12 +104,12 @@ def random_letters(scored_model, byte_pieces):
 
 
 def test_the_same_seed_gives_the_same_text_and_another_seed_another(random_letters):
-    texts = [ask(random_letters, seed=seed).text for seed in (1, 1, 2)]
+    texts = [ask(random_letters, seed=seed).data for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]
 
 
 def test_one_random_number_is_used_per_token(random_letters):
-    long, short = (ask(random_letters, seed=3, max_tokens=n).text for n in (20, 5))
+    long, short = (ask(random_letters, seed=3, max_tokens=n).data for n in (20, 5))
     assert long.startswith(short)
 
 
@@ -142,13 +142,13 @@ def test_repetition_penalty_sees_the_prompt_and_the_last_tokens(scored_model, by
 
     completer = Completer(Predictor(scored_model(scores)), byte_pieces())
     sampling = SamplingOptions(temperature=0, repetition_penalty=2)
-    assert ask(completer, b"a", max_tokens=3, until="none", sampling=sampling).text == b"bca"
-    assert ask(completer, b"a" + 64 * b"c", max_tokens=1, until="none", sampling=sampling).text == b"a"
+    assert ask(completer, b"a", max_tokens=3, until="none", sampling=sampling).data == b"bca"
+    assert ask(completer, b"a" + 64 * b"c", max_tokens=1, until="none", sampling=sampling).data == b"a"
 
 
 def test_a_stop_string_is_found_across_tokens_and_not_printed(says):
     completer = says("on", "e E", "N", "D two")
-    assert ask(completer, stop=[b"END"]).text == b"one "
+    assert ask(completer, stop=[b"END"]).data == b"one "
     assert ask(completer, stop=[b"END"]).stop_reason == "stop"
 
 
@@ -159,14 +159,14 @@ def test_no_piece_gives_away_the_beginning_of_a_stop_string(says):
 
 def test_what_looked_like_a_stop_string_comes_at_the_end(says):
     done = ask(says("a", "E", "N"), stop=[b"END"])
-    assert (done.text, done.stop_reason) == (b"aEN", "document_end")
+    assert (done.data, done.stop_reason) == (b"aEN", "document_end")
 
 
 def test_sentences_end_with_the_model_s_abbreviations(says):
     pieces = ["Dr", ".", " Watson", ".", " He"]
-    assert ask(says(*pieces)).text == b"Dr."
-    assert ask(says(*pieces, abbreviations=["Dr"])).text == b"Dr. Watson."
-    assert ask(says(".", " Watson", ".", " He", prompt=b"I saw Dr", abbreviations=["Dr"]), b"I saw Dr").text == (
+    assert ask(says(*pieces)).data == b"Dr."
+    assert ask(says(*pieces, abbreviations=["Dr"])).data == b"Dr. Watson."
+    assert ask(says(".", " Watson", ".", " He", prompt=b"I saw Dr", abbreviations=["Dr"]), b"I saw Dr").data == (
         b". Watson."
     )
 
@@ -174,7 +174,7 @@ def test_sentences_end_with_the_model_s_abbreviations(says):
 def test_a_prompt_may_be_any_bytes(says):
     prompt = b"\xff\xe2\x82 \x00<s></s>"
     done = ask(says("ok", prompt=prompt), prompt)
-    assert (done.prompt, done.text) == (prompt, b"ok")
+    assert (done.prompt, done.data) == (prompt, b"ok")
 
 
 def test_a_character_in_byte_pieces_is_one_piece_of_the_stream(scored_model, byte_pieces):
@@ -189,7 +189,7 @@ def test_a_character_that_max_tokens_cuts_is_dropped(scored_model, byte_pieces):
     script = [1 + byte for byte in "a走".encode()]
     model = scored_model(lambda tokens: 50 * (np.arange(257) == script[len(tokens) - 1]))
     done = ask(Completer(Predictor(model), byte_pieces()), until="none", max_tokens=3)
-    assert (done.text, done.tokens, done.stop_reason) == (b"a", 3, "max_tokens")
+    assert (done.data, done.tokens, done.stop_reason) == (b"a", 3, "max_tokens")
 
 
 PIECES = ("né".encode(), b". ", "。".encode(), b"\n\n", b"\x1b[31m", b"Mr", b"EN", b"D ", "\x9b".encode())
@@ -203,8 +203,8 @@ def check_stream(completer, options):
         assert piece
         text = piece.decode()
         assert not any(ord(c) < 0x20 and c not in "\t\n" or 0x7F <= ord(c) < 0xA0 for c in text)
-    assert b"".join(pieces) == stream.result.text
-    assert not any(stop in stream.result.text for stop in options.stop)
+    assert b"".join(pieces) == stream.result.data
+    assert not any(stop in stream.result.data for stop in options.stop)
     return stream.result
 
 
@@ -240,7 +240,7 @@ def test_ten_thousand_completions_of_random_bytes_are_text(scored_model, byte_pi
     options = CompletionOptions(max_tokens=8, until="none", sampling=SamplingOptions(temperature=1, min_p=0))
     kinds = set()
     for done in completer.complete_many(b"", options, 10_000):
-        kinds.update(len(character.encode()) for character in done.text.decode())
+        kinds.update(len(character.encode()) for character in done.data.decode())
     assert kinds == {1, 2, 3, 4}
 
 
@@ -270,7 +270,7 @@ def test_the_number_of_completions_has_a_range(random_letters):
 def test_several_completions_at_temperature_zero_are_those_of_a_beam(random_letters):
     greedy = {"sampling": SamplingOptions(temperature=0), "max_tokens": 4, "until": "none"}
     searched = list(random_letters.complete_many(b"x", CompletionOptions(**greedy), 3))
-    assert len({done.text for done in searched}) == 3
+    assert len({done.data for done in searched}) == 3
     assert searched == list(random_letters.complete_many(b"x", CompletionOptions(beam=3, **greedy), 3))
     assert searched == list(random_letters.complete_many(b"x", CompletionOptions(beam=2, **greedy), 3))
 
@@ -342,7 +342,7 @@ def test_the_context_ends_with_the_prompt(real):
 def test_every_prompt_is_continued_with_text(real, prompt):
     done = real.complete(prompt, CompletionOptions(until="none", max_tokens=50))
     assert done.prompt == prompt
-    done.text.decode()
+    done.data.decode()
 
 
 def test_a_trailing_space_of_the_prompt_counts(real):
@@ -389,10 +389,10 @@ def test_a_completion_ends_before_it_becomes_less_probable_than_is_asked_for(sco
     completer = Completer(Predictor(scored_model(lambda tokens: scores)), byte_pieces())
     for confidence, text in ((0.8, b""), (0.75, b"a"), (0.5, b"aa"), (0.4, b"aaa")):
         done = ask(completer, until="none", min_confidence=confidence - 1e-6)
-        assert (done.text, done.tokens, done.stop_reason) == (text, len(text), "confidence")
+        assert (done.data, done.tokens, done.stop_reason) == (text, len(text), "confidence")
         assert done.logprob == pytest.approx(len(text) * math.log(0.75))
     done = ask(completer, until="none", max_tokens=2, min_confidence=0.4)
-    assert (done.text, done.stop_reason) == (b"aa", "max_tokens")
+    assert (done.data, done.stop_reason) == (b"aa", "max_tokens")
 
 
 def test_what_is_offered_is_likely_as_text_not_as_tokens(scored_model, byte_pieces):
@@ -401,7 +401,7 @@ def test_what_is_offered_is_likely_as_text_not_as_tokens(scored_model, byte_piec
     scores[[tokenizer.pieces.index(piece) for piece in (b"once", b"only", b"one", b"x")]] = np.log([0.2, 0.2, 0.2, 0.4])
     completer = Completer(Predictor(scored_model(lambda tokens: scores)), tokenizer)
     done = ask(completer, until="none", min_confidence=0.5)
-    assert (done.text, done.tokens, done.stop_reason) == (b"on", 1, "confidence")
+    assert (done.data, done.tokens, done.stop_reason) == (b"on", 1, "confidence")
     assert done.logprob == pytest.approx(math.log(0.6))
     assert b"".join(completer.stream(b"", CompletionOptions(until="none", min_confidence=0.5))) == b"on"
 
@@ -470,7 +470,7 @@ def test_any_prompt_cut_anywhere_is_continued_with_text(learning, prompt, cut, t
     done = learning.complete(prompt, CompletionOptions(max_tokens=8, until="none", sampling=sampling, seed=seed))
     assert done.prompt == prompt
     begun = unfinished(prompt)
-    text = (begun + done.text).decode() if done.text else ""
+    text = (begun + done.data).decode() if done.data else ""
     assert not any(ord(c) < 0x20 and c not in "\t\n" or 0x7F <= ord(c) < 0xA0 for c in text)
 
 
@@ -481,7 +481,7 @@ def test_a_word_that_the_prompt_begins_is_finished(scored_model, byte_pieces, te
     completer = Completer(Predictor(scored_model(lambda tokens: 50 * (np.arange(260) == watson))), tokenizer)
     for size in range(1, 7):
         done = ask(completer, b"Mr" + b" Watson"[:size], max_tokens=1, sampling=SamplingOptions(temperature))
-        assert done.text == b" Watson"[size:]
+        assert done.data == b" Watson"[size:]
         assert done.logprob == pytest.approx(0, abs=1e-6)
 
 
@@ -498,15 +498,15 @@ def test_what_finishes_a_character_need_not_be_likely(scored_model, byte_pieces)
     tokenizer = byte_pieces("\x9b".encode())
     completer = Completer(Predictor(scored_model(lambda tokens: 80 * (np.arange(258) == 257))), tokenizer)
     done = ask(completer, b"a\xc2", max_tokens=1, until="none")
-    assert ord((b"\xc2" + done.text).decode()) >= 0xA0
+    assert ord((b"\xc2" + done.data).decode()) >= 0xA0
 
 
 def test_a_stop_string_may_hold_the_character_that_the_prompt_begins(scored_model, byte_pieces):
     tokenizer = byte_pieces("走x".encode())
     completer = Completer(Predictor(scored_model(lambda tokens: 50 * (np.arange(258) == 257))), tokenizer)
     begun = "走".encode()[:1]
-    assert ask(completer, begun, until="none", max_tokens=1, stop=["走x".encode()]).text == b""
-    assert ask(completer, begun, until="none", max_tokens=1, stop=["走xy".encode()]).text == "走x".encode()[1:]
+    assert ask(completer, begun, until="none", max_tokens=1, stop=["走x".encode()]).data == b""
+    assert ask(completer, begun, until="none", max_tokens=1, stop=["走xy".encode()]).data == "走x".encode()[1:]
 
 
 def test_openings_are_drawn_as_often_as_they_are_likely(real):
@@ -545,6 +545,6 @@ def test_the_segmentation_is_drawn_from_its_posterior(real):
 def test_a_context_is_continued_as_its_text_is(real):
     options = CompletionOptions(until="none", max_tokens=9, seed=4)
     context = real.read(b"Mr Watson go")
-    assert real.complete(context, options).text == real.complete(b"Mr Watson go", options).text
+    assert real.complete(context, options).data == real.complete(b"Mr Watson go", options).data
     assert real.stream(context, options).result is None
-    assert [done.text for done in real.complete_many(context, options, 2)][0] == real.complete(context, options).text
+    assert [done.data for done in real.complete_many(context, options, 2)][0] == real.complete(context, options).data

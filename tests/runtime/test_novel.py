@@ -44,9 +44,9 @@ def test_n_words_never_stand_in_the_corpus(completer, corpus, novel, more):
     has_copies = False
     for seed, prompt in enumerate(PROMPTS * 2):
         options = CompletionOptions(until="none", max_tokens=60, seed=seed, novel=novel, **more)
-        text = completer.complete(prompt, options).text
+        text = completer.complete(prompt, options).data
         assert runs(written_words(prompt, text), novel) & known == set()
-        free = completer.complete(prompt, options.changed(novel=0)).text
+        free = completer.complete(prompt, options.changed(novel=0)).data
         has_copies = has_copies or bool(runs(written_words(prompt, free), novel) & known)
     assert has_copies or novel == 6 or "stop" in more
 
@@ -56,7 +56,7 @@ def test_where_a_completion_ends_does_not_matter(completer, corpus, until):
     known = runs(corpus.split(), 3)
     for seed in range(8):
         for prompt in PROMPTS:
-            text = completer.complete(prompt, CompletionOptions(until=until, seed=seed, novel=3)).text
+            text = completer.complete(prompt, CompletionOptions(until=until, seed=seed, novel=3)).data
             assert runs(written_words(prompt, text), 3) & known == set()
 
 
@@ -65,17 +65,17 @@ def test_a_length_that_ends_within_a_word_does_not_matter(completer, corpus, max
     known = runs(corpus.split(), 2)
     for seed in range(6):
         options = CompletionOptions(until="none", max_tokens=max_tokens, seed=seed, novel=2)
-        assert runs(written_words(b"The", completer.complete(b"The", options).text), 2) & known == set()
+        assert runs(written_words(b"The", completer.complete(b"The", options).data), 2) & known == set()
 
 
 def test_a_beam_copies_nothing_either(completer, corpus):
     known = runs(corpus.split(), 3)
     for prompt in PROMPTS:
         options = CompletionOptions(until="none", max_tokens=30, beam=4, novel=3)
-        found = [completion.text for completion in completer.complete_many(prompt, options, 4)]
+        found = [completion.data for completion in completer.complete_many(prompt, options, 4)]
         assert found
         assert all(runs(written_words(prompt, text), 3) & known == set() for text in found)
-        free = [completion.text for completion in completer.complete_many(prompt, options.changed(novel=0), 4)]
+        free = [completion.data for completion in completer.complete_many(prompt, options.changed(novel=0), 4)]
         assert any(runs(written_words(prompt, text), 3) & known for text in free)
 
 
@@ -89,8 +89,8 @@ def test_many_at_once_are_as_one_by_one(completer):
         except StopIteration:
             raise EOFError from None
 
-    batched = [completion.text for completion in complete_each(completer, take, options)]
-    assert batched == [completer.complete(prompt, options).text for prompt in PROMPTS]
+    batched = [completion.data for completion in complete_each(completer, take, options)]
+    assert batched == [completer.complete(prompt, options).data for prompt in PROMPTS]
 
 
 def test_a_completion_that_copies_nothing_is_left_as_it_is(completer):

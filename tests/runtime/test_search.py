@@ -199,16 +199,16 @@ def test_scores_that_are_no_numbers_are_refused():
 
 @dataclass
 class Written:
-    text: bytes
+    data: bytes
 
 
 def test_distinct_completions_are_the_first_of_each_text():
     drawn = map(Written, [b"a", b"b", b"a", b"c", b"d"])
-    assert [completion.text for completion in distinct(drawn, 3)] == [b"a", b"b", b"c"]
-    assert next(drawn).text == b"d"
+    assert [completion.data for completion in distinct(drawn, 3)] == [b"a", b"b", b"c"]
+    assert next(drawn).data == b"d"
 
 
 def test_the_search_for_distinct_completions_gives_up():
     drawn = map(Written, itertools.repeat(b"a"))
-    assert [completion.text for completion in distinct(drawn, 3)] == [b"a"]
+    assert [completion.data for completion in distinct(drawn, 3)] == [b"a"]
     assert TRIES >= 2

@@ -58,7 +58,7 @@ def test_completions_are_those_of_the_text_itself(completer):
     options = CompletionOptions(seed=3)
     saved = completer.complete(again(completer, completer.read(TEXT)), options)
     read = completer.complete(TEXT, options)
-    assert (saved.text, saved.logprob) == (read.text, read.logprob)
+    assert (saved.data, saved.logprob) == (read.data, read.logprob)
 
 
 def test_a_file_is_as_large_however_long_the_text(static):

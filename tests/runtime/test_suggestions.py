@@ -101,7 +101,7 @@ def completion(chances, min_confidence, *, segment=b"", pieces=(), until="none",
     stream = SuggestionStream(b"", Texts(chances, segment, pieces), cutter, options)
     written = list(stream)
     assert all(written)
-    assert b"".join(written) == stream.result.text
+    assert b"".join(written) == stream.result.data
     assert list(stream) == written
     return stream.result
 
@@ -109,19 +109,19 @@ def completion(chances, min_confidence, *, segment=b"", pieces=(), until="none",
 def test_an_offer_says_how_likely_its_text_is_and_why_it_ends():
     assert completion(TEXTS, 0.61)[1:5] == (b"", 0, 0.0, "confidence")
     done = completion(TEXTS, 0.5 - 1e-12)
-    assert (done.text, done.stop_reason) == (b"the ", "confidence")
+    assert (done.data, done.stop_reason) == (b"the ", "confidence")
     assert done.logprob == pytest.approx(math.log(0.5))
     done = completion(TEXTS, 0.0)
-    assert (done.text, done.stop_reason) == (b"the dog", "document_end")
+    assert (done.data, done.stop_reason) == (b"the dog", "document_end")
     assert completion(TEXTS, 0.5 - 1e-12, until="word").stop_reason == "until"
 
 
 def test_its_probability_is_that_of_what_is_left_of_it():
     done = completion(TEXTS, 0.1, until="word")
-    assert (done.text, done.stop_reason) == (b"the", "until")
+    assert (done.data, done.stop_reason) == (b"the", "until")
     assert done.logprob == pytest.approx(math.log(0.6))
     done = completion(TEXTS, 0.1, stop=("dog",))
-    assert (done.text, done.stop_reason) == (b"the ", "stop")
+    assert (done.data, done.stop_reason) == (b"the ", "stop")
     assert done.logprob == pytest.approx(math.log(0.5))
 
 
@@ -130,15 +130,15 @@ def test_its_probability_is_that_of_what_is_left_of_it():
 def test_what_is_offered_with_more_confidence_begins_what_is_offered_with_less(until, stop):
     texts = {"the dogs.\n\nThen": 0.2, "the dogs. And": 0.1, "the dogs and": 0.2, "the dogs": 0.1, "they": 0.4}
     found = [completion(texts, percent / 100, until=until, stop=stop) for percent in range(101)]
-    assert found[0].text
+    assert found[0].data
     for less, more in zip(found, found[1:], strict=False):
-        assert less.text.startswith(more.text)
+        assert less.data.startswith(more.data)
         assert less.logprob <= more.logprob
 
 
 def test_the_first_character_of_an_offer_may_stand_in_the_prompt():
     done = completion({b"\xa9 noir": 0.9, b"\xa8": 0.1}, 0.5, segment=b"caf\xc3", until="word")
-    assert (done.text, done.logprob) == (b"\xa9", pytest.approx(math.log(0.9)))
+    assert (done.data, done.logprob) == (b"\xa9", pytest.approx(math.log(0.9)))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_the_first_character_of_an_offer_may_stand_in_the_prompt():
 def test_an_offer_ends_before_it_takes_more_tokens_than_it_may(max_tokens, text):
     pieces = (b" Japanese", b" Japan", b"ese", b" food")
     done = completion({"anese food in": 1.0}, 0.5, segment=b" Jap", pieces=pieces, max_tokens=max_tokens)
-    assert (done.text, done.tokens, done.stop_reason) == (text, max_tokens, "max_tokens")
+    assert (done.data, done.tokens, done.stop_reason) == (text, max_tokens, "max_tokens")
 
 
 def test_without_confidence_an_offer_ends_before_its_probability_is_lost():
