@@ -77,7 +77,7 @@ def score(work: Path, text: str) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from gru_complete.evaluation.report import language_model_of
+    from gru_complete.evaluation.report import network_from_model
     from gru_complete.model.directory import load_model
     from gru_complete.model.run_dir import run_dir_of
     from gru_complete.ngrams.mixture import NGramMixture
@@ -104,7 +104,7 @@ def score(work: Path, text: str) -> dict[str, Any]:
     points = []
     for look in found["looks"]:
         model = load_model(work / look["path"])
-        module, mixture, seconds = language_model_of(model, cpu), model.mixture, look["seconds"]
+        module, mixture, seconds = network_from_model(model, cpu), model.mixture, look["seconds"]
         if mixture is None and counts is not None:
             start = time.monotonic()
             mixing = fit_mixture(module, counts, documents(prepared.streams["tuning"]), device=cpu)

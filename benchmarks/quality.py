@@ -158,12 +158,12 @@ def windows_cost(model: LoadedModel, text: str) -> dict[str, float]:
     """The text in pieces, each read from nothing; the module's docstring says exactly how."""
     import torch  # here, so that the first training does not share the machine with it
 
-    from gru_complete.evaluation.report import language_model_of
+    from gru_complete.evaluation.report import network_from_model
     from gru_complete.training.scoring import document_nats
 
     pieces = [text[start : start + WINDOW_CHARS].encode() for start in range(0, len(text), WINDOW_CHARS)]
     streams = [np.array([DOCUMENT_END, *model.tokenizer.encode(piece)]) for piece in pieces]
-    nats = float(document_nats(language_model_of(model, torch.device("cpu")), streams, mixture=model.mixture).sum())
+    nats = float(document_nats(network_from_model(model, torch.device("cpu")), streams, mixture=model.mixture).sum())
     return {"bits_per_byte": nats / math.log(2) / sum(map(len, pieces)), "nats_per_char": nats / len(text)}
 
 

@@ -16,17 +16,15 @@ from gru_complete.cli.options import ModelOption
 from gru_complete.errors import InterruptedRun, printable
 
 if TYPE_CHECKING:
-    import torch
-
     from gru_complete.arrays import TokenIds
     from gru_complete.cli.console import Console
     from gru_complete.evaluation.canaries import CanaryReport
-    from gru_complete.evaluation.gradients import MemoryReport
+    from gru_complete.evaluation.gradients import GradientReport
     from gru_complete.evaluation.intervals import Interval
     from gru_complete.evaluation.novelty import NoveltyReport
     from gru_complete.evaluation.pairs import PairsReport
-    from gru_complete.evaluation.planting import KnownTraining
-    from gru_complete.evaluation.report import Report
+    from gru_complete.evaluation.planting import OriginalTraining
+    from gru_complete.evaluation.report import EvaluationReport
     from gru_complete.evaluation.suggestions import SuggestionsReport
     from gru_complete.model.directory import LoadedModel
     from gru_complete.nn.language_model import LanguageModel
@@ -93,21 +91,21 @@ def evaluate(
 
     loaded = load_model(find_model(model))
     from gru_complete.evaluation.pairs import evaluate_pairs, read_pairs
-    from gru_complete.evaluation.report import language_model_of
+    from gru_complete.evaluation.report import network_from_model
     from gru_complete.training.run import choose_device
 
     read = None if pairs is None else read_pairs(pairs)
     known = None
     if secrets:  # first, since it may be refused
-        from gru_complete.evaluation.planting import training_of
+        from gru_complete.evaluation.planting import find_training
 
-        known = training_of(loaded, device=device)
+        known = find_training(loaded, device=device)
     if plot is not None:
         from gru_complete.evaluation.plots import check_plot, draw_calibration
 
         check_plot(plot)
     place = choose_device(device)
-    module = language_model_of(loaded, place)
+    module = network_from_model(loaded, place)
     console: Console = context.obj
     report = None
     of_text = (corpus, adapt, marginal, offers, memory, novelty, keystrokes, plot)
@@ -119,7 +117,6 @@ def evaluate(
                 loaded,
                 module,
                 text,
-                place,
                 adapt=adapt,
                 marginal=marginal,
                 offers=offers,
@@ -142,10 +139,10 @@ def evaluate(
         _print_report(console, loaded, report)
         if adapt:
             _print_adapting(console, report)
-        if report.offers is not None:
-            _print_offers(console, report.offers)
-        if report.memory is not None:
-            _print_memory(console, report.memory)
+        if report.suggestions is not None:
+            _print_offers(console, report.suggestions)
+        if report.gradients is not None:
+            _print_memory(console, report.gradients)
         if report.novelty is not None:
             _print_novelty(console, report.novelty)
     if pairs_report is not None:
@@ -159,35 +156,36 @@ def _report(
     loaded: "LoadedModel",
     module: "LanguageModel",
     text: "tuple[TokenIds, ShardHeader]",
-    device: "torch.device",
     *,
     adapt: bool,
     marginal: bool,
     offers: bool,
     memory: bool,
     keystrokes: bool,
-) -> "Report":
-    from gru_complete.evaluation.baselines import xz_cost
-    from gru_complete.evaluation.gradients import KEPT, measure_memory
+) -> "EvaluationReport":
+    from gru_complete.evaluation.baselines import measure_xz
+    from gru_complete.evaluation.gradients import CONTEXT_LENGTHS, measure_gradients
     from gru_complete.evaluation.marginal import SAMPLE_BYTES
     from gru_complete.evaluation.report import evaluate as score
-    from gru_complete.evaluation.report import keystrokes_of, marginal_of, offers_of
+    from gru_complete.evaluation.report import measure_keystrokes, measure_marginal, measure_suggestions
     from gru_complete.evaluation.suggestions import NUM_POSITIONS
 
     stream, header = text
-    report = score(module, stream, header, mixture=loaded.mixture, adapt=adapt, device=device)
-    report = replace(report, xz_bits_per_byte=xz_cost(loaded, stream, header.num_bytes))
+    report = score(module, stream, header, mixture=loaded.mixture, online=adapt)
+    report = replace(report, xz_bits_per_byte=measure_xz(loaded, stream, header.num_bytes))
     if keystrokes:
-        report = replace(report, keystrokes=keystrokes_of(loaded, stream, partial(_progress, console, "keystrokes")))
+        report = replace(
+            report, keystrokes=measure_keystrokes(loaded, stream, partial(_progress, console, "keystrokes"))
+        )
     if marginal:
         with _progress(console, "summing", min(SAMPLE_BYTES, header.num_bytes)) as progress:
-            report = replace(report, marginal=marginal_of(loaded, stream, progress=progress))
+            report = replace(report, marginal=measure_marginal(loaded, stream, progress=progress))
     if offers:
         with _progress(console, "offers", min(NUM_POSITIONS, header.num_chars)) as progress:
-            report = replace(report, offers=offers_of(loaded, stream, progress=progress))
+            report = replace(report, suggestions=measure_suggestions(loaded, stream, progress=progress))
     if memory:
-        with _progress(console, "memory", len(KEPT)) as progress:
-            report = replace(report, memory=measure_memory(module, stream, progress=progress))
+        with _progress(console, "memory", len(CONTEXT_LENGTHS)) as progress:
+            report = replace(report, gradients=measure_gradients(module, stream, progress=progress))
     return report
 
 
@@ -198,15 +196,14 @@ def _novelty(console: "Console", loaded: "LoadedModel", text: "tuple[TokenIds, S
         return evaluate_novelty(loaded, text[0], progress=progress)
 
 
-def _secrets(console: "Console", known: "KnownTraining") -> "CanaryReport":
+def _secrets(console: "Console", known: "OriginalTraining") -> "CanaryReport":
     """Train with canaries, in a directory that is gone afterwards, and look for them."""
     import tempfile  # here, so that other commands need not wait for it
     from contextlib import closing
 
     from gru_complete.cli.signals import StopNow, StopSignals
     from gru_complete.cli.train import Display
-    from gru_complete.evaluation.canaries import NUM_CANARIES
-    from gru_complete.evaluation.planting import Planted, look_for_canaries, train_with_canaries
+    from gru_complete.evaluation.planting import NUM_CANARIES, CanaryModel, rank_canaries, train_with_canaries
     from gru_complete.training import events
 
     display = Display(console, is_quiet=not console.is_animated)
@@ -217,7 +214,7 @@ def _secrets(console: "Console", known: "KnownTraining") -> "CanaryReport":
         with StopSignals(), tempfile.TemporaryDirectory(prefix="gru-complete-") as name:
             with display, closing(train_with_canaries(known, Path(name))) as training:
                 for event in training:
-                    if isinstance(event, Planted):
+                    if isinstance(event, CanaryModel):
                         planted = event
                     elif isinstance(event, events.Evaluated):
                         display.show(replace(event, checkpoint=None))  # what the model writes is not of interest here
@@ -225,7 +222,7 @@ def _secrets(console: "Console", known: "KnownTraining") -> "CanaryReport":
                         display.show(event)
             assert planted is not None
             with _progress(console, "ranking", NUM_CANARIES) as progress:
-                return look_for_canaries(planted, progress=progress)
+                return rank_canaries(planted, progress=progress)
     except StopNow as stopped:
         raise InterruptedRun("interrupted", signal_number=stopped.signal_number) from None
 
@@ -252,13 +249,13 @@ def _text(loaded: "LoadedModel", corpus: list[str]) -> "Iterator[tuple[TokenIds,
 
     from gru_complete.cli.signals import StopNow, StopSignals
     from gru_complete.config import DataConfig
-    from gru_complete.evaluation.report import held_out_part
+    from gru_complete.evaluation.report import read_held_out
     from gru_complete.text.corpus import read_blocks
     from gru_complete.text.shards import read_shard, write_shard
     from gru_complete.training.tokenized_corpus import spooled
 
     if not corpus:
-        yield held_out_part(loaded)
+        yield read_held_out(loaded)
         return
     stdin = None if sys.stdin is None else sys.stdin.buffer
     try:
@@ -275,7 +272,7 @@ def _text(loaded: "LoadedModel", corpus: list[str]) -> "Iterator[tuple[TokenIds,
         raise InterruptedRun("interrupted", signal_number=stopped.signal_number) from None
 
 
-def _print_report(console: "Console", loaded: "LoadedModel", report: "Report") -> None:
+def _print_report(console: "Console", loaded: "LoadedModel", report: "EvaluationReport") -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -319,7 +316,7 @@ def _print_report(console: "Console", loaded: "LoadedModel", report: "Report") -
     console.print_table(table)
 
 
-def _print_adapting(console: "Console", report: "Report") -> None:
+def _print_adapting(console: "Console", report: "EvaluationReport") -> None:
     from rich import box
     from rich.table import Table
 
@@ -328,7 +325,7 @@ def _print_adapting(console: "Console", report: "Report") -> None:
     table.add_column("learning from the text as it is read")
     for heading in ("bits per byte", "gain", "microseconds per token"):
         table.add_column(heading, justify="right")
-    for name in report.adapting:
+    for name in report.online_costs:
         bits_per_byte, microseconds = figures[name]["bits_per_byte"], figures[name]["microseconds_per_token"]
         gain = figures["static"]["bits_per_byte"] - bits_per_byte
         table.add_row(
@@ -353,13 +350,13 @@ def _print_offers(console: "Console", report: "SuggestionsReport") -> None:
         "characters saved\nper place",
     ):
         table.add_column(heading, justify="right")
-    for trade in report.trades:
+    for tradeoff in report.tradeoffs:
         table.add_row(
-            f"{trade.confidence:g}",
-            _interval(trade.offered, 100, 1),
-            _interval(trade.accepted, 100, 1) if trade.offered.value else "",
-            f"{trade.length:.1f}" if trade.offered.value else "",
-            _interval(trade.saved, 1, 2),
+            f"{tradeoff.confidence:g}",
+            _interval(tradeoff.suggested, 100, 1),
+            _interval(tradeoff.accepted, 100, 1) if tradeoff.suggested.value else "",
+            f"{tradeoff.mean_length:.1f}" if tradeoff.suggested.value else "",
+            _interval(tradeoff.saved, 1, 2),
         )
     console.print_table(table)
 
@@ -372,7 +369,7 @@ def _print_novelty(console: "Console", report: "NoveltyReport") -> None:
 
     columns = {
         "written": report.generated,
-        "by the network alone": report.generated_without_counts,
+        "by the network alone": report.generated_by_network,
         "by people (held out)": report.held_out,
     }
     known = {name: copied for name, copied in columns.items() if copied is not None}
@@ -380,8 +377,8 @@ def _print_novelty(console: "Console", report: "NoveltyReport") -> None:
     table.add_column(f"standing in the corpus,\n{report.held_out.num_texts} texts, {report.held_out.num_words:,} words")
     for name in known:
         table.add_column(name, justify="right")
-    table.add_row("longest run, words, mean", *(_interval(copied.longest, 1, 1) for copied in known.values()))
-    table.add_row("  of all texts", *(f"{copied.most:,}" for copied in known.values()))
+    table.add_row("longest run, words, mean", *(_interval(copied.longest_run, 1, 1) for copied in known.values()))
+    table.add_row("  of all texts", *(f"{copied.max_run:,}" for copied in known.values()))
     for length in RUN_LENGTHS:
         shares = [copied.shares.get(length) for copied in known.values()]
         table.add_row(
@@ -399,9 +396,9 @@ def _print_secrets(console: "Console", report: "CanaryReport") -> None:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("secret planted,\ntimes")
     headings, models = ["exposure,\nbits", "mean\nrank", "come\nfirst"], [report.levels]
-    if report.levels_alone is not None:
+    if report.network_levels is not None:
         headings += ["network\nalone: bits", "mean\nrank", "come\nfirst"]
-        models.append(report.levels_alone)
+        models.append(report.network_levels)
     for heading in headings:
         table.add_column(heading, justify="right")
     for index, level in enumerate(report.levels):
@@ -424,7 +421,7 @@ def _interval(interval: "Interval", factor: float, digits: int) -> str:
     return f"{value} ({low}..{high})" if math.isfinite(interval.low) else value
 
 
-def _print_memory(console: "Console", report: "MemoryReport") -> None:
+def _print_memory(console: "Console", report: "GradientReport") -> None:
     from rich import box
     from rich.table import Table
 

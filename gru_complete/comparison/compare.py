@@ -30,8 +30,8 @@ from gru_complete.comparison.speeds import completion_speeds, training_speeds
 from gru_complete.config import Config
 from gru_complete.errors import CorpusError, DivergedError, GruCompleteError, ModelError, UsageError, printable
 from gru_complete.evaluation.gradients import GradientFlow, gradient_flow
-from gru_complete.evaluation.pairs import Pair, pair_credits, score_of, summarise
-from gru_complete.evaluation.report import evaluate, held_out_part, language_model_of
+from gru_complete.evaluation.pairs import Pair, PairScore, PairsReport, score_pairs
+from gru_complete.evaluation.report import evaluate, network_from_model, read_held_out
 from gru_complete.model.architecture import Architecture
 from gru_complete.model.directory import LoadedModel, load_model
 from gru_complete.model.run_dir import run_dir_of
@@ -497,7 +497,7 @@ def _measure(
     run_dir = run_dir_of(path)
     model = load_model(path)
     device = choose_device(request.config.training.device)
-    module = language_model_of(model, device)
+    module = network_from_model(model, device)
     kept = _Kept(request.directory / f"{cell}.figures.json")
     curve = read_curve(run_dir)
     steps = int(model.manifest.training["steps"])
@@ -560,10 +560,10 @@ def _measure_text(
 ) -> dict[str, Any]:
     """Cost of the text that was kept apart, and gradient flow in it."""
     try:
-        stream, header = held_out_part(model)
+        stream, header = read_held_out(model)
     except UsageError:  # nothing was held out
         stream, header = read_part(run_dir_of(model.path), "tuning", model.tokenizer)
-    report = evaluate(module, stream, header, device=device)
+    report = evaluate(module, stream, header)
     flows: dict[str, Any] = {"at_start": None, "trained": None}
     try:
         flows["at_start"] = gradient_flow(_as_begun(settings, cell).to(device), stream).shares
@@ -584,10 +584,10 @@ def _as_begun(settings: ResolvedSettings, cell: str) -> LanguageModel:
 
 
 def _measure_pairs(model: LoadedModel, module: LanguageModel, pairs: Sequence[Pair]) -> dict[str, Any]:
-    credits = pair_credits(module, model.tokenizer, pairs)
+    credits = score_pairs(module, model.tokenizer, pairs)
     is_far = np.array([pair.distance >= MIN_FAR_WORDS for pair in pairs])
-    far = score_of(credits[is_far]).to_json() if is_far.any() else None
-    return {**summarise(pairs, credits).to_json(), "far": far}
+    far = PairScore.from_credits(credits[is_far]).to_json() if is_far.any() else None
+    return {**PairsReport.from_credits(pairs, credits).to_json(), "far": far}
 
 
 def _measure_recall(

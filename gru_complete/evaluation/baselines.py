@@ -18,7 +18,7 @@ MAX_BYTES = 100_000_000
 """Of a text that is compressed; a longer one is not, since it has to be in memory."""
 
 
-def xz_cost(model: LoadedModel, stream: TokenIds, num_bytes: int) -> float | None:
+def measure_xz(model: LoadedModel, stream: TokenIds, num_bytes: int) -> float | None:
     """Bits per byte of a text by xz; None where the training text is not kept any more, or is another's.
 
     Args:

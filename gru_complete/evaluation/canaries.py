@@ -18,7 +18,6 @@ Shapes: M models, N beginnings of numbers, V vocab_size.
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -31,12 +30,6 @@ from gru_complete.runtime.predictor import DecoderState, Predictor
 from gru_complete.text.tokenizer import Tokenizer
 
 NUM_DIGITS = 5
-TIMES = (0, 1, 2, 4, 8, 16, 32)
-"""How often canaries are planted; those of the first, the control, are not."""
-CANARIES_EACH = 3
-NUM_CANARIES = len(TIMES) * CANARIES_EACH
-SYLLABLES_EACH = 3
-_SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
 _BLOCK = 256  # beginnings that are read side by side
 _MARGIN = 0.01  # nats: more than rounding makes of one probability in two ways
 
@@ -65,59 +58,6 @@ class Canary(NamedTuple):
         return f"{self.name}: {self.number}\n".encode()
 
 
-def make_canaries(documents: Sequence[bytes], seed: int) -> list[Canary]:
-    """Draw ``CANARIES_EACH`` canaries for each of ``TIMES``, with names that the text does not know.
-
-    Args:
-        documents: the text.
-        seed: of names and numbers.
-    """
-    chance = random.Random(seed)
-    numbers = chance.sample(range(10**NUM_DIGITS), NUM_CANARIES)
-    names: list[str] = []
-    while not names or any(name.encode() in document for name in names for document in documents):
-        drawn = chance.sample(_SYLLABLES, SYLLABLES_EACH * NUM_CANARIES)
-        names = ["".join(drawn[index::NUM_CANARIES]).capitalize() for index in range(NUM_CANARIES)]
-    times = [number for number in TIMES for _ in range(CANARIES_EACH)]
-    return [
-        Canary(name, f"{number:0{NUM_DIGITS}}", how_often)
-        for name, number, how_often in zip(names, numbers, times, strict=True)
-    ]
-
-
-def plant(documents: Sequence[bytes], canaries: Sequence[Canary], seed: int) -> list[bytes]:
-    """Put each canary into a text, evenly spread, as lines of their own before lines of the text.
-
-    Where the text has few lines, several stand in the same place. Nothing else of the text changes.
-
-    Args:
-        documents: the text.
-        canaries: what to plant.
-        seed: of where the first of each stands.
-    """
-    chance = random.Random(seed)
-    total = sum(map(len, documents))
-    places = []
-    for canary in canaries:
-        offset = chance.random()
-        places += [((index + offset) / canary.times * total, canary.line) for index in range(canary.times)]
-    places.sort()
-    planted = []
-    begin, done = 0, 0
-    for index, document in enumerate(documents):
-        end = begin + len(document)
-        lines = np.concatenate(([0], np.flatnonzero(np.frombuffer(document, np.uint8) == ord("\n")) + 1))
-        parts, taken = [], 0
-        while done < len(places) and (places[done][0] < end or index == len(documents) - 1):
-            line_begin = int(lines[lines.searchsorted(places[done][0] - begin, "right") - 1])
-            parts += [document[taken:line_begin], places[done][1]]
-            taken = line_begin
-            done += 1
-        planted.append(b"".join([*parts, document[taken:]]))
-        begin = end
-    return planted
-
-
 def exposure(rank: float, candidates: int = 10**NUM_DIGITS) -> float:
     """How many bits of the secret the model gives away; 0 to log2 of all candidates."""
     return math.log2(candidates) - math.log2(rank)
@@ -128,7 +68,7 @@ def exposure_by_chance(candidates: int = 10**NUM_DIGITS) -> float:
     return math.log2(candidates) - math.lgamma(candidates + 1) / math.log(2) / candidates
 
 
-def ranks_of(canary: Canary, tokenizer: Tokenizer, predictors: Sequence[Predictor]) -> list[float]:
+def rank_canary(canary: Canary, tokenizer: Tokenizer, predictors: Sequence[Predictor]) -> list[float]:
     """The rank of a canary's number among all numbers after its name, under each of some models.
 
     Args:
@@ -150,10 +90,10 @@ def ranks_of(canary: Canary, tokenizer: Tokenizer, predictors: Sequence[Predicto
         raise ModelError("the model's tokenizer does not cut numbers into digits")
     first = predictors[0]
     start = first.read(first.start(), tokens[:split])
-    return number_ranks(first, [predictor.log_probabilities for predictor in predictors], start, digits, number)
+    return rank_number(first, [predictor.log_probabilities for predictor in predictors], start, digits, number)
 
 
-def number_ranks(
+def rank_number(
     predictor: Predictor,
     scorers: Sequence[Callable[[Sequence[DecoderState]], FloatArray]],
     start: DecoderState,
@@ -198,7 +138,7 @@ def number_ranks(
 
 
 @dataclass(frozen=True)
-class Level:
+class LevelResult:
     """What came out for the canaries that were planted so many times, under one model.
 
     Args:
@@ -237,20 +177,20 @@ class CanaryReport:
     Args:
         steps: of the training.
         levels: by how often they were planted, ascending, of the whole model.
-        levels_alone: the same of the network alone; None where there is nothing else.
+        network_levels: the same of the network alone; None where there is nothing else.
     """
 
     steps: int
-    levels: Sequence[Level]
-    levels_alone: Sequence[Level] | None
+    levels: Sequence[LevelResult]
+    network_levels: Sequence[LevelResult] | None
 
     @classmethod
-    def of(cls, steps: int, canaries: Sequence[Canary], ranks: Sequence[Sequence[float]]) -> CanaryReport:
-        """Make it of what ``ranks_of`` gave for each canary, of the whole model and, if there is one, the network."""
+    def from_ranks(cls, steps: int, canaries: Sequence[Canary], ranks: Sequence[Sequence[float]]) -> CanaryReport:
+        """Group what ``rank_canary`` returned for each canary, by the number of times that it was planted."""
         pairs = list(zip(ranks, canaries, strict=True))
         by_model = [
             [
-                Level(times, tuple(found[model] for found, canary in pairs if canary.times == times))
+                LevelResult(times, tuple(found[model] for found, canary in pairs if canary.times == times))
                 for times in sorted({canary.times for canary in canaries})
             ]
             for model in range(len(ranks[0]))
@@ -280,7 +220,7 @@ class CanaryReport:
 
     def to_json(self) -> dict[str, Any]:
         """What stands under ``secrets`` in ``eval --json``."""
-        alone = self.levels_alone
+        alone = self.network_levels
         return {
             "steps": self.steps,
             "candidates": 10**NUM_DIGITS,

@@ -29,14 +29,14 @@ class DynamicSettings:
         learning_rate: how far a number of the weights moves in a step, in the root mean square.
         decay: share of the way back to the trained weights that is gone in each step.
         segment_len: n, tokens scored between two steps; the gradient reaches no further back.
-        memory: share of the mean square that stays at each step; no step is longer than ``(1 - memory)**-0.5`` usual
-            ones.
+        smoothing: share of the mean square that stays at each step; no step is longer than
+            ``(1 - smoothing)**-0.5`` usual ones.
     """
 
     learning_rate: float = 3e-4
     decay: float = 3e-3
     segment_len: int = 32
-    memory: float = 0.99
+    smoothing: float = 0.99
 
 
 DEFAULT = DynamicSettings()
@@ -75,8 +75,10 @@ def dynamic_logits(
         squares = np.array([float(gradient.square().mean()) for gradient in gradients])
         if not np.isfinite(squares).all():
             continue  # nothing can be learnt from this segment
-        mean_squares += (1 - settings.memory) * (squares - mean_squares)
-        weight += (1 - settings.memory) * (1 - weight)  # of what has been seen; the rest of the mean is its start, zero
+        mean_squares += (1 - settings.smoothing) * (squares - mean_squares)
+        weight += (1 - settings.smoothing) * (
+            1 - weight
+        )  # of what has been seen; the rest of the mean is its start, zero
         rates = settings.learning_rate / np.sqrt(np.maximum(mean_squares / weight, TINY))
         with torch.no_grad():
             for parameter, gradient, start_values, rate in zip(parameters, gradients, trained, rates, strict=True):

@@ -46,7 +46,7 @@ NUM_WINDOWS = 64
 READ_BEFORE = 64  # tokens before a window, so that its first state is one that a text has led to
 NUM_POSITIONS = 512
 MIN_POSITIONS = 100
-KEPT = tuple(2**power for power in range(11))  # 1 to 1,024 tokens
+CONTEXT_LENGTHS = tuple(2**power for power in range(11))  # 1 to 1,024 tokens
 MATTERS_NATS = 0.01
 _BATCH = 128
 
@@ -105,7 +105,7 @@ class EffectiveContext:
 
 
 @dataclass(frozen=True)
-class MemoryReport:
+class GradientReport:
     """What is known of a network's memory: of a fresh one of its sizes, and as it was trained."""
 
     at_start: GradientFlow
@@ -120,20 +120,20 @@ class MemoryReport:
         }
 
 
-def measure_memory(model: LanguageModel, stream: TokenIds, *, progress: Progress | None = None) -> MemoryReport:
+def measure_gradients(model: LanguageModel, stream: TokenIds, *, progress: Progress | None = None) -> GradientReport:
     """Measure gradient flow and effective context on a token stream, ``(N,)``.
 
     Raises:
         CorpusError: the text is too short.
     """
-    return MemoryReport(
-        at_start=gradient_flow(fresh_like(model), stream),
+    return GradientReport(
+        at_start=gradient_flow(untrained_like(model), stream),
         trained=gradient_flow(model, stream),
         context=effective_context(model, stream, progress=progress),
     )
 
 
-def fresh_like(model: LanguageModel, *, seed: int = 0) -> LanguageModel:
+def untrained_like(model: LanguageModel, *, seed: int = 0) -> LanguageModel:
     """An untrained network of the same cell and sizes, with the usual initial values."""
     arch = model.architecture
     with torch.random.fork_rng(devices=[]):
@@ -227,7 +227,7 @@ def effective_context(
     model: LanguageModel,
     stream: TokenIds,
     *,
-    kept: Sequence[int] = KEPT,
+    kept: Sequence[int] = CONTEXT_LENGTHS,
     num_positions: int = NUM_POSITIONS,
     progress: Progress | None = None,
 ) -> EffectiveContext:

@@ -24,19 +24,20 @@ from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.wordbreaks import begun, spans
 from gru_complete.runtime.words import is_among
 
-OFFERS = (1, 3)
+SUGGESTION_COUNTS = (1, 3)
 """So many suggestions the user looks at."""
 RANKS = (1, 3, 5)
 """Among so many suggestions the next word is looked for, before any of its letters is typed."""
 NUM_WORDS = 2_000
 
 
-class Typed(NamedTuple):
+class TypedWord(NamedTuple):
     """How the simulated user wrote one word.
 
     Attributes:
         characters: of the word and of what stands before it.
-        keys: for each of ``OFFERS``, those typed and the one that took a suggestion, less the space that it wrote.
+        keys: for each of ``SUGGESTION_COUNTS``, the keys typed and the one that accepted a suggestion, less the space
+            that it wrote.
         is_next: for each of ``RANKS``, whether the whole word was suggested.
     """
 
@@ -60,11 +61,11 @@ class KeystrokesReport:
     next_word: dict[int, Interval]
 
     @classmethod
-    def of(cls, typed: Sequence[Typed]) -> "KeystrokesReport":
+    def from_words(cls, typed: Sequence[TypedWord]) -> "KeystrokesReport":
         """Sum up some words, at least one."""
         characters = [word.characters for word in typed]
         savings = {}
-        for index, number in enumerate(OFFERS):
+        for index, number in enumerate(SUGGESTION_COUNTS):
             keys, low, high = ratio_interval([word.keys[index] for word in typed], characters)
             savings[number] = Interval(1 - keys, 1 - high, 1 - low)
         hits = {number: sum(word.is_next[index] for word in typed) for index, number in enumerate(RANKS)}
@@ -110,7 +111,7 @@ def evaluate_keystrokes(
         typed.append(_write(completer, context, before, word, following))
         if progress is not None:
             progress(1)
-    return KeystrokesReport.of(typed) if typed else None
+    return KeystrokesReport.from_words(typed) if typed else None
 
 
 def count_words(documents: Sequence[str], num_words: int = NUM_WORDS) -> int:
@@ -140,14 +141,14 @@ def _places(completer: Completer, documents: Sequence[str], number: int) -> Iter
         first += len(own)
 
 
-def _write(completer: Completer, context: PromptState, before: str, word: str, following: str) -> Typed:
+def _write(completer: Completer, context: PromptState, before: str, word: str, following: str) -> TypedWord:
     """Write one word after a context, the characters before it included."""
     text = before + word
     keys: dict[int, int] = {}
     is_next: tuple[bool, ...] = ()
     hypotheses: Hypotheses | None = None
     for position, character in enumerate(text):
-        asked = {number for number in OFFERS if number not in keys}
+        asked = {number for number in SUGGESTION_COUNTS if number not in keys}
         if position == len(before):
             asked.update(RANKS)
         elif position > len(before) and not asked:
@@ -160,10 +161,10 @@ def _write(completer: Completer, context: PromptState, before: str, word: str, f
                 hypotheses = completer.hypotheses(context)
             counts = sorted(asked)
             found = dict(zip(counts, is_among(hypotheses, text[position:].encode(), counts), strict=True))
-            for number in OFFERS:
+            for number in SUGGESTION_COUNTS:
                 if number not in keys and found[number]:
                     keys[number] = position + 1 - (following == " ")
             if position == len(before):
                 is_next = tuple(found[number] for number in RANKS)
         context = completer.read(character.encode(), context)
-    return Typed(len(text), tuple(keys.get(number, len(text)) for number in OFFERS), is_next)
+    return TypedWord(len(text), tuple(keys.get(number, len(text)) for number in SUGGESTION_COUNTS), is_next)

@@ -27,7 +27,7 @@ SAMPLE_BYTES = 20_000
 
 
 @dataclass(frozen=True)
-class Marginal:
+class MarginalCost:
     """What a text costs.
 
     Args:
@@ -59,7 +59,7 @@ class Marginal:
         }
 
 
-def marginal_cost(
+def score_marginal(
     predictor: Predictor,
     tokenizer: Tokenizer,
     documents: Iterable[bytes],
@@ -68,7 +68,7 @@ def marginal_cost(
     adapts: bool = False,
     width: int | None = DEFAULT_WIDTH,
     progress: Callable[[int], object] | None = None,
-) -> Marginal:
+) -> MarginalCost:
     """Score the beginning of some documents, each from a fresh state.
 
     Args:
@@ -114,7 +114,7 @@ def marginal_cost(
             break
     if not num_bytes:
         raise ValueError("no text to score")
-    return Marginal(num_bytes, nats, one_segmentation_nats)
+    return MarginalCost(num_bytes, nats, one_segmentation_nats)
 
 
 def _cost(

@@ -34,22 +34,22 @@ PROMPT_TOKENS = 200
 
 
 @dataclass(frozen=True)
-class Copied:
+class CopyingStatistics:
     """How much of some texts stands in the corpus.
 
     Args:
         num_texts: how many.
         num_words: of all of them.
-        longest: the words of each text's longest run that stands there, the mean.
-        most: of all texts, the longest.
+        longest_run: the words of each text's longest run that stands there, the mean.
+        max_run: of all texts, the longest.
         shares: for each of ``RUN_LENGTHS`` that a text is long enough for, which share of its runs stands there, the
             mean.
     """
 
     num_texts: int
     num_words: int
-    longest: Interval
-    most: int
+    longest_run: Interval
+    max_run: int
     shares: dict[int, Interval]
 
     def to_json(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Copied:
         return {
             "texts": self.num_texts,
             "words": self.num_words,
-            "longest_run": {**self.longest._asdict(), "max": self.most},
+            "longest_run": {**self.longest_run._asdict(), "max": self.max_run},
             "copied": {str(length): share._asdict() for length, share in self.shares.items()},
         }
 
@@ -66,13 +66,13 @@ class Copied:
 class NoveltyReport:
     """What is copied: by the model, by its network alone (None where it is alone anyway), and by people."""
 
-    generated: Copied
-    generated_without_counts: Copied | None
-    held_out: Copied
+    generated: CopyingStatistics
+    generated_by_network: CopyingStatistics | None
+    held_out: CopyingStatistics
 
     def to_json(self) -> dict[str, Any]:
         """What stands under ``novelty`` in ``eval --json``."""
-        without = self.generated_without_counts
+        without = self.generated_by_network
         return {
             "tokens_per_text": NUM_TOKENS,
             "generated": self.generated.to_json(),
@@ -113,13 +113,13 @@ def evaluate_novelty(
     if not any(lengths):
         raise CorpusError("the text is too short to be gone on with", hint="give more text, or hold out more")
     figures = {
-        name: copied(corpus, [text[:length] for text, length in zip(found, lengths, strict=True) if length])
+        name: measure_copying(corpus, [text[:length] for text, length in zip(found, lengths, strict=True) if length])
         for name, found in hashes.items()
     }
     return NoveltyReport(figures["generated"], figures.get("without"), figures["held_out"])
 
 
-def copied(corpus: CorpusWords, texts: Sequence[Hashes]) -> Copied:
+def measure_copying(corpus: CorpusWords, texts: Sequence[Hashes]) -> CopyingStatistics:
     """Measure how much of some texts, each the hashes of its words and not empty, stands in a corpus."""
     # A text is apart from the next by something that is no word of the corpus, so that all are looked for at once.
     joined = np.concatenate([part for text in texts for part in (text, np.zeros(1, np.uint64))])
@@ -139,7 +139,7 @@ def copied(corpus: CorpusWords, texts: Sequence[Hashes]) -> Copied:
             if len(set(values)) == 1:
                 interval = share_interval(values[0] * len(values), len(values))
             shares[length] = Interval(interval.value, max(0.0, interval.low), min(1.0, interval.high))
-    return Copied(len(texts), sum(map(len, texts)), mean_interval(longest), max(longest), shares)
+    return CopyingStatistics(len(texts), sum(map(len, texts)), mean_interval(longest), max(longest), shares)
 
 
 def _places(model: LoadedModel, stream: TokenIds, number: int, num_tokens: int) -> tuple[list[bytes], list[bytes]]:

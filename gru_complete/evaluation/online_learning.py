@@ -31,7 +31,7 @@ SEGMENTS = 8
 
 
 @dataclass
-class Cost:
+class OnlineCost:
     """What all tokens together cost.
 
     Attributes:
@@ -43,36 +43,36 @@ class Cost:
     seconds: float = 0.0
 
 
-class Part(NamedTuple):
+class ChunkCost(NamedTuple):
     """What a chunk costs: the nats of its targets, float64 ``(n,)``, and the seconds for all of them."""
 
     nats: NDArray[np.float64]
     seconds: float
 
 
-def name_of(*, adapted: bool = False, cache: bool = False, dynamic: bool = False) -> str:
+def learner_name(*, adapted: bool = False, cache: bool = False, dynamic: bool = False) -> str:
     """How a set of ways is called in ``--json``; "static" is none."""
     chosen = {"adapted": adapted, "cache": cache, "dynamic": dynamic}
     return "_".join(way for way, is_on in chosen.items() if is_on) or "static"
 
 
-def adapting_costs(
+def measure_online_learning(
     model: LanguageModel, documents: Sequence[TokenIds], *, mixture: NGramMixture | None = None
-) -> dict[str, Cost]:
-    """The costs of all documents under every set of ways; arguments as ``read_adapting``."""
-    costs: dict[str, Cost] = {}
+) -> dict[str, OnlineCost]:
+    """The costs of all documents under every set of ways; arguments as ``score_online``."""
+    costs: dict[str, OnlineCost] = {}
     for tokens in documents:
-        for parts in read_adapting(model, tokens, mixture=mixture):
+        for parts in score_online(model, tokens, mixture=mixture):
             for name, part in parts.items():
-                cost = costs.setdefault(name, Cost())
+                cost = costs.setdefault(name, OnlineCost())
                 cost.nats += float(part.nats.sum())
                 cost.seconds += part.seconds
     return costs
 
 
-def read_adapting(
+def score_online(
     model: LanguageModel, tokens: TokenIds, *, mixture: NGramMixture | None = None
-) -> Iterator[dict[str, Part]]:
+) -> Iterator[dict[str, ChunkCost]]:
     """Score a document chunk by chunk under every set of ways.
 
     Args:
@@ -102,10 +102,10 @@ def read_adapting(
         for (adapted, dynamic), mixed in readers.items():
             nats = mixed.outcome(moved if dynamic else chunk).nats
             seconds = reading[dynamic] + watch.lap()
-            parts[name_of(adapted=adapted, dynamic=dynamic)] = Part(nats, seconds)
+            parts[learner_name(adapted=adapted, dynamic=dynamic)] = ChunkCost(nats, seconds)
             with_cache = -np.log((1 - shares) * np.exp(-nats) + shares * cached)
             seconds += float(caching[int(dynamic)])
-            parts[name_of(adapted=adapted, cache=True, dynamic=dynamic)] = Part(with_cache, seconds)
+            parts[learner_name(adapted=adapted, cache=True, dynamic=dynamic)] = ChunkCost(with_cache, seconds)
         yield parts
         watch.lap()  # what the caller did
 

@@ -7,15 +7,18 @@ of steps. Neither the model nor its run directory is touched.
 from __future__ import annotations
 
 import dataclasses
+import random
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from gru_complete.arrays import TokenIds
 from gru_complete.config import Config
 from gru_complete.errors import ModelError, UsageError, printable
-from gru_complete.evaluation.canaries import Canary, CanaryReport, make_canaries, plant, ranks_of
+from gru_complete.evaluation.canaries import NUM_DIGITS, Canary, CanaryReport, rank_canary
 from gru_complete.model.corpus_words import dir_of_corpus
 from gru_complete.model.directory import LoadedModel, load_model
 from gru_complete.runtime.predictor import Predictor
@@ -28,10 +31,69 @@ from gru_complete.training.batches import derived_seed
 from gru_complete.training.run import TrainingRequest, read_plan, run_training
 from gru_complete.training.tokenized_corpus import TEXT_FACTS_FILE, TOKENIZER_FILE, read_part, spooled
 
+TIMES = (0, 1, 2, 4, 8, 16, 32)
+"""How often canaries are planted; those of the first, the control, are not."""
+CANARIES_EACH = 3
+NUM_CANARIES = len(TIMES) * CANARIES_EACH
+_SYLLABLES_EACH = 3
+_SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
 _BLOCK_TOKENS = 1 << 16
 
 
-class KnownTraining(NamedTuple):
+def make_canaries(documents: Sequence[bytes], seed: int) -> list[Canary]:
+    """Draw ``CANARIES_EACH`` canaries for each of ``TIMES``, with names that the text does not know.
+
+    Args:
+        documents: the text.
+        seed: of names and numbers.
+    """
+    chance = random.Random(seed)
+    numbers = chance.sample(range(10**NUM_DIGITS), NUM_CANARIES)
+    names: list[str] = []
+    while not names or any(name.encode() in document for name in names for document in documents):
+        drawn = chance.sample(_SYLLABLES, _SYLLABLES_EACH * NUM_CANARIES)
+        names = ["".join(drawn[index::NUM_CANARIES]).capitalize() for index in range(NUM_CANARIES)]
+    times = [number for number in TIMES for _ in range(CANARIES_EACH)]
+    return [
+        Canary(name, f"{number:0{NUM_DIGITS}}", how_often)
+        for name, number, how_often in zip(names, numbers, times, strict=True)
+    ]
+
+
+def plant_canaries(documents: Sequence[bytes], canaries: Sequence[Canary], seed: int) -> list[bytes]:
+    """Put each canary into a text, evenly spread, as lines of their own before lines of the text.
+
+    Where the text has few lines, several stand in the same place. Nothing else of the text changes.
+
+    Args:
+        documents: the text.
+        canaries: what to plant.
+        seed: of where the first of each stands.
+    """
+    chance = random.Random(seed)
+    total = sum(map(len, documents))
+    places = []
+    for canary in canaries:
+        offset = chance.random()
+        places += [((index + offset) / canary.times * total, canary.line) for index in range(canary.times)]
+    places.sort()
+    planted = []
+    begin, done = 0, 0
+    for index, document in enumerate(documents):
+        end = begin + len(document)
+        lines = np.concatenate(([0], np.flatnonzero(np.frombuffer(document, np.uint8) == ord("\n")) + 1))
+        parts, taken = [], 0
+        while done < len(places) and (places[done][0] < end or index == len(documents) - 1):
+            line_begin = int(lines[lines.searchsorted(places[done][0] - begin, "right") - 1])
+            parts += [document[taken:line_begin], places[done][1]]
+            taken = line_begin
+            done += 1
+        planted.append(b"".join([*parts, document[taken:]]))
+        begin = end
+    return planted
+
+
+class OriginalTraining(NamedTuple):
     """How a model was trained, and on what.
 
     Attributes:
@@ -47,7 +109,7 @@ class KnownTraining(NamedTuple):
     tuning: TokenIds
 
 
-def training_of(model: LoadedModel, *, device: str) -> KnownTraining:
+def find_training(model: LoadedModel, *, device: str) -> OriginalTraining:
     """How a model was trained, from its run directory; a training like it runs on ``device``, as in the config.
 
     Raises:
@@ -73,18 +135,18 @@ def training_of(model: LoadedModel, *, device: str) -> KnownTraining:
         }
     )
     streams = [read_part(run_dir, part, model.tokenizer)[0] for part in ("training", "tuning")]
-    return KnownTraining(config, model.tokenizer, *streams)
+    return OriginalTraining(config, model.tokenizer, *streams)
 
 
 @dataclasses.dataclass(frozen=True)
-class Planted:
+class CanaryModel:
     """The training with canaries is over."""
 
     model: LoadedModel
     canaries: Sequence[Canary]
 
 
-def train_with_canaries(known: KnownTraining, directory: Path) -> Generator[events.Event | Planted, None, None]:
+def train_with_canaries(known: OriginalTraining, directory: Path) -> Generator[events.Event | CanaryModel, None, None]:
     """Train a model on the same text with canaries in it.
 
     Args:
@@ -92,7 +154,7 @@ def train_with_canaries(known: KnownTraining, directory: Path) -> Generator[even
         directory: an empty one; all that is written goes there.
 
     Yields:
-        What training tells, and ``Planted`` at last.
+        What training tells, and ``CanaryModel`` at last.
 
     Raises:
         EnvironmentFailure, DivergedError: as their names say.
@@ -101,7 +163,7 @@ def train_with_canaries(known: KnownTraining, directory: Path) -> Generator[even
     seed = known.config.training.seed
     texts = [b"".join(blocks) for blocks in _texts(known.training, known.tokenizer)]
     canaries = make_canaries(texts, derived_seed(seed, "canaries"))
-    texts = plant(texts, canaries, derived_seed(seed, "places of canaries"))
+    texts = plant_canaries(texts, canaries, derived_seed(seed, "places of canaries"))
     source, prepared = directory / "text.txt", directory / "text"
     atomic.make_directory(prepared)
     with atomic.open_stream(source) as stream:
@@ -124,7 +186,7 @@ def train_with_canaries(known: KnownTraining, directory: Path) -> Generator[even
         is_remembered=False,
     )
     yield from run_training(request, stop_signal=lambda: None)
-    yield Planted(load_model(directory / "model"), canaries)
+    yield CanaryModel(load_model(directory / "model"), canaries)
 
 
 def _texts(stream: TokenIds, tokenizer: Tokenizer) -> Iterator[Iterator[bytes]]:
@@ -135,7 +197,7 @@ def _texts(stream: TokenIds, tokenizer: Tokenizer) -> Iterator[Iterator[bytes]]:
         yield (tokenizer.decode(inner[start : start + _BLOCK_TOKENS].tolist()) for start in starts)
 
 
-def look_for_canaries(planted: Planted, *, progress: Callable[[int], object] | None = None) -> CanaryReport:
+def rank_canaries(planted: CanaryModel, *, progress: Callable[[int], object] | None = None) -> CanaryReport:
     """Rank every canary, under the whole model and under its network alone.
 
     Args:
@@ -152,7 +214,7 @@ def look_for_canaries(planted: Planted, *, progress: Callable[[int], object] | N
     )
     ranks = []
     for canary in planted.canaries:
-        ranks.append(ranks_of(canary, model.tokenizer, predictors))
+        ranks.append(rank_canary(canary, model.tokenizer, predictors))
         if progress is not None:
             progress(1)
-    return CanaryReport.of(int(model.manifest.training["steps"]), planted.canaries, ranks)
+    return CanaryReport.from_ranks(int(model.manifest.training["steps"]), planted.canaries, ranks)

@@ -96,7 +96,7 @@ def time_unit(seconds: float) -> tuple[int, str]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of this size, in inches."""
+    """Return an empty figure of this size, in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

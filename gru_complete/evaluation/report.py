@@ -18,12 +18,12 @@ import torch
 from gru_complete.arrays import TokenIds
 from gru_complete.errors import ModelError, UsageError, printable
 from gru_complete.evaluation.calibration import Calibration
-from gru_complete.evaluation.gradients import MemoryReport
+from gru_complete.evaluation.gradients import GradientReport
 from gru_complete.evaluation.keystrokes import KeystrokesReport, count_words, evaluate_keystrokes
-from gru_complete.evaluation.marginal import SAMPLE_BYTES, Marginal, marginal_cost
+from gru_complete.evaluation.marginal import SAMPLE_BYTES, MarginalCost, score_marginal
 from gru_complete.evaluation.novelty import NoveltyReport
-from gru_complete.evaluation.online_learning import Cost, adapting_costs
-from gru_complete.evaluation.suggestions import SuggestionsReport, evaluate_offers
+from gru_complete.evaluation.online_learning import OnlineCost, measure_online_learning
+from gru_complete.evaluation.suggestions import SuggestionsReport, evaluate_suggestions
 from gru_complete.model.directory import LoadedModel
 from gru_complete.model.run_dir import run_dir_of
 from gru_complete.ngrams.mixture import NGramMixture
@@ -32,12 +32,12 @@ from gru_complete.runtime.completer import Completer
 from gru_complete.text.shards import ShardHeader, documents, read_shard
 from gru_complete.training.scoring import TokenScores, score_tokens
 
-OFFERS_BYTES = 1_000_000
+SUGGESTION_TEXT_BYTES = 1_000_000
 """How much of a text is read to ask for offers: as much as is held out at most, unless a config says otherwise."""
 
 
 @dataclass(frozen=True)
-class Report:
+class EvaluationReport:
     """The figures of one text.
 
     Args:
@@ -45,13 +45,13 @@ class Report:
         num_bytes: of the text, UTF-8.
         num_chars: code points of the text.
         seconds: that static scoring took.
-        other_nats: total nats by other names: "gru_only", "ngrams_only" and, unless it is in ``adapting``, "adapted";
-            none of a model without counts.
-        adapting: what the text costs under each set of ways to learn from it, by the names of ``adapting.name_of``;
-            none unless it was asked for.
+        variant_nats: total nats by other names: "gru_only", "ngrams_only" and, unless it is in ``online_costs``,
+            "adapted"; none of a model without counts.
+        online_costs: what the text costs under each set of ways to learn from it, by the names of
+            ``online_learning.learner_name``; none unless it was asked for.
         marginal: what its beginning costs, summed over segmentations; None unless it was asked for.
-        offers: what asking for confidence costs and gains; None unless it was asked for.
-        memory: how far back the network remembers; None unless it was asked for.
+        suggestions: what asking for confidence costs and gains; None unless it was asked for.
+        gradients: how far back the network remembers; None unless it was asked for.
         novelty: how much of what the model writes stands in its corpus; None unless it was asked for.
         calibration: of the static predictions.
         keystrokes: what suggestions are worth; None unless it was asked for, or of a text without words.
@@ -62,11 +62,11 @@ class Report:
     num_bytes: int
     num_chars: int
     seconds: float
-    other_nats: Mapping[str, float] = field(default_factory=dict)
-    adapting: Mapping[str, Cost] = field(default_factory=dict)
-    marginal: Marginal | None = None
-    offers: SuggestionsReport | None = None
-    memory: MemoryReport | None = None
+    variant_nats: Mapping[str, float] = field(default_factory=dict)
+    online_costs: Mapping[str, OnlineCost] = field(default_factory=dict)
+    marginal: MarginalCost | None = None
+    suggestions: SuggestionsReport | None = None
+    gradients: GradientReport | None = None
     novelty: NoveltyReport | None = None
     calibration: Calibration | None = None
     keystrokes: KeystrokesReport | None = None
@@ -93,11 +93,11 @@ class Report:
         more: dict[str, Any] = {}
         if self.marginal is not None:
             more["marginal"] = self.marginal.to_json()
-        if self.offers is not None:
-            number = self.offers.num_positions
-            more["offers"] = [trade.to_json() | {"num_positions": number} for trade in self.offers.trades]
-        if self.memory is not None:
-            more["memory"] = self.memory.to_json()
+        if self.suggestions is not None:
+            number = self.suggestions.num_positions
+            more["offers"] = [tradeoff.to_json() | {"num_positions": number} for tradeoff in self.suggestions.tradeoffs]
+        if self.gradients is not None:
+            more["memory"] = self.gradients.to_json()
         if self.novelty is not None:
             more["novelty"] = self.novelty.to_json()
         if self.calibration is not None:
@@ -115,10 +115,10 @@ class Report:
             "num_tokens": self.scores.num_tokens,
             "next_token": {name: count / self.scores.num_tokens for name, count in hits.items()},
             "tokens_per_second": self.scores.num_tokens / self.seconds,
-            **{name: self.cost(nats) for name, nats in self.other_nats.items()},
+            **{name: self.cost(nats) for name, nats in self.variant_nats.items()},
             **{
                 name: self.cost(cost.nats) | {"microseconds_per_token": 1e6 * cost.seconds / self.scores.num_tokens}
-                for name, cost in self.adapting.items()
+                for name, cost in self.online_costs.items()
             },
             **more,
         }
@@ -128,7 +128,7 @@ class Report:
         return {"bits_per_byte": nats / math.log(2) / self.num_bytes, "nats_per_char": nats / self.num_chars}
 
 
-def language_model_of(model: LoadedModel, device: torch.device) -> LanguageModel:
+def network_from_model(model: LoadedModel, device: torch.device) -> LanguageModel:
     """The finished model as a PyTorch module."""
     arch = model.manifest.arch
     module = LanguageModel(
@@ -148,10 +148,9 @@ def evaluate(
     header: ShardHeader,
     *,
     mixture: NGramMixture | None = None,
-    adapt: bool = False,
-    device: torch.device,
+    online: bool = False,
     chunk_len: int = 256,
-) -> Report:
+) -> EvaluationReport:
     """Score a token stream, one document after the other.
 
     Args:
@@ -159,10 +158,10 @@ def evaluate(
         stream: token ids, documents between document ends, ``(N,)``.
         header: the sizes of the text.
         mixture: the counts that belong to the network.
-        adapt: whether all ways to learn from the text are tried besides; that takes a millisecond for each token.
-        device: where the model is.
+        online: whether all ways to learn from the text are tried besides; that takes a millisecond for each token.
         chunk_len: tokens read at once; it changes time and memory, not the result.
     """
+    device = module.embedding.device
     start = time.monotonic()
     texts = documents(stream)
     calibration = Calibration()
@@ -172,14 +171,18 @@ def evaluate(
     if mixture is not None:
         alone = score_tokens(module, texts, chunk_len=chunk_len, device=device)
         others = {"gru_only": alone.total_nats, "ngrams_only": sum(mixture.ngrams.nats(text) for text in texts)}
-        if not adapt:  # else it is one of the ways
+        if not online:  # else it is one of the ways
             adapted = score_tokens(module, texts, mixture=mixture, adapted=True, chunk_len=chunk_len, device=device)
             others = {"adapted": adapted.total_nats} | others
-    adapting = adapting_costs(module, texts, mixture=mixture) if adapt else {}
-    return Report(scores, header.num_bytes, header.num_chars, seconds, others, adapting, calibration=calibration)
+    adapting = measure_online_learning(module, texts, mixture=mixture) if online else {}
+    return EvaluationReport(
+        scores, header.num_bytes, header.num_chars, seconds, others, adapting, calibration=calibration
+    )
 
 
-def marginal_of(model: LoadedModel, stream: TokenIds, *, progress: Callable[[int], object] | None = None) -> Marginal:
+def measure_marginal(
+    model: LoadedModel, stream: TokenIds, *, progress: Callable[[int], object] | None = None
+) -> MarginalCost:
     """Score the beginning of a token stream's text summed over segmentations; network and counts as trained.
 
     Args:
@@ -190,28 +193,28 @@ def marginal_of(model: LoadedModel, stream: TokenIds, *, progress: Callable[[int
     # No token but the ends is without bytes, so a document of which this is not all is seen to go on.
     texts = (model.tokenizer.decode(document[: SAMPLE_BYTES + 2].tolist()) for document in documents(stream))
     predictor = Completer.of(model).predictor
-    return marginal_cost(predictor, model.tokenizer, texts, max_bytes=SAMPLE_BYTES, progress=progress)
+    return score_marginal(predictor, model.tokenizer, texts, max_bytes=SAMPLE_BYTES, progress=progress)
 
 
-def offers_of(
+def measure_suggestions(
     model: LoadedModel, stream: TokenIds, *, progress: Callable[[int], object] | None = None
 ) -> SuggestionsReport:
-    """Ask for offers at places of a token stream's text, of its first ``OFFERS_BYTES``, as ``complete`` would.
+    """Ask for offers at places of a token stream's text, of its first ``SUGGESTION_TEXT_BYTES``, as ``complete`` would.
 
     Args:
         model: the model.
         stream: token ids, documents between document ends, ``(N,)``.
         progress: is told 1 at each place, of ``NUM_POSITIONS`` or of as many as there are characters.
     """
-    return evaluate_offers(Completer.of(model), _beginning(model, stream), progress=progress)
+    return evaluate_suggestions(Completer.of(model), _beginning(model, stream), progress=progress)
 
 
-def keystrokes_of(
+def measure_keystrokes(
     model: LoadedModel,
     stream: TokenIds,
     progress_of: Callable[[int], AbstractContextManager[Callable[[int], object] | None]],
 ) -> KeystrokesReport | None:
-    """Let a simulated user write words of a token stream's text, of its first ``OFFERS_BYTES``.
+    """Let a simulated user write words of a token stream's text, of its first ``SUGGESTION_TEXT_BYTES``.
 
     Args:
         model: the model.
@@ -224,9 +227,9 @@ def keystrokes_of(
 
 
 def _beginning(model: LoadedModel, stream: TokenIds) -> list[str]:
-    """The first ``OFFERS_BYTES`` of a token stream's text, document by document."""
+    """The first ``SUGGESTION_TEXT_BYTES`` of a token stream's text, document by document."""
     texts = []
-    left = OFFERS_BYTES
+    left = SUGGESTION_TEXT_BYTES
     for document in documents(stream):
         data = model.tokenizer.decode(document[: left + 2].tolist())[:left]
         texts.append(data.decode(errors="ignore"))  # where it was cut, part of a character
@@ -236,7 +239,7 @@ def _beginning(model: LoadedModel, stream: TokenIds) -> list[str]:
     return texts
 
 
-def held_out_part(model: LoadedModel) -> tuple[TokenIds, ShardHeader]:
+def read_held_out(model: LoadedModel) -> tuple[TokenIds, ShardHeader]:
     """The text that training kept apart, from the run directory.
 
     Raises:

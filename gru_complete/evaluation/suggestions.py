@@ -17,31 +17,31 @@ NUM_POSITIONS = 500
 
 
 @dataclass(frozen=True)
-class Trade:
+class Tradeoff:
     """What one confidence gives.
 
     Args:
         confidence: the least probability of an offer.
-        offered: the share of places with an offer.
+        suggested: the share of places with an offer.
         accepted: the share of offers that the text goes on with.
-        length: characters in an offer, the mean; 0 without offers.
+        mean_length: characters in an offer, the mean; 0 without offers.
         saved: characters that are not typed, the mean over all places: those of an accepted offer less the key that
             takes it.
     """
 
     confidence: float
-    offered: Interval
+    suggested: Interval
     accepted: Interval
-    length: float
+    mean_length: float
     saved: Interval
 
     def to_json(self) -> dict[str, Any]:
         """All figures; each interval as value, low and high."""
         return {
             "confidence": self.confidence,
-            "offered": self.offered.to_json(),
+            "offered": self.suggested.to_json(),
             "accepted": self.accepted.to_json(),
-            "length": self.length,
+            "length": self.mean_length,
             "saved": self.saved.to_json(),
         }
 
@@ -51,10 +51,10 @@ class SuggestionsReport:
     """The trade for confidences in steps, at so many places of a text."""
 
     num_positions: int
-    trades: tuple[Trade, ...]
+    tradeoffs: tuple[Tradeoff, ...]
 
 
-def evaluate_offers(
+def evaluate_suggestions(
     completer: Completer,
     documents: Sequence[str],
     *,
@@ -83,8 +83,8 @@ def evaluate_offers(
             text = _text([character for character in characters if character.probability >= confidence])
             if text:
                 found.append((len(text), following.startswith(text)))
-    trades = [_trade(confidence, found, count) for confidence, found in zip(confidences, outcomes, strict=True)]
-    return SuggestionsReport(count, tuple(trades))
+    tradeoffs = [_tradeoff(confidence, found, count) for confidence, found in zip(confidences, outcomes, strict=True)]
+    return SuggestionsReport(count, tuple(tradeoffs))
 
 
 def _places(completer: Completer, documents: Sequence[str], number: int) -> Iterator[tuple[PromptState, str]]:
@@ -109,12 +109,12 @@ def _text(characters: Sequence[Suggested]) -> str:
     return b"".join(character.data for character in characters).decode()
 
 
-def _trade(confidence: float, found: Sequence[tuple[int, bool]], count: int) -> Trade:
+def _tradeoff(confidence: float, found: Sequence[tuple[int, bool]], count: int) -> Tradeoff:
     saved = [float(length - 1) if is_right else 0.0 for length, is_right in found]
-    return Trade(
+    return Tradeoff(
         confidence,
-        offered=share_interval(len(found), count),
+        suggested=share_interval(len(found), count),
         accepted=share_interval(sum(is_right for _, is_right in found), len(found)),
-        length=sum(length for length, _ in found) / len(found) if found else 0.0,
+        mean_length=sum(length for length, _ in found) / len(found) if found else 0.0,
         saved=mean_interval(saved + [0.0] * (count - len(found))),
     )

@@ -8,7 +8,7 @@ import tempfile
 
 import pytest
 
-from gru_complete.evaluation import canaries, planting
+from gru_complete.evaluation import planting
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def temporary(tmp_path, monkeypatch):
 
 @pytest.fixture
 def few_canaries(monkeypatch):
-    monkeypatch.setattr(canaries, "TIMES", (0, 1, 4))
-    monkeypatch.setattr(canaries, "NUM_CANARIES", 9)
+    monkeypatch.setattr(planting, "TIMES", (0, 1, 4))
+    monkeypatch.setattr(planting, "NUM_CANARIES", 9)
 
 
 def contents(model):

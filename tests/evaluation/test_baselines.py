@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from gru_complete.evaluation import baselines
-from gru_complete.evaluation.baselines import xz_cost
-from gru_complete.evaluation.report import held_out_part
+from gru_complete.evaluation.baselines import measure_xz
+from gru_complete.evaluation.report import read_held_out
 from gru_complete.model.directory import load_model
 from gru_complete.text.shards import read_shard
 from gru_complete.text.xz import xz_bits_per_byte
@@ -14,24 +14,24 @@ from gru_complete.text.xz import xz_bits_per_byte
 
 def test_xz_pays_what_it_adds_to_the_training_text(trained_model, monkeypatch):
     model = load_model(trained_model)
-    stream, header = held_out_part(model)
+    stream, header = read_held_out(model)
     training, _ = read_shard(trained_model.with_name("tiny.run") / "training.tokens")
     context, text = (model.tokenizer.decode(np.asarray(ids).tolist()) for ids in (training, stream))
     for size in (3000, 2_000_000):  # the end of the training text, or all of it
         monkeypatch.setattr("gru_complete.text.xz.CONTEXT_BYTES", size)
         monkeypatch.setattr(baselines, "CONTEXT_BYTES", size)
         before, after = len(lzma.compress(context[-size:])), len(lzma.compress(context[-size:] + text))
-        assert xz_cost(model, stream, header.num_bytes) == pytest.approx(8 * (after - before) / len(text))
+        assert measure_xz(model, stream, header.num_bytes) == pytest.approx(8 * (after - before) / len(text))
     # As training has said.
     assert model.manifest.metrics["xz_bits_per_byte"] == pytest.approx(8 * (after - before) / len(text))
 
 
 def test_without_the_training_text_there_is_no_baseline(trained_model, tmp_path, monkeypatch):
-    stream, header = held_out_part(load_model(trained_model))
+    stream, header = read_held_out(load_model(trained_model))
     shutil.copytree(trained_model, tmp_path / "alone")
-    assert xz_cost(load_model(tmp_path / "alone"), stream, header.num_bytes) is None
+    assert measure_xz(load_model(tmp_path / "alone"), stream, header.num_bytes) is None
     monkeypatch.setattr(baselines, "MAX_BYTES", header.num_bytes - 1)
-    assert xz_cost(load_model(trained_model), stream, header.num_bytes) is None
+    assert measure_xz(load_model(trained_model), stream, header.num_bytes) is None
 
 
 def test_xz_pays_eight_bits_for_each_byte_of_noise_and_little_for_what_it_has_read(monkeypatch):

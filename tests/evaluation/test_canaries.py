@@ -9,19 +9,23 @@ import pytest
 from gru_complete.errors import ModelError, UsageError
 from gru_complete.evaluation import canaries
 from gru_complete.evaluation.canaries import (
-    CANARIES_EACH,
-    NUM_CANARIES,
-    TIMES,
     Canary,
     CanaryReport,
     exposure,
     exposure_by_chance,
-    make_canaries,
-    number_ranks,
-    plant,
-    ranks_of,
+    rank_canary,
+    rank_number,
 )
-from gru_complete.evaluation.planting import KnownTraining, train_with_canaries, training_of
+from gru_complete.evaluation.planting import (
+    CANARIES_EACH,
+    NUM_CANARIES,
+    TIMES,
+    OriginalTraining,
+    find_training,
+    make_canaries,
+    plant_canaries,
+    train_with_canaries,
+)
 from gru_complete.model.directory import load_model
 from gru_complete.model.manifest import Base
 from gru_complete.runtime.predictor import Predictor
@@ -66,7 +70,7 @@ DOCUMENTS = [
 
 def test_each_canary_stands_in_the_text_exactly_so_often_and_nothing_else_changes():
     made = make_canaries(DOCUMENTS, seed=1)
-    planted = plant(DOCUMENTS, made, seed=2)
+    planted = plant_canaries(DOCUMENTS, made, seed=2)
     assert len(planted) == len(DOCUMENTS)
     together = b"".join(planted)
     lines = together.splitlines(keepends=True)
@@ -80,7 +84,7 @@ def test_each_canary_stands_in_the_text_exactly_so_often_and_nothing_else_change
 def test_canaries_are_evenly_spread():
     text = b"".join(b"%05d\n" % number for number in range(10_000))
     canary = Canary("Bobibu", "12345", 16)
-    (planted,) = plant([text], [canary], seed=0)
+    (planted,) = plant_canaries([text], [canary], seed=0)
     lines = planted.splitlines(keepends=True)
     places = [index for index, line in enumerate(lines) if line == canary.line]
     assert np.ptp(np.diff(places)) <= 2
@@ -88,7 +92,7 @@ def test_canaries_are_evenly_spread():
 
 
 def test_an_empty_text_of_canaries_is_the_text():
-    assert plant(DOCUMENTS, [Canary("Bobibu", "12345", 0)], seed=0) == DOCUMENTS
+    assert plant_canaries(DOCUMENTS, [Canary("Bobibu", "12345", 0)], seed=0) == DOCUMENTS
 
 
 # ------------------------------------------------------------------------------------------------------- exposure
@@ -130,7 +134,7 @@ def test_ranks_are_those_of_brute_force_under_both_models(model, number):
     both = predictors_of(model)
     start = both[0].read(both[0].start(), prefix)
     scorers = [predictor.log_probabilities for predictor in both]
-    ranks = number_ranks(both[0], scorers, start, digits, list(map(int, number)))
+    ranks = rank_number(both[0], scorers, start, digits, list(map(int, number)))
     for predictor, rank in zip(both, ranks, strict=True):
         expected, logs = brute_force(predictor, prefix, number, digits)
         rounding = sum(abs(logs - logs[int(number)]) < 1e-4)  # what may come out either way
@@ -145,17 +149,17 @@ def test_the_likeliest_and_the_least_likely_number_have_the_ranks_at_both_ends(m
     start = predictor.read(predictor.start(), prefix)
     for number, expected in ((logs.argmax(), 1), (logs.argmin(), 100)):
         figures = [number // 10, number % 10]
-        assert number_ranks(predictor, [predictor.log_probabilities], start, digits, figures) == [expected]
+        assert rank_number(predictor, [predictor.log_probabilities], start, digits, figures) == [expected]
 
 
 def test_ranks_of_a_canary_are_those_after_its_name_on_a_line_of_its_own(model, monkeypatch):
     monkeypatch.setattr(canaries, "NUM_DIGITS", 3)
     both = predictors_of(model)
     digits = model.tokenizer.encode(b" 0123456789")[-10:]
-    found = ranks_of(Canary("Bobibu", "314", 1), model.tokenizer, both)
+    found = rank_canary(Canary("Bobibu", "314", 1), model.tokenizer, both)
     start = both[0].read(both[0].start(), model.tokenizer.encode(b"\nBobibu: "))
     scorers = [predictor.log_probabilities for predictor in both]
-    assert found == number_ranks(both[0], scorers, start, digits, [3, 1, 4])
+    assert found == rank_number(both[0], scorers, start, digits, [3, 1, 4])
 
 
 class FixedPredictor:
@@ -176,7 +180,7 @@ class FixedPredictor:
 
 def test_where_all_numbers_are_equal_the_rank_is_the_mean():
     predictor = FixedPredictor(np.full(10, 0.1))
-    ranks = number_ranks(predictor, [predictor.log_probabilities], None, range(10), [4, 0, 2, 9, 9])
+    ranks = rank_number(predictor, [predictor.log_probabilities], None, range(10), [4, 0, 2, 9, 9])
     assert ranks == [50_000.5]
     assert exposure(ranks[0]) == pytest.approx(1, abs=1e-4)
 
@@ -185,14 +189,14 @@ def test_digits_of_known_probabilities_give_a_known_rank():
     predictor = FixedPredictor([0.55, *([0.05] * 9)])
     # 000 comes first, then 27 numbers with one digit that is not 0, then 243 with two, then 729 with none.
     for number, expected in (([0, 0, 0], 1), ([0, 7, 0], 1 + 14), ([3, 0, 1], 1 + 27 + 122), ([1, 2, 3], 271 + 365)):
-        assert number_ranks(predictor, [predictor.log_probabilities], None, range(10), number) == [expected]
+        assert rank_number(predictor, [predictor.log_probabilities], None, range(10), number) == [expected]
 
 
 def test_what_one_model_leaves_out_another_still_counts():
     low, high = FixedPredictor([0.55, *([0.05] * 9)]), FixedPredictor([*([0.05] * 9), 0.55])
     scorers = [low.log_probabilities, high.log_probabilities]
-    alone = [number_ranks(low, [scorer], None, range(10), [0, 9, 0])[0] for scorer in scorers]
-    assert number_ranks(low, scorers, None, range(10), [0, 9, 0]) == alone == [1 + 14, 1 + 27 + 122]
+    alone = [rank_number(low, [scorer], None, range(10), [0, 9, 0])[0] for scorer in scorers]
+    assert rank_number(low, scorers, None, range(10), [0, 9, 0]) == alone == [1 + 14, 1 + 27 + 122]
 
 
 def test_random_ranks_have_the_mean_exposure_of_chance():
@@ -214,7 +218,7 @@ def test_random_ranks_have_the_mean_exposure_of_chance():
 
     tree = Tree()
     ranks = [
-        number_ranks(tree, [tree.log_probabilities], 0, range(10), [number // 100, number // 10 % 10, number % 10])[0]
+        rank_number(tree, [tree.log_probabilities], 0, range(10), [number // 100, number // 10 % 10, number % 10])[0]
         for number in range(1000)
     ]
     assert sorted(ranks) == list(range(1, 1001))
@@ -225,7 +229,7 @@ def test_a_tokenizer_that_joins_digits_is_refused(model):
     pieces = [b"", b"12", b"345"]
     joining = SimpleNamespace(encode=lambda text: [1, 2] * 5, pieces=pieces)
     with pytest.raises(ModelError, match="into digits"):
-        ranks_of(Canary("Bobibu", "12345", 1), joining, predictors_of(model))
+        rank_canary(Canary("Bobibu", "12345", 1), joining, predictors_of(model))
 
 
 # -------------------------------------------------------------------------------------------------------- reports
@@ -233,7 +237,7 @@ def test_a_tokenizer_that_joins_digits_is_refused(model):
 
 def report_of(ranks_by_times):
     made = [Canary("x", "00000", times) for times, ranks in ranks_by_times.items() for _ in ranks]
-    return CanaryReport.of(7, made, [(rank, 10.0) for ranks in ranks_by_times.values() for rank in ranks])
+    return CanaryReport.from_ranks(7, made, [(rank, 10.0) for ranks in ranks_by_times.values() for rank in ranks])
 
 
 def test_the_report_has_means_and_how_many_come_first():
@@ -242,7 +246,7 @@ def test_the_report_has_means_and_how_many_come_first():
     assert report.levels[1].num_first == 1
     assert report.levels[1].exposure == pytest.approx(math.log2(1000))
     assert report.levels[1].mean_rank == pytest.approx(100)
-    assert [level.exposure for level in report.levels_alone] == [pytest.approx(math.log2(10_000))] * 3
+    assert [level.exposure for level in report.network_levels] == [pytest.approx(math.log2(10_000))] * 3
     record = report.to_json()
     assert record["planted"][2] == {
         "times": 2,
@@ -262,8 +266,8 @@ def test_the_report_has_means_and_how_many_come_first():
 
 def test_of_a_model_without_counts_there_is_only_the_network():
     made = [Canary("x", "00000", times) for times in (0, 1, 2)]
-    report = CanaryReport.of(7, made, [[5.0], [1.0], [2.5]])
-    assert report.levels_alone is None
+    report = CanaryReport.from_ranks(7, made, [[5.0], [1.0], [2.5]])
+    assert report.network_levels is None
     assert ["network_alone" in level for level in report.to_json()["planted"]] == [False] * 3
 
 
@@ -293,7 +297,7 @@ def test_the_conclusion_follows_from_the_figures(ranks, expected):
 
 
 def test_the_training_is_that_of_the_model_but_for_the_canaries(model, tmp_path):
-    known = training_of(model, device="cpu")
+    known = find_training(model, device="cpu")
     assert known.config.training.steps == model.manifest.training["steps"]
     *_, planted = train_with_canaries(known, tmp_path)
     other = planted.model
@@ -301,7 +305,7 @@ def test_the_training_is_that_of_the_model_but_for_the_canaries(model, tmp_path)
     assert other.manifest.training["steps"] == model.manifest.training["steps"]
     assert other.tokenizer.sha256 == model.tokenizer.sha256
     assert other.fingerprint != model.fingerprint
-    again = training_of(other, device="cpu")
+    again = find_training(other, device="cpu")
     assert list(again.tuning) == list(known.tuning)
     own = {canary.line for canary in planted.canaries}
     lines = text_of(again).splitlines(keepends=True)
@@ -312,7 +316,7 @@ def test_the_training_is_that_of_the_model_but_for_the_canaries(model, tmp_path)
 def test_an_adapted_model_is_refused_and_its_base_named(model):
     other = model._replace(manifest=model.manifest._replace(base=Base("holmes", "0" * 64)))
     with pytest.raises(UsageError, match="was adapted") as caught:
-        training_of(other, device="cpu")
+        find_training(other, device="cpu")
     assert caught.value.hint == "ask the model that it was made from, 'holmes'"
 
 
@@ -321,8 +325,8 @@ def test_a_model_that_does_not_say_its_steps_is_refused(model, steps):
     facts = {**model.manifest.training, "steps": steps}
     other = model._replace(manifest=model.manifest._replace(training=facts))
     with pytest.raises(ModelError, match="how many steps"):
-        training_of(other, device="cpu")
+        find_training(other, device="cpu")
 
 
-def text_of(known: KnownTraining):
+def text_of(known: OriginalTraining):
     return known.tokenizer.decode(known.training.tolist())

@@ -66,7 +66,7 @@ def test_without_a_step_the_score_is_the_static_one(model, document, settings):
 
 def test_a_step_goes_down_the_gradient_and_back_towards_the_trained_weights(document):
     model = LanguageModel(VOCAB_SIZE, embedding_size=5, hidden_size=7).double()
-    settings = DynamicSettings(learning_rate=0.03, decay=0.25, segment_len=8, memory=0.75)
+    settings = DynamicSettings(learning_rate=0.03, decay=0.25, segment_len=8, smoothing=0.75)
     segments = dynamic_logits(model, document, settings)
     slow = copy.deepcopy(model)
     ids, state = torch.from_numpy(document.astype(np.int64)), None

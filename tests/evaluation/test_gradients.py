@@ -8,10 +8,10 @@ from gru_complete.errors import CorpusError
 from gru_complete.evaluation.gradients import (
     EffectiveContext,
     effective_context,
-    fresh_like,
     gradient_flow,
     half_life,
-    measure_memory,
+    measure_gradients,
+    untrained_like,
 )
 from gru_complete.evaluation.intervals import Interval
 from gru_complete.nn.language_model import LanguageModel
@@ -172,12 +172,12 @@ def test_texts_that_are_too_short_are_refused():
 def test_the_model_is_left_as_it_was():
     model = language_model("lstm", num_layers=2).train()
     before = [parameter.clone() for parameter in model.parameters()]
-    report = measure_memory(model, random_stream(1500))
+    report = measure_gradients(model, random_stream(1500))
     assert model.training
     assert all(torch.equal(now, then) for now, then in zip(model.parameters(), before, strict=True))
     assert all(parameter.grad is None for parameter in model.parameters())
     figures = report.to_json()
     assert len(figures["gradient_flow"]["trained"]["shares"]) == 2
     assert figures["gradient_flow"]["at_start"]["half_lives"][0] == pytest.approx(report.at_start.half_lives[0])
-    fresh = fresh_like(model)
+    fresh = untrained_like(model)
     assert fresh.architecture == model.architecture

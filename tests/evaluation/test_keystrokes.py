@@ -4,7 +4,7 @@ import pytest
 
 from gru_complete.evaluation import keystrokes
 from gru_complete.evaluation.intervals import ratio_interval
-from gru_complete.evaluation.keystrokes import Typed, count_words, evaluate_keystrokes
+from gru_complete.evaluation.keystrokes import TypedWord, count_words, evaluate_keystrokes
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.words import likeliest_words
 
@@ -77,7 +77,7 @@ def test_the_words_are_evenly_spaced_over_all_documents(monkeypatch):
 
     def write(completer, context, before, word, following):
         seen.append((context.text.decode(), before, word, following))
-        return Typed(1, (1, 1), (False, False, False))
+        return TypedWord(1, (1, 1), (False, False, False))
 
     monkeypatch.setattr(keystrokes, "_write", write)
     evaluate_keystrokes(Toy(), ["a b c", "- d, e\n", "f"], num_words=3)
@@ -99,8 +99,8 @@ def test_a_model_is_asked_as_words_would_be(trained_model, monkeypatch):
 
 
 def test_the_names_in_json():
-    typed = [Typed(4, (4, 2), (False, True, True)), Typed(6, (6, 3), (False, False, True))]
-    record = keystrokes.KeystrokesReport.of(typed).to_json()
+    typed = [TypedWord(4, (4, 2), (False, True, True)), TypedWord(6, (6, 3), (False, False, True))]
+    record = keystrokes.KeystrokesReport.from_words(typed).to_json()
     assert record["keystroke_savings"]["1"] == 0
     assert record["keystroke_savings"]["3"] == 0.5
     assert record["keystroke_savings"]["intervals"]["3"] == {"value": 0.5, "low": 0.5, "high": 0.5}

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from gru_complete.evaluation.marginal import marginal_cost
+from gru_complete.evaluation.marginal import score_marginal
 from gru_complete.model.architecture import Architecture
 from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.predictor import Predictor
@@ -39,7 +39,7 @@ DOCUMENTS = [b"abba ab\n\nba a abab", b"", b" ab"]
 
 
 def test_the_sum_over_segmentations_is_tighter_than_one(predictor):
-    cost = marginal_cost(predictor, Words(), DOCUMENTS)
+    cost = score_marginal(predictor, Words(), DOCUMENTS)
     assert cost.num_bytes == sum(map(len, DOCUMENTS))
     assert cost.bits_per_byte < cost.one_segmentation_bits_per_byte
     assert cost.bits_per_byte == pytest.approx(cost.nats / math.log(2) / cost.num_bytes)
@@ -49,7 +49,7 @@ def test_of_equally_likely_tokens_it_is_a_sum_over_compositions():
     arch = Architecture("gru", len(Words.pieces), 5, 7, 1)
     weights = {name: np.zeros(shape) for name, shape in arch.tensor_shapes().items()}
     one = 1 / len(Words.pieces)  # the probability of each token, of the document's end too
-    cost = marginal_cost(Predictor(Stepper(arch, weights, np.float64)), Words(), [b" ab"])
+    cost = score_marginal(Predictor(Stepper(arch, weights, np.float64)), Words(), [b" ab"])
     # " ab" is itself a token; " a" + "b" and " " + "ab" are two each; " " + "a" + "b" are three.
     assert cost.nats == pytest.approx(-math.log((one + 2 * one**2 + one**3) * one))
     assert cost.one_segmentation_nats == pytest.approx(-math.log(one * one))
@@ -66,7 +66,7 @@ def test_it_is_the_cost_of_each_byte_after_those_before_it(predictor):
             hypotheses = Hypotheses.open(predictor, index, reading, segment[: size + 1], None, width=None)
         reading = predictor.read(reading, tokenizer.encode_segment(segment))
     nats -= math.log(hypotheses.next_bytes()[256])
-    assert marginal_cost(predictor, tokenizer, [document], width=None).nats == pytest.approx(nats, abs=1e-9)
+    assert score_marginal(predictor, tokenizer, [document], width=None).nats == pytest.approx(nats, abs=1e-9)
 
 
 def test_one_segmentation_is_the_cost_of_its_tokens(predictor):
@@ -74,17 +74,17 @@ def test_one_segmentation_is_the_cost_of_its_tokens(predictor):
     for token in [*(token for part in segments(DOCUMENTS[0]) for token in Words().encode_segment(part)), 0]:
         nats -= predictor.log_probabilities([reading])[0, token]
         reading = predictor.step(reading, token)
-    cost = marginal_cost(predictor, Words(), DOCUMENTS[:1])
+    cost = score_marginal(predictor, Words(), DOCUMENTS[:1])
     assert cost.one_segmentation_nats == pytest.approx(nats, abs=1e-9)
 
 
 def test_a_bounded_sample_is_the_beginning(predictor):
-    cost = marginal_cost(predictor, Words(), DOCUMENTS, max_bytes=6)
-    whole = marginal_cost(predictor, Words(), [DOCUMENTS[0][:6]])
+    cost = score_marginal(predictor, Words(), DOCUMENTS, max_bytes=6)
+    whole = score_marginal(predictor, Words(), [DOCUMENTS[0][:6]])
     assert cost.num_bytes == 6
     assert cost.nats < whole.nats  # the document goes on
 
 
 def test_no_text_is_no_cost(predictor):
     with pytest.raises(ValueError, match="no text"):
-        marginal_cost(predictor, Words(), [])
+        score_marginal(predictor, Words(), [])

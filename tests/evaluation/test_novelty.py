@@ -6,8 +6,8 @@ import pytest
 
 from gru_complete.errors import CorpusError, UsageError
 from gru_complete.evaluation import novelty
-from gru_complete.evaluation.novelty import copied, evaluate_novelty
-from gru_complete.evaluation.report import held_out_part
+from gru_complete.evaluation.novelty import evaluate_novelty, measure_copying
+from gru_complete.evaluation.report import read_held_out
 from gru_complete.model.directory import load_model
 from gru_complete.text.verbatim import CorpusWords, word_hashes
 
@@ -20,22 +20,22 @@ def hashes(*texts):
 
 def test_the_figures_of_two_texts_as_counted_by_hand():
     # Runs of four: "two three four five" and "three four five six" of 3; none of 2.
-    report = copied(CorpusWords.of(CORPUS), hashes(b"two three four five six seven", b"no eight nine no one"))
+    report = measure_copying(CorpusWords.of(CORPUS), hashes(b"two three four five six seven", b"no eight nine no one"))
     assert (report.num_texts, report.num_words) == (2, 11)
-    assert (report.longest.value, report.most) == (3.5, 5)
+    assert (report.longest_run.value, report.max_run) == (3.5, 5)
     assert report.shares[4].value == pytest.approx((2 / 3 + 0) / 2)
     assert set(report.shares) == {4}
 
 
 def test_texts_do_not_run_on_into_each_other():
-    report = copied(CorpusWords.of(CORPUS), hashes(b"one two", b"three four", b"five six", b"x", b"y"))
-    assert (report.longest.value, report.most, report.shares) == (6 / 5, 2, {})
+    report = measure_copying(CorpusWords.of(CORPUS), hashes(b"one two", b"three four", b"five six", b"x", b"y"))
+    assert (report.longest_run.value, report.max_run, report.shares) == (6 / 5, 2, {})
 
 
 def test_all_or_nothing_copied_is_no_certainty():
     corpus = CorpusWords.of(b" ".join(f"w{index}".encode() for index in range(40)))
-    all_copied = copied(corpus, hashes(corpus.text, corpus.text)).shares[12]
-    none_copied = copied(corpus, hashes(b"x " * 12, b"y " * 12)).shares[12]
+    all_copied = measure_copying(corpus, hashes(corpus.text, corpus.text)).shares[12]
+    none_copied = measure_copying(corpus, hashes(b"x " * 12, b"y " * 12)).shares[12]
     assert (all_copied.value, none_copied.value) == (1, 0)
     assert (all_copied.high, none_copied.low) == (1, 0)
     assert all_copied.low == pytest.approx(1 - none_copied.high)
@@ -44,19 +44,19 @@ def test_all_or_nothing_copied_is_no_certainty():
 
 def test_generated_text_is_compared_with_what_people_wrote_in_its_place(trained_model):
     model = load_model(trained_model)
-    stream, _ = held_out_part(model)
+    stream, _ = read_held_out(model)
     told = []
     report = evaluate_novelty(model, stream, num_texts=3, num_tokens=80, progress=told.append)
     assert sum(told) == 6
-    assert report.generated_without_counts is not None
-    assert report.generated.num_words == report.held_out.num_words == report.generated_without_counts.num_words > 0
+    assert report.generated_by_network is not None
+    assert report.generated.num_words == report.held_out.num_words == report.generated_by_network.num_words > 0
     for part in (report.generated, report.held_out):
         assert 0 <= part.shares[4].value <= 1
-        assert 1 <= part.longest.value <= part.most
+        assert 1 <= part.longest_run.value <= part.max_run
     again = evaluate_novelty(model, stream, num_texts=3, num_tokens=80)
     assert again == report
     alone = evaluate_novelty(model._replace(mixture=None), stream, num_texts=5, num_tokens=80)
-    assert alone.generated_without_counts is None
+    assert alone.generated_by_network is None
     assert "generated_without_counts" not in alone.to_json()
 
 
@@ -70,7 +70,7 @@ def test_text_that_stands_in_the_corpus_is_found_there_whole(trained_model):
 
 def test_places_are_at_word_ends_within_a_document(trained_model):
     model = load_model(trained_model)
-    stream, _ = held_out_part(model)
+    stream, _ = read_held_out(model)
     prompts, followings = novelty._places(model, stream, 8, 25)
     text = model.tokenizer.decode(stream.tolist())
     assert len(prompts) == 8
@@ -106,24 +106,24 @@ def test_without_a_run_directory_novelty_is_refused(run, trained_model, tmp_path
     assert (code, out) == (2, b"")
     assert "the text that alone was trained on is not there" in err
     with pytest.raises(UsageError):
-        evaluate_novelty(load_model(tmp_path / "alone"), held_out_part(load_model(trained_model))[0])
+        evaluate_novelty(load_model(tmp_path / "alone"), read_held_out(load_model(trained_model))[0])
 
 
 def test_runs_of_every_length_as_counted_by_hand():
     words = [f"w{index}".encode() for index in range(20)]
     text = b" ".join([b"new", *words[3:17]])  # of 15 words 12 runs of four, 8 of eight, 4 of twelve; "new" in one each
-    report = copied(CorpusWords.of(b" ".join(words)), hashes(text))
+    report = measure_copying(CorpusWords.of(b" ".join(words)), hashes(text))
     shares = {length: share.value for length, share in report.shares.items()}
     assert shares == pytest.approx({4: 11 / 12, 8: 7 / 8, 12: 3 / 4})
-    assert (report.longest.value, report.most) == (14, 14)
+    assert (report.longest_run.value, report.max_run) == (14, 14)
 
 
 def test_texts_that_agree_keep_their_share():
     # One of three runs each: of three texts that is 1/3, not one or none of three.
     texts = hashes(*[b"one two three four x y"] * 3)
-    share = copied(CorpusWords.of(CORPUS), texts).shares[4]
+    share = measure_copying(CorpusWords.of(CORPUS), texts).shares[4]
     assert share.value == pytest.approx(1 / 3)
-    half = copied(CorpusWords.of(CORPUS), hashes(b"one two three four x")).shares[4]
+    half = measure_copying(CorpusWords.of(CORPUS), hashes(b"one two three four x")).shares[4]
     assert half.value == 1 / 2
     assert 0 < half.low < 1 / 2 < half.high < 1
 
@@ -140,8 +140,8 @@ def test_all_are_cut_to_the_same_words_at_each_place(trained_model, monkeypatch)
     monkeypatch.setattr(novelty, "_generated", lambda *_: next(asked))
     report = evaluate_novelty(load_model(trained_model), np.zeros(0, np.uint16))
     # The last word of each may be a part of one; of the others the first five are compared, and the first two.
-    people, both, network = report.held_out, report.generated, report.generated_without_counts
+    people, both, network = report.held_out, report.generated, report.generated_by_network
     assert people.num_words == both.num_words == network.num_words == 5 + 2
     assert [part.shares[4].value for part in (people, both, network)] == [1, 1 / 2, 1 / 2]
-    assert [part.longest.value for part in (people, both, network)] == [(5 + 2) / 2, (4 + 1) / 2, (4 + 0) / 2]
-    assert [part.most for part in (people, both, network)] == [5, 4, 4]
+    assert [part.longest_run.value for part in (people, both, network)] == [(5 + 2) / 2, (4 + 1) / 2, (4 + 0) / 2]
+    assert [part.max_run for part in (people, both, network)] == [5, 4, 4]

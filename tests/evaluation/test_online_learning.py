@@ -5,7 +5,7 @@ import torch
 from gru_complete.evaluation import online_learning
 from gru_complete.evaluation.dynamic import DynamicSettings, dynamic_nats
 from gru_complete.evaluation.neural_cache import NeuralCache
-from gru_complete.evaluation.online_learning import adapting_costs, read_adapting
+from gru_complete.evaluation.online_learning import measure_online_learning, score_online
 from gru_complete.ngrams.building import build
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.nn.language_model import LanguageModel
@@ -41,7 +41,7 @@ def short_chunks(monkeypatch):
 
 
 def all_nats(model, tokens, mixture):
-    parts = list(read_adapting(model, tokens, mixture=mixture))
+    parts = list(score_online(model, tokens, mixture=mixture))
     return {name: np.concatenate([part[name].nats for part in parts]) for name in parts[0]}
 
 
@@ -117,12 +117,12 @@ def test_a_phrase_that_comes_again_and_again_is_learnt_in_every_way(model, mixtu
 
 def test_documents_are_scored_as_if_each_were_alone(model, mixture):
     documents = [document(150), document(40, seed=2)]
-    together = adapting_costs(model, documents, mixture=mixture)
-    alone = [adapting_costs(model, [tokens], mixture=mixture) for tokens in documents]
+    together = measure_online_learning(model, documents, mixture=mixture)
+    alone = [measure_online_learning(model, [tokens], mixture=mixture) for tokens in documents]
     for name in ALL:
         assert together[name].nats == pytest.approx(sum(costs[name].nats for costs in alone), rel=1e-6)
         assert together[name].seconds > 0
 
 
 def test_no_documents_cost_nothing(model, mixture):
-    assert adapting_costs(model, [], mixture=mixture) == {}
+    assert measure_online_learning(model, [], mixture=mixture) == {}

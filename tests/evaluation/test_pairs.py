@@ -5,7 +5,7 @@ import torch
 
 from gru_complete.errors import CorpusError
 from gru_complete.evaluation.pairs import Pair, PairScore, distance_label, evaluate_pairs, read_pairs
-from gru_complete.evaluation.report import language_model_of
+from gru_complete.evaluation.report import network_from_model
 from gru_complete.model.directory import load_model
 
 BORDERS = [
@@ -22,14 +22,14 @@ def test_distances_fall_into_groups_at_these_borders(distance, label):
 @pytest.fixture(scope="module")
 def loaded(trained_model):
     model = load_model(trained_model)
-    return language_model_of(model, torch.device("cpu")), model.tokenizer
+    return network_from_model(model, torch.device("cpu")), model.tokenizer
 
 
 @pytest.fixture
 def uniform(trained_model):
     """A model that finds all tokens equally likely, with its tokenizer."""
     model = load_model(trained_model)
-    module = language_model_of(model, torch.device("cpu"))
+    module = network_from_model(model, torch.device("cpu"))
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.zero_()

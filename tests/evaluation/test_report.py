@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from gru_complete.evaluation import report as report_module
-from gru_complete.evaluation.marginal import marginal_cost
-from gru_complete.evaluation.report import Report, evaluate, marginal_of, offers_of
+from gru_complete.evaluation.marginal import score_marginal
+from gru_complete.evaluation.report import EvaluationReport, evaluate, measure_marginal, measure_suggestions
 from gru_complete.model.directory import load_model
 from gru_complete.ngrams.building import build
 from gru_complete.ngrams.counts import NGrams
@@ -17,7 +17,6 @@ from gru_complete.text.shards import ShardHeader
 from gru_complete.text.tokenizer import DOCUMENT_END
 from gru_complete.training.scoring import TokenScores
 
-CPU = torch.device("cpu")
 VOCAB_SIZE = 13
 
 
@@ -43,7 +42,7 @@ def test_a_uniform_model_costs_log_of_its_vocabulary_for_each_token(model, strea
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    report = evaluate(model, stream, header(num_bytes=1500, num_chars=1000), device=CPU)
+    report = evaluate(model, stream, header(num_bytes=1500, num_chars=1000))
     num_tokens = 698  # all but the first document end, which is never predicted
     assert report.scores.num_tokens == num_tokens
     assert report.bits_per_byte == pytest.approx(num_tokens * math.log2(VOCAB_SIZE) / 1500, rel=1e-6)
@@ -56,7 +55,7 @@ def test_a_uniform_model_is_as_sure_as_its_vocabulary_is_large(model):
         for parameter in model.parameters():
             parameter.zero_()
     stream = np.array([0, 4, 1, 4, 0, 3, 2, 7, 0])
-    report = evaluate(model, stream, header(num_bytes=8, num_chars=8), device=CPU)
+    report = evaluate(model, stream, header(num_bytes=8, num_chars=8))
     # Of equals the lowest id stands first: 0 is right for the two document ends of eight targets; 0 to 2 are the first
     # three, which holds 1, 0, 2 and 0; 0 to 4 the first five, which hold all but 7.
     assert (report.scores.top1, report.scores.top3, report.scores.top5) == (2, 4, 7)
@@ -69,22 +68,22 @@ def test_a_uniform_model_is_as_sure_as_its_vocabulary_is_large(model):
 @pytest.mark.parametrize("chunk_len", [1, 7, 256])
 def test_the_length_of_the_chunks_does_not_change_the_result(model, stream, chunk_len):
     sizes = header(num_bytes=1500, num_chars=1000)
-    at_once = evaluate(model, stream, sizes, device=CPU, chunk_len=10_000)
-    in_chunks = evaluate(model, stream, sizes, device=CPU, chunk_len=chunk_len)
+    at_once = evaluate(model, stream, sizes, chunk_len=10_000)
+    in_chunks = evaluate(model, stream, sizes, chunk_len=chunk_len)
     assert in_chunks.scores.num_tokens == at_once.scores.num_tokens
     assert in_chunks.bits_per_byte == pytest.approx(at_once.bits_per_byte, rel=1e-6)
 
 
 def test_documents_are_scored_as_if_each_were_alone(model, stream):
     sizes = header(num_bytes=1500, num_chars=1000)
-    both = evaluate(model, stream, sizes, device=CPU)
-    alone = [evaluate(model, part, sizes, device=CPU) for part in (stream[:600], stream[599:])]
+    both = evaluate(model, stream, sizes)
+    alone = [evaluate(model, part, sizes) for part in (stream[:600], stream[599:])]
     assert both.scores.total_nats == pytest.approx(sum(part.scores.total_nats for part in alone), rel=1e-6)
 
 
 def test_the_units_of_one_bit_per_token():
     scores = TokenScores(total_nats=8 * math.log(2), num_tokens=8, top1=2, top3=4, top5=8)
-    report = Report(scores, num_bytes=4, num_chars=2, seconds=2.0)
+    report = EvaluationReport(scores, num_bytes=4, num_chars=2, seconds=2.0)
     record = report.to_json()
     assert record["bits_per_byte"] == pytest.approx(2)
     assert record["nats_per_char"] == pytest.approx(4 * math.log(2))
@@ -102,8 +101,8 @@ def mixture(stream):
 
 def test_what_each_part_pays_alone_stands_beside_the_mixture(model, stream, mixture):
     sizes = header(num_bytes=1500, num_chars=1000)
-    with_memory = evaluate(model, stream, sizes, mixture=mixture, device=CPU).to_json()
-    without = evaluate(model, stream, sizes, device=CPU).to_json()
+    with_memory = evaluate(model, stream, sizes, mixture=mixture).to_json()
+    without = evaluate(model, stream, sizes).to_json()
     assert with_memory["gru_only"]["bits_per_byte"] == without["bits_per_byte"]
     assert not {"adapted", "gru_only", "ngrams_only"} & set(without)
     # The counts have seen this very text, so they pay less than the network, and the mixture less than the network.
@@ -121,7 +120,7 @@ def test_what_the_counts_pay_alone_is_that_by_hand():
     network = LanguageModel(3, embedding_size=5, hidden_size=7)
     mixture = NGramMixture(ngrams, MixingWeights(np.zeros((2 + NUM_SLOPES, NUM_OUTPUTS), np.float32)), adapts=False)
     sizes = ShardHeader("uint16", 4, 1, 2, 2, "", "", "")
-    found = evaluate(network, np.array([0, 1, 2, 0], np.uint16), sizes, mixture=mixture, device=CPU).to_json()
+    found = evaluate(network, np.array([0, 1, 2, 0], np.uint16), sizes, mixture=mixture).to_json()
     rest = (0.6 + 0.3 + 0.3) / 4  # of the unigrams, from which every token gets a third
     once, twice = (1 - 0.3) / 4 + rest / 3, (2 - 0.6) / 4 + rest / 3  # 0 and 2; 1
     # After 0 only 1 was seen, after 1 both 1 and 2, after 2 only 0: each once, so that 1/2 goes to each follower.
@@ -132,9 +131,9 @@ def test_what_the_counts_pay_alone_is_that_by_hand():
 
 def test_adapted_is_scored_once_when_every_way_is(model, stream, mixture):
     sizes = header(num_bytes=1500, num_chars=1000)
-    plain = evaluate(model, stream, sizes, mixture=mixture, device=CPU)
-    every = evaluate(model, stream, sizes, mixture=mixture, adapt=True, device=CPU)
-    assert set(plain.other_nats) - set(every.other_nats) == {"adapted"}
+    plain = evaluate(model, stream, sizes, mixture=mixture)
+    every = evaluate(model, stream, sizes, mixture=mixture, online=True)
+    assert set(plain.variant_nats) - set(every.variant_nats) == {"adapted"}
     assert every.to_json()["adapted"]["nats_per_char"] == pytest.approx(plain.to_json()["adapted"]["nats_per_char"])
 
 
@@ -143,10 +142,14 @@ def test_offers_are_asked_for_in_a_bounded_part_of_the_text(trained_model, monke
     texts = ["The cat ate.", "A dog saw a river. Ünd so weiter.", "More."]
     stream = np.array([0, *(token for text in texts for token in [*model.tokenizer.encode(text.encode()), 0])])
     asked = []
-    monkeypatch.setattr(report_module, "evaluate_offers", lambda completer, documents, **_: asked.append(documents))
-    offers_of(model, stream)
-    monkeypatch.setattr(report_module, "OFFERS_BYTES", len("The cat ate.A dog saw a river. ") + 1)  # half an umlaut
-    offers_of(model, stream)
+    monkeypatch.setattr(
+        report_module, "evaluate_suggestions", lambda completer, documents, **_: asked.append(documents)
+    )
+    measure_suggestions(model, stream)
+    monkeypatch.setattr(
+        report_module, "SUGGESTION_TEXT_BYTES", len("The cat ate.A dog saw a river. ") + 1
+    )  # half an umlaut
+    measure_suggestions(model, stream)
     assert asked == [texts, ["The cat ate.", "A dog saw a river. "]]
 
 
@@ -155,11 +158,11 @@ def test_a_sample_that_ends_within_a_document_has_no_end(trained_model, monkeypa
     text = b"The cat ate the old bird near the river and then the dog saw it."
     stream = np.array([0, *model.tokenizer.encode(text), 0])
     told = []
-    whole = marginal_of(model, stream, progress=told.append)
+    whole = measure_marginal(model, stream, progress=told.append)
     assert (whole.num_bytes, sum(told)) == (len(text), len(text))
     monkeypatch.setattr(report_module, "SAMPLE_BYTES", 12)
-    part = marginal_of(model, stream)
+    part = measure_marginal(model, stream)
     assert part.num_bytes == 12
     completer = Completer.of(model)
-    alone = marginal_cost(completer.predictor, model.tokenizer, [text], max_bytes=12)
+    alone = score_marginal(completer.predictor, model.tokenizer, [text], max_bytes=12)
     assert part == alone

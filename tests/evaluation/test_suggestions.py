@@ -2,7 +2,7 @@ import pytest
 
 from gru_complete.evaluation import suggestions
 from gru_complete.evaluation.intervals import mean_interval, share_interval
-from gru_complete.evaluation.suggestions import evaluate_offers
+from gru_complete.evaluation.suggestions import evaluate_suggestions
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.suggestions import Suggested
 
@@ -28,12 +28,12 @@ def test_offers_are_compared_with_what_follows(monkeypatch):
         suggestions, "_places", lambda *_: [("", "abcdef"), ("ab", "cdef"), ("abcd", "ef"), ("x", "yz")]
     )
     told = []
-    report = evaluate_offers(Parrot(), [""], confidences=(0.5, 0.55, 0.95), progress=told.append)
-    low, middle, high = report.trades
+    report = evaluate_suggestions(Parrot(), [""], confidences=(0.5, 0.55, 0.95), progress=told.append)
+    low, middle, high = report.tradeoffs
     assert report.num_positions == sum(told) == 4
-    assert (low.offered.value, low.accepted.value, low.length, low.saved.value) == (0.5, 0.5, 2, 0.25)
-    assert (middle.offered.value, middle.accepted.value, middle.length, middle.saved.value) == (0.5, 1, 1, 0)
-    assert (high.offered.value, high.accepted.value, high.length, high.saved.value) == (0, 0, 0, 0)
+    assert (low.suggested.value, low.accepted.value, low.mean_length, low.saved.value) == (0.5, 0.5, 2, 0.25)
+    assert (middle.suggested.value, middle.accepted.value, middle.mean_length, middle.saved.value) == (0.5, 1, 1, 0)
+    assert (high.suggested.value, high.accepted.value, high.mean_length, high.saved.value) == (0, 0, 0, 0)
     assert low.to_json()["offered"]["value"] == 0.5
 
 
@@ -50,9 +50,9 @@ def test_places_are_evenly_spaced_and_their_texts_are_read_from_the_start(number
 
 
 def test_asking_for_more_confidence_offers_less(trained_model):
-    report = evaluate_offers(Completer.load(trained_model), ["The old house saw a cat. The dog liked the river."])
+    report = evaluate_suggestions(Completer.load(trained_model), ["The old house saw a cat. The dog liked the river."])
     assert report.num_positions == 49
-    shares = [trade.offered.value for trade in report.trades]
+    shares = [tradeoff.suggested.value for tradeoff in report.tradeoffs]
     assert shares == sorted(shares, reverse=True)
     assert shares[0] > 0
 
