@@ -49,7 +49,7 @@ from gru_complete.runtime.first_tokens import Row
 from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.segmentation import Hypotheses
-from gru_complete.runtime.wordbreaks import End, State, begun, read
+from gru_complete.runtime.wordbreaks import End, State, read, word_prefix
 from gru_complete.runtime.words import likeliest_words
 
 WAYS = ("naive", "healing", "K = 1", "width 1", "K = 8")
@@ -133,7 +133,7 @@ def cuts_of(text: str, number: int, seed: int) -> list[Cut]:
 def rest_of_word(before: str, following: str) -> str:
     """What finishes the word begun, by the rule that the search goes by."""
     data = following.encode()
-    after: State | End | None = begun(before.encode())[1]
+    after: State | End | None = word_prefix(before.encode())[1]
     for position in range(len(data)):
         assert isinstance(after, State)
         after = read(after, data[position : position + 1])
@@ -147,7 +147,7 @@ def readings(completer: Completer, prompt: bytes) -> dict[str, Hypotheses | Give
     context = completer.read(prompt)
     predictor, pieces, overlay = completer.predictor, completer.pieces, context.overlay
     *tokens, last = completer.tokenizer.encode_segment(context.segment)
-    before = predictor.read(context.reading, tokens)
+    before = predictor.read(context.decoder_state, tokens)
     after = predictor.step(before, last)
     rows = predictor.log_probabilities([before, after], overlay)
     piece = pieces.pieces[last]
@@ -160,7 +160,7 @@ def readings(completer: Completer, prompt: bytes) -> dict[str, Hypotheses | Give
         return Given(predictor, pieces, overlay, context.segment, found)
 
     def hypotheses(width: int) -> Hypotheses:
-        return Hypotheses.open(predictor, pieces, context.reading, context.segment, overlay, width=width)
+        return Hypotheses.open(predictor, pieces, context.decoder_state, context.segment, overlay, width=width)
 
     all_of_them = hypotheses(8)
     best = all_of_them.rows()[0]
@@ -196,7 +196,7 @@ def log_probability(hypotheses: Hypotheses | Given, data: bytes) -> float:
             for token in pieces.order[going_on.start : going_on.stop].tolist():
                 mass = math.exp(row.log_weight + float(row.log_probabilities[token]))
                 if length < len(text):
-                    reading = predictor.step(row.reading, token)
+                    reading = predictor.step(row.decoder_state, token)
                     mass *= math.exp(Hypotheses.open(predictor, pieces, reading, text[length:], overlay).total)
                 chance += mass
     return math.log(max(chance, IMPOSSIBLE))

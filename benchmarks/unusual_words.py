@@ -258,7 +258,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     model = load_model(find_model(options.model))
-    completer, default = Completer.of(model), threshold_from_manifest(model.manifest)
+    completer, default = Completer.from_model(model), threshold_from_manifest(model.manifest)
     report: dict[str, object] = {}
     if options.text is not None:
         report["prose"] = prose(completer, default, options.tuning, options.text, options.bytes, options.seed)

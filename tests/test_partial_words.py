@@ -48,7 +48,10 @@ def test_one_segmentation_is_the_likeliest_of_eight(benchmark, trained_model):
     ways = benchmark.readings(completer, b"The small bi")
     assert tuple(ways) == benchmark.WAYS
     (one,), eight = ways["K = 1"].rows(), ways["K = 8"].rows()
-    assert (one.remainder, one.reading.hidden.tolist()) == (eight[0].remainder, eight[0].reading.hidden.tolist())
+    assert (one.remainder, one.decoder_state.hidden.tolist()) == (
+        eight[0].remainder,
+        eight[0].decoder_state.hidden.tolist(),
+    )
     found = benchmark.measure(completer, benchmark.cuts_of(TEXT, 3, 0))
     assert all(nats <= 0 for values in found.values() for nats in values["nats"])
     assert len(found["K = 1"]["first"]) == 3

@@ -208,7 +208,7 @@ def measure_threshold(model: LoadedModel, texts: Sequence[str]) -> dict[str, flo
     if num_words < _MIN_WORDS:
         return {}
     number = num_words // _WORDS_PER_MEASURED
-    checker = WordChecker(Completer.of(model), threshold=_MIN_MEASURED)
+    checker = WordChecker(Completer.from_model(model), threshold=_MIN_MEASURED)
     greatest = [_MIN_MEASURED] * number
     for text in texts:
         for finding in checker.findings([text]):

@@ -56,7 +56,7 @@ class Request:
         self.model = ""
 
     @property
-    def may_have_none(self) -> bool:
+    def may_be_empty(self) -> bool:
         """Whether there may be nothing to offer, which the exit code says."""
         return self.options.min_confidence is not None
 
@@ -102,25 +102,25 @@ def answer(
     if state_out is not None:
         refuse_to_overwrite(state_out)
     is_single = not (request.as_json or request.words or request.number > 1)
-    echoes_at_once = is_single and request.echo and not request.may_have_none
+    echoes_at_once = is_single and request.echo and not request.may_be_empty
     kept: list[bytes] = []  # the text, if it has to be printed later
     if echoes_at_once:
         blocks = _tee(blocks, console.write)
     elif request.as_json or request.echo:
         blocks = _tee(blocks, kept.append)
     with reading_progress(console) as progress:
-        context = completer.read(blocks, before, progress)
+        prompt_state = completer.read(blocks, before, progress)
     if state_out is not None:
-        save_state(state_out, context, completer, console if context.overlay is not None else None)
+        save_state(state_out, prompt_state, completer, console if prompt_state.overlay is not None else None)
     prompt = b"".join(kept)
     if is_single:
-        return _print_single(console, completer, context, request, prompt, end)
-    has_offer = False
-    for result in results(completer, context, request, prompt, separator=request.end):
-        if result.is_offer:
+        return _print_single(console, completer, prompt_state, request, prompt, end)
+    has_text = False
+    for result in results(completer, prompt_state, request, prompt, separator=request.end):
+        if result.has_text:
             console.write(request.line(result, prompt))
-            has_offer = True
-    return has_offer or not request.may_have_none
+            has_text = True
+    return has_text or not request.may_be_empty
 
 
 def answer_lines(console: "Console", completer: Completer, request: Request, before: PromptState | None) -> bool:
@@ -136,11 +136,11 @@ def answer_lines(console: "Console", completer: Completer, request: Request, bef
         Whether there was anything to offer for any of them.
     """
     lines = PromptLines(request.end)
-    has_offer = False
+    has_text = False
     for prompt, result in _results_by_line(completer, request, before, lines):
         console.write(request.line(result, prompt))
-        has_offer = has_offer or result.is_offer
-    return has_offer or not request.may_have_none
+        has_text = has_text or result.has_text
+    return has_text or not request.may_be_empty
 
 
 def _results_by_line(
@@ -148,14 +148,14 @@ def _results_by_line(
 ) -> Iterator[tuple[bytes, Result]]:
     from gru_complete.runtime.batch import complete_each
 
-    if not (request.words or request.options.beam or request.may_have_none or request.number > 1):
+    if not (request.words or request.options.beam or request.may_be_empty or request.number > 1):
         for completion in complete_each(completer, lines.take, request.options, before):
-            yield completion.prompt, Result.of_completion(completion, prompt=completion.prompt, model=request.model)
+            yield completion.prompt, Result.from_completion(completion, prompt=completion.prompt, model=request.model)
         return
     before = completer.read(b"", before)
     while (prompt := _next(lines)) is not None:
-        context = completer.read(prompt, before)
-        for result in results(completer, context, request, prompt, separator=b"\t"):
+        prompt_state = completer.read(prompt, before)
+        for result in results(completer, prompt_state, request, prompt, separator=b"\t"):
             yield prompt, result
 
 
@@ -167,13 +167,13 @@ def _next(lines: PromptLines) -> bytes | None:
 
 
 def results(
-    completer: Completer, context: PromptState, request: Request, prompt: bytes, *, separator: bytes
+    completer: Completer, prompt_state: PromptState, request: Request, prompt: bytes, *, separator: bytes
 ) -> Iterator[Result]:
     """What may follow a text that was read: all words in one result, or a result for each completion.
 
     Args:
         completer: the model.
-        context: the text.
+        prompt_state: the text.
         request: what is asked for.
         prompt: the text again, for records.
         separator: between words.
@@ -181,38 +181,38 @@ def results(
     if request.words:
         from gru_complete.runtime.words import likeliest_words
 
-        found = likeliest_words(completer.hypotheses(context), request.words)
+        found = likeliest_words(completer.hypotheses(prompt_state), request.words)
         likely = [word for word in found if word.probability >= (request.options.min_confidence or 0)]
-        yield Result.of_words(likely, prompt=prompt, model=request.model, separator=separator)
+        yield Result.from_words(likely, prompt=prompt, model=request.model, separator=separator)
         return
-    for completion in _completions(completer, context, request):
-        yield Result.of_completion(completion, prompt=prompt, model=request.model)
+    for completion in _completions(completer, prompt_state, request):
+        yield Result.from_completion(completion, prompt=prompt, model=request.model)
 
 
-def _completions(completer: Completer, context: PromptState, request: Request) -> Iterator[Completion]:
-    return completer.complete_many(context, request.options, request.number)
+def _completions(completer: Completer, prompt_state: PromptState, request: Request) -> Iterator[Completion]:
+    return completer.complete_many(prompt_state, request.options, request.number)
 
 
 def _print_single(
-    console: "Console", completer: Completer, context: PromptState, request: Request, prompt: bytes, end: bytes
+    console: "Console", completer: Completer, prompt_state: PromptState, request: Request, prompt: bytes, end: bytes
 ) -> bool:
     """Print a completion as it is, piece by piece; returns whether there was any."""
-    pieces: Iterable[bytes] = completer.stream(context, request.options)
+    pieces: Iterable[bytes] = completer.stream(prompt_state, request.options)
     if request.options.beam:  # which is not known to be the likeliest before it is finished
-        pieces = (completion.data for completion in _completions(completer, context, request))
-    has_offer = False
+        pieces = (completion.data for completion in _completions(completer, prompt_state, request))
+    has_text = False
     try:
         for piece in pieces:
             if piece:
-                console.write(piece if has_offer else prompt + piece)
-                has_offer = True
+                console.write(piece if has_text else prompt + piece)
+                has_text = True
     except KeyboardInterrupt:
         console.write(b"\n")
         raise
-    if request.may_have_none and not has_offer:
+    if request.may_be_empty and not has_text:
         return False
     if end:
-        console.write(end if has_offer else prompt + end)
+        console.write(end if has_text else prompt + end)
     return True
 
 

@@ -65,7 +65,7 @@ def check(
     if threshold is not None:
         check_range("threshold", threshold, 1e-6, 1e12)
     loaded = load_model(find_model(model))
-    completer = Completer.of(loaded)
+    completer = Completer.from_model(loaded)
     finder: anomalous_lines.AnomalousLineFinder | unusual_words.WordChecker
     if lines:
         least = anomalous_lines.DEFAULT_THRESHOLD if threshold is None else threshold

@@ -70,7 +70,7 @@ Answer = TypeVar("Answer")
 class Suggester(Protocol):
     """What the editor asks: a ``TypingSession``."""
 
-    def offer(self, text: bytes, is_stale: Callable[[], bool]) -> str:
+    def suggest(self, text: bytes, is_stale: Callable[[], bool]) -> str:
         """What may follow the text."""
 
     def candidates(self, text: bytes, is_stale: Callable[[], bool]) -> list[Candidate]:
@@ -258,7 +258,7 @@ class Editor:
                 if not self._buffer.document.is_cursor_at_the_end:
                     continue
                 if not self._is_fresh:
-                    greedy = await self._ask(self._suggester.offer, text)
+                    greedy = await self._ask(self._suggester.suggest, text)
                     if greedy is None:
                         continue
                     self._greedy, self._is_fresh = greedy, True

@@ -26,12 +26,12 @@ class Result(NamedTuple):
     record: dict[str, Any]
 
     @property
-    def is_offer(self) -> bool:
+    def has_text(self) -> bool:
         """Whether there is anything in it."""
         return bool(self.text)
 
     @classmethod
-    def of_completion(cls, completion: "Completion", *, prompt: bytes, model: str) -> "Result":
+    def from_completion(cls, completion: "Completion", *, prompt: bytes, model: str) -> "Result":
         """A completion; of a character that the prompt has begun, the rest is U+FFFD in the record."""
         record = {
             "prompt": shown_text(prompt),
@@ -50,7 +50,7 @@ class Result(NamedTuple):
         return cls(completion.data, record)
 
     @classmethod
-    def of_words(cls, words: "Sequence[Word]", *, prompt: bytes, model: str, separator: bytes) -> "Result":
+    def from_words(cls, words: "Sequence[Word]", *, prompt: bytes, model: str, separator: bytes) -> "Result":
         """The words that may come next.
 
         Args:

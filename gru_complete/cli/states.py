@@ -23,13 +23,13 @@ def load_state(path: Path, completer: "Completer", adapt: bool | None) -> "Promp
         ModelError: the file is missing, damaged, or another model's.
         UsageError: the text was not learnt from.
     """
-    from gru_complete.runtime.state import load_context
+    from gru_complete.runtime.state import load_prompt_state
 
-    context = load_context(path, completer, forgets=adapt is False)
-    if adapt and context.overlay is None:
+    prompt_state = load_prompt_state(path, completer, forgets=adapt is False)
+    if adapt and prompt_state.overlay is None:
         hint = "make the state anew, with --adapt"
         raise UsageError(f"--adapt: the text of {printable(path)} was read without learning from it", hint=hint)
-    return context
+    return prompt_state
 
 
 def refuse_to_overwrite(path: Path) -> None:
@@ -44,12 +44,12 @@ def refuse_to_overwrite(path: Path) -> None:
         raise UsageError(f"{printable(path)} exists, and is no state to be replaced", hint="name another file")
 
 
-def save_state(path: Path, context: "PromptState", completer: "Completer", console: "Console | None") -> None:
+def save_state(path: Path, prompt_state: "PromptState", completer: "Completer", console: "Console | None") -> None:
     """Keep a text that was read, and say how large the file is and what of the text is in it.
 
     Args:
         path: the file.
-        context: the text.
+        prompt_state: the text.
         completer: the model that has read it.
         console: where to say it; None says nothing.
 
@@ -57,11 +57,13 @@ def save_state(path: Path, context: "PromptState", completer: "Completer", conso
         EnvironmentFailure: the disk or a permission said no.
     """
     from gru_complete.ngrams.overlay import MAX_TOKENS
-    from gru_complete.runtime.state import save_context
+    from gru_complete.runtime.state import save_prompt_state
 
-    num_bytes = save_context(path, context, completer)
+    num_bytes = save_prompt_state(path, prompt_state, completer)
     note = f"state: {printable(path)}, {num_bytes:,} bytes"
-    if context.overlay is not None:
-        note += f", with {len(context.overlay):,} tokens of the text to learn from (the last {MAX_TOKENS:,} at most)"
+    if prompt_state.overlay is not None:
+        note += (
+            f", with {len(prompt_state.overlay):,} tokens of the text to learn from (the last {MAX_TOKENS:,} at most)"
+        )
     if console is not None:
         console.note(note)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from gru_complete.evaluation.intervals import Interval, ratio_interval, share_interval
 from gru_complete.runtime.completer import Completer, PromptState
 from gru_complete.runtime.segmentation import Hypotheses
-from gru_complete.runtime.wordbreaks import begun, spans
+from gru_complete.runtime.wordbreaks import spans, word_prefix
 from gru_complete.runtime.words import is_among
 
 SUGGESTION_COUNTS = (1, 3)
@@ -154,9 +154,9 @@ def _write(completer: Completer, context: PromptState, before: str, word: str, f
         elif position > len(before) and not asked:
             break
         # After a whole word only those are suggested that it may be the beginning of.
-        if asked and (position >= len(before) or not begun(context.segment)[0]):
-            if hypotheses is not None and hypotheses.start is context.reading:
-                hypotheses = hypotheses.of(context.segment)
+        if asked and (position >= len(before) or not word_prefix(context.segment)[0]):
+            if hypotheses is not None and hypotheses.start is context.decoder_state:
+                hypotheses = hypotheses.for_segment(context.segment)
             else:
                 hypotheses = completer.hypotheses(context)
             counts = sorted(asked)

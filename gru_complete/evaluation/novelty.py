@@ -21,7 +21,7 @@ from gru_complete.model.corpus_words import SEEN_PARTS, corpus_words
 from gru_complete.model.directory import LoadedModel
 from gru_complete.runtime.batch import complete_each
 from gru_complete.runtime.completer import Completer
-from gru_complete.runtime.draft import last_word
+from gru_complete.runtime.draft import unfinished_word
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.text.tokenizer import DOCUMENT_END
 from gru_complete.text.verbatim import CorpusWords, Hashes, copied_runs, longest_runs, word_hashes
@@ -104,9 +104,12 @@ def evaluate_novelty(
     """
     corpus = corpus_words(model.path, model.tokenizer, SEEN_PARTS)
     prompts, followings = _places(model, stream, num_texts, num_tokens)
-    texts = {"held_out": followings, "generated": _generated(Completer.of(model), prompts, num_tokens, progress)}
+    texts = {
+        "held_out": followings,
+        "generated": _generated(Completer.from_model(model), prompts, num_tokens, progress),
+    }
     if model.mixture is not None:
-        alone = Completer.of(model._replace(mixture=None))
+        alone = Completer.from_model(model._replace(mixture=None))
         texts["without"] = _generated(alone, prompts, num_tokens, progress)
     hashes = {name: [word_hashes(_whole_words(text)) for text in found] for name, found in texts.items()}
     lengths = [min(map(len, same_place)) for same_place in zip(*hashes.values(), strict=True)]
@@ -181,4 +184,4 @@ def _generated(
 
 def _whole_words(text: bytes) -> bytes:
     """Leave out a last word that may not be finished."""
-    return text[: len(text) - len(last_word(text))]
+    return text[: len(text) - len(unfinished_word(text))]

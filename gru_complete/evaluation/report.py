@@ -192,7 +192,7 @@ def measure_marginal(
     """
     # No token but the ends is without bytes, so a document of which this is not all is seen to go on.
     texts = (model.tokenizer.decode(document[: SAMPLE_BYTES + 2].tolist()) for document in documents(stream))
-    predictor = Completer.of(model).predictor
+    predictor = Completer.from_model(model).predictor
     return score_marginal(predictor, model.tokenizer, texts, max_bytes=SAMPLE_BYTES, progress=progress)
 
 
@@ -206,7 +206,7 @@ def measure_suggestions(
         stream: token ids, documents between document ends, ``(N,)``.
         progress: is told 1 at each place, of ``NUM_POSITIONS`` or of as many as there are characters.
     """
-    return evaluate_suggestions(Completer.of(model), _beginning(model, stream), progress=progress)
+    return evaluate_suggestions(Completer.from_model(model), _beginning(model, stream), progress=progress)
 
 
 def measure_keystrokes(
@@ -223,7 +223,7 @@ def measure_keystrokes(
     """
     texts = _beginning(model, stream)
     with progress_of(count_words(texts)) as progress:
-        return evaluate_keystrokes(Completer.of(model), texts, progress=progress)
+        return evaluate_keystrokes(Completer.from_model(model), texts, progress=progress)
 
 
 def _beginning(model: LoadedModel, stream: TokenIds) -> list[str]:

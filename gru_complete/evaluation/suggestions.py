@@ -10,7 +10,7 @@ from typing import Any
 
 from gru_complete.evaluation.intervals import Interval, mean_interval, share_interval
 from gru_complete.runtime.completer import Completer, PromptState
-from gru_complete.runtime.suggestions import Suggested, offered
+from gru_complete.runtime.suggestions import SuggestedCharacter, suggest
 
 CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 NUM_POSITIONS = 500
@@ -75,7 +75,7 @@ def evaluate_suggestions(
     outcomes: list[list[tuple[int, bool]]] = [[] for _ in confidences]  # how long, and whether the text goes on so
     count = 0
     for context, following in _places(completer, documents, num_positions):
-        characters = list(offered(completer.hypotheses(context), least))
+        characters = list(suggest(completer.hypotheses(context), least))
         count += 1
         if progress is not None:
             progress(1)
@@ -105,7 +105,7 @@ def _places(completer: Completer, documents: Sequence[str], number: int) -> Iter
         start += len(document)
 
 
-def _text(characters: Sequence[Suggested]) -> str:
+def _text(characters: Sequence[SuggestedCharacter]) -> str:
     return b"".join(character.data for character in characters).decode()
 
 

@@ -5,7 +5,7 @@ or some, and what may follow them. All that is answered together. A row that end
 product stays wide, and nothing of a row reaches another.
 
 What comes before the first drawn token, reading the prompt and finding its segmentations, is the same code as for one
-prompt: generators, which yield what they want to be read (``Completer.reading``, ``Hypotheses.unread``).
+prompt: generators, which yield what they want to be read (``Completer.read_in_steps``, ``Hypotheses.unread``).
 
 Shapes: N rows, V vocab_size.
 """
@@ -31,12 +31,12 @@ WIDTH = 256
 """Rows at once, and of a product. With half of them a prompt took 11 % (until a sentence) to 16 % (a word) longer."""
 _MAX_WAITING = 2 * WIDTH  # prompts that were begun and not yet given back, for one before them takes long
 
-Take = Callable[[bool], bytes | None]
+NextPrompt = Callable[[bool], bytes | None]
 
 
 def complete_each(
     completer: Completer,
-    take: Take,
+    next_prompt: NextPrompt,
     options: CompletionOptions,
     before: PromptState | None = None,
     *,
@@ -46,8 +46,8 @@ def complete_each(
 
     Args:
         completer: the model.
-        take: gives the next prompt. Asked with False, it may give None: there is none yet. It raises EOFError when
-            there are no more; any other error is raised when all earlier prompts are completed.
+        next_prompt: returns the next prompt. Called with False, it may return None: there is none yet. It raises
+            EOFError when there are no more; any other error is raised when all earlier prompts are completed.
         options: how, with the same seed for each; neither ``beam`` nor ``min_confidence``.
         before: what was read before each.
         width: rows at once.
@@ -64,7 +64,7 @@ def complete_each(
     while True:
         while end is None and len(rows) < width and begun - given < _MAX_WAITING:
             try:
-                prompt = take(not rows)
+                prompt = next_prompt(not rows)
             except Exception as error:
                 end = error
                 break
@@ -95,21 +95,21 @@ class _Ask:
     """Tokens to read, and then perhaps what may follow them.
 
     Attributes:
-        reading: where the tokens begin; when all are read, where they end.
+        decoder_state: where the tokens begin; when all are read, where they end.
         tokens: what to read.
         node: what wants to be told what may follow.
         num_read: how many of the tokens the network has read.
         state: the network's after them.
     """
 
-    reading: DecoderState
+    decoder_state: DecoderState
     tokens: Sequence[int]
     node: Node | None = None
     num_read: int = 0
     state: FloatArray = field(init=False)
 
     def __post_init__(self) -> None:
-        self.state = self.reading.state
+        self.state = self.decoder_state.state
 
 
 class _Row:
@@ -144,22 +144,24 @@ class _Row:
 
     def _prepare(self, before: PromptState) -> Iterator[list[_Ask]]:
         completer = self._completer
-        reading = completer.reading(self.prompt, before)
+        decoder_state = completer.read_in_steps(self.prompt, before)
         ask: _Ask | None = None
         while True:
             try:
-                start, tokens = next(reading) if ask is None else reading.send(ask.reading)
+                start, tokens = next(decoder_state) if ask is None else decoder_state.send(ask.decoder_state)
             except StopIteration as end:
-                context: PromptState = end.value
+                prompt_state: PromptState = end.value
                 break
             ask = _Ask(start, tokens)
             yield [ask]
-        self.overlay = context.overlay
-        hypotheses = completer.hypotheses(context)
+        self.overlay = prompt_state.overlay
+        hypotheses = completer.hypotheses(prompt_state)
         for nodes in hypotheses.unread():
             yield [_Ask(node.before, [] if node.token is None else [node.token], node) for node in nodes]
-        draft = completer.draft(context, self._options)
-        start, token, _ = completer.begin(draft, completer.first_tokens(context, hypotheses), self._options.sampling)
+        draft = completer.draft(prompt_state, self._options)
+        start, token, _ = completer.draw_first(
+            draft, completer.first_tokens(prompt_state, hypotheses), self._options.sampling
+        )
         self.draft = draft
         yield [_Ask(start, [token])]
 
@@ -192,7 +194,7 @@ class _Answerer:
             for start in range(0, len(asks), WIDTH):
                 part = asks[start : start + WIDTH]
                 scores = self._predictor.log_probabilities(
-                    [ask.reading for _, ask in part], [row.overlay for row, _ in part]
+                    [ask.decoder_state for _, ask in part], [row.overlay for row, _ in part]
                 )
                 num_drawing = max(0, min(len(drawing) - start, len(part)))
                 if num_drawing:
@@ -212,7 +214,9 @@ class _Answerer:
             for ask, after, state in zip(part, hidden, states, strict=True):
                 ask.num_read += 1
                 if ask.num_read == len(ask.tokens):
-                    ask.reading = self._predictor.moved(ask.reading, ask.tokens, after, state)
+                    ask.decoder_state = self._predictor.advance_decoder_state(
+                        ask.decoder_state, ask.tokens, after, state
+                    )
                 else:
                     ask.state = state
 
@@ -220,7 +224,7 @@ class _Answerer:
         """Tell nodes what may follow them."""
         nodes = [ask.node for ask in asks if ask.node is not None]
         for node, ask in zip(nodes, asks, strict=True):
-            node.reading = ask.reading
+            node.decoder_state = ask.decoder_state
         fill(self._completer.pieces, nodes, scores)
 
     def _draw(self, rows: Sequence[_Row], scores: FloatArray) -> None:
@@ -241,11 +245,11 @@ class _Answerer:
             tokens = drawn.tolist()
             pieces = completer.tokenizer.pieces
             for draft, token, logprob in zip(drafts, tokens, logprobs, strict=True):
-                draft.take(token, pieces[token], logprob)
+                draft.append(token, pieces[token], logprob)
         else:
-            tokens = [completer.go_on(draft, row, sampling)[0] for draft, row in zip(drafts, scores, strict=True)]
+            tokens = [completer.draw_next(draft, row, sampling)[0] for draft, row in zip(drafts, scores, strict=True)]
         for row, token in zip(rows, tokens, strict=True):
-            row.asks = [_Ask(row.asks[0].reading, (token,))]
+            row.asks = [_Ask(row.asks[0].decoder_state, (token,))]
 
 
 def draw_each(scores: FloatArray, sampling: SamplingOptions, uniforms: Sequence[float]) -> IntArray:

@@ -51,14 +51,14 @@ class PromptState(NamedTuple):
     """A text that was read, ready to be continued any number of times, or to be read on.
 
     Attributes:
-        reading: where its last segment begins: what is before it was read in its one canonical segmentation.
+        decoder_state: where its last segment begins: what is before it was read in its one canonical segmentation.
         segment: the bytes of that segment so far; none only at a document's start.
         overlay: what the finished segments have said. A completion does not add to it.
         recent: the last tokens of the finished segments, at most ``PENALTY_TOKENS``.
         tail: the last characters of the text, at most ``CONTEXT_CHARACTERS``.
     """
 
-    reading: DecoderState
+    decoder_state: DecoderState
     segment: bytes
     overlay: Overlay | None
     recent: tuple[int, ...]
@@ -79,7 +79,7 @@ class CompletionStream:
         self,
         completer: Completer,
         prompt: bytes,
-        context: PromptState,
+        prompt_state: PromptState,
         first_tokens: FirstTokens,
         options: CompletionOptions,
     ) -> None:
@@ -87,23 +87,25 @@ class CompletionStream:
         self._openings = first_tokens
         self._completer = completer
         self._prompt = prompt
-        self._context = context
+        self._prompt_state = prompt_state
         self._options = options
 
     def __iter__(self) -> Iterator[bytes]:
         """Draw the completion, from its start each time."""
-        completer, sampling, overlay = self._completer, self._options.sampling, self._context.overlay
-        draft = completer.draft(self._context, self._options)
+        completer, sampling, overlay = self._completer, self._options.sampling, self._prompt_state.overlay
+        draft = completer.draft(self._prompt_state, self._options)
         with _overflow_allowed():
-            reading, token, certain = completer.begin(draft, self._openings, sampling)
+            decoder_state, token, certain = completer.draw_first(draft, self._openings, sampling)
         while True:
             if certain:
                 yield certain
             if draft.reason:
                 break
             with _overflow_allowed():
-                reading = completer.predictor.step(reading, token)
-                token, certain = completer.go_on(draft, completer.predictor.scores(reading, overlay), sampling)
+                decoder_state = completer.predictor.step(decoder_state, token)
+                token, certain = completer.draw_next(
+                    draft, completer.predictor.scores(decoder_state, overlay), sampling
+                )
         self.result = draft.completion(self._prompt)
 
 
@@ -153,10 +155,10 @@ class Completer:
         Raises:
             ModelError: the directory is no model or a damaged one.
         """
-        return cls.of(load_model(path), adapts=adapts)
+        return cls.from_model(load_model(path), adapts=adapts)
 
     @classmethod
-    def of(cls: type[C], model: LoadedModel, *, adapts: bool | None = None) -> C:
+    def from_model(cls: type[C], model: LoadedModel, *, adapts: bool | None = None) -> C:
         """Make one of a model that was loaded; ``adapts`` as in ``load``."""
         predictor = Predictor(Stepper(model.manifest.arch, model.weights), model.mixture)
         return cls(
@@ -176,31 +178,31 @@ class Completer:
     def read(
         self,
         prompt: bytes | Iterable[bytes],
-        context: PromptState | None = None,
+        prompt_state: PromptState | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> PromptState:
-        """Read a text, in constant memory; the same text gives the same context wherever it was cut.
+        """Read a text, in constant memory; the same text gives the same state wherever it was cut.
 
         Args:
             prompt: the text, whole or in blocks; it may be empty.
-            context: where the text before it ended; if omitted, a document begins.
+            prompt_state: where the text before it ended; if omitted, a document begins.
             progress: is told after each block how many bytes were read so far.
         """
         with _overflow_allowed():
-            steps = self.reading(prompt, context, progress)
-            reading: DecoderState | None = None
+            steps = self.read_in_steps(prompt, prompt_state, progress)
+            decoder_state: DecoderState | None = None
             while True:
                 try:
-                    before, tokens = next(steps) if reading is None else steps.send(reading)
+                    before, tokens = next(steps) if decoder_state is None else steps.send(decoder_state)
                 except StopIteration as end:
                     read: PromptState = end.value
                     return read
-                reading = self.predictor.read(before, tokens)
+                decoder_state = self.predictor.read(before, tokens)
 
-    def reading(
+    def read_in_steps(
         self,
         prompt: bytes | Iterable[bytes],
-        context: PromptState | None = None,
+        prompt_state: PromptState | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Generator[tuple[DecoderState, list[int]], DecoderState, PromptState]:
         """``read``, but for the model: who wants to read many texts side by side does that.
@@ -208,7 +210,7 @@ class Completer:
         Yields:
             Where the text read so far ended, and the next tokens. Where these end must be sent.
         """
-        reading, segment, overlay, recent, tail = context or self._document_start()
+        decoder_state, segment, overlay, recent, tail = prompt_state or self._document_start()
         before = tail[: max(0, len(tail) - len(segment.decode(errors="replace")))]  # what precedes the segment
         num_bytes = 0
         for block in _blocks(prompt):
@@ -216,10 +218,10 @@ class Completer:
             ids, segment = self.tokenizer.encode_finished(data)
             tokens = ids.tolist()
             if tokens:
-                reading = yield reading, tokens
+                decoder_state = yield decoder_state, tokens
             recent = (*recent, *tokens[-PENALTY_TOKENS:])[-PENALTY_TOKENS:]
             if overlay is not None and tokens:
-                if context is not None and overlay is context.overlay:
+                if prompt_state is not None and overlay is prompt_state.overlay:
                     overlay = overlay.fork()
                 for token in tokens:
                     overlay.learn(token)
@@ -227,21 +229,21 @@ class Completer:
             num_bytes += len(block)
             if progress is not None:
                 progress(num_bytes)
-        return PromptState(reading, segment, overlay, recent, _last_characters(before, segment))
+        return PromptState(decoder_state, segment, overlay, recent, _last_characters(before, segment))
 
-    def hypotheses(self, context: PromptState) -> Hypotheses:
+    def hypotheses(self, prompt_state: PromptState) -> Hypotheses:
         """Return the segmentations of the text's last segment: the probability of what follows the text."""
-        reading, segment, overlay, _, _ = context
-        return Hypotheses.open(self.predictor, self.pieces, reading, segment, overlay, width=self.width)
+        decoder_state, segment, overlay, _, _ = prompt_state
+        return Hypotheses.open(self.predictor, self.pieces, decoder_state, segment, overlay, width=self.width)
 
-    def first_tokens(self, context: PromptState, hypotheses: Hypotheses | None = None) -> FirstTokens:
+    def first_tokens(self, prompt_state: PromptState, hypotheses: Hypotheses | None = None) -> FirstTokens:
         """Return what the first token may add to the text; something of it is text (``first_token_mask``).
 
         The hypotheses are those of the context; whoever has them already gives them.
         """
-        hypotheses = hypotheses or self.hypotheses(context)
+        hypotheses = hypotheses or self.hypotheses(prompt_state)
         first_tokens = hypotheses.first_tokens()
-        pending = unfinished(context.segment)
+        pending = unfinished(prompt_state.segment)
         scores, mask = first_tokens.log_probabilities, self._mask_of_distinct(pending)
         is_text = bool((scores[: len(mask)] + mask > -np.inf).any())  # mostly so; then the others need no look
         if not (is_text or bool((scores + self.first_token_mask(first_tokens, pending) > -np.inf).any())):
@@ -261,14 +263,14 @@ class Completer:
         mask[self.pieces.place] = self.masks.after(pending)
         return mask
 
-    def draft(self, context: PromptState, options: CompletionOptions) -> Draft:
+    def draft(self, prompt_state: PromptState, options: CompletionOptions) -> Draft:
         """Return a completion of which nothing is drawn yet."""
-        pending = unfinished(context.segment)
-        tail = context.tail[:-1] if pending else context.tail
+        pending = unfinished(prompt_state.segment)
+        tail = prompt_state.tail[:-1] if pending else prompt_state.tail
         recent: Iterable[int] = ()
         if options.sampling.repetition_penalty != 1:  # nothing else looks at them
             # Of the last segment, which may have several segmentations, the tokens of the canonical one.
-            recent = (*context.recent, *self.tokenizer.encode_segment(context.segment))[-PENALTY_TOKENS:]
+            recent = (*prompt_state.recent, *self.tokenizer.encode_segment(prompt_state.segment))[-PENALTY_TOKENS:]
         guard = self._guard(options) if options.novel else None
         return Draft(options, self.cutter(tail, options), recent=recent, tail=tail, pending=pending, guard=guard)
 
@@ -289,10 +291,10 @@ class Completer:
 
         The hypotheses are those of the context; whoever has them already gives them.
         """
-        text, context = (b"", prompt) if isinstance(prompt, PromptState) else (prompt, self.read(prompt))
+        text, prompt_state = (b"", prompt) if isinstance(prompt, PromptState) else (prompt, self.read(prompt))
         if options.min_confidence is not None:
-            return self._offer(text, context, options)
-        return CompletionStream(self, text, context, self.first_tokens(context, hypotheses), options)
+            return self._suggestion_stream(text, prompt_state, options)
+        return CompletionStream(self, text, prompt_state, self.first_tokens(prompt_state, hypotheses), options)
 
     def complete(self, prompt: bytes | PromptState, options: CompletionOptions) -> Completion:
         """Continue a prompt."""
@@ -313,47 +315,49 @@ class Completer:
             raise UsageError("min-confidence offers one text, not several")
         if n > 1 and (options.beam or options.sampling.temperature == 0):
             options = _searching(options, n)
-        text, context = (b"", prompt) if isinstance(prompt, PromptState) else (prompt, self.read(prompt))
+        text, prompt_state = (b"", prompt) if isinstance(prompt, PromptState) else (prompt, self.read(prompt))
         if options.min_confidence is not None:
-            return _results(self._offer(text, context, options))
-        first_tokens = self.first_tokens(context)
+            return _results(self._suggestion_stream(text, prompt_state, options))
+        first_tokens = self.first_tokens(prompt_state)
         from gru_complete.runtime.search import distinct  # here, so that a single completion need not wait for it
 
         if options.beam:
-            return islice(self._beam(text, context, first_tokens, options), n)
-        return distinct(self._drawn(text, context, first_tokens, options), n)
+            return islice(self._beam(text, prompt_state, first_tokens, options), n)
+        return distinct(self._drawn(text, prompt_state, first_tokens, options), n)
 
     def _drawn(
-        self, text: bytes, context: PromptState, first_tokens: FirstTokens, options: CompletionOptions
+        self, text: bytes, prompt_state: PromptState, first_tokens: FirstTokens, options: CompletionOptions
     ) -> Iterator[Completion]:
         """Draw completions for ever, with one seed after the other."""
         for index in count():
             seed = (options.seed + index) % 2**64
-            yield from _results(CompletionStream(self, text, context, first_tokens, options.changed(seed=seed)))
+            yield from _results(CompletionStream(self, text, prompt_state, first_tokens, options.changed(seed=seed)))
 
-    def _offer(self, text: bytes, context: PromptState, options: CompletionOptions) -> SuggestionStream:
+    def _suggestion_stream(
+        self, text: bytes, prompt_state: PromptState, options: CompletionOptions
+    ) -> SuggestionStream:
         from gru_complete.runtime.suggestions import SuggestionStream
 
-        tail = context.tail[:-1] if unfinished(context.segment) else context.tail
-        return SuggestionStream(text, self.hypotheses(context), self.cutter(tail, options), options)
+        tail = prompt_state.tail[:-1] if unfinished(prompt_state.segment) else prompt_state.tail
+        return SuggestionStream(text, self.hypotheses(prompt_state), self.cutter(tail, options), options)
 
     def _beam(
-        self, text: bytes, context: PromptState, first_tokens: FirstTokens, options: CompletionOptions
+        self, text: bytes, prompt_state: PromptState, first_tokens: FirstTokens, options: CompletionOptions
     ) -> Iterator[Completion]:
         """Search the likeliest completions."""
-        from gru_complete.runtime.search import Start, beam_search
+        from gru_complete.runtime.search import FirstStep, beam_search
 
-        pending = unfinished(context.segment)
-        tail = context.tail[:-1] if pending else context.tail
+        pending = unfinished(prompt_state.segment)
+        tail = prompt_state.tail[:-1] if pending else prompt_state.tail
         with _overflow_allowed():
             found = beam_search(
                 self.predictor,
                 self._continuations,
                 self.masks,
-                Start.of(first_tokens, self.first_token_mask(first_tokens, pending), pending),
+                FirstStep.from_first_tokens(first_tokens, self.first_token_mask(first_tokens, pending), pending),
                 before=tail,
                 cutter=self.cutter(tail, options),
-                overlay=context.overlay,
+                overlay=prompt_state.overlay,
                 options=options,
                 guard=self._guard(options) if options.novel else None,
             )
@@ -372,7 +376,7 @@ class Completer:
 
         return places(self.tokenizer.pieces)
 
-    def begin(
+    def draw_first(
         self, draft: Draft, first_tokens: FirstTokens, sampling: SamplingOptions
     ) -> tuple[DecoderState, int, bytes]:
         """Draw the first token of a draft.
@@ -381,16 +385,16 @@ class Completer:
             Where the token begins, the token, and what is certain of the completion by then.
         """
         blocked = draft.blocked(first_tokens.places) if draft.may_block else ()
-        reading, token, text, logprob = self.first_token(
+        decoder_state, token, text, logprob = self.first_token(
             first_tokens, draft.recent, draft.pending, sampling, draft.uniform, blocked
         )
         logprobs = None
         if draft.num_rivals:
             index = first_tokens.texts.index(text)
             logprobs = _token_logprobs(first_tokens.texts, first_tokens.log_probabilities, index, draft.num_rivals)
-        return reading, token, draft.take(token, text, logprob, logprobs)
+        return decoder_state, token, draft.append(token, text, logprob, logprobs)
 
-    def go_on(self, draft: Draft, scores: FloatArray, sampling: SamplingOptions) -> tuple[int, bytes]:
+    def draw_next(self, draft: Draft, scores: FloatArray, sampling: SamplingOptions) -> tuple[int, bytes]:
         """Draw another token of a draft.
 
         Args:
@@ -407,11 +411,11 @@ class Completer:
             allowed = scores.copy()
             allowed[forbidden] = -np.inf
             if not (allowed + self.masks.after(draft.pending)).max() > -np.inf:
-                return DOCUMENT_END, draft.end_here("novel")
+                return DOCUMENT_END, draft.end("novel")
         token, logprob = self.next_token(allowed, draft.recent, draft.pending, sampling, draft.uniform(), blocked)
         pieces = self.tokenizer.pieces
         logprobs = _token_logprobs(pieces, scores, token, draft.num_rivals) if draft.num_rivals else None
-        return token, draft.take(token, pieces[token], logprob, logprobs)
+        return token, draft.append(token, pieces[token], logprob, logprobs)
 
     def first_token(
         self,
@@ -447,7 +451,12 @@ class Completer:
             chosen = choices[int(shares.argmax())]
         else:
             chosen = choices[draw(shares, uniform()) if len(choices) > 1 else 0]
-        return first_tokens.rows[chosen.row].reading, chosen.token, first_tokens.texts[index], float(scores[index])
+        return (
+            first_tokens.rows[chosen.row].decoder_state,
+            chosen.token,
+            first_tokens.texts[index],
+            float(scores[index]),
+        )
 
     def next_token(
         self,

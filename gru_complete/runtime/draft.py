@@ -100,14 +100,14 @@ class Draft:
         self._logprobs: list[TokenLogprobs] = []
         self._guard = guard
         self.is_guarded = guard is not None
-        self._begun = last_word(tail.encode() + pending) if guard is not None else b""
+        self._word_prefix = unfinished_word(tail.encode() + pending) if guard is not None else b""
         self._after_prompt = b""
 
     def forbidden(self) -> list[int]:
         """Return the tokens that must not come next, since they would copy the corpus."""
-        return [] if self._guard is None else self._guard.forbidden(self._begun, self._after_prompt)
+        return [] if self._guard is None else self._guard.forbidden(self._word_prefix, self._after_prompt)
 
-    def end_here(self, reason: str) -> bytes:
+    def end(self, reason: str) -> bytes:
         """End where it is; returns what was held back until now."""
         return self._end(reason)
 
@@ -119,7 +119,7 @@ class Draft:
 
         return repeating(self._written, self._words, index)
 
-    def take(self, token: int, written: bytes, logprob: float, logprobs: TokenLogprobs | None = None) -> bytes:
+    def append(self, token: int, written: bytes, logprob: float, logprobs: TokenLogprobs | None = None) -> bytes:
         """Take the next token.
 
         Args:
@@ -174,6 +174,6 @@ class Draft:
         return data
 
 
-def last_word(text: bytes) -> bytes:
+def unfinished_word(text: bytes) -> bytes:
     """Return the word that a text ends with, b"" if it ends with white space."""
     return b"" if not text or text[-1:].isspace() else text.split()[-1]

@@ -18,14 +18,14 @@ class Row(NamedTuple):
 
     Attributes:
         log_weight: of its tokens, such that the masses of all rows sum to 1.
-        reading: the model, where its last token ends.
+        decoder_state: the model, where its last token ends.
         remainder: the bytes after that. The next token begins with them and is longer; one that equals them does not
             count here, it has led to a hypothesis of its own.
         log_probabilities: of every next token, ``(V,)``, remainder or not.
     """
 
     log_weight: float
-    reading: DecoderState
+    decoder_state: DecoderState
     remainder: bytes
     log_probabilities: FloatArray
 

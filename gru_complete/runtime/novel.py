@@ -47,14 +47,14 @@ class NovelGuard:
         beginnings = {*self._spaced, *self._bare}
         self._may_be_cut = sorted(text for text in beginnings if has_stops or any(end in text for end in _ENDS))
 
-    def forbidden(self, begun: bytes, written: bytes) -> list[int]:
+    def forbidden(self, word_prefix: bytes, written: bytes) -> list[int]:
         """Return the tokens that may not come next.
 
         Args:
-            begun: the word that the prompt ends with, if nothing follows it there.
+            word_prefix: the word that the prompt ends with, if nothing follows it there.
             written: what follows the prompt.
         """
-        text = written if not written or written[:1].isspace() else begun + written
+        text = written if not written or written[:1].isspace() else word_prefix + written
         words = text.rsplit(None, self._before)[-self._before :]
         if len(words) < self._before:
             return self._several

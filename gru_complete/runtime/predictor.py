@@ -54,27 +54,27 @@ class Predictor:
         nodes = () if self.mixture is None else self.mixture.ngrams.advance(self.mixture.ngrams.start(), DOCUMENT_END)
         return DecoderState(hidden, state, nodes, (DOCUMENT_END,))
 
-    def read(self, reading: DecoderState, tokens: Iterable[int]) -> DecoderState:
+    def read(self, decoder_state: DecoderState, tokens: Iterable[int]) -> DecoderState:
         """Read tokens one after another."""
         tokens = list(tokens)
         if not tokens:
-            return reading
-        hidden, state = self.stepper.read(tokens, reading.state)
-        return self.moved(reading, tokens, hidden, state)
+            return decoder_state
+        hidden, state = self.stepper.read(tokens, decoder_state.state)
+        return self.advance_decoder_state(decoder_state, tokens, hidden, state)
 
-    def step(self, reading: DecoderState, token: int) -> DecoderState:
+    def step(self, decoder_state: DecoderState, token: int) -> DecoderState:
         """Read one token."""
-        hidden, state = self.stepper.step(token, reading.state)
-        return self.moved(reading, (token,), hidden, state)
+        hidden, state = self.stepper.step(token, decoder_state.state)
+        return self.advance_decoder_state(decoder_state, (token,), hidden, state)
 
-    def step_many(self, readings: Sequence[DecoderState], tokens: Sequence[int]) -> list[DecoderState]:
+    def step_many(self, decoder_states: Sequence[DecoderState], tokens: Sequence[int]) -> list[DecoderState]:
         """Read one token after each of some readings: ``step`` for all of them, but for rounding."""
-        if not readings:
+        if not decoder_states:
             return []
-        hidden, states = self.step_states(tokens, [reading.state for reading in readings])
+        hidden, states = self.step_states(tokens, [decoder_state.state for decoder_state in decoder_states])
         return [
-            self.moved(reading, (token,), hidden[index], states[index])
-            for index, (reading, token) in enumerate(zip(readings, tokens, strict=True))
+            self.advance_decoder_state(decoder_state, (token,), hidden[index], states[index])
+            for index, (decoder_state, token) in enumerate(zip(decoder_states, tokens, strict=True))
         ]
 
     def step_states(self, tokens: Sequence[int], states: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
@@ -82,7 +82,9 @@ class Predictor:
         together = np.concatenate(states)  # quicker than stack
         return self.stepper.step_many(tokens, together.reshape(len(states), *states[0].shape))
 
-    def moved(self, before: DecoderState, tokens: Sequence[int], hidden: FloatArray, state: FloatArray) -> DecoderState:
+    def advance_decoder_state(
+        self, before: DecoderState, tokens: Sequence[int], hidden: FloatArray, state: FloatArray
+    ) -> DecoderState:
         """Where a text ends after tokens, at least one, that the network has read already."""
         nodes = before.nodes
         if self.mixture is not None:
@@ -92,37 +94,41 @@ class Predictor:
         return DecoderState(hidden, state, nodes, (*before.last, *tokens)[-MAX_CONTEXT:])
 
     def log_probabilities(
-        self, readings: Sequence[DecoderState], overlay: Overlay | Sequence[Overlay | None] | None = None
+        self, decoder_states: Sequence[DecoderState], overlay: Overlay | Sequence[Overlay | None] | None = None
     ) -> FloatArray:
         """Log probabilities of what may follow each of some readings, at least one, ``(N, V)``.
 
         The sum of each row's probabilities is 1 but for rounding. An overlay, of all readings or of each its own,
         needs a memory under it.
         """
-        hidden = np.concatenate([reading.hidden for reading in readings]).reshape(len(readings), -1)
+        hidden = np.concatenate([decoder_state.hidden for decoder_state in decoder_states]).reshape(
+            len(decoder_states), -1
+        )
         logits = self.stepper.logits(hidden)
         if self.mixture is None:
             logits -= logits.max(axis=1, keepdims=True)
             logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
             return logits
-        rows, contexts = self.mixture.predict_many(logits, [reading.nodes for reading in readings])
+        rows, contexts = self.mixture.predict_many(logits, [decoder_state.nodes for decoder_state in decoder_states])
         if overlay is not None:
-            overlays = [overlay] * len(readings) if isinstance(overlay, Overlay) else overlay
-            for row, reading, (length, total, _), own in zip(rows, readings, contexts, overlays, strict=True):
+            overlays = [overlay] * len(decoder_states) if isinstance(overlay, Overlay) else overlay
+            for row, decoder_state, (length, total, _), own in zip(
+                rows, decoder_states, contexts, overlays, strict=True
+            ):
                 if own is not None:
-                    own.adjust(row, reading.last, length, total)
+                    own.adjust(row, decoder_state.last, length, total)
         np.maximum(rows, _TINY, out=rows)
         scores: FloatArray = np.log(rows, out=rows)
         return scores
 
-    def scores(self, reading: DecoderState, overlay: Overlay | None = None) -> FloatArray:
+    def scores(self, decoder_state: DecoderState, overlay: Overlay | None = None) -> FloatArray:
         """Log probabilities of what may follow, ``(V,)``: ``log_probabilities`` of one reading, but for rounding."""
-        logits = self.stepper.logits(reading.hidden)
+        logits = self.stepper.logits(decoder_state.hidden)
         if self.mixture is None:
             return _normalised(logits)
-        probabilities, (length, total, _) = self.mixture.predict_in_context(logits, reading.nodes)
+        probabilities, (length, total, _) = self.mixture.predict_in_context(logits, decoder_state.nodes)
         if overlay is not None:
-            overlay.adjust(probabilities, reading.last, length, total)
+            overlay.adjust(probabilities, decoder_state.last, length, total)
         np.maximum(probabilities, _TINY, out=probabilities)
         scores: FloatArray = np.log(probabilities, out=probabilities)
         return scores

@@ -26,7 +26,7 @@ from gru_complete.arrays import FloatArray, IntArray
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.boundaries import TextCutter
 from gru_complete.runtime.characters import CharacterMasks, is_complete
-from gru_complete.runtime.draft import last_word
+from gru_complete.runtime.draft import unfinished_word
 from gru_complete.runtime.first_tokens import FirstTokens
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.predictor import DecoderState, Predictor
@@ -62,7 +62,7 @@ class FoundText:
     stop_reason: str
 
 
-class Start(NamedTuple):
+class FirstStep(NamedTuple):
     """What may come first.
 
     Attributes:
@@ -78,12 +78,12 @@ class Start(NamedTuple):
     pending: bytes = b""
 
     @classmethod
-    def of(cls, first_tokens: FirstTokens, mask: FloatArray, pending: bytes) -> Start:
+    def from_first_tokens(cls, first_tokens: FirstTokens, mask: FloatArray, pending: bytes) -> FirstStep:
         """Make one of what the segmentations of a text's end say; the mask is 0 where a text may come, else -inf."""
 
         def behind(index: int) -> tuple[DecoderState, int]:
             choice = max(first_tokens.choices(index), key=lambda choice: choice.share)
-            return first_tokens.rows[choice.row].reading, choice.token
+            return first_tokens.rows[choice.row].decoder_state, choice.token
 
         return cls(first_tokens.texts, first_tokens.log_probabilities + mask, behind, pending)
 
@@ -92,7 +92,7 @@ def beam_search(
     predictor: Predictor,
     vocabulary: Continuations,
     masks: CharacterMasks,
-    start: Start,
+    start: FirstStep,
     *,
     before: str,
     cutter: TextCutter,
@@ -124,21 +124,21 @@ def beam_search(
     prompt = before.encode() + start.pending
     root = _Beam(0.0, 0, "", start.pending, prompt, cutter)
     beams, steps = _grown([root], [start.log_probabilities], Continuations(start.texts), words, finished)
-    begun = last_word(prompt)
+    word_prefix = unfinished_word(prompt)
     ends = [start.behind(place) for _, place in steps]
     for _ in range(1, options.max_tokens):
         if not beams or finished.beats(beams[0]):
             break
-        readings = predictor.step_many([reading for reading, _ in ends], [token for _, token in ends])
-        scores = predictor.log_probabilities(readings, overlay)
+        decoder_states = predictor.step_many([decoder_state for decoder_state, _ in ends], [token for _, token in ends])
+        scores = predictor.log_probabilities(decoder_states, overlay)
         rows = [row + masks.after(beam.pending) for row, beam in zip(scores, beams, strict=True)]
         if guard is not None:
-            tokens = [guard.forbidden(begun, beam.written[len(prompt) :]) for beam in beams]
-            beams, rows, readings = _without_copies(beams, rows, readings, tokens, finished)
+            tokens = [guard.forbidden(word_prefix, beam.written[len(prompt) :]) for beam in beams]
+            beams, rows, decoder_states = _without_copies(beams, rows, decoder_states, tokens, finished)
             if not beams:
                 break
         beams, steps = _grown(beams, rows, vocabulary, words, finished)
-        ends = [(readings[parent], token) for parent, token in steps]
+        ends = [(decoder_states[parent], token) for parent, token in steps]
     else:
         for beam in beams:
             finished.add(beam, beam.log_probability, beam.tokens, beam.cutter.copy(), "max_tokens")
@@ -294,20 +294,20 @@ def _grown(
 def _without_copies(
     beams: Sequence[_Beam],
     rows: Sequence[FloatArray],
-    readings: Sequence[DecoderState],
+    decoder_states: Sequence[DecoderState],
     forbidden: Sequence[Sequence[int]],
     finished: _Finished,
 ) -> tuple[list[_Beam], list[FloatArray], list[DecoderState]]:
     """Forbid tokens; a text that nothing is left for has come to its end."""
     kept = []
-    for beam, row, reading, tokens in zip(beams, rows, readings, forbidden, strict=True):
+    for beam, row, decoder_state, tokens in zip(beams, rows, decoder_states, forbidden, strict=True):
         row = row.copy()
         row[list(tokens)] = -np.inf
         if tokens and not row.max() > -np.inf:
             finished.add(beam, beam.log_probability, beam.tokens, beam.cutter.copy(), "novel")
         else:
-            kept.append((beam, row, reading))
-    return [beam for beam, _, _ in kept], [row for _, row, _ in kept], [reading for _, _, reading in kept]
+            kept.append((beam, row, decoder_state))
+    return [beam for beam, _, _ in kept], [row for _, row, _ in kept], [decoder_state for _, _, decoder_state in kept]
 
 
 def _continued(beam: _Beam, text: bytes, log_probability: float, finished: _Finished) -> _Beam | None:

@@ -59,7 +59,7 @@ class Node:
         log_weight: the log probability of its tokens.
         before: where its last token begins.
         token: the last token, or None where all was read.
-        reading: where it ends, once the node was read.
+        decoder_state: where it ends, once the node was read.
         log_probabilities: of the next token, ``(V,)``; None until the node was read.
         probabilities: their exponentials, in the order of the index, ``(V - 1,)``.
         children: by token.
@@ -72,7 +72,7 @@ class Node:
         "log_probabilities",
         "log_weight",
         "probabilities",
-        "reading",
+        "decoder_state",
         "token",
     )
 
@@ -81,7 +81,7 @@ class Node:
         self.log_weight = log_weight
         self.before = before
         self.token = token
-        self.reading: DecoderState = before
+        self.decoder_state: DecoderState = before
         self.log_probabilities: FloatArray | None = None
         self.probabilities: FloatArray | None = None
         self.children: dict[int, Node] = {}
@@ -92,7 +92,7 @@ class Node:
         if found is None:
             assert self.log_probabilities is not None
             log_weight = self.log_weight + float(self.log_probabilities[token])
-            found = self.children[token] = Node(self.boundary + num_bytes, log_weight, self.reading, token)
+            found = self.children[token] = Node(self.boundary + num_bytes, log_weight, self.decoder_state, token)
         return found
 
 
@@ -115,17 +115,17 @@ class _Model(NamedTuple):
                 return result
             unread = [node for node in nodes if node.token is not None]
             with np.errstate(over="ignore", invalid="ignore"):  # a stranger's weights may overflow
-                readings = self.predictor.step_many(
+                decoder_states = self.predictor.step_many(
                     [node.before for node in unread], [node.token for node in unread if node.token is not None]
                 )
-                for node, reading in zip(unread, readings, strict=True):
-                    node.reading = reading
-                rows = self.predictor.log_probabilities([node.reading for node in nodes], self.overlay)
+                for node, decoder_state in zip(unread, decoder_states, strict=True):
+                    node.decoder_state = decoder_state
+                rows = self.predictor.log_probabilities([node.decoder_state for node in nodes], self.overlay)
             fill(self.pieces, nodes, rows)
 
 
 def fill(pieces: PieceIndex, nodes: Sequence[Node], log_probabilities: FloatArray) -> None:
-    """Tell nodes, whose ``reading`` is known, what may follow them.
+    """Tell nodes, whose ``decoder_state`` is known, what may follow them.
 
     Args:
         pieces: the vocabulary.
@@ -179,7 +179,7 @@ class Hypotheses:
         cls,
         predictor: Predictor,
         pieces: PieceIndex,
-        reading: DecoderState,
+        decoder_state: DecoderState,
         segment: bytes,
         overlay: Overlay | None,
         *,
@@ -190,7 +190,7 @@ class Hypotheses:
         Args:
             predictor: the model.
             pieces: its vocabulary.
-            reading: where the segment begins.
+            decoder_state: where the segment begins.
             segment: its bytes so far; may be empty.
             overlay: what the text before it has said.
             width: the most hypotheses that are read at each boundary, and that predictions are made of. With None
@@ -200,7 +200,7 @@ class Hypotheses:
             ModelError: the model's scores are not finite.
         """
         model = _Model(predictor, pieces, overlay, width, math.log(NEGLIGIBLE) if width else -math.inf)
-        return cls(model, Node(0, 0.0, reading, None), segment)
+        return cls(model, Node(0, 0.0, decoder_state, None), segment)
 
     def extended(self, data: bytes) -> tuple[Hypotheses, float]:
         """Take more bytes of the same segment.
@@ -208,7 +208,7 @@ class Hypotheses:
         Returns:
             The hypotheses after them, and their natural log probability given the text so far.
         """
-        after = self.of(self.segment + data)
+        after = self.for_segment(self.segment + data)
         return after, after.total - self.total
 
     @property
@@ -216,7 +216,7 @@ class Hypotheses:
         """Where the segment begins."""
         return self._root.before
 
-    def of(self, segment: bytes) -> Hypotheses:
+    def for_segment(self, segment: bytes) -> Hypotheses:
         """The hypotheses of another segment that begins in the same place; what both have is found once."""
         return Hypotheses(self._model, self._root, segment)
 
@@ -288,7 +288,9 @@ class Hypotheses:
         found = []
         for node in self._live:
             assert node.log_probabilities is not None
-            found.append(Row(node.log_weight, node.reading, self.segment[node.boundary :], node.log_probabilities))
+            found.append(
+                Row(node.log_weight, node.decoder_state, self.segment[node.boundary :], node.log_probabilities)
+            )
         masses = {id(node): log_mass for node, log_mass in self._found[1]}
         whole = _log_sum([masses[id(node)] for node in self._live])
         return [row._replace(log_weight=row.log_weight - whole) for row in found]
@@ -297,8 +299,8 @@ class Hypotheses:
         """Look for the likeliest hypotheses without reading on: for who reads for many texts at once.
 
         Yields:
-            Nodes whose ``reading`` must be found, and which must be told what follows them (``fill``), before it goes
-            on. At its end ``total``, ``rows``, ``openings`` and ``next_bytes`` have all that they need.
+            Nodes whose ``decoder_state`` must be found, and which must be told what follows them (``fill``), before it
+            goes on. At its end ``total``, ``rows``, ``openings`` and ``next_bytes`` have all that they need.
         """
         if "_found" not in self.__dict__:
             self._found = yield from self._search(ahead=1)

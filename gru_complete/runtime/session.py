@@ -21,9 +21,9 @@ from gru_complete.runtime.predictor import DecoderState, Predictor
 from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.words import Word, likeliest_words
 
-OFFERED_WORDS = 5
+SUGGESTED_WORDS = 5
 """Words that are offered at most: what can be read at a glance."""
-OFFERED_TOKENS = 16
+SUGGESTED_TOKENS = 16
 """Tokens that are drawn for them at most, so that an offer takes milliseconds."""
 CANDIDATES = 6
 _EXPANSIONS = 24  # of the search for them: what a key may cost
@@ -73,16 +73,16 @@ class _Interruptible(Predictor):
         self.is_stale: Callable[[], bool] = _never
 
     def log_probabilities(
-        self, readings: Sequence[DecoderState], overlay: Overlay | Sequence[Overlay | None] | None = None
+        self, decoder_states: Sequence[DecoderState], overlay: Overlay | Sequence[Overlay | None] | None = None
     ) -> FloatArray:
         """As the model says."""
         self._check()
-        return super().log_probabilities(readings, overlay)
+        return super().log_probabilities(decoder_states, overlay)
 
-    def scores(self, reading: DecoderState, overlay: Overlay | None = None) -> FloatArray:
+    def scores(self, decoder_state: DecoderState, overlay: Overlay | None = None) -> FloatArray:
         """As the model says."""
         self._check()
-        return super().scores(reading, overlay)
+        return super().scores(decoder_state, overlay)
 
     def _check(self) -> None:
         if self.is_stale():
@@ -102,16 +102,16 @@ class TypingSession:
         self._predictor = _Interruptible(completer.predictor)
         self._completer = completer.with_predictor(self._predictor)
         self._options = options.changed(
-            max_tokens=min(options.max_tokens, OFFERED_TOKENS),
+            max_tokens=min(options.max_tokens, SUGGESTED_TOKENS),
             sampling=SamplingOptions(temperature=0),
             beam=0,
         )
         self._text = b""
         self._lengths = [0]
-        self._contexts = [completer.read(b"", before)]
+        self._prompt_states = [completer.read(b"", before)]
         self._opened: list[Hypotheses] = []
 
-    def context(self, text: bytes, is_stale: Callable[[], bool] = _never) -> PromptState:
+    def read(self, text: bytes, is_stale: Callable[[], bool] = _never) -> PromptState:
         """Read a text, from where it departs from the one read before.
 
         Args:
@@ -122,19 +122,19 @@ class TypingSession:
             Stale: it is not. What was read until then is kept.
         """
         kept = bisect_right(self._lengths, common_prefix_length(self._text, text))
-        del self._lengths[kept:], self._contexts[kept:]
+        del self._lengths[kept:], self._prompt_states[kept:]
         self._text = text[: self._lengths[-1]]
         while (start := self._lengths[-1]) < len(text):
             if is_stale():
                 raise Stale
             step = _BLOCK_BYTES if len(text) - start > _BLOCK_BYTES else _FINE_BYTES
             end = min(len(text), start - start % step + step)
-            self._contexts.append(self._completer.read(text[start:end], self._contexts[-1]))
+            self._prompt_states.append(self._completer.read(text[start:end], self._prompt_states[-1]))
             self._lengths.append(end)
             self._text = text[:end]
             if end % _BLOCK_BYTES == 0:
                 self._forget_some()
-        return self._contexts[-1]
+        return self._prompt_states[-1]
 
     def _forget_some(self) -> None:
         """Keep one context in each block, and fewer far back, so that they are bounded however long the text is."""
@@ -144,16 +144,16 @@ class TypingSession:
             del places[1 : _MAX_PLACES // 2 : 2]
         places += range(near, len(self._lengths))
         self._lengths = [self._lengths[index] for index in places]
-        self._contexts = [self._contexts[index] for index in places]
+        self._prompt_states = [self._prompt_states[index] for index in places]
 
-    def _hypotheses(self, context: PromptState) -> Hypotheses:
+    def _hypotheses(self, prompt_state: PromptState) -> Hypotheses:
         """The segmentations of the last segment, which share what is known of others that begin where it does."""
-        known = next((one for one in self._opened if one.start is context.reading), None)
-        opened = self._completer.hypotheses(context) if known is None else known.of(context.segment)
+        known = next((one for one in self._opened if one.start is prompt_state.decoder_state), None)
+        opened = self._completer.hypotheses(prompt_state) if known is None else known.for_segment(prompt_state.segment)
         self._opened = [opened, *(one for one in self._opened if one is not known)][:_MAX_OPENED]
         return opened
 
-    def offer(self, text: bytes, is_stale: Callable[[], bool] = _never) -> str:
+    def suggest(self, text: bytes, is_stale: Callable[[], bool] = _never) -> str:
         """Continue a text greedily: a few words, to the end of the line or where the options end it.
 
         Bytes that are no UTF-8 (the rest of a character that the text breaks off in) come as Python's surrogates.
@@ -162,13 +162,13 @@ class TypingSession:
             Stale: the answer is no longer wanted.
         """
         self._predictor.is_stale = is_stale
-        context = self.context(text, is_stale)
-        stream = self._completer.stream(context, self._options, self._hypotheses(context))
+        prompt_state = self.read(text, is_stale)
+        stream = self._completer.stream(prompt_state, self._options, self._hypotheses(prompt_state))
         written = ""
         for piece in stream:
             written += _text(piece)
-            if len(offered := first_words(written)) < len(written):
-                return offered
+            if len(suggested := first_words(written)) < len(written):
+                return suggested
             if is_stale():
                 raise Stale
         is_cut = stream.result is not None and stream.result.stop_reason == "max_tokens"
@@ -181,17 +181,17 @@ class TypingSession:
             Stale: the answer is no longer wanted.
         """
         self._predictor.is_stale = is_stale
-        hypotheses = self._hypotheses(self.context(text, is_stale))
+        hypotheses = self._hypotheses(self.read(text, is_stale))
         found = [_candidate(word) for word in likeliest_words(hypotheses, CANDIDATES, max_expansions=_EXPANSIONS)]
         space = float(hypotheses.next_bytes()[ord(" ")])
         if len(found) < CANDIDATES or space > found[-1].probability:  # the word typed may be finished
-            after_space = self._hypotheses(self.context(text + b" ", is_stale))
+            after_space = self._hypotheses(self.read(text + b" ", is_stale))
             found += [
                 _candidate(word, " ", space)
                 for word in likeliest_words(after_space, CANDIDATES, max_expansions=_EXPANSIONS)
             ]
-        offered = [candidate for candidate in found if candidate.rest and candidate.probability >= _MIN_PROBABILITY]
-        return sorted(offered, key=lambda candidate: -candidate.probability)[:CANDIDATES]
+        suggested = [candidate for candidate in found if candidate.rest and candidate.probability >= _MIN_PROBABILITY]
+        return sorted(suggested, key=lambda candidate: -candidate.probability)[:CANDIDATES]
 
 
 def _candidate(found: Word, before: str = "", probability: float = 1.0) -> Candidate:
@@ -235,7 +235,7 @@ def first_words(text: str) -> str:
     """The first ``OFFERED_WORDS`` words, none from beyond the line's end; a newline before the first is passed over."""
     end = 0
     for index, match in enumerate(_WORD.finditer(text)):
-        if index == OFFERED_WORDS or (index and "\n" in match[0]):
+        if index == SUGGESTED_WORDS or (index and "\n" in match[0]):
             return text[:end]
         end = match.end()
     return text

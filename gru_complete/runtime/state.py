@@ -49,18 +49,18 @@ _ANEW = "make the state anew: gru-complete prime FILE... --state-out STATE"
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def save_context(path: Path, context: PromptState, completer: Completer) -> int:
+def save_prompt_state(path: Path, prompt_state: PromptState, completer: Completer) -> int:
     """Write a text that the completer has read, durably; returns how many bytes the file has.
 
     Raises:
         EnvironmentFailure: the disk or a permission said no; a file that was there is as it was.
     """
-    data = to_bytes(context, completer)
+    data = to_bytes(prompt_state, completer)
     atomic.write_file(path, data)
     return len(data)
 
 
-def load_context(path: Path, completer: Completer, *, forgets: bool = False) -> PromptState:
+def load_prompt_state(path: Path, completer: Completer, *, forgets: bool = False) -> PromptState:
     """Read what ``save_context`` wrote, or a stranger's file.
 
     Whether the text was learnt from decides whether it goes on so, whatever the completer does with texts of its own.
@@ -74,8 +74,8 @@ def load_context(path: Path, completer: Completer, *, forgets: bool = False) -> 
         ModelError: there is no such file, it is damaged or not ours, or another model has made it.
     """
     data = untrusted.read_regular_file(path, max_bytes=_MAX_BYTES)
-    context = from_bytes(data, completer, name=printable(path))
-    return context._replace(overlay=None) if forgets else context
+    prompt_state = from_bytes(data, completer, name=printable(path))
+    return prompt_state._replace(overlay=None) if forgets else prompt_state
 
 
 def is_state(path: Path) -> bool:
@@ -87,19 +87,19 @@ def is_state(path: Path) -> bool:
         return False
 
 
-def to_bytes(context: PromptState, completer: Completer) -> bytes:
+def to_bytes(prompt_state: PromptState, completer: Completer) -> bytes:
     """The file of a context."""
     from safetensors.numpy import save  # here, so that reading a state does not wait for it
 
     arrays: dict[str, NDArray[Any]] = {
-        "hidden": np.asarray(context.reading.hidden, np.float32),
-        "state": np.ascontiguousarray(context.reading.state, np.float32),
-        "recent": np.array(context.recent, token_dtype(completer.tokenizer.vocab_size)),
-        "segment": np.frombuffer(context.segment, np.uint8),
-        "tail": np.frombuffer(context.tail.encode(), np.uint8),
+        "hidden": np.asarray(prompt_state.decoder_state.hidden, np.float32),
+        "state": np.ascontiguousarray(prompt_state.decoder_state.state, np.float32),
+        "recent": np.array(prompt_state.recent, token_dtype(completer.tokenizer.vocab_size)),
+        "segment": np.frombuffer(prompt_state.segment, np.uint8),
+        "tail": np.frombuffer(prompt_state.tail.encode(), np.uint8),
     }
-    if context.overlay is not None:
-        arrays["overlay"] = context.overlay.tokens.astype(token_dtype(completer.tokenizer.vocab_size))
+    if prompt_state.overlay is not None:
+        arrays["overlay"] = prompt_state.overlay.tokens.astype(token_dtype(completer.tokenizer.vocab_size))
     tensors: bytes = save(arrays)
     header = {
         "format": FORMAT,
@@ -122,7 +122,7 @@ def from_bytes(data: bytes, completer: Completer, *, name: str) -> PromptState:
     header = untrusted.strict_json(data[:end], name=f"the first line of {name}")
     try:
         _check_header(header, data[end + 1 :], completer)
-        return _context(parse_safetensors(data[end + 1 :], name="it"), completer)
+        return _prompt_state(parse_safetensors(data[end + 1 :], name="it"), completer)
     except ModelError as error:
         raise ModelError(f"{name}: {error}", hint=error.hint or _ANEW) from None
 
@@ -136,7 +136,7 @@ def _check_header(header: dict[str, Any], tensors: bytes, completer: Completer) 
         raise ModelError("it was made by another model, or by this one before it was trained again")
 
 
-def _context(arrays: Arrays, completer: Completer) -> PromptState:
+def _prompt_state(arrays: Arrays, completer: Completer) -> PromptState:
     start = completer.predictor.start()
     shapes = {"hidden": start.hidden.shape, "state": start.state.shape}
     lengths = {"recent": PENALTY_TOKENS, "segment": MAX_SEGMENT_BYTES, "tail": 4 * CONTEXT_CHARACTERS}

@@ -20,12 +20,12 @@ from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.segmentation import Hypotheses
 
-MAX_OFFER_BYTES = 100
+MAX_SUGGESTION_BYTES = 100
 _MIN_PROBABILITY = sys.float_info.min  # below it a product of probabilities is no longer exact, and at last 0
 _DOCUMENT_END = 256  # among the next bytes
 
 
-class Suggested(NamedTuple):
+class SuggestedCharacter(NamedTuple):
     """One more character of an offer.
 
     Attributes:
@@ -37,9 +37,9 @@ class Suggested(NamedTuple):
     probability: float
 
 
-def offered(
-    hypotheses: Hypotheses, min_confidence: float, *, max_bytes: int = MAX_OFFER_BYTES
-) -> Generator[Suggested, None, str]:
+def suggest(
+    hypotheses: Hypotheses, min_confidence: float, *, max_bytes: int = MAX_SUGGESTION_BYTES
+) -> Generator[SuggestedCharacter, None, str]:
     """Offer the likeliest continuation, character by character.
 
     An offer for a higher confidence is the beginning of one for a lower one.
@@ -73,7 +73,7 @@ def offered(
             return "confidence"
         pending, data = pending + byte, data + byte
         if is_complete(pending):
-            yield Suggested(data, probability)
+            yield SuggestedCharacter(data, probability)
             pending = data = b""
         hypotheses, _ = hypotheses.extended(byte)
     return "max_bytes"
@@ -106,13 +106,13 @@ class SuggestionStream:
     def __iter__(self) -> Iterator[bytes]:
         """Find the offer, from its start each time."""
         options, cutter = self._options, self._cutter.copy()
-        begun = unfinished(self._hypotheses.segment)
-        of_prompt = len(begun)  # so many bytes of the first character are the prompt's
+        pending = unfinished(self._hypotheses.segment)
+        of_prompt = len(pending)  # so many bytes of the first character are the prompt's
         size = 0  # bytes of the offer so far
         known = {0: (0.0, 0)}  # log probability and tokens of it, by its size
         pieces: list[bytes] = []  # what is certain to belong to it
         count = _TokenCount(self._hypotheses.pieces, self._hypotheses.segment)
-        characters = offered(self._hypotheses, options.min_confidence or 0.0, max_bytes=sys.maxsize)
+        characters = suggest(self._hypotheses, options.min_confidence or 0.0, max_bytes=sys.maxsize)
         reason: str | None = None
         while reason is None:
             try:
@@ -126,8 +126,8 @@ class SuggestionStream:
                 else:
                     size += len(data)
                     known[size] = math.log(probability), tokens
-                    text = cutter.feed((begun + data).decode())
-                    begun = b""
+                    text = cutter.feed((pending + data).decode())
+                    pending = b""
             reason = cutter.reason or reason
             if text:
                 pieces.append(text.encode()[of_prompt:])

@@ -54,7 +54,7 @@ class End(NamedTuple):
     offset: int
 
 
-def begun(text: bytes) -> tuple[bytes, State]:
+def word_prefix(text: bytes) -> tuple[bytes, State]:
     """The word that is begun at the end of a text, b"" if none is, and the state there."""
     state, start = State(BEFORE, b""), len(text)
     position = 0
@@ -122,14 +122,14 @@ def read(state: State, data: bytes) -> State | End | None:
     return State(place, text[position if place == BEFORE else end :])
 
 
-def last_word(text: bytes, given: int) -> bytes:
+def word_at_end(text: bytes, given: int) -> bytes:
     """The word that a text ends with; in a script without spaces, its part that does not lie in the first bytes.
 
     Args:
         text: ends with a word.
         given: so many bytes are the given text; it may end inside a character.
     """
-    word, _ = begun(text)
+    word, _ = word_prefix(text)
     if word:
         return word
     start = position = 0

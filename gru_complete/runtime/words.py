@@ -35,7 +35,7 @@ from gru_complete.errors import ModelError
 from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.predictor import DecoderState
 from gru_complete.runtime.segmentation import Hypotheses
-from gru_complete.runtime.wordbreaks import BEFORE, INSIDE, WORD_PREFIX, End, State, begun, last_word, read
+from gru_complete.runtime.wordbreaks import BEFORE, INSIDE, WORD_PREFIX, End, State, read, word_at_end, word_prefix
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 MIN_EFFORT = 32
@@ -112,7 +112,7 @@ def is_among(hypotheses: Hypotheses, completion: bytes, counts: Sequence[int]) -
     """
     search = _Search(hypotheses)
     count = max(counts)
-    word = last_word(hypotheses.segment + completion, len(hypotheses.segment))
+    word = word_at_end(hypotheses.segment + completion, len(hypotheses.segment))
     answers: list[bool | None] = []
     for bounds in search.rounds(count, max(MIN_EFFORT, EFFORT * count), word):
         answers = [search.decided(word, completion, number, bounds) for number in counts]
@@ -152,21 +152,27 @@ class _Boundary:
         text: what stands there beyond the given text.
         state: of the word.
         key: what every word that goes on from there begins with; not the bytes that may turn out to be past its end.
-        reading: the model's.
+        decoder_state: the model's.
         effects: of the tokens that may follow.
         masses: what goes on after each of ``effects.on``; 0 for those that are pending by themselves.
         rest: the most of ``masses`` that can stand at beginnings of one word.
     """
 
-    __slots__ = ("effects", "key", "masses", "reading", "rest", "state", "text")
+    __slots__ = ("effects", "key", "masses", "decoder_state", "rest", "state", "text")
 
     def __init__(
-        self, text: bytes, state: State, key: bytes, reading: DecoderState, effects: _Effects, masses: Float64Array
+        self,
+        text: bytes,
+        state: State,
+        key: bytes,
+        decoder_state: DecoderState,
+        effects: _Effects,
+        masses: Float64Array,
     ) -> None:
         self.text = text
         self.state = state
         self.key = key
-        self.reading = reading
+        self.decoder_state = decoder_state
         self.effects = effects
         self.masses = masses
         self.rest = 0.0
@@ -200,11 +206,11 @@ class _Search:
         self._ways: defaultdict[bytes, defaultdict[bytes, float]] = defaultdict(lambda: defaultdict(float))
         self._expanded: list[_Boundary] = []
         self._pending: list[_Pending] = []
-        word, state = begun(self._segment)
+        word, state = word_prefix(self._segment)
         key = word if state.place == INSIDE else b""
-        for log_weight, reading, remainder, log_probabilities in hypotheses.rows():
+        for log_weight, decoder_state, remainder, log_probabilities in hypotheses.rows():
             masses = np.exp(log_weight + log_probabilities.astype(np.float64))
-            self._place(b"", state, key, reading, self._effects.of(state, remainder), masses)
+            self._place(b"", state, key, decoder_state, self._effects.of(state, remainder), masses)
         self._threshold = math.inf
         self._lower_threshold()
 
@@ -218,7 +224,7 @@ class _Search:
         """
         spent = 0
         yield self.bounds(count, wanted)
-        while spent < most and (batch := self.take(int(min(max(_BATCH, spent // 4), most - spent)))):
+        while spent < most and (batch := self.pop_heaviest(int(min(max(_BATCH, spent // 4), most - spent)))):
             self.expand(batch)
             spent += len(batch)
             yield self.bounds(count, wanted)
@@ -283,7 +289,7 @@ class _Search:
         are_certain = floor > 0 and all(low >= other for low, other in zip(lower, [*bests[1:], others], strict=True))
         return _Bounds(likeliest, upper, unfound, are_certain, are_certain and lower == bests)
 
-    def take(self, most: int) -> list[_Pending]:
+    def pop_heaviest(self, most: int) -> list[_Pending]:
         """Take the heaviest boundaries that are pending."""
         self._pending.sort(key=lambda item: -item.mass)
         rest = max((boundary.rest for boundary in self._expanded), default=0.0)
@@ -298,16 +304,16 @@ class _Search:
     def expand(self, batch: Sequence[_Pending]) -> None:
         """Read one more token at each of some boundaries, as one product."""
         tokens = [int(item.source.effects.on[item.place]) for item in batch]
-        readings = self._predictor.step_many([item.source.reading for item in batch], tokens)
-        rows = np.exp(self._predictor.log_probabilities(readings, self._overlay))
+        decoder_states = self._predictor.step_many([item.source.decoder_state for item in batch], tokens)
+        rows = np.exp(self._predictor.log_probabilities(decoder_states, self._overlay))
         if not math.isfinite(float(rows.sum())):
             raise ModelError(
                 "the model's scores are not finite numbers", hint="train it again: its weights are damaged"
             )
         first = len(self._expanded)
-        for (mass, key, source, place), reading, row in zip(batch, readings, rows, strict=True):
+        for (mass, key, source, place), decoder_state, row in zip(batch, decoder_states, rows, strict=True):
             text, state = source.text + source.effects.added[place], source.effects.states[place]
-            self._place(text, state, key, reading, self._effects.of(state, b""), mass * row.astype(np.float64))
+            self._place(text, state, key, decoder_state, self._effects.of(state, b""), mass * row.astype(np.float64))
         self._list_heavy(self._expanded[first:])
 
     def word(self, word: bytes, upper: float) -> Word:
@@ -317,7 +323,13 @@ class _Search:
         return Word(word, completion, self.found[word], upper)
 
     def _place(
-        self, text: bytes, state: State, key: bytes, reading: DecoderState, effects: _Effects, masses: Float64Array
+        self,
+        text: bytes,
+        state: State,
+        key: bytes,
+        decoder_state: DecoderState,
+        effects: _Effects,
+        masses: Float64Array,
     ) -> None:
         """Take in a boundary: the masses of all tokens, ``(V,)``, go to the words that end and to what goes on."""
         ending = np.bincount(effects.groups, masses[effects.over], len(effects.ends)).tolist()
@@ -328,11 +340,11 @@ class _Search:
                 if state.place == INSIDE:
                     word = known[: len(known) - dropped] + added
                 else:
-                    word = own if state.place == BEFORE else last_word(self._segment + completion, len(self._segment))
+                    word = own if state.place == BEFORE else word_at_end(self._segment + completion, len(self._segment))
                 self.found[word] += mass
                 self._ways[word][completion] += mass
         if len(effects.on):
-            self._expanded.append(_Boundary(text, state, key, reading, effects, masses[effects.on]))
+            self._expanded.append(_Boundary(text, state, key, decoder_state, effects, masses[effects.on]))
 
     def _key_after(self, boundary: _Boundary, index: int) -> bytes:
         """What every word begins with that goes on after one more token, ``boundary.effects.on[index]``."""
@@ -343,7 +355,7 @@ class _Search:
         if after.place != INSIDE:
             return b""
         text = self._segment + boundary.text + effects.added[index]
-        return begun(text[: len(text) - len(after.tail)])[0]
+        return word_prefix(text[: len(text) - len(after.tail)])[0]
 
     def _list_heavy(self, boundaries: Sequence[_Boundary]) -> None:
         """Make what goes on with a mass of at least the threshold pending by itself; bound the rest."""
@@ -399,7 +411,7 @@ class _Effects:
         self.keys = [_key(state, added, after) for _, added, after in going]
         self.over: IndexArray = np.array(over, np.intp)
         self.ends = sorted(set(ends))
-        self.words = [last_word(state.tail + added, len(state.tail)) for _, added in self.ends]
+        self.words = [word_at_end(state.tail + added, len(state.tail)) for _, added in self.ends]
         self.groups: IndexArray = np.array([self.ends.index(end) for end in ends], np.intp)
         self._levels = np.searchsorted(np.sort(depths), range(max(depths, default=-1) + 1))
 
@@ -434,7 +446,7 @@ def _key(state: State, added: bytes, after: State) -> bytes:
         return b""  # any word may follow
     text = state.tail + added
     text = text[: len(text) - len(after.tail)]
-    return text if state.place == INSIDE else begun(text)[0]
+    return text if state.place == INSIDE else word_prefix(text)[0]
 
 
 def _depths(texts: Sequence[bytes]) -> list[int]:

@@ -37,7 +37,7 @@ class Proverb:
         self.sentence = sentence
         self.asked = []
 
-    def offer(self, text, is_stale):
+    def suggest(self, text, is_stale):
         self.asked.append(text.decode())
         return self.sentence[len(text.decode()) :] if self.sentence.startswith(text.decode()) else "?"
 
@@ -225,9 +225,9 @@ def test_what_was_offered_stays_while_it_is_typed(monkeypatch):
     def slow(text, is_stale):
         if text != b"The":
             goes_on.wait(PATIENCE)
-        return Proverb.offer(proverb, text, is_stale)
+        return Proverb.suggest(proverb, text, is_stale)
 
-    monkeypatch.setattr(proverb, "offer", slow)
+    monkeypatch.setattr(proverb, "suggest", slow)
 
     async def script(typist):
         await typist.sees("The", " cat sat on the mat.")
@@ -246,7 +246,7 @@ def test_an_answer_about_an_older_text_is_dropped_and_the_latest_text_asked_abou
     asked, goes_on = [], threading.Event()
 
     class Slow(Proverb):
-        def offer(self, text, is_stale):
+        def suggest(self, text, is_stale):
             asked.append(text)
             if text == b"x":
                 goes_on.wait(PATIENCE)
@@ -278,7 +278,7 @@ def test_a_key_is_drawn_before_the_model_is_asked_about_it():
             drawn.append(data)
 
     class Late(Proverb):
-        def offer(self, text, is_stale):
+        def suggest(self, text, is_stale):
             asked.append((text, "".join(drawn)))
             return ""
 
@@ -301,7 +301,7 @@ def test_leaving_does_not_wait_for_an_answer_that_is_not_wanted():
     asked, given_up = threading.Event(), threading.Event()
 
     class Patient(Proverb):
-        def offer(self, text, is_stale):
+        def suggest(self, text, is_stale):
             asked.set()
             deadline = time.monotonic() + PATIENCE
             while not is_stale():
@@ -320,7 +320,7 @@ def test_leaving_does_not_wait_for_an_answer_that_is_not_wanted():
 
 def test_a_model_that_fails_ends_the_editor_with_its_error():
     class Damaged(Proverb):
-        def offer(self, text, is_stale):
+        def suggest(self, text, is_stale):
             raise ModelError("the model's scores are not finite numbers")
 
     async def script(typist):
@@ -336,7 +336,7 @@ def test_bytes_that_are_no_text_come_back_as_they_were():
         typist.press("!\r")
 
     class Mute(Proverb):
-        def offer(self, text, is_stale):
+        def suggest(self, text, is_stale):
             assert text.startswith(b"caf\xc3")
             return ""
 

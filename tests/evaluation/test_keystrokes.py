@@ -14,7 +14,7 @@ class Toy:
 
     def read(self, data, context=None):
         text = (context.text if context else b"") + data
-        return SimpleNamespace(text=text, segment=text, reading=text)
+        return SimpleNamespace(text=text, segment=text, decoder_state=text)
 
     def hypotheses(self, context):
         return SimpleNamespace(text=context.text.decode(), start=None)

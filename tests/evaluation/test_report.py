@@ -163,6 +163,6 @@ def test_a_sample_that_ends_within_a_document_has_no_end(trained_model, monkeypa
     monkeypatch.setattr(report_module, "SAMPLE_BYTES", 12)
     part = measure_marginal(model, stream)
     assert part.num_bytes == 12
-    completer = Completer.of(model)
+    completer = Completer.from_model(model)
     alone = score_marginal(completer.predictor, model.tokenizer, [text], max_bytes=12)
     assert part == alone

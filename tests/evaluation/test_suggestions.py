@@ -4,7 +4,7 @@ from gru_complete.evaluation import suggestions
 from gru_complete.evaluation.intervals import mean_interval, share_interval
 from gru_complete.evaluation.suggestions import evaluate_suggestions
 from gru_complete.runtime.completer import Completer
-from gru_complete.runtime.suggestions import Suggested
+from gru_complete.runtime.suggestions import SuggestedCharacter
 
 
 class Parrot:
@@ -20,10 +20,10 @@ class Parrot:
 def test_offers_are_compared_with_what_follows(monkeypatch):
     answers = {"": [("a", 0.9), ("b", 0.5)], "ab": [("c", 0.6), ("x", 0.5)], "abcd": [], "x": [("y", 0.4)]}
 
-    def offered(text, least):
-        return [Suggested(data.encode(), chance) for data, chance in answers.get(text, []) if chance >= least]
+    def suggest(text, least):
+        return [SuggestedCharacter(data.encode(), chance) for data, chance in answers.get(text, []) if chance >= least]
 
-    monkeypatch.setattr(suggestions, "offered", offered)
+    monkeypatch.setattr(suggestions, "suggest", suggest)
     monkeypatch.setattr(
         suggestions, "_places", lambda *_: [("", "abcdef"), ("ab", "cdef"), ("abcd", "ef"), ("x", "yz")]
     )

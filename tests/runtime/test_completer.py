@@ -326,16 +326,16 @@ def test_how_the_prompt_is_cut_into_blocks_changes_nothing(real, monkeypatch):
     for size in (1, 7, 64):
         monkeypatch.setattr(completer_module, "READ_BYTES", size)
         cut = real.read(prompt)
-        assert cut.reading.hidden.tolist() == whole.reading.hidden.tolist()
+        assert cut.decoder_state.hidden.tolist() == whole.decoder_state.hidden.tolist()
         assert (cut.recent, cut.tail) == (whole.recent, whole.tail)
 
 
 def test_the_context_ends_with_the_prompt(real):
-    context = real.read(b"They like cats. " * 100 + b"Mr Watson goes")
-    assert real.tokenizer.decode(context.recent).endswith(b"They like cats. Mr Watson")
-    assert context.segment == b" goes"
-    assert context.tail.endswith("Mr Watson goes")
-    assert (len(context.recent), len(context.tail)) == (64, 32)
+    prompt_state = real.read(b"They like cats. " * 100 + b"Mr Watson goes")
+    assert real.tokenizer.decode(prompt_state.recent).endswith(b"They like cats. Mr Watson")
+    assert prompt_state.segment == b" goes"
+    assert prompt_state.tail.endswith("Mr Watson goes")
+    assert (len(prompt_state.recent), len(prompt_state.tail)) == (64, 32)
 
 
 @pytest.mark.parametrize("prompt", [b"", b"On", b"On ", b"\xff\xfe", "😀\u200d▁".encode(), b"<s></s><unk>\x00\x1b"])
@@ -346,12 +346,12 @@ def test_every_prompt_is_continued_with_text(real, prompt):
 
 
 def test_a_trailing_space_of_the_prompt_counts(real):
-    assert real.read(b"On").reading.hidden.tolist() != real.read(b"On ").reading.hidden.tolist()
+    assert real.read(b"On").decoder_state.hidden.tolist() != real.read(b"On ").decoder_state.hidden.tolist()
 
 
 def test_an_empty_prompt_starts_from_the_document_end(real):
     hidden, _ = real.predictor.stepper.step(0, real.predictor.stepper.initial_state())
-    assert real.read(b"").reading.hidden.tolist() == hidden.tolist()
+    assert real.read(b"").decoder_state.hidden.tolist() == hidden.tolist()
 
 
 def test_weights_that_overflow_are_one_clear_error(tokenizer, random_model):
@@ -409,16 +409,16 @@ def test_what_is_offered_is_likely_as_text_not_as_tokens(scored_model, byte_piec
 # ------------------------------------------------------------------ prompts that end anywhere
 
 
-def same(context, other):
+def same(prompt_state, other):
     """Two contexts are the same, bit for bit."""
-    assert context.segment == other.segment
-    assert (context.recent, context.tail) == (other.recent, other.tail)
-    assert context.reading.nodes == other.reading.nodes
-    assert context.reading.last == other.reading.last
-    assert context.reading.hidden.tolist() == other.reading.hidden.tolist()
-    assert context.reading.state.tolist() == other.reading.state.tolist()
-    if context.overlay is not None:
-        assert context.overlay.tokens.tolist() == other.overlay.tokens.tolist()
+    assert prompt_state.segment == other.segment
+    assert (prompt_state.recent, prompt_state.tail) == (other.recent, other.tail)
+    assert prompt_state.decoder_state.nodes == other.decoder_state.nodes
+    assert prompt_state.decoder_state.last == other.decoder_state.last
+    assert prompt_state.decoder_state.hidden.tolist() == other.decoder_state.hidden.tolist()
+    assert prompt_state.decoder_state.state.tolist() == other.decoder_state.state.tolist()
+    if prompt_state.overlay is not None:
+        assert prompt_state.overlay.tokens.tolist() == other.overlay.tokens.tolist()
     return True
 
 
@@ -511,8 +511,8 @@ def test_a_stop_string_may_hold_the_character_that_the_prompt_begins(scored_mode
 
 def test_openings_are_drawn_as_often_as_they_are_likely(real):
     """Evenly spaced numbers in place of random ones, at temperature 1 with nothing filtered."""
-    context = real.read(b"Mr Wat")
-    first_tokens = real.first_tokens(context)
+    prompt_state = real.read(b"Mr Wat")
+    first_tokens = real.first_tokens(prompt_state)
     sampling = SamplingOptions(temperature=1, min_p=0)
     allowed = real.first_token_mask(first_tokens, b"") == 0
     expected = np.where(allowed, np.exp(first_tokens.log_probabilities), 0)
@@ -525,8 +525,8 @@ def test_openings_are_drawn_as_often_as_they_are_likely(real):
 
 
 def test_the_segmentation_is_drawn_from_its_posterior(real):
-    context = real.read(b"Mr Wat")
-    first_tokens = real.first_tokens(context)
+    prompt_state = real.read(b"Mr Wat")
+    first_tokens = real.first_tokens(prompt_state)
     several = [i for i in np.flatnonzero(first_tokens.log_probabilities > -9) if len(first_tokens.choices(i)) > 1]
     sampling = SamplingOptions(temperature=1, min_p=0)
     chances = np.where(real.first_token_mask(first_tokens, b"") == 0, np.exp(first_tokens.log_probabilities), 0)
@@ -535,16 +535,17 @@ def test_the_segmentation_is_drawn_from_its_posterior(real):
         found = {}
         for number in range(500):
             uniform = iter([ends[index] - chances[index] / 2, (number + 0.5) / 500]).__next__
-            reading, token, text, _ = real.first_token(first_tokens, (), b"", sampling, uniform)
+            decoder_state, token, text, _ = real.first_token(first_tokens, (), b"", sampling, uniform)
             assert text == first_tokens.texts[index]
-            found[id(reading), token] = found.get((id(reading), token), 0) + 1
+            found[id(decoder_state), token] = found.get((id(decoder_state), token), 0) + 1
         for row, token, share in first_tokens.choices(index):
-            assert abs(found.get((id(first_tokens.rows[row].reading), token), 0) / 500 - share) <= 1 / 500
+            assert abs(found.get((id(first_tokens.rows[row].decoder_state), token), 0) / 500 - share) <= 1 / 500
 
 
 def test_a_context_is_continued_as_its_text_is(real):
     options = CompletionOptions(until="none", max_tokens=9, seed=4)
-    context = real.read(b"Mr Watson go")
-    assert real.complete(context, options).data == real.complete(b"Mr Watson go", options).data
-    assert real.stream(context, options).result is None
-    assert [done.data for done in real.complete_many(context, options, 2)][0] == real.complete(context, options).data
+    prompt_state = real.read(b"Mr Watson go")
+    assert real.complete(prompt_state, options).data == real.complete(b"Mr Watson go", options).data
+    assert real.stream(prompt_state, options).result is None
+    first = next(real.complete_many(prompt_state, options, 2))
+    assert first.data == real.complete(prompt_state, options).data

@@ -29,8 +29,8 @@ def corpus(trained_model):
 
 def written_words(prompt, text):
     """The words of a completion; one that the prompt began is taken whole."""
-    begun = b"" if not prompt or prompt[-1:].isspace() or not text or text[:1].isspace() else prompt.split()[-1]
-    return (begun + text).split()
+    word_prefix = b"" if not prompt or prompt[-1:].isspace() or not text or text[:1].isspace() else prompt.split()[-1]
+    return (word_prefix + text).split()
 
 
 def runs(words, number):
@@ -117,9 +117,9 @@ PIECES = [
 ]
 
 
-def forbidden(corpus, begun, written, novel=3, **options):
+def forbidden(corpus, word_prefix, written, novel=3, **options):
     guard = NovelGuard(CorpusWords.of(corpus), novel, PIECES, **({"has_stops": False} | options))
-    return [PIECES[token] for token in guard.forbidden(begun, written)]
+    return [PIECES[token] for token in guard.forbidden(word_prefix, written)]
 
 
 def test_what_begins_the_copied_word_is_forbidden_and_nothing_else():

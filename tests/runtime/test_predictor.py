@@ -29,10 +29,10 @@ def predictor(cell="gru", *, order=4, num_layers=2):
 
 def some_readings(model, number=9):
     """Readings of 0, 1, 2, ... tokens, the last ones after a document end."""
-    readings = [model.start()]
+    decoder_states = [model.start()]
     for token in STREAM[1:number].tolist():
-        readings.append(model.step(readings[-1], token if len(readings) < number - 2 else 0))
-    return readings
+        decoder_states.append(model.step(decoder_states[-1], token if len(decoder_states) < number - 2 else 0))
+    return decoder_states
 
 
 def learnt():
@@ -46,11 +46,11 @@ def learnt():
 @pytest.mark.parametrize("order", [0, 1, 2, 5])
 def test_stepping_many_equals_stepping_each(cell, order):
     model = predictor(cell, order=order)
-    readings = some_readings(model)
-    tokens = [(5 * index) % VOCAB_SIZE for index in range(len(readings))]
-    many = model.step_many(readings, tokens)
-    for reading, token, one_of_many in zip(readings, tokens, many, strict=True):
-        alone = model.step(reading, token)
+    decoder_states = some_readings(model)
+    tokens = [(5 * index) % VOCAB_SIZE for index in range(len(decoder_states))]
+    many = model.step_many(decoder_states, tokens)
+    for decoder_state, token, one_of_many in zip(decoder_states, tokens, many, strict=True):
+        alone = model.step(decoder_state, token)
         assert one_of_many[2:] == alone[2:]
         np.testing.assert_allclose(one_of_many.hidden, alone.hidden, rtol=0, atol=1e-5)
         np.testing.assert_allclose(one_of_many.state, alone.state, rtol=0, atol=1e-5)
@@ -66,23 +66,23 @@ def test_stepping_none_gives_none():
 def test_log_probabilities_are_the_scores_of_each_and_sum_to_1(order, number, adapts):
     model = predictor(order=order)
     overlay = learnt() if adapts and order else None
-    readings = some_readings(model)[-number:]
-    rows = model.log_probabilities(readings, overlay)
+    decoder_states = some_readings(model)[-number:]
+    rows = model.log_probabilities(decoder_states, overlay)
     assert (rows.shape, rows.dtype) == ((number, VOCAB_SIZE), np.float32)
     np.testing.assert_allclose(np.exp(rows).sum(axis=1), 1, atol=1e-5)
-    for row, reading in zip(rows, readings, strict=True):
-        scores = np.exp(model.scores(reading, overlay))
+    for row, decoder_state in zip(rows, decoder_states, strict=True):
+        scores = np.exp(model.scores(decoder_state, overlay))
         np.testing.assert_allclose(np.exp(row), scores / scores.sum(), rtol=0, atol=1e-5)
 
 
 def test_log_probabilities_leave_the_readings_as_they_were():
     model = predictor()
-    readings = some_readings(model)
-    before = [(reading.hidden.copy(), reading.state.copy()) for reading in readings]
-    model.log_probabilities(model.step_many(readings, [3] * len(readings)), learnt())
-    for reading, (hidden, state) in zip(readings, before, strict=True):
-        assert reading.hidden.tolist() == hidden.tolist()
-        assert reading.state.tolist() == state.tolist()
+    decoder_states = some_readings(model)
+    before = [(decoder_state.hidden.copy(), decoder_state.state.copy()) for decoder_state in decoder_states]
+    model.log_probabilities(model.step_many(decoder_states, [3] * len(decoder_states)), learnt())
+    for decoder_state, (hidden, state) in zip(decoder_states, before, strict=True):
+        assert decoder_state.hidden.tolist() == hidden.tolist()
+        assert decoder_state.state.tolist() == state.tolist()
 
 
 @pytest.mark.parametrize("order", [1, 2, 5])

@@ -11,7 +11,7 @@ from gru_complete.errors import ModelError
 from gru_complete.runtime.boundaries import TextCutter, boundary
 from gru_complete.runtime.characters import CharacterMasks
 from gru_complete.runtime.options import CompletionOptions
-from gru_complete.runtime.search import TRIES, Continuations, Start, beam_search, distinct
+from gru_complete.runtime.search import TRIES, Continuations, FirstStep, beam_search, distinct
 
 
 class WrittenDown:
@@ -20,12 +20,12 @@ class WrittenDown:
     def __init__(self, chances):
         self.chances = chances
 
-    def step_many(self, readings, tokens):
-        return [(*reading, token) for reading, token in zip(readings, tokens, strict=True)]
+    def step_many(self, decoder_states, tokens):
+        return [(*decoder_state, token) for decoder_state, token in zip(decoder_states, tokens, strict=True)]
 
-    def log_probabilities(self, readings, overlay=None):
+    def log_probabilities(self, decoder_states, overlay=None):
         with np.errstate(divide="ignore"):
-            return np.log(np.array([self.chances(reading) for reading in readings], np.float32))
+            return np.log(np.array([self.chances(decoder_state) for decoder_state in decoder_states], np.float32))
 
 
 def search(pieces, chances, *, before="", pending=b"", beam=4, until="none", **options):
@@ -33,7 +33,7 @@ def search(pieces, chances, *, before="", pending=b"", beam=4, until="none", **o
     options = CompletionOptions(beam=beam, until=until, **options)
     model, masks = WrittenDown(chances), CharacterMasks(pieces)
     first = model.log_probabilities([()])[0] + masks.after(pending)
-    start = Start(pieces, first, lambda token: ((), token), pending)
+    start = FirstStep(pieces, first, lambda token: ((), token), pending)
     cutter = TextCutter(boundary(until, before=before, abbreviations=()), [stop.decode() for stop in options.stop])
     return beam_search(
         model, Continuations(pieces), masks, start, before=before, cutter=cutter, overlay=None, options=options
@@ -43,9 +43,9 @@ def search(pieces, chances, *, before="", pending=b"", beam=4, until="none", **o
 def by_name(pieces, table, default=b""):
     """Chances written down as {tokens so far, joined by |: {piece: probability}}; else the document ends."""
 
-    def chances(reading):
+    def chances(decoder_state):
         row = np.zeros(len(pieces))
-        for piece, chance in table.get(b"|".join(pieces[token] for token in reading), {default: 1}).items():
+        for piece, chance in table.get(b"|".join(pieces[token] for token in decoder_state), {default: 1}).items():
             row[pieces.index(piece)] = chance
         return row
 
@@ -79,8 +79,8 @@ def test_texts_of_one_beam_are_merged_before_they_go_on():
 def test_a_beam_that_holds_everything_finds_every_text_with_its_probability():
     pieces = [b"", b"a", b"b", b"ab", b"ba"]
 
-    def chances(reading):  # of the text alone, so that a segmentation tells nothing of what follows
-        text = b"".join(pieces[token] for token in reading)
+    def chances(decoder_state):  # of the text alone, so that a segmentation tells nothing of what follows
+        text = b"".join(pieces[token] for token in decoder_state)
         row = np.array([2 + len(text), 1 + text.count(b"a"), 2, 1 + text.endswith(b"b"), 1.5])
         return row / row.sum()
 
@@ -146,10 +146,10 @@ WORDS = [b"", *(" " + word for word in ["state", "of", "the", "union", "nation"]
 WORDS = [word if isinstance(word, bytes) else word.encode() for word in WORDS]
 
 
-def round_and_round(reading):
+def round_and_round(decoder_state):
     """After "of the state" comes "of the state"; now and then something else."""
     row = np.full(len(WORDS), 0.01)
-    row[{WORDS.index(b" state"): 2, 2: 3, 3: 1}.get(reading[-1] if reading else 1, 2)] = 1
+    row[{WORDS.index(b" state"): 2, 2: 3, 3: 1}.get(decoder_state[-1] if decoder_state else 1, 2)] = 1
     return row / row.sum()
 
 
@@ -179,8 +179,8 @@ def test_only_valid_text_is_found_and_no_text_twice(byte_pieces, seed, pending, 
     generator = np.random.default_rng(seed)
     rows = generator.dirichlet(np.full(len(pieces), 0.05), 8)
 
-    def chances(reading):
-        return rows[len(reading)]
+    def chances(decoder_state):
+        return rows[len(decoder_state)]
 
     found = search(pieces, chances, pending=pending, beam=beam, max_tokens=6)
     assert 1 <= len(found) <= beam
@@ -194,7 +194,7 @@ def test_only_valid_text_is_found_and_no_text_twice(byte_pieces, seed, pending, 
 
 def test_scores_that_are_no_numbers_are_refused():
     with pytest.raises(ModelError, match="not finite"):
-        search(PIECES, lambda reading: np.full(len(PIECES), np.nan))
+        search(PIECES, lambda decoder_state: np.full(len(PIECES), np.nan))
 
 
 @dataclass

@@ -28,11 +28,13 @@ INDEX = PieceIndex(PIECES)
 class OneByOne(Predictor):
     """Steps readings one at a time, in float64: so that many at once give the same bits as each alone."""
 
-    def step_many(self, readings, tokens):
-        return [self.step(reading, token) for reading, token in zip(readings, tokens, strict=True)]
+    def step_many(self, decoder_states, tokens):
+        return [self.step(decoder_state, token) for decoder_state, token in zip(decoder_states, tokens, strict=True)]
 
-    def log_probabilities(self, readings, overlay=None):
-        rows = [super(OneByOne, self).log_probabilities([reading], overlay)[0] for reading in readings]
+    def log_probabilities(self, decoder_states, overlay=None):
+        rows = [
+            super(OneByOne, self).log_probabilities([decoder_state], overlay)[0] for decoder_state in decoder_states
+        ]
         return np.array(rows, np.float64)
 
 
@@ -66,28 +68,30 @@ class Model:
     def open(self, segment, width=None):
         return Hypotheses.open(self.predictor, INDEX, self.start, segment, self.overlay, width=width)
 
-    def probability(self, text, reading=None):
+    def probability(self, text, decoder_state=None):
         """That the text goes on with these bytes, by the definition."""
-        reading = reading or self.start
+        decoder_state = decoder_state or self.start
         if not text:
             return 1.0
-        row = np.exp(self.predictor.log_probabilities([reading], self.overlay)[0])
+        row = np.exp(self.predictor.log_probabilities([decoder_state], self.overlay)[0])
         whole = 0.0
         for token, piece in enumerate(PIECES):
             if piece and piece.startswith(text):
                 whole += row[token]
             elif piece and text.startswith(piece):
-                whole += row[token] * self.probability(text[len(piece) :], self.predictor.step(reading, token))
+                whole += row[token] * self.probability(text[len(piece) :], self.predictor.step(decoder_state, token))
         return float(whole)
 
-    def end_probability(self, text, reading=None):
+    def end_probability(self, text, decoder_state=None):
         """That the document is these bytes, by the definition."""
-        reading = reading or self.start
-        row = np.exp(self.predictor.log_probabilities([reading], self.overlay)[0])
+        decoder_state = decoder_state or self.start
+        row = np.exp(self.predictor.log_probabilities([decoder_state], self.overlay)[0])
         whole = 0.0 if text else row[0]
         for token, piece in enumerate(PIECES):
             if piece and text.startswith(piece):
-                whole += row[token] * self.end_probability(text[len(piece) :], self.predictor.step(reading, token))
+                whole += row[token] * self.end_probability(
+                    text[len(piece) :], self.predictor.step(decoder_state, token)
+                )
         return float(whole)
 
 
@@ -162,9 +166,9 @@ def test_no_more_than_width_hypotheses_count_at_each_boundary():
     class Counting(OneByOne):
         num_read = 0
 
-        def step_many(self, readings, tokens):
+        def step_many(self, decoder_states, tokens):
             self.num_read += len(tokens)
-            return super().step_many(readings, tokens)
+            return super().step_many(decoder_states, tokens)
 
     model = Model("network")
     model.predictor.__class__ = Counting
@@ -230,10 +234,10 @@ def continuations(model, first_tokens, num_bytes):
             continue
         chance = math.exp(first_tokens.log_probabilities[index])
         for choice in first_tokens.choices(index):
-            reading = model.predictor.step(first_tokens.rows[choice.row].reading, choice.token)
+            decoder_state = model.predictor.step(first_tokens.rows[choice.row].decoder_state, choice.token)
             for text in found:
                 if opening and (text.startswith(opening) or opening.startswith(text)):
-                    found[text] += chance * choice.share * model.probability(text[len(opening) :], reading)
+                    found[text] += chance * choice.share * model.probability(text[len(opening) :], decoder_state)
     return found
 
 
@@ -276,9 +280,9 @@ def test_texts_of_tokens_are_what_these_tokens_add(model):
 def test_the_index_finds_what_begins_with_a_prefix(prefix):
     start, longer, stop = INDEX.range(prefix)
     equal = [token for token, piece in enumerate(PIECES) if piece and piece == prefix]
-    go_on = [token for token, piece in enumerate(PIECES) if piece.startswith(prefix) and len(piece) > len(prefix)]
+    draw_next = [token for token, piece in enumerate(PIECES) if piece.startswith(prefix) and len(piece) > len(prefix)]
     assert sorted(INDEX.order[start:longer]) == equal == sorted(INDEX.tokens(prefix))
-    assert sorted(INDEX.order[longer:stop]) == go_on
+    assert sorted(INDEX.order[longer:stop]) == draw_next
     following = [PIECES[token][len(prefix)] for token in INDEX.order[longer:stop]]
     assert INDEX.next_bytes(prefix).tolist() == following
 

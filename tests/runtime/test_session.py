@@ -37,15 +37,15 @@ class Transcript:
     def with_predictor(self, predictor):
         return self
 
-    def read(self, prompt, context=None):
+    def read(self, prompt, prompt_state=None):
         self.num_read += len(prompt)
-        before, learnt = (0, b"") if context is None else (context.reading, context.overlay.text)
+        before, learnt = (0, b"") if prompt_state is None else (prompt_state.decoder_state, prompt_state.overlay.text)
         return PromptState(before + len(prompt), b"", Learnt((learnt + prompt)[-100:]), (), "")
 
-    def hypotheses(self, context):
+    def hypotheses(self, prompt_state):
         return SimpleNamespace(start=None)
 
-    def stream(self, context, options, hypotheses):
+    def stream(self, prompt_state, options, hypotheses):
         self.options = options
         return Stream(self)
 
@@ -62,9 +62,9 @@ class Stream:
         self.result = SimpleNamespace(stop_reason=self.completer.stop_reason)
 
 
-def read(context):
+def read(prompt_state):
     """How long the text is that was read, and what the overlay has learnt of it."""
-    return context.reading, context.overlay.text
+    return prompt_state.decoder_state, prompt_state.overlay.text
 
 
 def session(*pieces, **options):
@@ -78,13 +78,13 @@ def test_whatever_was_read_before_the_context_is_that_of_the_text(pieces, data):
     for piece in pieces:
         kept = data.draw(st.integers(0, len(text)))
         text = text[:kept] + piece
-        assert read(typing.context(text)) == (len(text), text[-100:])
+        assert read(typing.read(text)) == (len(text), text[-100:])
 
 
 def num_read(typing, text):
     """How many bytes are read for the next text."""
     before = typing._completer.num_read
-    typing.context(text)
+    typing.read(text)
     return typing._completer.num_read - before
 
 
@@ -92,7 +92,7 @@ def num_read(typing, text):
 def test_a_key_reads_one_byte_and_a_backspace_few_wherever_it_is(pasted):
     typing = session()
     text = b"x" * 20_000
-    typing.context(text[:pasted])
+    typing.read(text[:pasted])
     assert all(num_read(typing, text[:length]) == 1 for length in range(pasted + 1, 20_001))
     backspaces = [num_read(typing, text[:length]) for length in range(19_999, 15_000, -1)]
     assert max(backspaces) < session_module._BLOCK_BYTES
@@ -102,67 +102,71 @@ def test_a_key_reads_one_byte_and_a_backspace_few_wherever_it_is(pasted):
 def test_many_characters_deleted_at_once_are_as_one_backspace():
     typing = session()
     text = b"x" * 20_000
-    typing.context(text)
+    typing.read(text)
     assert all(num_read(typing, text[:length]) < session_module._BLOCK_BYTES for length in range(19_000, 0, -997))
 
 
 def test_a_long_text_is_read_once_and_leaves_few_contexts():
     typing = session()
     text = b"x" * 1_000_000
-    assert read(typing.context(text)) == (len(text), text[-100:])
+    assert read(typing.read(text)) == (len(text), text[-100:])
     assert typing._completer.num_read == len(text)
-    assert len(typing._contexts) == len(typing._lengths) <= session_module._MAX_PLACES + 2 * session_module._NEAR_BYTES
+    assert (
+        len(typing._prompt_states)
+        == len(typing._lengths)
+        <= session_module._MAX_PLACES + 2 * session_module._NEAR_BYTES
+    )
 
 
 def test_what_comes_before_is_read_on():
     completer = Transcript()
     before = completer.read(b"Dear ")
     typing = TypingSession(completer, CompletionOptions(), before)
-    assert read(typing.context(b"Jo")) == (7, b"Dear Jo")
-    assert read(typing.context(b"")) == read(before) == (5, b"Dear ")
+    assert read(typing.read(b"Jo")) == (7, b"Dear Jo")
+    assert read(typing.read(b"")) == read(before) == (5, b"Dear ")
 
 
 def test_reading_stops_when_the_text_has_changed_and_goes_on_where_it_was():
     typing = session()
     answers = iter([False, False, True])
     with pytest.raises(Stale):
-        typing.context(b"x" * 100_000, lambda: next(answers))
+        typing.read(b"x" * 100_000, lambda: next(answers))
     done = typing._completer.num_read
     assert 0 < done < 100_000
-    assert read(typing.context(b"x" * 100_000))[0] == 100_000
+    assert read(typing.read(b"x" * 100_000))[0] == 100_000
     assert typing._completer.num_read == 100_000
 
 
 def test_an_offer_is_greedy_and_short():
     typing = session(" goes")
-    assert typing.offer(b"He") == " goes"
+    assert typing.suggest(b"He") == " goes"
     assert typing._completer.options.sampling.temperature == 0
-    assert typing._completer.options.max_tokens == session_module.OFFERED_TOKENS
+    assert typing._completer.options.max_tokens == session_module.SUGGESTED_TOKENS
 
 
 def test_an_offer_ends_after_a_few_words_and_no_more_is_drawn():
     typing = session(*(f" {word}" for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")))
-    assert typing.offer(b"") == " one two three four five"
+    assert typing.suggest(b"") == " one two three four five"
     assert typing._completer.num_drawn == 6
 
 
 def test_an_offer_ends_with_its_line_but_may_begin_a_new_one():
-    assert session(" goes.\n", "She").offer(b"He") == " goes."
-    assert session("\n", "\n", "She", " goes.\n", "He").offer(b"He goes.") == "\n\nShe goes."
+    assert session(" goes.\n", "She").suggest(b"He") == " goes."
+    assert session("\n", "\n", "She", " goes.\n", "He").suggest(b"He goes.") == "\n\nShe goes."
 
 
 def test_an_offer_that_had_to_end_leaves_an_unfinished_word_out():
-    assert session(" goes", " ho", stop_reason="max_tokens").offer(b"He") == " goes"
-    assert session(" goes", " ho", stop_reason="until").offer(b"He") == " goes ho"
-    assert session(" ho", stop_reason="max_tokens").offer(b"He") == " ho"
+    assert session(" goes", " ho", stop_reason="max_tokens").suggest(b"He") == " goes"
+    assert session(" goes", " ho", stop_reason="until").suggest(b"He") == " goes ho"
+    assert session(" ho", stop_reason="max_tokens").suggest(b"He") == " ho"
 
 
 def test_white_space_alone_is_no_offer():
-    assert session("\n", stop_reason="document_end").offer(b"He") == ""
+    assert session("\n", stop_reason="document_end").suggest(b"He") == ""
 
 
 def test_an_offer_for_a_broken_character_gives_its_bytes():
-    offer = session(b"\xa9", " noir").offer(b"caf\xc3")
+    offer = session(b"\xa9", " noir").suggest(b"caf\xc3")
     assert b"caf\xc3" + offer.encode("utf-8", "surrogateescape") == "café noir".encode()
 
 
@@ -185,7 +189,7 @@ def test_a_text_typed_key_by_key_is_answered_as_the_whole_text_is(tokenizer, ran
     texts = [TYPED[:length] for length in [*range(len(TYPED) + 1), *range(len(TYPED) - 1, 0, -3)]]
     for text in texts:
         anew = TypingSession(completer, CompletionOptions(until="line"))
-        assert typing.offer(text) == anew.offer(text)
+        assert typing.suggest(text) == anew.suggest(text)
         found, expected = typing.candidates(text), anew.candidates(text)
         assert [one.word for one in found] == [one.word for one in expected]
         assert [one.probability for one in found] == pytest.approx([one.probability for one in expected], rel=1e-4)
@@ -210,7 +214,7 @@ def test_the_model_is_asked_less_within_a_word(tokenizer, random_model):
     assert len(typing._opened) <= session_module._MAX_OPENED
 
 
-@pytest.mark.parametrize("question", ["offer", "candidates"])
+@pytest.mark.parametrize("question", ["suggest", "candidates"])
 def test_whatever_the_model_is_asked_it_stops_once_the_answer_is_not_wanted(tokenizer, random_model, question):
     completer = adapting(tokenizer, random_model)
     number = 0
@@ -230,7 +234,7 @@ def test_whatever_the_model_is_asked_it_stops_once_the_answer_is_not_wanted(toke
 
 def test_an_offer_is_given_up_when_the_text_has_changed():
     with pytest.raises(Stale):
-        session(" goes", " home").offer(b"", lambda: True)
+        session(" goes", " home").suggest(b"", lambda: True)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +259,7 @@ def test_the_first_words_are_a_beginning_of_the_text_and_of_one_line(text):
     words = first_words(text)
     assert text.startswith(words)
     assert "\n" not in words.strip()
-    assert len(words.split()) <= session_module.OFFERED_WORDS
+    assert len(words.split()) <= session_module.SUGGESTED_WORDS
 
 
 @given(st.binary(max_size=20), st.binary(max_size=20), st.binary(max_size=20))

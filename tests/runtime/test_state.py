@@ -11,7 +11,7 @@ from gru_complete.ngrams.overlay import MAX_TOKENS
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.predictor import Predictor
-from gru_complete.runtime.state import from_bytes, load_context, save_context, to_bytes
+from gru_complete.runtime.state import from_bytes, load_prompt_state, save_prompt_state, to_bytes
 from gru_complete.storage import untrusted
 
 TEXT = "The cat saw Zorbaxel — “the old bird”. Naïve Zorbaxel,  the\n\ndog 🧑🏽‍🚀 ate near the riv".encode()
@@ -27,31 +27,31 @@ def static(trained_model):
     return Completer.load(trained_model, adapts=False)
 
 
-def again(completer, context):
-    return from_bytes(to_bytes(context, completer), completer, name="s.gru")
+def again(completer, prompt_state):
+    return from_bytes(to_bytes(prompt_state, completer), completer, name="s.gru")
 
 
-def plain(context):
+def plain(prompt_state):
     """All of a context as plain values, to be compared."""
-    reading = context.reading
-    overlay = None if context.overlay is None else context.overlay.tokens.tolist()
-    arrays = reading.hidden.tolist(), reading.state.tolist()
-    return *arrays, reading.nodes, reading.last, overlay, context[1:2], context[3:]
+    decoder_state = prompt_state.decoder_state
+    overlay = None if prompt_state.overlay is None else prompt_state.overlay.tokens.tolist()
+    arrays = decoder_state.hidden.tolist(), decoder_state.state.tolist()
+    return *arrays, decoder_state.nodes, decoder_state.last, overlay, prompt_state[1:2], prompt_state[3:]
 
 
 def test_a_text_may_be_saved_and_read_on_wherever_it_is_cut(completer):
     whole = completer.read(TEXT)
     for cut in range(len(TEXT) + 1):
-        context = again(completer, completer.read(TEXT[:cut]))
-        assert plain(context) == plain(completer.read(TEXT[:cut]))
-        assert plain(completer.read(TEXT[cut:], context)) == plain(whole)
+        prompt_state = again(completer, completer.read(TEXT[:cut]))
+        assert plain(prompt_state) == plain(completer.read(TEXT[:cut]))
+        assert plain(completer.read(TEXT[cut:], prompt_state)) == plain(whole)
 
 
 @settings(max_examples=50, deadline=None)
 @given(data=st.binary(max_size=100), more=st.binary(max_size=20))
 def test_any_bytes_may_be_read_on(static, data, more):
-    context = static.read(more, again(static, static.read(data)))
-    assert plain(context) == plain(static.read(data + more))
+    prompt_state = static.read(more, again(static, static.read(data)))
+    assert plain(prompt_state) == plain(static.read(data + more))
 
 
 def test_completions_are_those_of_the_text_itself(completer):
@@ -71,9 +71,9 @@ def test_what_was_learnt_takes_two_bytes_a_token_up_to_a_limit(trained_model, mo
     completer = Completer.load(trained_model, adapts=True)
     sizes = [len(to_bytes(completer.read(b" the" * number), completer)) for number in (100, 200)]
     assert sizes[1] - sizes[0] == pytest.approx(200, abs=8)
-    context = completer.read(b" the" * (MAX_TOKENS + 10))
-    assert len(to_bytes(context, completer)) < 2 * MAX_TOKENS
-    assert plain(again(completer, context)) == plain(context)
+    prompt_state = completer.read(b" the" * (MAX_TOKENS + 10))
+    assert len(to_bytes(prompt_state, completer)) < 2 * MAX_TOKENS
+    assert plain(again(completer, prompt_state)) == plain(prompt_state)
 
 
 def test_a_text_goes_on_with_learning_or_without_as_it_began(trained_model, static, tmp_path):
@@ -81,8 +81,8 @@ def test_a_text_goes_on_with_learning_or_without_as_it_began(trained_model, stat
     learnt, read = adapting.read(TEXT), static.read(TEXT)
     assert plain(from_bytes(to_bytes(learnt, adapting), static, name="x")) == plain(learnt)
     assert from_bytes(to_bytes(read, static), adapting, name="x").overlay is None
-    save_context(tmp_path / "s.gru", learnt, adapting)
-    assert plain(load_context(tmp_path / "s.gru", static, forgets=True)) == plain(read)
+    save_prompt_state(tmp_path / "s.gru", learnt, adapting)
+    assert plain(load_prompt_state(tmp_path / "s.gru", static, forgets=True)) == plain(read)
 
 
 def test_what_was_learnt_is_refused_where_the_model_has_no_counts(trained_model, static):
@@ -94,12 +94,12 @@ def test_what_was_learnt_is_refused_where_the_model_has_no_counts(trained_model,
 
 def test_a_file_is_written_and_read(static, tmp_path):
     path = tmp_path / "s.gru"
-    context = static.read(TEXT)
-    assert save_context(path, context, static) == path.stat().st_size
-    assert plain(load_context(path, static)) == plain(context)
+    prompt_state = static.read(TEXT)
+    assert save_prompt_state(path, prompt_state, static) == path.stat().st_size
+    assert plain(load_prompt_state(path, static)) == plain(prompt_state)
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(EnvironmentFailure, match="cannot write"):
-        save_context(tmp_path / "none" / "s.gru", context, static)
+        save_prompt_state(tmp_path / "none" / "s.gru", prompt_state, static)
 
 
 def test_the_state_of_another_model_is_refused(static, trained_model):
@@ -121,7 +121,7 @@ def test_what_is_no_state_is_refused(static, data):
 def test_a_missing_file_and_a_folder_are_refused(static, tmp_path):
     for path in (tmp_path / "none.gru", tmp_path):
         with pytest.raises(ModelError):
-            load_context(path, static)
+            load_prompt_state(path, static)
 
 
 def test_every_damaged_bit_and_every_cut_is_noticed(static):

@@ -8,7 +8,7 @@ from gru_complete.runtime.boundaries import TextCutter, boundary
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.piece_index import PieceIndex
-from gru_complete.runtime.suggestions import SuggestionStream, offered
+from gru_complete.runtime.suggestions import SuggestionStream, suggest
 
 
 class Texts:
@@ -34,7 +34,7 @@ class Texts:
 
 
 def offer(chances, min_confidence, segment=b"", **options):
-    characters = list(offered(Texts(chances, segment), min_confidence, **options))
+    characters = list(suggest(Texts(chances, segment), min_confidence, **options))
     return b"".join(character.data for character in characters).decode(), [chance for _, chance in characters]
 
 
@@ -68,7 +68,7 @@ def test_it_is_whole_characters():
 
 
 def test_a_character_that_was_begun_is_finished():
-    (character,) = offered(Texts({b"\xa9": 1.0}, b"caf\xc3"), 0.5)
+    (character,) = suggest(Texts({b"\xa9": 1.0}, b"caf\xc3"), 0.5)
     assert (character.data, character.probability) == (b"\xa9", pytest.approx(1))
 
 
@@ -84,11 +84,11 @@ def test_it_is_bounded():
 def test_of_a_model_it_is_as_likely_as_its_text(trained_model):
     completer = Completer.load(trained_model)
     hypotheses = completer.hypotheses(completer.read(b"The old ho"))
-    characters = list(offered(hypotheses, 0.01))
+    characters = list(suggest(hypotheses, 0.01))
     assert characters
     data = b"".join(character.data for character in characters)
     assert math.log(characters[-1].probability) == pytest.approx(hypotheses.extended(data)[1], abs=0.02)
-    shorter = list(offered(hypotheses, characters[0].probability))
+    shorter = list(suggest(hypotheses, characters[0].probability))
     assert shorter == characters[: len(shorter)]
 
 

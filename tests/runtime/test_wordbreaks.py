@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gru_complete.runtime.wordbreaks import BEFORE, End, State, begun, last_word, read, spans
+from gru_complete.runtime.wordbreaks import BEFORE, End, State, read, spans, word_at_end, word_prefix
 
 
 def ending(given, *pieces):
     """What follows the given text until a word has ended; None if none can."""
-    _, state = begun(given)
+    _, state = word_prefix(given)
     text = b""
     for piece in (*pieces, b""):
         after = read(state, piece)
@@ -70,17 +70,19 @@ def test_of_a_script_without_spaces_a_piece_is_a_word():
 
 def test_a_text_may_end_inside_a_character():
     first, second = "é".encode()[:1], "é".encode()[1:]
-    assert begun(b"caf" + first) == (b"caf" + first, State(1, first))
-    assert read(begun(b"caf" + first)[1], second + b" ") == End(1)
-    assert isinstance(read(begun(b"caf")[1], first), State)
-    assert read(read(begun(b"caf")[1], first), b"x") == End(-1)  # that was no character: the word had ended before it
-    assert last_word(b"caf" + first + second, 4) == "café".encode()
+    assert word_prefix(b"caf" + first) == (b"caf" + first, State(1, first))
+    assert read(word_prefix(b"caf" + first)[1], second + b" ") == End(1)
+    assert isinstance(read(word_prefix(b"caf")[1], first), State)
+    assert read(read(word_prefix(b"caf")[1], first), b"x") == End(
+        -1
+    )  # that was no character: the word had ended before it
+    assert word_at_end(b"caf" + first + second, 4) == "café".encode()
 
 
 def test_bytes_that_are_no_text_are_in_no_word():
     assert read(State(BEFORE, b""), b"\xff") is None
-    assert read(begun(b"a")[1], b"\xff") == End(0)
-    assert begun(b"a\xff") == (b"", State(BEFORE, b""))
+    assert read(word_prefix(b"a")[1], b"\xff") == End(0)
+    assert word_prefix(b"a\xff") == (b"", State(BEFORE, b""))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_bytes_that_are_no_text_are_in_no_word():
     [("He goes", 5, "goes"), ("don't", 4, "don't"), ("東京都", 3, "京都"), ("「東", 0, "東")],
 )
 def test_the_last_word_is_a_whole_one(text, given, expected):
-    assert last_word(text.encode(), given).decode() == expected
+    assert word_at_end(text.encode(), given).decode() == expected
 
 
 @given(st.text(), st.text())
@@ -119,4 +121,4 @@ def test_the_words_of_a_text_are_those_that_reading_it_finds(text):
         end += len(word)
         found.append(end)
     assert [stop for _, stop in spans(text)] == found
-    assert all(begun(text[:stop].encode())[0] == text[start:stop].encode() for start, stop in spans(text))
+    assert all(word_prefix(text[:stop].encode())[0] == text[start:stop].encode() for start, stop in spans(text))

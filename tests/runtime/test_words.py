@@ -14,7 +14,7 @@ from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.stepper import Stepper
-from gru_complete.runtime.wordbreaks import last_word
+from gru_complete.runtime.wordbreaks import word_at_end
 from gru_complete.runtime.words import EFFORT, MIN_EFFORT, NEGLIGIBLE, is_among, likeliest_words
 
 LETTERS = ["a", "b", "é"]
@@ -42,12 +42,12 @@ class Float64(Predictor):
 
     num_steps = 0
 
-    def step_many(self, readings, tokens):
+    def step_many(self, decoder_states, tokens):
         self.num_steps += len(tokens)
-        return [self.step(reading, token) for reading, token in zip(readings, tokens, strict=True)]
+        return [self.step(decoder_state, token) for decoder_state, token in zip(decoder_states, tokens, strict=True)]
 
-    def log_probabilities(self, readings, overlay=None):
-        logits = np.array([self.stepper.logits(reading.hidden) for reading in readings])
+    def log_probabilities(self, decoder_states, overlay=None):
+        logits = np.array([self.stepper.logits(decoder_state.hidden) for decoder_state in decoder_states])
         logits -= logits.max(axis=1, keepdims=True)
         return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
@@ -75,8 +75,8 @@ class Toy:
 
     def row(self, tokens):
         if tokens not in self._rows:
-            reading = self.predictor.read(self.start, tokens)
-            self._rows[tokens] = np.exp(self.predictor.log_probabilities([reading])[0])
+            decoder_state = self.predictor.read(self.start, tokens)
+            self._rows[tokens] = np.exp(self.predictor.log_probabilities([decoder_state])[0])
         return self._rows[tokens]
 
     def probability(self, text, tokens=()):
@@ -104,7 +104,7 @@ class Toy:
         in_word = given[len(given.rstrip("abé'-")) :]
         ways = {word, " " + word, *([word.removeprefix(in_word)] if word.startswith(in_word) else [])}
         ways = [
-            way for way in ways if is_one_word(given, way) and last_word((given + way).encode(), 0) == word.encode()
+            way for way in ways if is_one_word(given, way) and word_at_end((given + way).encode(), 0) == word.encode()
         ]
         return sum(self.word_probability(given.encode(), way) for way in ways)
 
@@ -128,10 +128,10 @@ def is_one_word(given, completion):
         return False
     if not whole or whole[-1] not in LETTERS or (not in_word and not completion):
         return False
-    begun = len(given.rstrip("abé")) if in_word else len(given)
+    word_prefix = len(given.rstrip("abé")) if in_word else len(given)
     if not in_word and given[-1:] in ("'", "-") and given[-2:-1] in LETTERS and completion[0] in LETTERS:
-        begun = len(given) - 1  # it goes on after the joiner
-    text = whole[begun:]
+        word_prefix = len(given) - 1  # it goes on after the joiner
+    text = whole[word_prefix:]
     if not in_word:
         text = text.lstrip(" .'-")
     runs = text.replace("'", "-").split("-")
@@ -165,7 +165,7 @@ def test_with_unlimited_effort_words_are_those_of_the_definition(toy, given):
         assert is_one_word(given, word.completion.decode())
     assert list(exact.values()) == sorted(exact.values(), reverse=True)
     for completion, probability in toy.words(given.encode(), 2):
-        assert last_word((given + completion).encode(), 0).decode() in exact or probability < min(exact.values())
+        assert word_at_end((given + completion).encode(), 0).decode() in exact or probability < min(exact.values())
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -323,7 +323,7 @@ def test_long_lists_are_searched_longer():
 
 
 def test_the_order_of_asking_changes_nothing(completer):
-    context = completer.read(b"a small ")
-    first = likeliest_words(completer.hypotheses(context), 3)
+    prompt_state = completer.read(b"a small ")
+    first = likeliest_words(completer.hypotheses(prompt_state), 3)
     likeliest_words(completer.hypotheses(completer.read(b"The bird ")), 3)
-    assert likeliest_words(completer.hypotheses(context), 3) == first
+    assert likeliest_words(completer.hypotheses(prompt_state), 3) == first
