@@ -45,14 +45,14 @@ NAMES = {"network": "network alone", "mixture": "mixture, static", "adapted": "m
 def train(options: argparse.Namespace, work: Path, started: float) -> None:
     """Train in ``work`` and keep the model of every look; ``LOOKS_FILE``, written last, says when each was there."""
     from gru_complete.config import load_config
-    from gru_complete.model.run_dir import run_dir_of
+    from gru_complete.model.run_dir import RunDir
     from gru_complete.training import events
     from gru_complete.training.run import TrainingRequest, run_training
 
     settings = [f"training.minutes={options.minutes:g}", f"training.seed={options.seed}", "data.held_out=0"]
     config = load_config(None, [*settings, *options.settings])
     request = TrainingRequest([str(options.train)], work / "model", config, replace=True, started=started)
-    for left_over in (work / "looks", run_dir_of(request.model_path)):  # of a training that was broken off
+    for left_over in (work / "looks", RunDir.beside(request.model_path).path):  # of a training that was broken off
         shutil.rmtree(left_over, ignore_errors=True)
     looks: list[dict[str, Any]] = []
     counted_seconds, stage = None, ""
@@ -79,17 +79,17 @@ def score(work: Path, text: str) -> dict[str, Any]:
 
     from gru_complete.evaluation.report import network_from_model
     from gru_complete.model.directory import load_model
-    from gru_complete.model.run_dir import run_dir_of
+    from gru_complete.model.run_dir import RunDir
     from gru_complete.ngrams.mixture import NGramMixture
     from gru_complete.text.shards import documents
     from gru_complete.text.tokenizer import DOCUMENT_END
     from gru_complete.training.mixing import count, fit_mixture
-    from gru_complete.training.plan import Plan
+    from gru_complete.training.plan import read_plan
     from gru_complete.training.tokenized_corpus import read_tokenized_corpus
 
-    run_dir, cpu = run_dir_of(work / "model"), torch.device("cpu")
+    run_dir, cpu = RunDir.beside(work / "model"), torch.device("cpu")
     prepared = read_tokenized_corpus(run_dir)
-    settings = Plan.from_json(json.loads((run_dir / "plan.json").read_bytes())).config.ngrams
+    settings = read_plan(run_dir).config.ngrams
     stream = np.array([DOCUMENT_END, *prepared.tokenizer.encode(text.encode()), DOCUMENT_END])
 
     def cost(nats: float) -> dict[str, float]:

@@ -21,7 +21,7 @@ from typing import TypeVar
 import numpy as np
 
 from gru_complete.model.directory import LoadedModel, load_model
-from gru_complete.model.run_dir import run_dir_of
+from gru_complete.model.run_dir import RunDir
 from gru_complete.ngrams.building import build
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.ngrams.overlay import Overlay
@@ -52,7 +52,7 @@ class Clock:
 def memory_of(model: LoadedModel) -> NGramMixture:
     if model.mixture is not None:
         return model.mixture
-    tokens, header = read_shard(run_dir_of(model.path) / "training.tokens")
+    tokens, header = read_shard(RunDir.beside(model.path).part_path("training"))
     vocab_size = model.manifest.arch.vocab_size
     ngrams = build(tokens, vocab_size=vocab_size, max_bytes=1_500_000 + 2 * header.num_bytes)
     weights = np.zeros((ngrams.order + NUM_SLOPES, NUM_OUTPUTS), np.float32)
@@ -61,7 +61,7 @@ def memory_of(model: LoadedModel) -> NGramMixture:
 
 
 def measure(model: LoadedModel, mixture: NGramMixture, num_tokens: int) -> Clock:
-    stream, header = read_shard(run_dir_of(model.path) / "tuning.tokens")
+    stream, header = read_shard(RunDir.beside(model.path).part_path("tuning"))
     num_learnt = min(LEARNT_BYTES * header.num_tokens // header.num_bytes, len(stream) // 2)
     tokens = stream[: num_learnt + num_tokens].tolist()
     stepper, ngrams, overlay, clock = Stepper(model.manifest.arch, model.weights), mixture.ngrams, Overlay(), Clock()
@@ -86,7 +86,7 @@ def whole_tokens(
     model: LoadedModel, mixture: NGramMixture, *, num_tokens: int = 300, rounds: int = 12
 ) -> dict[str, float]:
     """Seconds for each token of a completion, medians over the rounds."""
-    text = model.tokenizer.decode(read_shard(run_dir_of(model.path) / "tuning.tokens")[0].tolist()[1:])
+    text = model.tokenizer.decode(read_shard(RunDir.beside(model.path).part_path("tuning"))[0].tolist()[1:])
     stepper = Stepper(model.manifest.arch, model.weights)
     completers = {
         "without counts": Completer(Predictor(stepper), model.tokenizer, adapts=False),

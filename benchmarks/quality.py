@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from gru_complete.model.directory import LoadedModel, load_model
-from gru_complete.model.run_dir import run_dir_of
+from gru_complete.model.run_dir import RunDir
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 WINDOW_CHARS = 256
@@ -135,7 +135,7 @@ def measure(train: Path, test: Path, minutes: float, seed: int, settings: Sequen
         command = [*GRU_COMPLETE, "eval", str(test), "-m", str(path), "--no-keystrokes", "--json"]
         evaluated, _, _ = watched(command, environment)
         report, model = json.loads(evaluated), load_model(path)
-        training = json.loads((run_dir_of(path) / "plan.json").read_bytes())["config"]["training"]
+        training = json.loads(RunDir.beside(path).plan_path.read_bytes())["config"]["training"]
         tokens = json.loads(trained)["steps"] * training["batch_size"] * training["seq_len"]
         return {
             "minutes": minutes,

@@ -112,21 +112,19 @@ def train(
 def _draw(model_path: Path, plot: Path) -> None:
     """Draw the learning curve of a finished training."""
     from gru_complete.evaluation.plots import draw_learning_curve
-    from gru_complete.model.run_dir import run_dir_of
+    from gru_complete.model.run_dir import RunDir
     from gru_complete.training.curve import read_curve
 
-    draw_learning_curve(read_curve(run_dir_of(model_path)), plot, title=f"Training of {printable(model_path.name)}")
+    draw_learning_curve(read_curve(RunDir.beside(model_path)), plot, title=f"Training of {printable(model_path.name)}")
 
 
 def _interrupted_before_a_step(model_path: Path, signal_number: int) -> InterruptedRun:
-    from gru_complete.model.run_dir import run_dir_of
+    from gru_complete.model.run_dir import RunDir
 
-    run_dir = run_dir_of(model_path)  # the names of training.run, which would import torch again
-    is_resumable = (run_dir / "plan.json").exists() and not (run_dir / "finished").exists()
     return InterruptedRun(
         "interrupted before the first step of this session",
         signal_number=signal_number,
-        hint="the same command goes on where it was" if is_resumable else None,
+        hint="the same command goes on where it was" if RunDir.beside(model_path).is_resumable() else None,
     )
 
 

@@ -34,7 +34,7 @@ from gru_complete.evaluation.pairs import Pair, PairScore, PairsReport, score_pa
 from gru_complete.evaluation.report import evaluate, network_from_model, read_held_out
 from gru_complete.model.architecture import Architecture
 from gru_complete.model.directory import LoadedModel, load_model
-from gru_complete.model.run_dir import run_dir_of
+from gru_complete.model.run_dir import RunDir
 from gru_complete.nn import kernel
 from gru_complete.nn.cells import CELL_CLASSES
 from gru_complete.nn.language_model import LanguageModel
@@ -43,18 +43,16 @@ from gru_complete.text.corpus import CorpusReport
 from gru_complete.training import events, plan, probe
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.curve import EvaluationPoint, read_curve
+from gru_complete.training.plan import read_plan
 from gru_complete.training.run import (
     CLOSING_SECONDS,
-    FINISHED_FILE,
     TrainingRequest,
     choose_device,
-    read_plan,
     refuse_mixing_text_and_models,
     run_training,
 )
 from gru_complete.training.tokenized_corpus import (
     TokenizedCorpus,
-    read_part,
     read_tokenized_corpus,
     spooled,
     tokenize_corpus,
@@ -236,7 +234,7 @@ def compare(request: ComparisonRequest, *, stop_signal: Callable[[], int | None]
     directory = request.directory
     _refuse_what_is_read_once(request.sources)
     refuse_mixing_text_and_models(request.sources, (directory,))
-    if directory.exists() and not (directory / "lock").is_file():
+    if directory.exists() and not (directory / lock.LOCK_FILE).is_file():
         message = f"{printable(directory)} exists and is no comparison"
         raise UsageError(message, hint="give the comparison another place with -m")
     is_new = not directory.exists()
@@ -276,7 +274,8 @@ def _compare_locked(request: ComparisonRequest, stop_signal: Callable[[], int | 
     yield events.Working("measuring speeds")
     trained = [cell for cell in request.cells if cell not in diverged]
     completing = completion_speeds({cell: load_model(directory / cell) for cell in trained})
-    training = training_speeds({cell: read_plan(run_dir_of(directory / cell)) for cell in trained}, directory / "text")
+    plans = {cell: read_plan(RunDir.beside(directory / cell)) for cell in trained}
+    training = training_speeds(plans, RunDir(directory / "text"))
     torch.set_num_threads(most_threads)
     for index, result in enumerate(results):
         if result.cell in completing:
@@ -297,7 +296,7 @@ def _refuse_what_is_read_once(sources: Sequence[str]) -> None:
 
 def _settle(request: ComparisonRequest) -> Generator[events.Event, None, ResolvedSettings]:
     """Find what is the same for all, in the directory or from text and machine."""
-    directory, text_dir = request.directory, request.directory / "text"
+    directory, text_dir = request.directory, RunDir(request.directory / "text")
     requested = {"match": request.match, "config": _without_how_it_runs(request.config)}
     yield events.Working("reading the corpus")
     with spooled(request.sources, directory, request.config.data, stdin=None) as (spool_path, spool):
@@ -313,7 +312,7 @@ def _settle(request: ComparisonRequest) -> Generator[events.Event, None, Resolve
                 message = f"the comparison {printable(directory)} is of {' and '.join(differences)}"
                 raise UsageError(message, hint="begin it anew with --replace, or give this one another name with -m")
         _clear(directory)
-        atomic.make_directory(text_dir)
+        atomic.make_directory(text_dir.path)
         yield from tokenize_corpus(text_dir, spool_path, spool, request.config.data, request.config.tokenizer)
     prepared = read_tokenized_corpus(text_dir)
     if request.match != "time" and request.config.training.steps is None:
@@ -454,7 +453,7 @@ def _train(
     request: ComparisonRequest, settings: ResolvedSettings, cell: str, stop_signal: Callable[[], int | None]
 ) -> Iterator[events.Event]:
     path = request.directory / cell
-    if (run_dir_of(path) / FINISHED_FILE).exists() and path.exists():
+    if RunDir.beside(path).is_finished() and path.exists():
         return
     config = settings.config
     config = config.model_copy(
@@ -471,7 +470,7 @@ def _train(
         config,
         replace=False,
         started=time.monotonic(),
-        prepared=request.directory / "text",
+        prepared=RunDir(request.directory / "text"),
         is_remembered=False,
     )
     yield from run_training(training, stop_signal=stop_signal)
@@ -494,12 +493,11 @@ def _measure(
 ) -> Generator[RecallProgress, None, CellResult]:
     """Everything but the speed of completions; what was measured before is taken from ``CELL.figures.json``."""
     path = request.directory / cell
-    run_dir = run_dir_of(path)
     model = load_model(path)
     device = choose_device(request.config.training.device)
     module = network_from_model(model, device)
     kept = _Kept(request.directory / f"{cell}.figures.json")
-    curve = read_curve(run_dir)
+    curve = read_curve(RunDir.beside(path))
     steps = int(model.manifest.training["steps"])
     text = kept.part("text", model.fingerprint, lambda: _measure_text(settings, cell, model, module, device))
     pairs = recall = None
@@ -562,7 +560,7 @@ def _measure_text(
     try:
         stream, header = read_held_out(model)
     except UsageError:  # nothing was held out
-        stream, header = read_part(run_dir_of(model.path), "tuning", model.tokenizer)
+        stream, header = RunDir.beside(model.path).read_part("tuning", model.tokenizer)
     report = evaluate(module, stream, header)
     flows: dict[str, Any] = {"at_start": None, "trained": None}
     try:

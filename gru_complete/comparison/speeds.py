@@ -6,11 +6,11 @@ import itertools
 import math
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 
 from gru_complete.model.directory import LoadedModel
+from gru_complete.model.run_dir import RunDir
 from gru_complete.nn import kernel
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.runtime.stepper import Stepper
@@ -25,7 +25,7 @@ SPEED_ROUNDS, SPEED_TOKENS = 5, 200
 TURN_SECONDS = 0.25
 
 
-def training_speeds(plans: Mapping[str, Plan], text_dir: Path) -> dict[str, float]:
+def training_speeds(plans: Mapping[str, Plan], text_dir: RunDir) -> dict[str, float]:
     """Tokens per second of training steps of throw-away models, as each plan has them.
 
     The models take turns, so that what else the machine does hits all; the quickest step of each counts.

@@ -10,8 +10,7 @@ import numpy as np
 
 from gru_complete.arrays import TokenIds
 from gru_complete.model.directory import LoadedModel
-from gru_complete.model.run_dir import run_dir_of
-from gru_complete.text.shards import read_shard
+from gru_complete.model.run_dir import OtherTrainingError, RunDir
 from gru_complete.text.xz import CONTEXT_BYTES, xz_bits_per_byte
 
 MAX_BYTES = 100_000_000
@@ -26,11 +25,12 @@ def measure_xz(model: LoadedModel, stream: TokenIds, num_bytes: int) -> float | 
         stream: the text as its tokens, ``(N,)``.
         num_bytes: of the text.
     """
-    path = run_dir_of(model.path) / "training.tokens"
-    if not path.exists() or not 0 < num_bytes <= MAX_BYTES:
+    run_dir = RunDir.beside(model.path)
+    if not run_dir.has_part("training") or not 0 < num_bytes <= MAX_BYTES:
         return None
-    training, header = read_shard(path)
-    if header.tokenizer_sha256 != model.tokenizer.sha256:
+    try:
+        training, _ = run_dir.read_part("training", model.tokenizer)
+    except OtherTrainingError:
         return None
     context = b""
     size = CONTEXT_BYTES // 2  # tokens that are mostly enough

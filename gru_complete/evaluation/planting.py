@@ -19,8 +19,9 @@ from gru_complete.arrays import TokenIds
 from gru_complete.config import Config
 from gru_complete.errors import ModelError, UsageError, printable
 from gru_complete.evaluation.canaries import NUM_DIGITS, Canary, CanaryReport, rank_canary
-from gru_complete.model.corpus_words import dir_of_corpus
+from gru_complete.model.corpus_words import run_dir_with_text
 from gru_complete.model.directory import LoadedModel, load_model
+from gru_complete.model.run_dir import RunDir
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.storage import atomic
@@ -28,8 +29,9 @@ from gru_complete.text.shards import documents, write_shard
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 from gru_complete.training import events
 from gru_complete.training.batches import derived_seed
-from gru_complete.training.run import TrainingRequest, read_plan, run_training
-from gru_complete.training.tokenized_corpus import TEXT_FACTS_FILE, TOKENIZER_FILE, read_part, spooled
+from gru_complete.training.plan import read_plan
+from gru_complete.training.run import TrainingRequest, run_training
+from gru_complete.training.tokenized_corpus import spooled
 
 TIMES = (0, 1, 2, 4, 8, 16, 32)
 """How often canaries are planted; those of the first, the control, are not."""
@@ -119,11 +121,11 @@ def find_training(model: LoadedModel, *, device: str) -> OriginalTraining:
     if model.manifest.base is not None:
         message = f"{printable(model.path.name)} was adapted, and its text was not kept"
         raise UsageError(message, hint=f"ask the model that it was made from, '{model.manifest.base.name}'")
-    run_dir = dir_of_corpus(model.path)
+    run_dir = run_dir_with_text(model.path)
     plan = read_plan(run_dir)
     facts = model.manifest.training
     if facts.get("run_id") != plan.run_id:
-        raise ModelError(f"what lies beside {printable(model.path.name)} belongs to another training")
+        raise run_dir.other_training()
     steps = facts.get("steps")
     if type(steps) is not int or steps < 1:
         raise ModelError(f"{printable(model.path.name)} does not say how many steps it was trained for")
@@ -134,8 +136,9 @@ def find_training(model: LoadedModel, *, device: str) -> OriginalTraining:
             "training": plan.config.training.model_copy(update={"steps": steps, "device": device}),
         }
     )
-    streams = [read_part(run_dir, part, model.tokenizer)[0] for part in ("training", "tuning")]
-    return OriginalTraining(config, model.tokenizer, *streams)
+    training, _ = run_dir.read_part("training", model.tokenizer)
+    tuning, _ = run_dir.read_part("tuning", model.tokenizer)
+    return OriginalTraining(config, model.tokenizer, training, tuning)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,18 +167,18 @@ def train_with_canaries(known: OriginalTraining, directory: Path) -> Generator[e
     texts = [b"".join(blocks) for blocks in _texts(known.training, known.tokenizer)]
     canaries = make_canaries(texts, derived_seed(seed, "canaries"))
     texts = plant_canaries(texts, canaries, derived_seed(seed, "places of canaries"))
-    source, prepared = directory / "text.txt", directory / "text"
-    atomic.make_directory(prepared)
+    source, prepared = directory / "text.txt", RunDir(directory / "text")
+    atomic.make_directory(prepared.path)
     with atomic.open_stream(source) as stream:
         stream.writelines(texts)
     with spooled([str(source)], directory, known.config.data, stdin=None) as (_, spool):
         sha256 = spool.report.sha256
-    atomic.write_file(prepared / TOKENIZER_FILE, known.tokenizer.model_bytes)
-    atomic.write_file(prepared / TEXT_FACTS_FILE, b"{}")
+    atomic.write_file(prepared.tokenizer_path, known.tokenizer.model_bytes)
+    atomic.write_file(prepared.text_facts_path, b"{}")
     blocks = ([text] for text in texts)
-    write_shard(prepared / "training.tokens", blocks, known.tokenizer, corpus_sha256=sha256)
+    write_shard(prepared.part_path("training"), blocks, known.tokenizer, corpus_sha256=sha256)
     tuning = _texts(known.tuning, known.tokenizer)
-    write_shard(prepared / "tuning.tokens", tuning, known.tokenizer, corpus_sha256=sha256)
+    write_shard(prepared.part_path("tuning"), tuning, known.tokenizer, corpus_sha256=sha256)
     request = TrainingRequest(
         [str(source)],
         directory / "model",

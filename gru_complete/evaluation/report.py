@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from gru_complete.arrays import TokenIds
-from gru_complete.errors import ModelError, UsageError, printable
+from gru_complete.errors import UsageError, printable
 from gru_complete.evaluation.calibration import Calibration
 from gru_complete.evaluation.gradients import GradientReport
 from gru_complete.evaluation.keystrokes import KeystrokesReport, count_words, evaluate_keystrokes
@@ -25,11 +25,11 @@ from gru_complete.evaluation.novelty import NoveltyReport
 from gru_complete.evaluation.online_learning import OnlineCost, measure_online_learning
 from gru_complete.evaluation.suggestions import SuggestionsReport, evaluate_suggestions
 from gru_complete.model.directory import LoadedModel
-from gru_complete.model.run_dir import run_dir_of
+from gru_complete.model.run_dir import RunDir
 from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.nn.language_model import LanguageModel, load_weights
 from gru_complete.runtime.completer import Completer
-from gru_complete.text.shards import ShardHeader, documents, read_shard
+from gru_complete.text.shards import ShardHeader, documents
 from gru_complete.training.scoring import TokenScores, score_tokens
 
 SUGGESTION_TEXT_BYTES = 1_000_000
@@ -246,13 +246,8 @@ def read_held_out(model: LoadedModel) -> tuple[TokenIds, ShardHeader]:
         UsageError: there is none, so the user has to name a text.
         ModelError: another tokenizer cut it.
     """
-    path = run_dir_of(model.path) / "held_out.tokens"
+    run_dir = RunDir.beside(model.path)
     hint = "give a text that the model has not seen, as in: gru-complete eval held-out.txt"
-    if not path.exists():
+    if not run_dir.has_part("held_out"):
         raise UsageError(f"no held-out text was kept for {printable(model.path.name)}", hint=hint)
-    stream, header = read_shard(path)
-    if header.tokenizer_sha256 != model.tokenizer.sha256:
-        raise ModelError(
-            f"the held-out text beside {printable(model.path.name)} belongs to another training", hint=hint
-        )
-    return stream, header
+    return run_dir.read_part("held_out", model.tokenizer, hint=hint)

@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gru_complete.arrays import FloatArray
-from gru_complete.errors import CorpusError, ModelError, UsageError, printable
+from gru_complete.errors import CorpusError, UsageError, printable
 from gru_complete.inspection.probes import Probe, probe, state_units
 from gru_complete.model.directory import LoadedModel
-from gru_complete.model.run_dir import run_dir_of
+from gru_complete.model.run_dir import Part, RunDir
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.text.shards import documents as split_documents
-from gru_complete.text.shards import read_shard
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 MAX_TOKENS = 40_000
@@ -138,12 +137,11 @@ def unseen_documents(model: LoadedModel) -> list[list[int]]:
         ModelError: another tokenizer cut it.
     """
     hint = "give a text to look through with --text FILE"
-    for name in ("held_out", "tuning"):
-        path = run_dir_of(model.path) / f"{name}.tokens"
-        if path.exists():
-            stream, header = read_shard(path)
-            if header.tokenizer_sha256 != model.tokenizer.sha256:
-                raise ModelError(f"{printable(path)} belongs to another training", hint=hint)
+    run_dir = RunDir.beside(model.path)
+    unseen: tuple[Part, ...] = ("held_out", "tuning")
+    for part in unseen:
+        if run_dir.has_part(part):
+            stream, _ = run_dir.read_part(part, model.tokenizer, hint=hint)
             found = [document[document != DOCUMENT_END].tolist() for document in split_documents(stream)]
             return [document for document in found if document]
     raise UsageError(f"no text was kept apart for {printable(model.path.name)}", hint=hint)

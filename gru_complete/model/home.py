@@ -2,17 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gru_complete.errors import EnvironmentFailure, ModelError, UsageError, printable
-from gru_complete.storage import atomic, lock, untrusted
-from gru_complete.storage.untrusted import short_repr
-
-if TYPE_CHECKING:
-    pass
 from gru_complete.model.directory import has_manifest, load_manifest, read_manifest
 from gru_complete.model.manifest import FORMAT, MANIFEST, is_model_name
-from gru_complete.model.run_dir import run_dir_of
+from gru_complete.model.run_dir import RunDir
+from gru_complete.storage import atomic, untrusted
+from gru_complete.storage.untrusted import short_repr
 
 _TRAIN_HINT = "train one with: gru-complete train CORPUS"
 
@@ -106,16 +102,12 @@ def remove_model(path: Path, *, run_only: bool) -> None:
         BusyError: a training is under way there.
         EnvironmentFailure: the disk or a permission said no.
     """
-    run_dir = run_dir_of(path)
+    run_dir = RunDir.beside(path)
     if not run_only:
         manifest = untrusted.strict_json(read_manifest(atomic.visible_directory(path)), name=printable(path / MANIFEST))
         if manifest.get("format") != FORMAT:
             raise ModelError(f"{printable(path)} is not a gru-complete model")
-    if (run_dir / "lock").is_file():
-        with lock.DirectoryLock(run_dir):
-            pass  # Windows cannot delete a directory whose lock is held
-        atomic.remove_directory(run_dir)
-    elif run_only:
-        raise ModelError(f"{printable(run_dir)} is not a run directory")
+    if run_only or run_dir.is_ours():
+        run_dir.remove()
     if not run_only:
         atomic.remove_directory(path)

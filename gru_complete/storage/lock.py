@@ -11,6 +11,8 @@ from gru_complete.errors import BusyError, ModelError, printable
 from gru_complete.storage.os_calls import ALWAYS, os_calls, readable_errors, write_all
 from gru_complete.storage.untrusted import strict_json
 
+LOCK_FILE = "lock"
+
 
 class DirectoryLock:
     """Exclusive use of a directory for one process, by a lock on its file ``lock``, which is never deleted.
@@ -30,7 +32,7 @@ class DirectoryLock:
         """Take the lock or raise at once."""
         try:
             with readable_errors("lock", self.path):
-                self._descriptor = os_calls.open(self.path / "lock", os.O_RDWR | os.O_CREAT | ALWAYS, 0o666)
+                self._descriptor = os_calls.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | ALWAYS, 0o666)
                 if not _try_lock(self._descriptor):
                     raise BusyError(f"{printable(self.path)} is in use by {self._holder()}", hint="wait for it to end")
                 os.ftruncate(self._descriptor, 0)
@@ -52,7 +54,7 @@ class DirectoryLock:
 
     def _holder(self) -> str:
         with suppress(ModelError, KeyError, TypeError, ValueError):  # the file may be new and still empty
-            holder = strict_json(os.read(self._descriptor, 200), name="lock")
+            holder = strict_json(os.read(self._descriptor, 200), name=LOCK_FILE)
             return f"process {int(holder['pid'])} since {printable(str(holder['since']))[:40]}"
         return "another process"
 

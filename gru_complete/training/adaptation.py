@@ -20,7 +20,7 @@ from gru_complete.errors import CorpusError, InterruptedRun, UsageError, printab
 from gru_complete.model.delta import Delta, apply_delta, pack_delta
 from gru_complete.model.directory import LoadedModel, load_model, save_delta
 from gru_complete.model.manifest import CHECK_THRESHOLD, DELTA, MANIFEST, is_model_name
-from gru_complete.model.run_dir import run_dir_of
+from gru_complete.model.run_dir import RunDir
 from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
 from gru_complete.storage import atomic
@@ -192,7 +192,7 @@ def _check_places(request: AdaptationRequest, base: LoadedModel) -> None:
         if source != "-" and (text.is_relative_to(target) or target.is_relative_to(text)):
             message = f"the text {printable(source)} and the model {printable(request.target)} lie inside each other"
             raise UsageError(message, hint="give the model another place with -m, or name the files of the text")
-    run_dir = run_dir_of(request.target)
+    run_dir = RunDir.beside(request.target).path
     if os.path.lexists(run_dir):
         message = f"{printable(run_dir)} belongs to a training"
         raise UsageError(message, hint="give the adapted model another name with -m")

@@ -2,10 +2,9 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from gru_complete.training.run import METRICS_FILE
+from gru_complete.model.run_dir import RunDir
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class LearningCurve:
     looks: list[EvaluationPoint]
 
 
-def read_curve(run_dir: Path) -> LearningCurve:
+def read_curve(run_dir: RunDir) -> LearningCurve:
     """The curve so far; empty where there is no log.
 
     A training that was killed, or went back since its numbers were not finite, makes some steps again: the log then
@@ -39,7 +38,7 @@ def read_curve(run_dir: Path) -> LearningCurve:
     losses: dict[int, float] = {}
     looks: list[EvaluationPoint] = []
     try:
-        lines = (run_dir / METRICS_FILE).read_text(encoding="utf-8").splitlines()
+        lines = run_dir.metrics_path.read_text(encoding="utf-8").splitlines()
     except OSError:
         return LearningCurve(losses, looks)
     newest = 0

@@ -22,11 +22,13 @@ from gru_complete.arrays import TokenIds
 from gru_complete.config import Config, ModelConfig
 from gru_complete.errors import ConfigError, ModelError
 from gru_complete.model.architecture import Architecture
+from gru_complete.model.run_dir import RunDir
 from gru_complete.nn import bfloat16, kernel
 from gru_complete.storage import untrusted
 from gru_complete.training.batches import Batches
 from gru_complete.training.probe import probe_step_seconds
 
+MAX_PLAN_BYTES = 1_000_000
 PROBED_DROPOUT = 0.1  # any: it costs the same
 WIDTHS = (768, 512, 384, 256, 192, 128, 64)
 PROBED_WIDTH = 256
@@ -81,6 +83,16 @@ class Plan:
             return cls(**raw | {key: Config.model_validate(raw[key]) for key in ("requested", "config")})
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"the run's plan.json cannot be used ({type(error).__name__})") from None
+
+
+def read_plan(run_dir: RunDir) -> Plan:
+    """The plan of a run, finished or not.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    data = untrusted.read_regular_file(run_dir.plan_path, max_bytes=MAX_PLAN_BYTES)
+    return Plan.from_json(untrusted.strict_json(data, name=run_dir.plan_path.name))
 
 
 def automatic_vocab_size(num_bytes: int) -> int:

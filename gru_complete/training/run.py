@@ -26,12 +26,12 @@ from gru_complete.errors import EnvironmentFailure, GruCompleteError, Interrupte
 from gru_complete.model.directory import LoadedModel, load_model, save_files
 from gru_complete.model.home import remember_last
 from gru_complete.model.manifest import MANIFEST, NGRAMS, Manifest
-from gru_complete.model.run_dir import run_dir_of
+from gru_complete.model.run_dir import Part, RunDir
 from gru_complete.ngrams.counts import NGrams
 from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.nn import bfloat16, kernel
 from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
-from gru_complete.storage import atomic, lock, untrusted
+from gru_complete.storage import atomic, lock
 from gru_complete.text.secrets import SecretScanner
 from gru_complete.text.shards import documents
 from gru_complete.text.xz import CONTEXT_BYTES, xz_bits_per_byte
@@ -41,7 +41,7 @@ from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.events import Event
 from gru_complete.training.learner import Learner, out_of_memory_hint
 from gru_complete.training.mixing import ADAPTING_TOKENS, MAX_SCORES, beginnings, count, make_memory
-from gru_complete.training.plan import Plan, describe_environment, make_plan
+from gru_complete.training.plan import Plan, describe_environment, make_plan, read_plan
 from gru_complete.training.scoring import score_tokens
 from gru_complete.training.tokenized_corpus import (
     TokenizedCorpus,
@@ -51,16 +51,12 @@ from gru_complete.training.tokenized_corpus import (
     tokenize_corpus,
 )
 
-PLAN_FILE = "plan.json"
-FINISHED_FILE = "finished"
-METRICS_FILE = "metrics.jsonl"
 METRICS_EVERY = 10
 REPORT_TOKENS = 30_000  # of the held-out part, for the line at the end; `eval` scores all of it
 TRIED_TOKENS = 1000  # to know how long the end will take
 MEASURED_BYTES = 4_000  # of the tuning part, for what else is to be known of the model
 MEASURING_SECONDS = 4.0  # that takes, about
 CLOSING_SECONDS = 1.5  # writing the model, leaving Python
-MAX_PLAN_BYTES = 1_000_000
 CHECKPOINT_BYTES = 100_000_000  # a few checkpoints of a few million weights with two moments each
 # Settings that may differ when a run is resumed: they say how or where it runs, not what comes out.
 RESUMABLE_OVERRIDES = ("device", "threads")
@@ -92,7 +88,7 @@ class TrainingRequest:
     replace: bool
     started: float
     stdin: BinaryIO | None = None
-    prepared: Path | None = None
+    prepared: RunDir | None = None
     is_remembered: bool = True
     measure: Measure | None = None
 
@@ -109,13 +105,13 @@ def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | No
         CorpusError, ModelError, EnvironmentFailure, BusyError, DivergedError: as their names say.
         InterruptedRun: stopped by the signal, after saving.
     """
-    run_dir = run_dir_of(request.model_path)
-    refuse_mixing_text_and_models(request.sources, (request.model_path, run_dir))
+    run_dir = RunDir.beside(request.model_path)
+    refuse_mixing_text_and_models(request.sources, (request.model_path, run_dir.path))
     _refuse_foreign_directories(request.model_path, run_dir)
-    is_new = not run_dir.exists()
+    is_new = not run_dir.path.exists()
     try:
-        atomic.make_directory(run_dir)
-        with lock.DirectoryLock(run_dir):
+        atomic.make_directory(run_dir.path)
+        with lock.DirectoryLock(run_dir.path):
             yield from _run_locked(request, run_dir, stop_signal)
     except BaseException:
         if is_new:
@@ -123,11 +119,11 @@ def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | No
         raise
 
 
-def _remove_unless_begun(run_dir: Path) -> None:
+def _remove_unless_begun(run_dir: RunDir) -> None:
     """Remove a run directory in which nothing could be gone on with, unless another process has it by now."""
-    with suppress(GruCompleteError), lock.DirectoryLock(run_dir):
-        if not (run_dir / PLAN_FILE).exists():
-            atomic.remove_directory(run_dir)
+    with suppress(GruCompleteError), lock.DirectoryLock(run_dir.path):
+        if not run_dir.plan_path.exists():
+            atomic.remove_directory(run_dir.path)
 
 
 def choose_device(wish: str) -> torch.device:
@@ -141,9 +137,9 @@ def choose_device(wish: str) -> torch.device:
     return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[], int | None]) -> Iterator[Event]:
+def _run_locked(request: TrainingRequest, run_dir: RunDir, stop_signal: Callable[[], int | None]) -> Iterator[Event]:
     config = request.config
-    atomic.sweep_temporaries(run_dir)
+    atomic.sweep_temporaries(run_dir.path)
     atomic.recover_directory(request.model_path)
     device = choose_device(config.training.device)
     plan = _unfinished_plan(run_dir, may_be_damaged=request.replace)
@@ -154,7 +150,7 @@ def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[
     yield events.Working("reading the corpus")
     scanner = SecretScanner(redacts=config.data.redact)
     with spooled(
-        request.sources, run_dir, config.data, stdin=request.stdin, spare_bytes=CHECKPOINT_BYTES, scanner=scanner
+        request.sources, run_dir.path, config.data, stdin=request.stdin, spare_bytes=CHECKPOINT_BYTES, scanner=scanner
     ) as (spool_path, spool):
         yield events.CorpusRead(spool.report)
         if (secrets := scanner.report()).found:
@@ -186,7 +182,7 @@ def _run_locked(request: TrainingRequest, run_dir: Path, stop_signal: Callable[[
                 closing += MEASURING_SECONDS * min(1.0, prepared.headers["tuning"].num_bytes / MEASURED_BYTES)
         plan = _make_plan(request, prepared, spool.report.sha256, device, closing)
         _give_back_memory()
-        atomic.write_file(run_dir / PLAN_FILE, plan.to_json())
+        atomic.write_file(run_dir.plan_path, plan.to_json())
     elif (here := describe_environment(device)) != plan.environment:
         changed = [
             f"{key}: {plan.environment.get(key)} -> {here[key]}"
@@ -213,9 +209,8 @@ def _make_plan(
     )
 
 
-def _unfinished_plan(run_dir: Path, *, may_be_damaged: bool) -> Plan | None:
-    path = run_dir / PLAN_FILE
-    if not path.exists() or (run_dir / FINISHED_FILE).exists():
+def _unfinished_plan(run_dir: RunDir, *, may_be_damaged: bool) -> Plan | None:
+    if not run_dir.is_resumable():
         return None
     try:
         return read_plan(run_dir)
@@ -223,16 +218,6 @@ def _unfinished_plan(run_dir: Path, *, may_be_damaged: bool) -> Plan | None:
         if may_be_damaged:
             return None
         raise ModelError(str(error), hint="start anew with --replace") from None
-
-
-def read_plan(run_dir: Path) -> Plan:
-    """The plan of a run, finished or not.
-
-    Raises:
-        ModelError: there is none, or it is damaged.
-    """
-    data = untrusted.read_regular_file(run_dir / PLAN_FILE, max_bytes=MAX_PLAN_BYTES)
-    return Plan.from_json(untrusted.strict_json(data, name=PLAN_FILE))
 
 
 def refuse_mixing_text_and_models(sources: Sequence[str], outputs: Sequence[Path]) -> None:
@@ -246,9 +231,9 @@ def refuse_mixing_text_and_models(sources: Sequence[str], outputs: Sequence[Path
                 raise UsageError(message, hint="give the model another place with -m")
 
 
-def _refuse_foreign_directories(model_path: Path, run_dir: Path) -> None:
+def _refuse_foreign_directories(model_path: Path, run_dir: RunDir) -> None:
     """Only what this program has made is ever replaced, whatever ``--replace`` says."""
-    for path, mark in ((atomic.visible_directory(model_path), MANIFEST), (run_dir, "lock")):
+    for path, mark in ((atomic.visible_directory(model_path), MANIFEST), (run_dir.path, lock.LOCK_FILE)):
         if os.path.lexists(path) and not os.path.isfile(path / mark):
             message = f"{printable(path)} exists and was not made by gru-complete"
             raise UsageError(message, hint="give the model another place with -m")
@@ -292,15 +277,15 @@ def _setting_differences(old: Config, new: Config) -> list[str]:
     ]
 
 
-def _clear(run_dir: Path) -> None:
+def _clear(run_dir: RunDir) -> None:
     """Remove what another run has left, the plan first, so that a kill on the way leaves nothing to resume."""
-    for name in (PLAN_FILE, FINISHED_FILE, METRICS_FILE, "held_out.tokens"):
-        atomic.remove_file(run_dir / name)
-    if (run_dir / "checkpoints").exists():
-        atomic.remove_directory(run_dir / "checkpoints")
+    for path in (run_dir.plan_path, run_dir.finished_path, run_dir.metrics_path, run_dir.part_path("held_out")):
+        atomic.remove_file(path)
+    if run_dir.checkpoints_dir.exists():
+        atomic.remove_directory(run_dir.checkpoints_dir)
 
 
-def _count(config: Config, prepared: TokenizedCorpus, *parts: str) -> NGrams:
+def _count(config: Config, prepared: TokenizedCorpus, *parts: Part) -> NGrams:
     """The counts of these parts of the text."""
     streams = [prepared.streams[part] for part in parts]
     num_bytes = sum(prepared.headers[part].num_bytes for part in parts)
@@ -342,7 +327,7 @@ def _closing_seconds(prepared: TokenizedCorpus, counts: NGrams | None, config: C
 
 def _train(
     request: TrainingRequest,
-    run_dir: Path,
+    run_dir: RunDir,
     plan: Plan,
     prepared: TokenizedCorpus,
     counts: NGrams | None,
@@ -360,9 +345,9 @@ def _train(
         yield events.Note("this machine has nothing to compute in bfloat16 with: training is in float32")
     batches = Batches(stream, paragraph_ends(tokenizer, stream), training.batch_size, training.seq_len, training.seed)
     tuning = loop.TuningPart.fold(prepared.streams["tuning"], num_bytes=prepared.headers["tuning"].num_bytes)
-    atomic.make_directory(run_dir / "checkpoints")
-    atomic.sweep_temporaries(run_dir / "checkpoints")
-    store = CheckpointStore(run_dir / "checkpoints", tokenizer, prepared.abbreviations)
+    atomic.make_directory(run_dir.checkpoints_dir)
+    atomic.sweep_temporaries(run_dir.checkpoints_dir)
+    store = CheckpointStore(run_dir.checkpoints_dir, tokenizer, prepared.abbreviations)
 
     def facts(state: LoopState) -> dict[str, Any]:
         return {
@@ -381,7 +366,7 @@ def _train(
     yield events.Planned(
         plan, num_parameters, tokenizer.vocab_size, len(stream), prepared.headers["training"].num_bytes, start.step
     )
-    log = MetricsLog(run_dir / METRICS_FILE)
+    log = MetricsLog(run_dir.metrics_path)
     for event in loop.steps(
         plan, learner, batches, tuning, store, start, state, should_stop=lambda: stop_signal() is not None, facts=facts
     ):
@@ -405,7 +390,7 @@ def _train(
     mixture, metrics = _remember(plan.config, learner, prepared, counts, request.measure)
     metrics = {"tuning_bits_per_byte": tuning_bits} | metrics | _held_out_metrics(prepared, learner, mixture)
     _export(request, learner, prepared, mixture, metrics, {**facts(final), "finished": True})
-    atomic.write_file(run_dir / FINISHED_FILE, b"")
+    atomic.write_file(run_dir.finished_path, b"")
     if request.is_remembered:
         try:
             remember_last(request.model_path)

@@ -93,8 +93,8 @@ def score_tokens(
         model: read in evaluation mode, and left in the mode it came in.
         streams: one array of token ids for each document, with ``DOCUMENT_END`` as its first input and its last
             target; memory-mapped arrays are read chunk by chunk.
-        mixture: the counts that are mixed in.
-        adapted: whether an overlay learns from each document as it is read; it needs the memory.
+        mixture: the n-gram counts that are mixed in.
+        adapted: whether an overlay learns from each document as it is read; it needs a mixture.
         chunk_len: tokens read at once; changes the time and memory, not the result.
         batch_size: the most documents read side by side.
         device: where the model is, if not where its parameters say.
@@ -189,8 +189,8 @@ class MixtureScorer:
     """Scores chunks, each document's in their order, with the counts mixed in where there is a memory.
 
     Args:
-        mixture: the counts that are mixed in.
-        adapted: whether an overlay learns from each document as it is read; it needs the memory.
+        mixture: the n-gram counts that are mixed in.
+        adapted: whether an overlay learns from each document as it is read; it needs a mixture.
     """
 
     def __init__(self, mixture: NGramMixture | None, *, adapted: bool = False) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 
 from gru_complete.arrays import TokenIds
 from gru_complete.config import DataConfig, TokenizerConfig
-from gru_complete.errors import CorpusError, ModelError, UsageError
+from gru_complete.errors import CorpusError, UsageError
+from gru_complete.model.run_dir import PARTS, Part, RunDir
 from gru_complete.storage import atomic, untrusted
 from gru_complete.text import abbreviations, corpus, splitting
 from gru_complete.text.secrets import SecretScanner
@@ -28,9 +29,7 @@ from gru_complete.text.tokenizer_training import sample_blocks, train_tokenizer
 from gru_complete.training.events import Event, Working
 from gru_complete.training.plan import automatic_vocab_size
 
-TOKENIZER_FILE = "tokenizer.model"
 SPOOL_FILE = ".tmp-corpus.txt"  # by its name it is swept after a kill, and no part of a corpus
-TEXT_FACTS_FILE = "text.json"
 MIN_TOKENS = 64
 MAX_CUTS = 100
 MAX_TOKENIZER_BYTES = 64 * 1024 * 1024
@@ -49,8 +48,8 @@ class TokenizedCorpus:
 
     tokenizer: Tokenizer
     abbreviations: tuple[str, ...]
-    streams: dict[str, TokenIds]
-    headers: dict[str, ShardHeader]
+    streams: dict[Part, TokenIds]
+    headers: dict[Part, ShardHeader]
 
 
 @contextmanager
@@ -83,7 +82,7 @@ def spooled(
 
 
 def tokenize_corpus(
-    run_dir: Path, spool_path: Path, spool: corpus.Spool, data: DataConfig, settings: TokenizerConfig
+    run_dir: RunDir, spool_path: Path, spool: corpus.Spool, data: DataConfig, settings: TokenizerConfig
 ) -> Iterator[Event]:
     """Split the spooled text, train the tokenizer on the training part and write the shards.
 
@@ -108,43 +107,45 @@ def tokenize_corpus(
     model_bytes = train_tokenizer(
         sample(),
         vocab_size=settings.vocab_size or automatic_vocab_size(num_bytes),
-        work_dir=run_dir,
+        work_dir=run_dir.path,
     )
     tokenizer = Tokenizer(model_bytes)
-    atomic.write_file(run_dir / TOKENIZER_FILE, model_bytes)
+    atomic.write_file(run_dir.tokenizer_path, model_bytes)
     facts: dict[str, Any] = {"abbreviations": abbreviations.find_abbreviations(sample())}
 
     yield Working("cutting the text into tokens")
-    parts = {"training": split.training, "tuning": split.tuning, "held_out": split.held_out}
+    parts: dict[Part, list[corpus.Range]] = {
+        "training": split.training,
+        "tuning": split.tuning,
+        "held_out": split.held_out,
+    }
     for name, ranges in parts.items():
         if ranges:
             documents: Iterable[Iterable[bytes]] = (corpus.read_blocks(spool_path, *part) for part in ranges)
-            header = write_shard(run_dir / f"{name}.tokens", documents, tokenizer, corpus_sha256=spool.report.sha256)
+            header = write_shard(run_dir.part_path(name), documents, tokenizer, corpus_sha256=spool.report.sha256)
             if name != "held_out" and header.num_tokens < MIN_TOKENS:
                 message = f"the corpus is too small: its {name} part has {header.num_tokens} tokens, needs {MIN_TOKENS}"
                 raise CorpusError(message, hint="give a larger corpus; a few thousand characters are the least")
     facts["cuts"] = _cuts(run_dir, parts, spool.document_ends)
-    atomic.write_file(run_dir / TEXT_FACTS_FILE, json.dumps(facts).encode())
+    atomic.write_file(run_dir.text_facts_path, json.dumps(facts).encode())
 
 
-def read_tokenized_corpus(run_dir: Path) -> TokenizedCorpus:
+def read_tokenized_corpus(run_dir: RunDir) -> TokenizedCorpus:
     """What ``prepare`` left in a run directory.
 
     Raises:
         ModelError: something is missing or damaged.
     """
-    tokenizer = Tokenizer(untrusted.read_regular_file(run_dir / TOKENIZER_FILE, max_bytes=MAX_TOKENIZER_BYTES))
-    facts: dict[str, Any] = untrusted.strict_json(
-        untrusted.read_regular_file(run_dir / TEXT_FACTS_FILE, max_bytes=64 * 1024), name=TEXT_FACTS_FILE
-    )
+    tokenizer = Tokenizer(untrusted.read_regular_file(run_dir.tokenizer_path, max_bytes=MAX_TOKENIZER_BYTES))
+    facts = run_dir.text_facts()
     streams, headers = {}, {}
-    for name in ("training", "tuning", "held_out"):
-        if name != "held_out" or has_held_out(run_dir):
-            streams[name], headers[name] = read_part(run_dir, name, tokenizer)
+    for part in PARTS:
+        if part != "held_out" or run_dir.has_part(part):
+            streams[part], headers[part] = run_dir.read_part(part, tokenizer)
     return TokenizedCorpus(tokenizer, tuple(facts.get("abbreviations", ())), streams, headers)
 
 
-def copy_tokenized_corpus(source: Path, run_dir: Path, *, corpus_sha256: str) -> None:
+def copy_tokenized_corpus(source: RunDir, run_dir: RunDir, *, corpus_sha256: str) -> None:
     """Copy what ``prepare`` left in ``source``, for another training on the same text.
 
     Raises:
@@ -155,32 +156,15 @@ def copy_tokenized_corpus(source: Path, run_dir: Path, *, corpus_sha256: str) ->
     prepared = read_tokenized_corpus(source)
     if any(header.corpus_sha256 != corpus_sha256 for header in prepared.headers.values()):
         raise UsageError("the corpus has changed", hint="begin anew with --replace")
-    shards = [source / f"{part}.tokens" for part in prepared.streams]
-    for path in (source / TOKENIZER_FILE, source / TEXT_FACTS_FILE, *shards, *map(header_path, shards)):
-        with path.open("rb") as old, atomic.open_stream(run_dir / path.name) as new:
+    shards = [source.part_path(part) for part in prepared.streams]
+    for path in (source.tokenizer_path, source.text_facts_path, *shards, *map(header_path, shards)):
+        with path.open("rb") as old, atomic.open_stream(run_dir.path / path.name) as new:
             shutil.copyfileobj(old, new)
 
 
-def has_held_out(run_dir: Path) -> bool:
-    """Whether the run kept text apart for `eval`."""
-    return (run_dir / "held_out.tokens").exists()
-
-
-def read_part(run_dir: Path, name: str, tokenizer: Tokenizer) -> tuple[TokenIds, ShardHeader]:
-    """The token stream of one part, ``(N,)``, with its header.
-
-    Raises:
-        ModelError: it is missing or damaged, or another tokenizer cut it.
-    """
-    stream, header = read_shard(run_dir / f"{name}.tokens")
-    if header.tokenizer_sha256 != tokenizer.sha256:
-        raise ModelError(f"{name}.tokens was cut by another tokenizer", hint="train anew with --replace")
-    return stream, header
-
-
 def _cuts(
-    run_dir: Path, parts: Mapping[str, Sequence[corpus.Range]], document_ends: Sequence[int]
-) -> list[tuple[str, str, int, int]]:
+    run_dir: RunDir, parts: Mapping[Part, Sequence[corpus.Range]], document_ends: Sequence[int]
+) -> list[tuple[Part, Part, int, int]]:
     """Where documents were cut apart, so that what stood there in a row can be known.
 
     Returns:
@@ -191,7 +175,7 @@ def _cuts(
     begins = {start: (name, index) for name, ranges in parts.items() for index, (start, _) in enumerate(ranges)}
     ends_of_documents = set(document_ends)
     places = {
-        name: np.flatnonzero(read_shard(run_dir / f"{name}.tokens")[0] == DOCUMENT_END)
+        name: np.flatnonzero(read_shard(run_dir.part_path(name))[0] == DOCUMENT_END)
         for name, ranges in parts.items()
         if ranges
     }

@@ -267,7 +267,7 @@ def test_novel_copies_nothing_and_needs_the_text_beside_the_model(run, trained_m
     shutil.copytree(trained_model, tmp_path / "alone")
     code, out, err = run("complete", "The", "-m", tmp_path / "alone", "--novel", "3")
     assert (code, out) == (2, b"")
-    assert "the text that alone was trained on is not there" in err
+    assert "the training text of alone is missing" in err
     assert "hint: train it again" in err
 
 

@@ -70,7 +70,7 @@ def test_without_a_run_directory_it_is_refused_before_any_work(run, trained_mode
     shutil.copytree(trained_model, tmp_path / "alone")
     code, out, err = run("eval", "-m", tmp_path / "alone", "--secrets")
     assert (code, out) == (2, b"")
-    assert "the text that alone was trained on is not there" in err
+    assert "the training text of alone is missing" in err
     assert list(temporary.iterdir()) == []
 
 

@@ -104,7 +104,7 @@ def test_without_a_run_directory_novelty_is_refused(run, trained_model, tmp_path
     text.write_text("The cat ate the bird.\n" * 50)
     code, out, err = run("eval", text, "-m", tmp_path / "alone", "--novelty")
     assert (code, out) == (2, b"")
-    assert "the text that alone was trained on is not there" in err
+    assert "the training text of alone is missing" in err
     with pytest.raises(UsageError):
         evaluate_novelty(load_model(tmp_path / "alone"), read_held_out(load_model(trained_model))[0])
 

@@ -28,7 +28,7 @@ from gru_complete.model.home import (
     resolve_model_path,
 )
 from gru_complete.model.manifest import Base
-from gru_complete.model.run_dir import run_dir_of
+from gru_complete.model.run_dir import RunDir
 from gru_complete.ngrams.building import build
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.storage import atomic, lock
@@ -776,12 +776,8 @@ def test_models_are_listed_without_what_is_not_finished(home, tokenizer):
     assert list_models() == [home / "a", home / "b"]
 
 
-def test_the_run_directory_lies_beside_its_model(tmp_path):
-    assert run_dir_of(tmp_path / "v1.2") == tmp_path / "v1.2.run"
-
-
 def test_removing_takes_the_model_and_its_run_and_nothing_else(saved):
-    run_dir = run_dir_of(saved)
+    run_dir = RunDir.beside(saved).path
     run_dir.mkdir()
     with lock.DirectoryLock(run_dir), pytest.raises(BusyError):
         remove_model(saved, run_only=False)

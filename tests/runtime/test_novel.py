@@ -158,7 +158,7 @@ def test_damaged_places_of_cuts_are_named(completer, trained_model, tmp_path, cu
 
 def test_without_its_corpus_novel_is_refused(completer, trained_model, tmp_path):
     shutil.copytree(trained_model, tmp_path / "alone")
-    with pytest.raises(UsageError, match="is not there"):
+    with pytest.raises(UsageError, match="is missing"):
         corpus_words(tmp_path / "alone", completer.tokenizer)
     with pytest.raises(UsageError):
         Completer.load(trained_model).complete(b"", CompletionOptions(novel=3))

@@ -1,5 +1,6 @@
 import json
 
+from gru_complete.model.run_dir import RunDir
 from gru_complete.training.curve import EvaluationPoint, read_curve
 
 
@@ -13,7 +14,7 @@ def looked(step, bits):
 
 def curve_of(tmp_path, *records):
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    return read_curve(tmp_path)
+    return read_curve(RunDir(tmp_path))
 
 
 def test_losses_and_looks_are_those_of_the_log(tmp_path):
@@ -40,6 +41,6 @@ def test_what_led_to_infinite_numbers_is_left_out(tmp_path):
 
 
 def test_no_log_and_a_cut_line_are_no_mistakes(tmp_path):
-    assert (read_curve(tmp_path).losses, read_curve(tmp_path).looks) == ({}, [])
+    assert (read_curve(RunDir(tmp_path)).losses, read_curve(RunDir(tmp_path)).looks) == ({}, [])
     (tmp_path / "metrics.jsonl").write_text(json.dumps(stepped(10, 5.0)) + '\n{"event": "loo')
-    assert read_curve(tmp_path).losses == {10: 5.0}
+    assert read_curve(RunDir(tmp_path)).losses == {10: 5.0}

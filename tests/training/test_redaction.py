@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from gru_complete.model.run_dir import RunDir
 from gru_complete.text.tokenizer import Tokenizer
 from gru_complete.training.tokenized_corpus import read_tokenized_corpus
 
@@ -57,7 +58,7 @@ def test_redacted_text_is_all_that_anything_sees(run, planted, settings, tmp_pat
     number = json.loads(out)["secrets"]["email"]
     assert f"note: in place of what looked secret stands now: {number} x [GitHub token], {number} x [email]" in err
     assert not any(has_secret(path.read_bytes()) for path in all_files(tmp_path / "m", tmp_path / "m.run"))
-    prepared = read_tokenized_corpus(tmp_path / "m.run")
+    prepared = read_tokenized_corpus(RunDir.beside(tmp_path / "m"))
     texts = {name: prepared.tokenizer.decode(ids.tolist()) for name, ids in prepared.streams.items()}
     assert set(texts) == {"training", "tuning", "held_out"}
     assert not has_secret(b"".join(texts.values()))
