@@ -113,7 +113,7 @@ def score(work: Path, text: str) -> dict[str, Any]:
         costs = {name: cost(nats) for name, nats in nats_of(module, stream, mixture).items()}
         points.append({"step": look["step"], "seconds": look["seconds"], "mixed_seconds": seconds, **costs})
         print(f"{look['seconds']:7.1f} s, step {look['step']}: scored", file=sys.stderr)
-    alone = None if whole is None else {"seconds": found["counted_seconds"], **cost(whole.nats(stream))}
+    alone = None if whole is None else {"seconds": found["counted_seconds"], **cost(whole.total_nats(stream))}
     return {"counts": alone, "points": points}
 
 

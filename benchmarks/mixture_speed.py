@@ -22,7 +22,7 @@ import numpy as np
 
 from gru_complete.model.directory import LoadedModel, load_model
 from gru_complete.model.run_dir import RunDir
-from gru_complete.ngrams.building import build
+from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.completer import Completer, CompletionStream
@@ -54,7 +54,7 @@ def memory_of(model: LoadedModel) -> NGramMixture:
         return model.mixture
     tokens, header = read_shard(RunDir.beside(model.path).part_path("training"))
     vocab_size = model.manifest.arch.vocab_size
-    ngrams = build(tokens, vocab_size=vocab_size, max_bytes=1_500_000 + 2 * header.num_bytes)
+    ngrams = count_ngrams(tokens, vocab_size=vocab_size, max_bytes=1_500_000 + 2 * header.num_bytes)
     weights = np.zeros((ngrams.order + NUM_SLOPES, NUM_OUTPUTS), np.float32)
     weights[: ngrams.order, :2] = 0.7, 0.3
     return NGramMixture(ngrams, MixingWeights(weights), adapts=True)
@@ -65,7 +65,7 @@ def measure(model: LoadedModel, mixture: NGramMixture, num_tokens: int) -> Clock
     num_learnt = min(LEARNT_BYTES * header.num_tokens // header.num_bytes, len(stream) // 2)
     tokens = stream[: num_learnt + num_tokens].tolist()
     stepper, ngrams, overlay, clock = Stepper(model.manifest.arch, model.weights), mixture.ngrams, Overlay(), Clock()
-    state, nodes = stepper.initial_state(), ngrams.start()
+    state, nodes = stepper.initial_state(), ngrams.empty_context()
     for token in tokens[:num_learnt]:
         overlay.learn(token)
         nodes = ngrams.advance(nodes, token)
@@ -73,12 +73,12 @@ def measure(model: LoadedModel, mixture: NGramMixture, num_tokens: int) -> Clock
         hidden, state = clock.time("GRU: step", lambda: stepper.step(token, state))  # noqa: B023  (called at once)
         logits = clock.time("GRU: logits", lambda: stepper.logits(hidden))  # noqa: B023
         nodes = clock.time("ngrams.advance", lambda: ngrams.advance(nodes, token))  # noqa: B023
-        found = clock.time("ngrams.distribution", lambda: ngrams.distribution_and_context(nodes))  # noqa: B023
+        found = clock.time("ngrams.distribution", lambda: ngrams.distribution_and_evidence(nodes))  # noqa: B023
         counted, context = found
         mixed = clock.time("mixture.mix_one", lambda: mixture.mixing.mix_one(logits, counted, context))  # noqa: B023
         clock.time("overlay.learn", lambda: overlay.learn(token))  # noqa: B023
         length, total, _ = context
-        clock.time("overlay.adjust", lambda: overlay.adjust(mixed, overlay.context(), length, total))  # noqa: B023
+        clock.time("overlay.adjust", lambda: overlay.adjust(mixed, overlay.recent_tokens(), length, total))  # noqa: B023
     return clock
 
 

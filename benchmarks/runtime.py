@@ -28,9 +28,9 @@ from pathlib import Path
 import numpy as np
 
 from gru_complete.model.architecture import Architecture
-from gru_complete.model.directory import load_model, save_files
+from gru_complete.model.directory import ModelContents, load_model, save_model
 from gru_complete.model.manifest import NGRAMS
-from gru_complete.ngrams.building import build
+from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions
@@ -63,21 +63,23 @@ def make_models(directory: Path, text: bytes, sizes: tuple[int, int, int]) -> tu
     weights = {name: generator.normal(size=shape, scale=shape[-1] ** -0.5).astype(np.float32) for name, shape in shapes}
     weights["projection"] *= 6
     weights["output_bias"] = np.log(np.bincount(stream, minlength=arch.vocab_size) + 1).astype(np.float32)
-    ngrams = build(stream, vocab_size=arch.vocab_size, max_bytes=1_500_000 + 2 * len(text))
+    ngrams = count_ngrams(stream, vocab_size=arch.vocab_size, max_bytes=1_500_000 + 2 * len(text))
     gate = np.zeros((ngrams.order + NUM_SLOPES, NUM_OUTPUTS), np.float32)
     gate[: ngrams.order] = 0.5, 0.5, 1, 0, 0
     mixture = NGramMixture(ngrams, MixingWeights(gate), adapts=False).to_bytes()
     gru, mixing = directory / "gru", directory / "mixture"
     for path, extra_files in ((gru, {}), (mixing, {NGRAMS: mixture})):
         path.mkdir()
-        save_files(
+        save_model(
             path,
-            arch=arch,
-            weights=weights,
-            tokenizer=tokenizer,
-            metrics={},
-            training={},
-            abbreviations=[],
+            ModelContents(
+                arch=arch,
+                weights=weights,
+                tokenizer=tokenizer,
+                metrics={},
+                training={},
+                abbreviations=[],
+            ),
             extra_files=extra_files,
         )
     return gru, mixing

@@ -1,6 +1,18 @@
-"""Everything a user can get wrong: one exception tree, each branch with an exit code and room for a hint.
+"""Every failure that the program expects: one tree of exceptions, each with its exit code.
 
-The library raises these; only ``cli`` turns them into a line on stderr and an exit code. A message says what happened
+::
+
+    GruCompleteError          70  an internal error, if nothing below it fits
+    ├── UsageError             2  the command line asks for something that cannot be done
+    │   └── ConfigError        2  a config file or a --set option is not usable
+    ├── CorpusError            3  the input text cannot be used
+    ├── ModelError             4  a model is missing, damaged or not ours
+    ├── EnvironmentFailure     5  the machine refused: disk full, permission denied, ...
+    ├── BusyError              6  another process works in the same run directory
+    ├── DivergedError          7  training produced numbers that are not finite
+    └── InterruptedRun     128+N  signal N ended the work, after its state was saved
+
+The library raises them; only ``cli`` turns one into a line on stderr and an exit code. The message says what happened
 and where, on one line (a config may list several problems); the hint says what to do about it.
 """
 
@@ -8,7 +20,7 @@ from pathlib import Path
 
 
 class GruCompleteError(Exception):
-    """The root of the tree: an expected failure with a message for the user.
+    """An expected failure, with a message for the user.
 
     Args:
         message: what happened and where; no trailing period, no private text.
@@ -68,7 +80,7 @@ class InterruptedRun(GruCompleteError):
     Args:
         message: what was saved and where.
         signal_number: the signal received; the exit code is 128 plus this number.
-        hint: how to go on.
+        hint: how to continue.
     """
 
     def __init__(self, message: str, *, signal_number: int, hint: str | None = None) -> None:
@@ -77,6 +89,16 @@ class InterruptedRun(GruCompleteError):
         self.exit_code = 128 + signal_number
 
 
-def printable(name: str | Path) -> str:
-    r"""A name as it may stand in a message: control characters, escapes and bidi marks as ``\x1b``."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(name))
+def printable(text: str | Path, *, keep: str = "", encoding: str | None = None) -> str:
+    r"""Escape every character that could steer a terminal, so that any file name or input is safe in a message.
+
+    Control characters, escape sequences, line breaks and marks that reverse the direction of writing become ``\x1b``,
+    ``\n``, ``\u202e``. All text that did not come from this program passes through here before it is shown.
+
+    Args:
+        text: any text, or a path.
+        keep: characters to leave as they are although they do not print, such as tab and newline.
+        encoding: of the terminal, if known; what it cannot encode is escaped too.
+    """
+    escaped = "".join(char if char.isprintable() or char in keep else ascii(char)[1:-1] for char in str(text))
+    return escaped if encoding is None else escaped.encode(encoding, "backslashreplace").decode(encoding)

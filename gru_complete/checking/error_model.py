@@ -120,7 +120,7 @@ class ErrorModel:
         total = float(self.unigrams[tokens[0]])
         if self._mixture is not None:
             ngrams = self._mixture.ngrams
-            nodes = ngrams.advance(ngrams.start(), tokens[0])
+            nodes = ngrams.advance(ngrams.empty_context(), tokens[0])
             for token in tokens[1:]:
                 total += math.log(float(ngrams.distribution(nodes)[token]))
                 nodes = ngrams.advance(nodes, token)
@@ -131,7 +131,7 @@ class ErrorModel:
     def _unigrams(self, predictor: Predictor) -> Float64Array:
         """The log probability of each token after nothing in particular, ``(V,)``."""
         if self._mixture is not None:
-            return np.asarray(np.log(self._mixture.ngrams.frequencies()))
+            return np.asarray(np.log(self._mixture.ngrams.token_frequencies()))
         # Without counts: what the network says of each token wherever it stands, which tied weights put there.
         bias = predictor.stepper.output_bias.astype(np.float64)
         peak = bias.max()

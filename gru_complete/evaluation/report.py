@@ -170,7 +170,7 @@ def evaluate(
     others: dict[str, float] = {}
     if mixture is not None:
         alone = score_tokens(module, texts, chunk_len=chunk_len, device=device)
-        others = {"gru_only": alone.total_nats, "ngrams_only": sum(mixture.ngrams.nats(text) for text in texts)}
+        others = {"gru_only": alone.total_nats, "ngrams_only": sum(mixture.ngrams.total_nats(text) for text in texts)}
         if not online:  # else it is one of the ways
             adapted = score_tokens(module, texts, mixture=mixture, adapted=True, chunk_len=chunk_len, device=device)
             others = {"adapted": adapted.total_nats} | others

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from gru_complete.errors import ModelError, UsageError, printable
 from gru_complete.model.run_dir import PARTS, Part, RunDir
 from gru_complete.text.tokenizer import Tokenizer
-from gru_complete.text.verbatim import BETWEEN_DOCUMENTS, CorpusWords, text_of
+from gru_complete.text.verbatim import BETWEEN_DOCUMENTS, CorpusWords, decode_streams
 
 SEEN_PARTS: tuple[Part, ...] = ("training", "tuning")
 """The splits that a finished model has learnt from."""
@@ -48,14 +48,18 @@ def corpus_words(model_path: Path, tokenizer: Tokenizer, parts: Sequence[Part] =
     streams = {
         part: run_dir.read_part(part, tokenizer)[0] for part in parts if part != "held_out" or run_dir.has_part(part)
     }
-    text = text_of(streams.values(), tokenizer.pieces)
+    text = decode_streams(streams.values(), tokenizer.pieces)
     by_name = {str(part): stream for part, stream in streams.items()}
     for cut in _read_cuts(run_dir):
         if cut.before in by_name and cut.after in by_name:
             before = by_name[cut.before][max(0, cut.end - _JOIN_TOKENS) : cut.end]
             after = by_name[cut.after][cut.start : cut.start + _JOIN_TOKENS]
-            text += BETWEEN_DOCUMENTS + text_of([before], tokenizer.pieces) + text_of([after], tokenizer.pieces)
-    return CorpusWords.of(text)
+            text += (
+                BETWEEN_DOCUMENTS
+                + decode_streams([before], tokenizer.pieces)
+                + decode_streams([after], tokenizer.pieces)
+            )
+    return CorpusWords.from_text(text)
 
 
 def run_dir_with_text(model_path: Path) -> RunDir:

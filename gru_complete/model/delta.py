@@ -70,10 +70,10 @@ def apply_delta(weights: Weights, delta: Delta, *, name: str) -> dict[str, NDArr
 
 
 def check_tensors(tensors: Delta, shapes: Mapping[str, tuple[int, ...]], *, name: str) -> None:
-    """Check names, shapes, dtypes and finiteness.
+    """Compare tensors with the names, shapes and types that were expected, and refuse NaN and infinity.
 
     Raises:
-        ModelError: ``name`` and the first twenty problems.
+        ModelError: up to 20 of the problems; ``name`` says whose tensors they are.
     """
     problems = [f"{key} is missing" for key in shapes if key not in tensors]
     for key, array in tensors.items():

@@ -64,48 +64,57 @@ class LoadedModel(NamedTuple):
     mixture: "NGramMixture | None" = None
 
 
-def save_files(
-    directory: Path,
-    *,
-    arch: Architecture,
-    weights: Weights,
-    tokenizer: "Tokenizer",
-    metrics: Mapping[str, Any],
-    training: Mapping[str, Any],
-    abbreviations: Sequence[str],
-    extra_files: Mapping[str, bytes] | None = None,
-) -> None:
-    """Write a model into an existing directory, the manifest last: one from ``files.new_directory`` or the like.
+class ModelContents(NamedTuple):
+    """What makes a model, before it is written.
 
-    Args:
-        directory: where to write; seen by nobody until it gets its name.
+    Attributes:
         arch: the sizes.
         weights: as ``arch.tensor_shapes()`` names them.
         tokenizer: the tokenizer of these weights.
-        metrics: what was measured; numbers and short strings, which may stand in nested mappings.
+        metrics: what was measured: numbers and short strings, perhaps in nested mappings.
         training: facts about the training, likewise.
         abbreviations: short words that the corpus follows with a period inside sentences.
-        extra_files: what a checkpoint needs besides; names of ``EXTRA_FILES``.
+    """
+
+    arch: Architecture
+    weights: Weights
+    tokenizer: "Tokenizer"
+    metrics: Mapping[str, Any]
+    training: Mapping[str, Any]
+    abbreviations: Sequence[str]
+
+
+def save_model(directory: Path, contents: ModelContents, extra_files: Mapping[str, bytes] | None = None) -> None:
+    """Write a model into an existing directory, its manifest last.
+
+    Args:
+        directory: where to write: one that ``atomic.new_directory`` or ``atomic.replace_directory`` yielded, which
+            nobody sees before it is complete.
+        contents: what to write.
+        extra_files: the n-gram model, or what a checkpoint needs besides; names of ``EXTRA_FILES``.
 
     Raises:
-        ModelError: these things do not make a model that ``load_model`` would take; weights that are not finite.
-        EnvironmentFailure: the disk or a permission said no.
+        ModelError: ``load_model`` would refuse this model, for instance because a weight is not finite.
+        EnvironmentFailure: the disk is full or refuses the write.
     """
     from safetensors.numpy import save  # here, so that reading a model does not wait for it
 
-    _check_weights(weights, arch, name=WEIGHTS)
+    arch, weights, tokenizer = contents.arch, contents.weights, contents.tokenizer
+    check_tensors(weights, arch.tensor_shapes(), name=WEIGHTS)
     _check_vocab(tokenizer, arch)
-    contents = {WEIGHTS: save({name: np.ascontiguousarray(array) for name, array in weights.items()})}
-    contents[TOKENIZER] = tokenizer.model_bytes
+    files = {
+        WEIGHTS: save({name: np.ascontiguousarray(array) for name, array in weights.items()}),
+        TOKENIZER: tokenizer.model_bytes,
+    }
     manifest = Manifest(
         arch=arch,
-        tokenizer={**TOKENIZER_FLAGS, "abbreviations": list(abbreviations)},
-        metrics=metrics,
-        training=training,
+        tokenizer={**TOKENIZER_FLAGS, "abbreviations": list(contents.abbreviations)},
+        metrics=contents.metrics,
+        training=contents.training,
         files={},
         tool_version=_tool_version(),
     )
-    _write_files(directory, manifest, {**contents, **(extra_files or {})})
+    _write_files(directory, manifest, {**files, **(extra_files or {})})
 
 
 def save_delta(
@@ -116,7 +125,7 @@ def save_delta(
     metrics: Mapping[str, Any],
     training: Mapping[str, Any],
 ) -> None:
-    """Write an adapted model into an existing directory beside its base; see ``save_files``.
+    """Write an adapted model into an existing directory beside its base; see ``save_model``.
 
     Args:
         directory: where to write.
@@ -133,7 +142,7 @@ def save_delta(
 
     if base.manifest.base is not None:
         raise ModelError(f"{printable(base.path)} is adapted itself and cannot be a base")
-    _check_weights(apply_delta(base.weights, delta, name=DELTA), base.manifest.arch, name=DELTA)
+    check_tensors(apply_delta(base.weights, delta, name=DELTA), base.manifest.arch.tensor_shapes(), name=DELTA)
     manifest = base.manifest._replace(
         base=Base(Path(os.path.realpath(base.path)).name, base.fingerprint),
         metrics=metrics,
@@ -145,15 +154,15 @@ def save_delta(
     _write_files(directory, manifest, {DELTA: data})
 
 
-def _write_files(directory: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> None:
+def _write_files(directory: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
     """Write the files and then the manifest, which lists them."""
-    records = {name: FileRecord(len(data), untrusted.sha256_hex(data)) for name, data in contents.items()}
+    records = {name: FileRecord(len(data), untrusted.sha256_hex(data)) for name, data in files.items()}
     manifest = manifest._replace(files=records)
     manifest_bytes = json.dumps(manifest.to_json(), ensure_ascii=False, indent=2).encode("utf-8")
     Manifest.from_json(untrusted.strict_json(manifest_bytes, name=MANIFEST))
     if len(manifest_bytes) > MAX_BYTES[MANIFEST]:
         raise ModelError(f"the manifest would take {len(manifest_bytes)} bytes; the most is {MAX_BYTES[MANIFEST]}")
-    for name, data in contents.items():
+    for name, data in files.items():
         atomic.write_file(directory / name, data)
     atomic.write_file(directory / MANIFEST, manifest_bytes)
 
@@ -165,11 +174,11 @@ def load_model(path: Path) -> LoadedModel:
         ModelError: it is missing, damaged, made by a newer version, or not a model.
     """
     for _ in range(_READ_ATTEMPTS):
-        seen = _identity(path)
+        seen = _current_version(path)
         try:
             return _load_once(path)
         except ModelError:
-            if seen is not None and _identity(path) == seen:
+            if seen is not None and _current_version(path) == seen:
                 raise
     return _load_once(path)
 
@@ -182,8 +191,8 @@ def _load_once(path: Path) -> LoadedModel:
     if manifest.base is not None:
         return _load_adapted(path, directory, manifest, fingerprint)
     # Both are mostly hashing, which needs no Python: the tokenizer is checked meanwhile.
-    mixture = _begin(partial(_load_memory, directory, manifest))
-    weights = _begin(partial(_load_weights, directory, manifest))
+    mixture = _start_in_thread(partial(_load_mixture, directory, manifest))
+    weights = _start_in_thread(partial(_load_weights, directory, manifest))
     try:
         tokenizer = Tokenizer(_read_listed(directory, manifest, TOKENIZER))
     except ModelError as error:
@@ -195,11 +204,11 @@ def _load_once(path: Path) -> LoadedModel:
 def _load_weights(directory: Path, manifest: Manifest) -> Weights:
     name = printable(directory / WEIGHTS)
     weights = parse_safetensors(_read_listed(directory, manifest, WEIGHTS), name=name)
-    _check_weights(weights, manifest.arch, name=name)
+    check_tensors(weights, manifest.arch.tensor_shapes(), name=name)
     return weights
 
 
-def _begin(work: Callable[[], Result]) -> Callable[[], Result]:
+def _start_in_thread(work: Callable[[], Result]) -> Callable[[], Result]:
     """Begin some work beside what follows; what is returned waits for its result, or raises its error."""
     results: list[Result] = []
     errors: list[Exception] = []
@@ -221,7 +230,7 @@ def _begin(work: Callable[[], Result]) -> Callable[[], Result]:
     return result
 
 
-def _load_memory(directory: Path, manifest: Manifest) -> "NGramMixture | None":
+def _load_mixture(directory: Path, manifest: Manifest) -> "NGramMixture | None":
     from gru_complete.ngrams.mixture import NGramMixture
 
     if NGRAMS not in manifest.files:
@@ -247,7 +256,7 @@ def _load_adapted(path: Path, directory: Path, manifest: Manifest, fingerprint: 
     name = printable(directory / DELTA)
     delta = parse_safetensors(_read_listed(directory, manifest, DELTA), name=name)
     weights = apply_delta(base.weights, delta, name=name)
-    _check_weights(weights, manifest.arch, name=name)
+    check_tensors(weights, manifest.arch.tensor_shapes(), name=name)
     return LoadedModel(path, manifest, weights, base.tokenizer, fingerprint, base.mixture)
 
 
@@ -264,28 +273,28 @@ def read_extra_file(path: Path, name: str) -> bytes:
     return _read_listed(directory, manifest, name)
 
 
-def _identity(path: Path) -> tuple[Path, str] | None:
+def _current_version(path: Path) -> tuple[Path, str] | None:
     """What changes when a model is replaced: where it is found while directories are swapped, and its manifest's bytes.
 
     Inodes and times will not do: the next model may get the same ones at once.
     """
     directory = atomic.visible_directory(path)
     try:
-        return directory, untrusted.sha256_hex(read_manifest(directory))
+        return directory, untrusted.sha256_hex(read_manifest_bytes(directory))
     except ModelError:
         return None
 
 
 def has_manifest(path: Path) -> bool:
-    """Whether there is a model, finished or damaged, at this path."""
+    """Whether a finished model is stored at this path; its manifest may still be damaged."""
     return os.path.lexists(atomic.visible_directory(path) / MANIFEST)
 
 
-def read_manifest(directory: Path) -> bytes:
-    """The bytes of ``manifest.json``.
+def read_manifest_bytes(directory: Path) -> bytes:
+    """Read ``manifest.json`` without parsing it.
 
     Raises:
-        ModelError: there is none, or it cannot be read.
+        ModelError: there is none, or it is not a regular file of at most 64 kB.
     """
     if not os.path.lexists(directory / MANIFEST):
         message = f"{printable(directory)} is not a gru-complete model (no {MANIFEST})"
@@ -294,12 +303,15 @@ def read_manifest(directory: Path) -> bytes:
 
 
 def load_manifest(directory: Path) -> tuple[Manifest, str]:
-    """The checked manifest and its fingerprint.
+    """Read and check a manifest.
+
+    Returns:
+        The manifest, and its SHA-256: the model's fingerprint.
 
     Raises:
-        ModelError: there is none, or it is damaged.
+        ModelError: it is missing, damaged, made by a newer version, or says something that cannot be.
     """
-    data = read_manifest(directory)
+    data = read_manifest_bytes(directory)
     name = printable(directory / MANIFEST)
     value = untrusted.strict_json(data, name=name)
     try:
@@ -316,11 +328,6 @@ def _read_listed(directory: Path, manifest: Manifest, name: str) -> bytes:
     if untrusted.sha256_hex(data) != entry.sha256:
         raise ModelError(f"{printable(directory / name)} is damaged (sha256 mismatch)", hint="copy the model again")
     return data
-
-
-def _check_weights(weights: Weights, arch: Architecture, *, name: str) -> None:
-    """Compare names, shapes and dtypes with what ``arch`` implies, and refuse numbers that are not finite."""
-    check_tensors(weights, arch.tensor_shapes(), name=name)
 
 
 def _check_vocab(tokenizer: "Tokenizer", arch: Architecture) -> None:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from gru_complete.errors import EnvironmentFailure, ModelError, UsageError, printable
-from gru_complete.model.directory import has_manifest, load_manifest, read_manifest
+from gru_complete.model.directory import has_manifest, load_manifest, read_manifest_bytes
 from gru_complete.model.manifest import FORMAT, MANIFEST, is_model_name
 from gru_complete.model.run_dir import RunDir
 from gru_complete.storage import atomic, untrusted
@@ -104,7 +104,9 @@ def remove_model(path: Path, *, run_only: bool) -> None:
     """
     run_dir = RunDir.beside(path)
     if not run_only:
-        manifest = untrusted.strict_json(read_manifest(atomic.visible_directory(path)), name=printable(path / MANIFEST))
+        manifest = untrusted.strict_json(
+            read_manifest_bytes(atomic.visible_directory(path)), name=printable(path / MANIFEST)
+        )
         if manifest.get("format") != FORMAT:
             raise ModelError(f"{printable(path)} is not a gru-complete model")
     if run_only or run_dir.is_ours():

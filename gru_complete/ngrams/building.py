@@ -41,7 +41,7 @@ class _Grams(NamedTuple):
     private: NDArray[np.bool_]
 
 
-def build(
+def count_ngrams(
     *streams: TokenIds,
     vocab_size: int,
     order: int = DEFAULT_ORDER,

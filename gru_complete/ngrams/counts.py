@@ -35,9 +35,37 @@ if TYPE_CHECKING:  # `complete` imports this module, and has no use for shards
 MAX_ORDER = 8
 DEFAULT_ORDER = 5
 
-Nodes = tuple[int, ...]
-Evidence = tuple[int, float, int]
-"""How well a context is known: its length in tokens, what was counted after it, how many different tokens followed."""
+Context = tuple[int, ...]
+"""A context as the nodes of its last 1, 2, ... order - 1 tokens, -1 where that n-gram is not stored."""
+
+
+class Evidence(NamedTuple):
+    """How well a context is known.
+
+    Attributes:
+        length: tokens in the longest end of the context that has followers, 0 for none.
+        total: what was counted after it.
+        num_followers: how many different tokens followed it.
+    """
+
+    length: int
+    total: float
+    num_followers: int
+
+
+class EvidenceArrays(NamedTuple):
+    """The evidence of N contexts, ``(N,)`` each; see ``Evidence``."""
+
+    lengths: NDArray[Any]
+    totals: NDArray[Any]
+    num_followers: NDArray[Any]
+
+    @classmethod
+    def from_evidence(cls, evidence: Sequence[Evidence]) -> EvidenceArrays:
+        """Stack the evidence of at least one context."""
+        return cls(*map(np.array, zip(*evidence, strict=True)))
+
+
 _MAX_ENTRIES = 1 << 28
 _MIN_LOG_PROBABILITY, _MIN_WEIGHT = (
     np.float32(1e-30),
@@ -74,6 +102,11 @@ class StreamScores(NamedTuple):
     lengths: NDArray[np.int8]
     totals: Float32Array
     num_followers: NDArray[np.int32]
+
+    @property
+    def evidence(self) -> EvidenceArrays:
+        """How well the context of each token is known."""
+        return EvidenceArrays(self.lengths, self.totals, self.num_followers)
 
 
 class _Level(NamedTuple):
@@ -120,7 +153,7 @@ class NGrams:
     def __init__(
         self, levels: Sequence[_Level], discounts: Float32Array, occurrences: NDArray[np.uint8] | None = None
     ) -> None:
-        """Take over arrays that ``build`` made or ``from_arrays`` checked.
+        """Take over arrays that ``count_ngrams`` made or ``from_arrays`` checked.
 
         Args:
             levels: of n-grams of 1, 2, ... order tokens.
@@ -150,11 +183,11 @@ class NGrams:
 
     # ------------------------------------------------------------------------------------ one context
 
-    def start(self) -> Nodes:
+    def empty_context(self) -> Context:
         """The context in which nothing has been read."""
         return (-1,) * (self.order - 1)
 
-    def advance(self, nodes: Nodes, token: int) -> Nodes:
+    def advance(self, nodes: Context, token: int) -> Context:
         """The context after one more token."""
         if self.order == 1:
             return ()
@@ -172,21 +205,21 @@ class NGrams:
             following.append(child)
         return tuple(following)
 
-    def context(self, nodes: Nodes) -> Evidence:
+    def evidence(self, nodes: Context) -> Evidence:
         """The longest context that has followers."""
         for depth in reversed(range(self.order - 1)):
             node = nodes[depth]
             if node >= 0:
                 start, stop = self._quick_first[depth][node], self._quick_first[depth][node + 1]
                 if start < stop:
-                    return depth + 1, self._followers(depth, node, start, stop).total, stop - start
-        return 0, self._unigram_backoff[1], self.vocab_size
+                    return Evidence(depth + 1, self._followers(depth, node, start, stop).total, stop - start)
+        return Evidence(0, self._unigram_backoff[1], self.vocab_size)
 
-    def distribution(self, nodes: Nodes) -> Float32Array:
+    def distribution(self, nodes: Context) -> Float32Array:
         """Probability of each token in a context, ``(V,)``: all above 0, their sum 1; the caller's to change."""
-        return self.distribution_and_context(nodes)[0]
+        return self.distribution_and_evidence(nodes)[0]
 
-    def distribution_and_context(self, nodes: Nodes) -> tuple[Float32Array, Evidence]:
+    def distribution_and_evidence(self, nodes: Context) -> tuple[Float32Array, Evidence]:
         """What ``distribution`` and ``context`` say, quicker than both."""
         weight = 1.0
         few: list[tuple[list[int], list[float], float]] = []
@@ -205,7 +238,7 @@ class NGrams:
                 else:
                     total, kept, indices, counts = self._followers(depth, node, start, stop)
                     many.append((indices, counts, weight / total))
-                longest = longest or (depth + 1, total, stop - start)
+                longest = longest or Evidence(depth + 1, total, stop - start)
                 weight = max(weight * (1 - kept / total), _MIN_WEIGHT)
         after_one, context = self._after_one(nodes[0] if nodes else -1)
         row: Float32Array = after_one * weight
@@ -220,11 +253,11 @@ class NGrams:
         """The distribution and the context after one token or none, for all that is asked to start from."""
         start, stop = (self._quick_first[0][node], self._quick_first[0][node + 1]) if node >= 0 else (0, 0)
         if start == stop:
-            return self._unigrams, (0, self._unigram_backoff[1], self.vocab_size)
+            return self._unigrams, Evidence(0, self._unigram_backoff[1], self.vocab_size)
         total, kept, tokens, counts = self._stored_followers(0, node, start, stop)
         row: Float32Array = self._unigrams * max(1 - kept / total, _MIN_WEIGHT)
         row[tokens] += counts * (1 / total)
-        return row, (1, total, stop - start)
+        return row, Evidence(1, total, stop - start)
 
     def _few_followers(
         self, depth: int, node: int, start: int, stop: int
@@ -256,7 +289,7 @@ class NGrams:
         row: Float32Array = (shares + weight / self.vocab_size).astype(np.float32)
         return row
 
-    def frequencies(self) -> NDArray[np.float64]:
+    def token_frequencies(self) -> NDArray[np.float64]:
         """How often each token is written, ``(V,)``: all above 0, their sum 1.
 
         The unigrams do not say it: below the highest order a token counts once for each token before it, so what
@@ -271,17 +304,17 @@ class NGrams:
 
     # ------------------------------------------------------------------------------------ many contexts
 
-    def nodes(self, stream: TokenIds, start: Nodes | None = None) -> IntArray:
+    def contexts(self, stream: TokenIds, start: Context | None = None) -> IntArray:
         """The context after each token of a stream, ``(N, order - 1)``."""
-        return self._walk(stream, self.start() if start is None else start)[1]
+        return self._walk(stream, self.empty_context() if start is None else start)[1]
 
-    def distributions_and_contexts(self, nodes: Sequence[Nodes]) -> tuple[Float32Array, list[Evidence]]:
-        """``distribution_and_context`` in each of some contexts, at least one: ``(N, V)`` and N.
+    def distributions_and_evidence(self, nodes: Sequence[Context]) -> tuple[Float32Array, list[Evidence]]:
+        """``distribution_and_evidence`` in each of some contexts, at least one: ``(N, V)`` and N.
 
         It is for some dozens: ``distributions`` is for thousands, and begins with a pass over all counts.
         """
         if len(nodes) < _SIDE_BY_SIDE:
-            found = [self.distribution_and_context(node) for node in nodes]
+            found = [self.distribution_and_evidence(node) for node in nodes]
             return np.concatenate([row for row, _ in found]).reshape(len(nodes), -1), [context for _, context in found]
         weights = np.ones(len(nodes))
         parts: list[tuple[IntArray, Float32Array]] = []
@@ -312,7 +345,7 @@ class NGrams:
             parts.append((places, shares))
             weights[rows] = np.maximum(weights[rows] * (1 - kept / totals), _MIN_WEIGHT)
             for row, total, size in zip(rows.tolist(), totals.tolist(), sizes.tolist(), strict=True):
-                longest[row] = longest[row] or (depth + 1, total, size)
+                longest[row] = longest[row] or Evidence(depth + 1, total, size)
         after_one = [self._after_one(node[0] if node else -1) for node in nodes]
         result = np.concatenate([row for row, _ in after_one]).reshape(len(nodes), -1)
         result *= weights.astype(np.float32)[:, None]
@@ -342,7 +375,7 @@ class NGrams:
             rows.reshape(-1)[place] += shares
         return rows
 
-    def read(self, stream: TokenIds, start: Nodes | None = None) -> StreamScores:
+    def score_stream(self, stream: TokenIds, start: Context | None = None) -> StreamScores:
         """Score every token of a stream but the first, each after those before it.
 
         Args:
@@ -356,7 +389,7 @@ class NGrams:
             np.empty(num_targets, np.float32),
             np.empty(num_targets, np.int32),
         )
-        context = self.start() if start is None else start
+        context = self.empty_context() if start is None else start
         for begin in range(0, num_targets, PIECE_TOKENS):
             piece = stream[begin : begin + PIECE_TOKENS + 1]
             entries, contexts = self._walk(piece, context)
@@ -364,13 +397,13 @@ class NGrams:
             context = tuple(contexts[-2].tolist())
         return reading
 
-    def nats(self, tokens: TokenIds, *, chunk_len: int = 1 << 16) -> float:
+    def total_nats(self, tokens: TokenIds, *, chunk_len: int = 1 << 16) -> float:
         """What a stream costs, in nats: all its tokens but the first; long streams are read in chunks."""
-        total, context = 0.0, self.start()
+        total, context = 0.0, self.empty_context()
         for start in range(0, len(tokens) - 1, chunk_len):
             chunk = np.asarray(tokens[start : start + chunk_len + 1])
-            total -= float(np.log(self.read(chunk, context).probabilities, dtype=np.float64).sum())
-            context = tuple(self.nodes(chunk[:-1], context)[-1].tolist())
+            total -= float(np.log(self.score_stream(chunk, context).probabilities, dtype=np.float64).sum())
+            context = tuple(self.contexts(chunk[:-1], context)[-1].tolist())
         return total
 
     def _score(self, reading: StreamScores, here: slice, contexts: IntArray, entries: IntArray) -> None:
@@ -427,7 +460,7 @@ class NGrams:
         codes = self._levels[depth].counts
         return codes[entry] if len(codes) else np.zeros(len(entry), np.uint8)
 
-    def _walk(self, stream: TokenIds, start: Nodes) -> tuple[IntArray, IntArray]:
+    def _walk(self, stream: TokenIds, start: Context) -> tuple[IntArray, IntArray]:
         """The n-grams that end with each token, ``(N, order)``, and the context after it, ``(N, order - 1)``."""
         tokens = np.asarray(stream, np.int64)
         ends = tokens == DOCUMENT_END
@@ -480,11 +513,6 @@ class NGrams:
     def num_bytes(self) -> int:
         """Of the arrays that are stored."""
         return sum(array.nbytes for array in self.to_arrays().values())
-
-    @property
-    def num_entries(self) -> list[int]:
-        """How many n-grams of 1, 2, ... order tokens are stored."""
-        return [len(level.counts) for level in self._levels]
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], vocab_size: int) -> NGrams:

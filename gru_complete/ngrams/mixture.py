@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from gru_complete.arrays import Float32Array
 from gru_complete.errors import ModelError
-from gru_complete.ngrams.counts import Evidence, NGrams, Nodes
+from gru_complete.ngrams.counts import Context, Evidence, EvidenceArrays, NGrams
 from gru_complete.storage.tensors import parse_safetensors
 
 NUM_OUTPUTS = 5  # a, b, and the logarithms of s_0, s_1, s_2, up to a constant
@@ -37,21 +37,7 @@ _BLOCK_VALUES = 1 << 15  # probabilities that are mixed at once: all that it tak
 _MIXTURE, _ADAPTS = "mixture", "adapts"
 
 
-class EvidenceArrays(NamedTuple):
-    """What is known of the contexts of N positions, ``(N,)`` each.
-
-    Attributes:
-        lengths: tokens in the longest context that has followers.
-        totals: what was counted after it.
-        num_followers: how many different tokens followed it.
-    """
-
-    lengths: NDArray[Any]
-    totals: NDArray[Any]
-    num_followers: NDArray[Any]
-
-
-def features(evidence: EvidenceArrays, order: int) -> Float32Array:
+def evidence_features(evidence: EvidenceArrays, order: int) -> Float32Array:
     """What the gate sees: which length, and two measures of how sure the context is, ``(N, order + NUM_SLOPES)``."""
     rows = np.zeros((len(evidence.lengths), order + NUM_SLOPES), np.float32)
     rows[np.arange(len(rows)), evidence.lengths] = 1
@@ -76,14 +62,14 @@ class MixingWeights:
         """That of the counts it belongs to."""
         return len(self.weights) - NUM_SLOPES
 
-    def gates(self, evidence: EvidenceArrays) -> Float32Array:
+    def powers_and_shares(self, evidence: EvidenceArrays) -> Float32Array:
         """The powers a and b and the shares s_0, s_1, s_2 in the contexts, each a column: ``(NUM_OUTPUTS, N, 1)``."""
-        gates: Float32Array = (features(evidence, self.order) @ self.weights).T[..., None]
+        gates: Float32Array = (evidence_features(evidence, self.order) @ self.weights).T[..., None]
         shares = np.exp(gates[2:] - gates[2:].max(axis=0))
         gates[2:] = shares / shares.sum(axis=0)
         return gates
 
-    def gates_of_one(self, length: int, total: float, num_followers: int) -> list[float]:
+    def powers_and_shares_of_one(self, length: int, total: float, num_followers: int) -> list[float]:
         """``gates`` of one context, ``(NUM_OUTPUTS,)``: plain numbers take a tenth of the time of arrays of one."""
         total = max(total, 1.0)
         frequency, variety = math.log1p(total) / 3, math.log(num_followers / total + 1e-3)
@@ -121,7 +107,7 @@ class MixingWeights:
 
     def mix_one(self, logits: Float32Array, counted: Float32Array, context: Evidence) -> Float32Array:
         """``mix`` of a single row ``(V,)``; the calls of numpy are what it costs."""
-        powers, shares = self._powers_and_shares(*context)
+        powers, shares = self._cached_powers_and_shares(*context)
         rows = np.empty((3, len(logits)), np.float32)  # the product, the counts, the GRU
         product, gru = rows[0], rows[2]
         peak = logits.argmax()
@@ -137,11 +123,11 @@ class MixingWeights:
         return mixed
 
     @cached_property
-    def _powers_and_shares(self) -> Callable[[int, float, int], tuple[Float32Array, Float32Array]]:
+    def _cached_powers_and_shares(self) -> Callable[[int, float, int], tuple[Float32Array, Float32Array]]:
         """``gates_of_one``, kept, as ``mix_one`` wants it: the powers ``(2,)``, the counts' first, and the shares."""
 
         def compute(length: int, total: float, num_followers: int) -> tuple[Float32Array, Float32Array]:
-            power_gru, power_counts, *shares = self.gates_of_one(length, total, num_followers)
+            power_gru, power_counts, *shares = self.powers_and_shares_of_one(length, total, num_followers)
             return np.array([power_counts, power_gru], np.float32), np.array(shares, np.float32)
 
         return lru_cache(_CACHED_GATES)(compute)
@@ -160,20 +146,24 @@ class NGramMixture(NamedTuple):
     mixing: MixingWeights
     adapts: bool
 
-    def predict(self, logits: Float32Array, nodes: Nodes) -> Float32Array:
-        """The distribution after one context: from the GRU's scores ``(V,)`` and the counts' context."""
-        return self.predict_in_context(logits, nodes)[0]
+    def predict(self, logits: Float32Array, context: Context) -> tuple[Float32Array, Evidence]:
+        """Mix the distribution after one context, and say how well the n-gram model knows that context.
 
-    def predict_in_context(self, logits: Float32Array, nodes: Nodes) -> tuple[Float32Array, Evidence]:
-        """What ``predict`` and ``ngrams.context`` say."""
-        counted, context = self.ngrams.distribution_and_context(nodes)
-        return self.mixing.mix_one(logits, counted, context), context
+        Args:
+            logits: the GRU's unnormalised scores, ``(V,)``.
+            context: the n-gram model's.
 
-    def predict_many(self, logits: Float32Array, nodes: Sequence[Nodes]) -> tuple[Float32Array, list[Evidence]]:
-        """``predict_in_context`` for N contexts at once: from the GRU's scores ``(N, V)`` to ``(N, V)``."""
-        counted, contexts = self.ngrams.distributions_and_contexts(nodes)
-        gates = self.mixing.gates(EvidenceArrays(*map(np.array, zip(*contexts, strict=True))))
-        return self.mixing.mix(logits, counted, gates), contexts
+        Returns:
+            Probabilities ``(V,)`` and the evidence.
+        """
+        counted, evidence = self.ngrams.distribution_and_evidence(context)
+        return self.mixing.mix_one(logits, counted, evidence), evidence
+
+    def predict_many(self, logits: Float32Array, contexts: Sequence[Context]) -> tuple[Float32Array, list[Evidence]]:
+        """``predict`` for N contexts at once: from the GRU's scores ``(N, V)`` to probabilities ``(N, V)``."""
+        counted, evidence = self.ngrams.distributions_and_evidence(contexts)
+        powers_and_shares = self.mixing.powers_and_shares(EvidenceArrays.from_evidence(evidence))
+        return self.mixing.mix(logits, counted, powers_and_shares), evidence
 
     def to_bytes(self) -> bytes:
         """As the model directory keeps it."""

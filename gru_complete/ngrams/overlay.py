@@ -27,7 +27,7 @@ import numpy as np
 
 from gru_complete.arrays import Float32Array, IntArray
 
-Followers = dict[int, int] | int  # tokens and how often; one that was seen once alone: 60 % less memory
+FollowerCounts = dict[int, int] | int  # tokens and how often; one that was seen once alone: 60 % less memory
 
 MAX_CONTEXT = 5
 MAX_TOKENS = 100_000
@@ -62,7 +62,7 @@ class Overlay:
         self._tokens: list[int] = []
         self._num_before = 0
         # What followed each context, counted; with ``_earlier`` those that have changed since.
-        self._followers: dict[tuple[int, ...], Followers] = {}
+        self._followers: dict[tuple[int, ...], FollowerCounts] = {}
         if tokens is not None and len(tokens):
             self._take(tokens)
 
@@ -96,7 +96,7 @@ class Overlay:
             self._count_anew(self.tokens)
         self._count(token)
 
-    def context(self) -> tuple[int, ...]:
+    def recent_tokens(self) -> tuple[int, ...]:
         """The last tokens learnt, at most ``MAX_CONTEXT``: what ``adjust`` is given where the text goes on."""
         return tuple(self._tokens[-MAX_CONTEXT:])
 
@@ -142,7 +142,7 @@ class Overlay:
         self._tokens = tokens[-MAX_CONTEXT:].tolist()
         self._num_before = len(tokens) - len(self._tokens)
 
-    def _after(self, context: tuple[int, ...]) -> Followers | None:
+    def _after(self, context: tuple[int, ...]) -> FollowerCounts | None:
         """What followed a context; None if nothing has."""
         followers = self._followers.get(context)
         return followers if followers is not None or self._earlier is None else self._earlier.followers(context)
@@ -154,7 +154,7 @@ class Overlay:
             self._count(token)
 
     def _count(self, token: int) -> None:
-        recent = self.context()
+        recent = self.recent_tokens()
         for size in range(len(recent), 0, -1):
             context = recent[-size:]
             followers = self._after(context)
@@ -198,15 +198,15 @@ class _Earlier:
 
     def __init__(self, tokens: IntArray) -> None:
         self.tokens = tokens
-        self._known: dict[tuple[int, ...], Followers | None] = {}
+        self._known: dict[tuple[int, ...], FollowerCounts | None] = {}
 
-    def followers(self, context: tuple[int, ...]) -> Followers | None:
+    def followers(self, context: tuple[int, ...]) -> FollowerCounts | None:
         """What followed a context, counted as ``Overlay`` does; None if nothing has."""
         if context not in self._known:
             self._known[context] = self._counted(context)
         return self._known[context]
 
-    def _counted(self, context: tuple[int, ...]) -> Followers | None:
+    def _counted(self, context: tuple[int, ...]) -> FollowerCounts | None:
         places = np.flatnonzero(self.tokens[:-1] == context[-1])  # of the context's last token
         for distance, token in enumerate(context[-2::-1], start=1):
             places = places[places >= distance]

@@ -16,7 +16,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from gru_complete.text.verbatim import CorpusWords, Followers
+from gru_complete.text.verbatim import CorpusWords, FollowingWords
 
 _TOKEN = re.compile(rb"(\s*)(\S*)")
 _ENDS = tuple(character.encode() for character in "。！？")  # of sentences, without white space after them
@@ -33,7 +33,7 @@ class NovelGuard:
     """
 
     def __init__(self, corpus: CorpusWords, num_words: int, pieces: Sequence[bytes], *, has_stops: bool) -> None:
-        self._followers = Followers(corpus, num_words - 1)
+        self._following_words = FollowingWords(corpus, num_words - 1)
         self._before = num_words - 1
         self._spaced: dict[bytes, list[int]] = {}  # by the letters that follow their white space
         self._bare: dict[bytes, list[int]] = {}
@@ -60,7 +60,7 @@ class NovelGuard:
             return self._several
         tables = (self._spaced, self._bare) if text[-1:].isspace() else (self._spaced,)
         found = set(self._several)
-        for word in self._followers.of(b" ".join(words)):
+        for word in self._following_words.after(b" ".join(words)):
             beginnings = {word[:length] for length in range(1, len(word) + 1)}
             beginnings.update(self._longer(word))
             for table in tables:

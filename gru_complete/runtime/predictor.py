@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gru_complete.arrays import FloatArray
-from gru_complete.ngrams.counts import Nodes
+from gru_complete.ngrams.counts import Context
 from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.ngrams.overlay import MAX_CONTEXT, Overlay
 from gru_complete.runtime.stepper import Stepper
@@ -32,7 +32,7 @@ class DecoderState(NamedTuple):
 
     hidden: FloatArray
     state: FloatArray
-    nodes: Nodes
+    nodes: Context
     last: tuple[int, ...]
 
 
@@ -51,7 +51,11 @@ class Predictor:
     def start(self) -> DecoderState:
         """A document's start: nothing is read but the document end before it."""
         hidden, state = self.stepper.step(DOCUMENT_END, self.stepper.initial_state())
-        nodes = () if self.mixture is None else self.mixture.ngrams.advance(self.mixture.ngrams.start(), DOCUMENT_END)
+        nodes = (
+            ()
+            if self.mixture is None
+            else self.mixture.ngrams.advance(self.mixture.ngrams.empty_context(), DOCUMENT_END)
+        )
         return DecoderState(hidden, state, nodes, (DOCUMENT_END,))
 
     def read(self, decoder_state: DecoderState, tokens: Iterable[int]) -> DecoderState:
@@ -126,7 +130,7 @@ class Predictor:
         logits = self.stepper.logits(decoder_state.hidden)
         if self.mixture is None:
             return _normalised(logits)
-        probabilities, (length, total, _) = self.mixture.predict_in_context(logits, decoder_state.nodes)
+        probabilities, (length, total, _) = self.mixture.predict(logits, decoder_state.nodes)
         if overlay is not None:
             overlay.adjust(probabilities, decoder_state.last, length, total)
         np.maximum(probabilities, _TINY, out=probabilities)

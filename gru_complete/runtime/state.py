@@ -171,7 +171,7 @@ def _reading(arrays: Arrays, recent: list[int], completer: Completer) -> Decoder
     nodes: tuple[int, ...] = ()
     if completer.predictor.mixture is not None:
         ngrams = completer.predictor.mixture.ngrams
-        nodes = ngrams.start()
+        nodes = ngrams.empty_context()
         for token in tokens[-ngrams.order :]:
             nodes = ngrams.advance(nodes, token)
     return DecoderState(arrays["hidden"], arrays["state"], nodes, tuple(tokens[-MAX_CONTEXT:]))

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gru_complete.errors import EnvironmentFailure, printable
-from gru_complete.storage.os_calls import ALWAYS, SPACE_HINT, os_calls, readable_errors, write_all
+from gru_complete.storage.os_calls import DISK_FULL_HINT, OPEN_FLAGS, os_calls, translate_os_errors, write_all
 
 _BUFFER_BYTES = 1 << 20
-_CREATE = os.O_WRONLY | os.O_CREAT | ALWAYS
+_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | OPEN_FLAGS
 # Windows only: a virus scanner holds new files open for a moment, and a rename then fails.
 _REPLACE_DELAYS_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()
 
@@ -46,10 +46,10 @@ def open_stream(path: Path) -> Iterator[BinaryIO]:
     Raises:
         EnvironmentFailure: the disk or a permission said no, at any write or at the end; the old file is as it was.
     """
-    with readable_errors("write", path):
+    with translate_os_errors("write", path):
         target = _real_target(path, stat.S_ISREG, "a regular file")
         temporary = _temporary_beside(target)
-        descriptor = os_calls.open(temporary, _CREATE | os.O_EXCL, 0o666)
+        descriptor = os_calls.open(temporary, _CREATE_FLAGS | os.O_EXCL, 0o666)
     try:
         raw = _RawFile(descriptor, path)
         with io.BufferedWriter(raw, _BUFFER_BYTES) as stream:
@@ -58,7 +58,7 @@ def open_stream(path: Path) -> Iterator[BinaryIO]:
             except BaseException:
                 raw.discard = True
                 raise
-        with readable_errors("write", path):
+        with translate_os_errors("write", path):
             _replace(temporary, target)
             _sync_directory(target.parent)
     except BaseException:
@@ -79,7 +79,7 @@ class _RawFile(io.FileIO):
     def write(self, data: Any, /) -> int:
         if not self.discard:
             self.discard = True
-            with readable_errors("write", self.path):
+            with translate_os_errors("write", self.path):
                 write_all(self.descriptor, data)
             self.discard = False
         return memoryview(data).nbytes
@@ -88,7 +88,7 @@ class _RawFile(io.FileIO):
         if self.closed:
             return
         super().close()
-        with suppress(OSError) if self.discard else readable_errors("write", self.path):
+        with suppress(OSError) if self.discard else translate_os_errors("write", self.path):
             try:
                 if not self.discard:
                     os_calls.fsync(self.descriptor)
@@ -98,8 +98,8 @@ class _RawFile(io.FileIO):
 
 def append_line(path: Path, line: str) -> None:
     """Append one line to a log in one write; not synced, since no log is worth waiting for."""
-    with readable_errors("write", path):
-        descriptor = os_calls.open(path, _CREATE | os.O_APPEND, 0o666)
+    with translate_os_errors("write", path):
+        descriptor = os_calls.open(path, _CREATE_FLAGS | os.O_APPEND, 0o666)
         try:
             write_all(descriptor, (line.rstrip("\n") + "\n").encode("utf-8"))
         finally:
@@ -108,7 +108,7 @@ def append_line(path: Path, line: str) -> None:
 
 def remove_file(path: Path) -> None:
     """Remove a file; one that is not there is as good as removed."""
-    with readable_errors("remove", path), suppress(FileNotFoundError):
+    with translate_os_errors("remove", path), suppress(FileNotFoundError):
         os_calls.unlink(path)
 
 
@@ -118,7 +118,7 @@ def make_directory(path: Path) -> None:
         return
     if path.parent != path:
         make_directory(path.parent)
-    with readable_errors("create", path):
+    with translate_os_errors("create", path):
         with suppress(FileExistsError):
             os_calls.mkdir(path)
         if not path.is_dir():
@@ -147,7 +147,7 @@ def replace_directory(target: Path) -> Iterator[Path]:
     Two renames are not one: a kill between them leaves the old directory under ``.old-NAME``, where
     ``visible_directory`` finds it until ``recover_directory`` puts it back. The caller holds the lock that guards it.
     """
-    with readable_errors("write", target):
+    with translate_os_errors("write", target):
         target = _real_target(target, stat.S_ISDIR, "a directory")
     recover_directory(target)
     with _filled_directory(target, may_exist=True) as temporary:
@@ -160,11 +160,11 @@ def replace_directory(target: Path) -> Iterator[Path]:
 @contextmanager
 def _filled_directory(target: Path, *, may_exist: bool) -> Iterator[Path]:
     temporary = _temporary_beside(target)
-    with readable_errors("write", target):
+    with translate_os_errors("write", target):
         os_calls.mkdir(temporary)
     try:
         yield temporary
-        with readable_errors("write", target):
+        with translate_os_errors("write", target):
             _sync_tree(temporary)
             if os.path.lexists(target):
                 if not may_exist:  # rename() would silently take the place of an empty directory
@@ -193,7 +193,7 @@ def recover_directory(target: Path) -> None:
         EnvironmentFailure: the old directory could not be put back or cleared away.
     """
     target = Path(os.path.realpath(target))
-    with readable_errors("recover", target):
+    with translate_os_errors("recover", target):
         _undo_swap(target)
         if os.path.lexists(_aside(target)):
             _rename_and_remove(_aside(target), target)
@@ -207,7 +207,7 @@ def remove_directory(path: Path) -> None:
         EnvironmentFailure: there is no such directory, or it could not be deleted.
     """
     recover_directory(path)
-    with readable_errors("remove", path):
+    with translate_os_errors("remove", path):
         if path.is_symlink() or not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "not a directory")
         _rename_and_remove(path, path)
@@ -223,11 +223,11 @@ def check_writable(directory: Path, *, needed_bytes: int) -> None:
     probe = directory / f".tmp-probe-{os.urandom(4).hex()}"
     write_file(probe, b"probe")
     remove_file(probe)
-    with readable_errors("look at", directory):
+    with translate_os_errors("look at", directory):
         free_bytes = shutil.disk_usage(directory).free
     if free_bytes < needed_bytes:
         message = f"not enough disk space: needs {needed_bytes / 1e6:,.0f} MB, {free_bytes / 1e6:,.0f} MB free"
-        raise EnvironmentFailure(f"{message} on {printable(directory)}", hint=SPACE_HINT)
+        raise EnvironmentFailure(f"{message} on {printable(directory)}", hint=DISK_FULL_HINT)
 
 
 def _temporary_beside(target: Path) -> Path:
@@ -256,7 +256,7 @@ def _replace(source: Path, target: Path) -> None:
 
 
 def _sync(path: Path, flags: int) -> None:
-    descriptor = os_calls.open(path, flags | ALWAYS)
+    descriptor = os_calls.open(path, flags | OPEN_FLAGS)
     try:
         os_calls.fsync(descriptor)
     finally:

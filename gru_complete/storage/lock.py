@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gru_complete.errors import BusyError, ModelError, printable
-from gru_complete.storage.os_calls import ALWAYS, os_calls, readable_errors, write_all
+from gru_complete.storage.os_calls import OPEN_FLAGS, os_calls, translate_os_errors, write_all
 from gru_complete.storage.untrusted import strict_json
 
 LOCK_FILE = "lock"
@@ -31,8 +31,8 @@ class DirectoryLock:
     def __enter__(self) -> "DirectoryLock":
         """Take the lock or raise at once."""
         try:
-            with readable_errors("lock", self.path):
-                self._descriptor = os_calls.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | ALWAYS, 0o666)
+            with translate_os_errors("lock", self.path):
+                self._descriptor = os_calls.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | OPEN_FLAGS, 0o666)
                 if not _try_lock(self._descriptor):
                     raise BusyError(f"{printable(self.path)} is in use by {self._holder()}", hint="wait for it to end")
                 os.ftruncate(self._descriptor, 0)

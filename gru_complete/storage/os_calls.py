@@ -9,8 +9,8 @@ from typing import Any
 
 from gru_complete.errors import EnvironmentFailure, printable
 
-SPACE_HINT = "free some space, or let GRU_COMPLETE_HOME name a directory on another disk"
-ALWAYS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+DISK_FULL_HINT = "free some space, or let GRU_COMPLETE_HOME name a directory on another disk"
+OPEN_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 class OsCalls:
@@ -30,24 +30,32 @@ os_calls = OsCalls()
 
 
 @contextmanager
-def readable_errors(verb: str, path: Path) -> Iterator[None]:
-    """Turn an ``OSError`` of the block into an ``EnvironmentFailure`` that says what could not be done to ``path``."""
+def translate_os_errors(verb: str, path: Path) -> Iterator[None]:
+    """Turn the ``OSError`` of a block into "cannot VERB PATH: reason".
+
+    Raises:
+        EnvironmentFailure: in place of any ``OSError``; with a hint where the disk is full.
+    """
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        message = f"cannot {verb} {printable(path)}: {reason_of(error)}"
-        raise EnvironmentFailure(message, hint=SPACE_HINT if full else None) from error
+        message = f"cannot {verb} {printable(path)}: {os_reason(error)}"
+        raise EnvironmentFailure(message, hint=DISK_FULL_HINT if full else None) from error
 
 
-def reason_of(error: OSError) -> str:
+def os_reason(error: OSError) -> str:
     """The system's words, to stand after a colon: "no space left on device"."""
     text = error.strerror or str(error)
     return printable(text[:1].lower() + text[1:])
 
 
 def write_all(descriptor: int, data: Any) -> None:
-    """Write all of ``data``, however little the system takes at a time."""
+    """Write all bytes of a buffer, however many calls that takes.
+
+    Raises:
+        OSError: as ``os.write``, or where it accepts no byte at all.
+    """
     view = memoryview(data).cast("B")
     while view:
         written = os_calls.write(descriptor, view)  # tried again by Python itself when a signal interrupts it

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from gru_complete.errors import ModelError, printable
-from gru_complete.storage.os_calls import ALWAYS, reason_of
+from gru_complete.storage.os_calls import OPEN_FLAGS, os_reason
 
 # A link is not followed, and opening a FIFO that nobody writes to does not wait.
-_READ_STRANGER = os.O_RDONLY | ALWAYS | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_UNTRUSTED_READ_FLAGS = os.O_RDONLY | OPEN_FLAGS | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
@@ -25,7 +25,7 @@ def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
     name = printable(path)
     try:
         _check_regular(os.lstat(path), name)  # before open(), which may wait for, or rewind, what is no file
-        descriptor = os.open(path, _READ_STRANGER)
+        descriptor = os.open(path, _UNTRUSTED_READ_FLAGS)
         try:
             _check_regular(os.fstat(descriptor), name)
             pieces: list[bytes] = []
@@ -38,7 +38,7 @@ def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
     except FileNotFoundError:
         raise ModelError(f"{name} is missing") from None
     except OSError as error:
-        raise ModelError(f"{name} cannot be read: {reason_of(error)}") from error
+        raise ModelError(f"{name} cannot be read: {os_reason(error)}") from error
     if not missing:
         raise ModelError(f"{name} is larger than {max_bytes} bytes")
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -49,7 +49,7 @@ class CorpusWords(NamedTuple):
     hashes: Hashes
 
     @classmethod
-    def of(cls, text: bytes) -> "CorpusWords":
+    def from_text(cls, text: bytes) -> "CorpusWords":
         """Make them of a text."""
         starts, hashes = _starts_and_hashes(text)
         return cls(text, starts, hashes)
@@ -61,7 +61,7 @@ class CorpusWords(NamedTuple):
         return match[0]
 
 
-class Followers:
+class FollowingWords:
     """Says which words follow some words in a corpus.
 
     Args:
@@ -76,7 +76,7 @@ class Followers:
         self._order = runs.argsort()
         self._runs = runs[self._order]
 
-    def of(self, words: bytes) -> list[bytes]:
+    def after(self, words: bytes) -> list[bytes]:
         """Return the different words that follow these words, ``num_words`` of them, anywhere in the corpus."""
         key = run_hashes(word_hashes(words), self._num_words)
         low, high = self._runs.searchsorted(key, "left").item(), self._runs.searchsorted(key, "right").item()
@@ -88,7 +88,7 @@ class Followers:
         return [word for word in words_found if word != b"\0"]
 
 
-def text_of(streams: Iterable[TokenIds], pieces: Sequence[bytes]) -> bytes:
+def decode_streams(streams: Iterable[TokenIds], pieces: Sequence[bytes]) -> bytes:
     """Decode token streams, ``(N,)`` each, as one text with ``BETWEEN_DOCUMENTS`` at the document ends."""
     spelled = [BETWEEN_DOCUMENTS if token == DOCUMENT_END else piece for token, piece in enumerate(pieces)]
     return b"".join(

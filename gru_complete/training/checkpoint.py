@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from gru_complete.errors import ModelError, printable
-from gru_complete.model.directory import load_model, read_extra_file, save_files
+from gru_complete.model.directory import ModelContents, load_model, read_extra_file, save_model
 from gru_complete.nn.language_model import export_weights, load_weights
 from gru_complete.storage import atomic, untrusted
 from gru_complete.text.tokenizer import Tokenizer
@@ -112,14 +112,16 @@ class CheckpointStore:
         extra_files = {OPTIMIZER_FILE: safetensors.numpy.save(tensors), LOOP_FILE: loop.to_json()}
         target = self.path(loop.step)
         with atomic.replace_directory(target) as directory:
-            save_files(
+            save_model(
                 directory,
-                arch=learner.model.architecture,
-                weights=export_weights(learner.model),
-                tokenizer=self.tokenizer,
-                metrics={},
-                training=training_facts,
-                abbreviations=self.abbreviations,
+                ModelContents(
+                    arch=learner.model.architecture,
+                    weights=export_weights(learner.model),
+                    tokenizer=self.tokenizer,
+                    metrics={},
+                    training=training_facts,
+                    abbreviations=self.abbreviations,
+                ),
                 extra_files=extra_files,
             )
         self._prune(loop)

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from gru_complete.arrays import TokenIds
 from gru_complete.config import NGramsConfig
-from gru_complete.ngrams.building import build
+from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.counts import NGrams
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, EvidenceArrays, MixingWeights, NGramMixture, features
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture, evidence_features
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.text.shards import documents
 from gru_complete.text.tokenizer import Tokenizer
@@ -49,7 +49,7 @@ def count(streams: Sequence[TokenIds], tokenizer: Tokenizer, settings: NGramsCon
         num_bytes: of the text.
     """
     has_digit = np.array([any(byte in b"0123456789" for byte in piece) for piece in tokenizer.pieces])
-    return build(
+    return count_ngrams(
         *streams,
         vocab_size=tokenizer.vocab_size,
         order=settings.order,
@@ -147,10 +147,10 @@ def _blocks(
     model: LanguageModel, ngrams: NGrams, documents: Sequence[npt.NDArray[np.integer]], device: torch.device
 ) -> Iterator[_Block]:
     for document in documents:
-        reading = ngrams.read(document)
-        evidence = EvidenceArrays(reading.lengths, reading.totals, reading.num_followers)
-        seen = torch.from_numpy(features(evidence, ngrams.order))
-        contexts = ngrams.nodes(document[:-1])
+        reading = ngrams.score_stream(document)
+        evidence = reading.evidence
+        seen = torch.from_numpy(evidence_features(evidence, ngrams.order))
+        contexts = ngrams.contexts(document[:-1])
         done = 0
         for chunk in read_documents(model, [document], chunk_len=BLOCK, device=device):
             rows = slice(done, done + len(chunk.logits))

@@ -23,7 +23,7 @@ import torch
 from gru_complete.arrays import TokenIds
 from gru_complete.config import Config
 from gru_complete.errors import EnvironmentFailure, GruCompleteError, InterruptedRun, ModelError, UsageError, printable
-from gru_complete.model.directory import LoadedModel, load_model, save_files
+from gru_complete.model.directory import LoadedModel, ModelContents, load_model, save_model
 from gru_complete.model.home import remember_last
 from gru_complete.model.manifest import MANIFEST, NGRAMS, Manifest
 from gru_complete.model.run_dir import Part, RunDir
@@ -473,7 +473,11 @@ def _held_out_metrics(prepared: TokenizedCorpus, learner: Learner, mixture: NGra
     return {
         "held_out_bits_per_byte": scores.total_nats / np.log(2) / len(text),
         "held_out_bytes": len(text),
-        **({} if mixture is None else {"ngrams_bits_per_byte": mixture.ngrams.nats(stream) / np.log(2) / len(text)}),
+        **(
+            {}
+            if mixture is None
+            else {"ngrams_bits_per_byte": mixture.ngrams.total_nats(stream) / np.log(2) / len(text)}
+        ),
         "xz_bits_per_byte": xz_bits_per_byte(context, text),
     }
 
@@ -487,14 +491,16 @@ def _export(
     facts: dict[str, Any],
 ) -> None:
     with atomic.replace_directory(request.model_path) as directory:
-        save_files(
+        save_model(
             directory,
-            arch=learner.model.architecture,
-            weights=export_weights(learner.model),
-            tokenizer=prepared.tokenizer,
-            metrics=metrics,
-            training=facts,
-            abbreviations=prepared.abbreviations,
+            ModelContents(
+                arch=learner.model.architecture,
+                weights=export_weights(learner.model),
+                tokenizer=prepared.tokenizer,
+                metrics=metrics,
+                training=facts,
+                abbreviations=prepared.abbreviations,
+            ),
             extra_files={} if mixture is None else {NGRAMS: mixture.to_bytes()},
         )
 

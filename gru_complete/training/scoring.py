@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gru_complete.ngrams.mixture import EvidenceArrays, NGramMixture
+from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.nn.language_model import LanguageModel
 
@@ -220,19 +220,19 @@ class MixtureScorer:
     def _mix(self, mixture: NGramMixture, chunk: Chunk) -> np.ndarray:
         """MixtureScorer probabilities of the chunk's targets, ``(n, V)``."""
         ngrams = mixture.ngrams
-        before = self.contexts.get(chunk.document, ngrams.start())
-        contexts = ngrams.nodes(chunk.tokens[:-1], before)
+        before = self.contexts.get(chunk.document, ngrams.empty_context())
+        contexts = ngrams.contexts(chunk.tokens[:-1], before)
         self.contexts[chunk.document] = tuple(contexts[-1].tolist())
-        reading = ngrams.read(chunk.tokens, before)
-        evidence = EvidenceArrays(reading.lengths, reading.totals, reading.num_followers)
-        gates = mixture.mixing.gates(evidence)
+        reading = ngrams.score_stream(chunk.tokens, before)
+        evidence = reading.evidence
+        gates = mixture.mixing.powers_and_shares(evidence)
         probabilities = mixture.mixing.mix(chunk.logits.cpu().numpy(), ngrams.distributions(contexts), gates)
         if self.overlays is not None:
             overlay = self.overlays[chunk.document]
             tokens, lengths, totals = chunk.tokens.tolist(), evidence.lengths.tolist(), evidence.totals.tolist()
             for row, token in enumerate(tokens[:-1]):
                 overlay.learn(token)
-                overlay.adjust(probabilities[row], overlay.context(), lengths[row], totals[row])
+                overlay.adjust(probabilities[row], overlay.recent_tokens(), lengths[row], totals[row])
         if chunk.is_last:  # so that memory does not grow with the number of documents
             del self.contexts[chunk.document]
             if self.overlays is not None:

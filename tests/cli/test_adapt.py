@@ -11,7 +11,7 @@ import pytest
 
 from gru_complete.cli import adapt
 from gru_complete.config import TrainingConfig
-from gru_complete.model.directory import load_model, save_files
+from gru_complete.model.directory import ModelContents, load_model, save_model
 from gru_complete.storage import atomic
 from gru_complete.training import adaptation
 
@@ -23,14 +23,16 @@ def save_without_counts(trained_model, path):
     model = load_model(trained_model)
     path.parent.mkdir(parents=True)
     with atomic.new_directory(path) as directory:
-        save_files(
+        save_model(
             directory,
-            arch=model.manifest.arch,
-            weights=model.weights,
-            tokenizer=model.tokenizer,
-            metrics={},
-            training={},
-            abbreviations=[],
+            ModelContents(
+                arch=model.manifest.arch,
+                weights=model.weights,
+                tokenizer=model.tokenizer,
+                metrics={},
+                training={},
+                abbreviations=[],
+            ),
         )
     return path
 

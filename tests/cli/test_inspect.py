@@ -9,7 +9,7 @@ import pytest
 from gru_complete.cli import heatmap
 from gru_complete.cli.heatmap import HeatmapStyle, bar
 from gru_complete.model.architecture import CELLS
-from gru_complete.model.directory import load_model, save_files
+from gru_complete.model.directory import ModelContents, load_model, save_model
 
 
 @pytest.fixture
@@ -24,8 +24,16 @@ def model_of(trained_model, tmp_path):
         weights = {name: generator.normal(size=shape, scale=0.5).astype(np.float32) for name, shape in shapes}
         path = tmp_path / f"{cell}-{num_layers}"
         path.mkdir()
-        save_files(
-            path, arch=arch, weights=weights, tokenizer=base.tokenizer, metrics={}, training={}, abbreviations=[]
+        save_model(
+            path,
+            ModelContents(
+                arch=arch,
+                weights=weights,
+                tokenizer=base.tokenizer,
+                metrics={},
+                training={},
+                abbreviations=[],
+            ),
         )
         return path
 

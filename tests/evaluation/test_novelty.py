@@ -20,7 +20,9 @@ def hashes(*texts):
 
 def test_the_figures_of_two_texts_as_counted_by_hand():
     # Runs of four: "two three four five" and "three four five six" of 3; none of 2.
-    report = measure_copying(CorpusWords.of(CORPUS), hashes(b"two three four five six seven", b"no eight nine no one"))
+    report = measure_copying(
+        CorpusWords.from_text(CORPUS), hashes(b"two three four five six seven", b"no eight nine no one")
+    )
     assert (report.num_texts, report.num_words) == (2, 11)
     assert (report.longest_run.value, report.max_run) == (3.5, 5)
     assert report.shares[4].value == pytest.approx((2 / 3 + 0) / 2)
@@ -28,12 +30,12 @@ def test_the_figures_of_two_texts_as_counted_by_hand():
 
 
 def test_texts_do_not_run_on_into_each_other():
-    report = measure_copying(CorpusWords.of(CORPUS), hashes(b"one two", b"three four", b"five six", b"x", b"y"))
+    report = measure_copying(CorpusWords.from_text(CORPUS), hashes(b"one two", b"three four", b"five six", b"x", b"y"))
     assert (report.longest_run.value, report.max_run, report.shares) == (6 / 5, 2, {})
 
 
 def test_all_or_nothing_copied_is_no_certainty():
-    corpus = CorpusWords.of(b" ".join(f"w{index}".encode() for index in range(40)))
+    corpus = CorpusWords.from_text(b" ".join(f"w{index}".encode() for index in range(40)))
     all_copied = measure_copying(corpus, hashes(corpus.text, corpus.text)).shares[12]
     none_copied = measure_copying(corpus, hashes(b"x " * 12, b"y " * 12)).shares[12]
     assert (all_copied.value, none_copied.value) == (1, 0)
@@ -112,7 +114,7 @@ def test_without_a_run_directory_novelty_is_refused(run, trained_model, tmp_path
 def test_runs_of_every_length_as_counted_by_hand():
     words = [f"w{index}".encode() for index in range(20)]
     text = b" ".join([b"new", *words[3:17]])  # of 15 words 12 runs of four, 8 of eight, 4 of twelve; "new" in one each
-    report = measure_copying(CorpusWords.of(b" ".join(words)), hashes(text))
+    report = measure_copying(CorpusWords.from_text(b" ".join(words)), hashes(text))
     shares = {length: share.value for length, share in report.shares.items()}
     assert shares == pytest.approx({4: 11 / 12, 8: 7 / 8, 12: 3 / 4})
     assert (report.longest_run.value, report.max_run) == (14, 14)
@@ -121,9 +123,9 @@ def test_runs_of_every_length_as_counted_by_hand():
 def test_texts_that_agree_keep_their_share():
     # One of three runs each: of three texts that is 1/3, not one or none of three.
     texts = hashes(*[b"one two three four x y"] * 3)
-    share = measure_copying(CorpusWords.of(CORPUS), texts).shares[4]
+    share = measure_copying(CorpusWords.from_text(CORPUS), texts).shares[4]
     assert share.value == pytest.approx(1 / 3)
-    half = measure_copying(CorpusWords.of(CORPUS), hashes(b"one two three four x")).shares[4]
+    half = measure_copying(CorpusWords.from_text(CORPUS), hashes(b"one two three four x")).shares[4]
     assert half.value == 1 / 2
     assert 0 < half.low < 1 / 2 < half.high < 1
 
@@ -135,7 +137,7 @@ def test_all_are_cut_to_the_same_words_at_each_place(trained_model, monkeypatch)
         "network": [b"no two three four five six cut", b" x y cut"],
     }
     asked = iter([written["both"], written["network"]])
-    monkeypatch.setattr(novelty, "corpus_words", lambda *_: CorpusWords.of(CORPUS))
+    monkeypatch.setattr(novelty, "corpus_words", lambda *_: CorpusWords.from_text(CORPUS))
     monkeypatch.setattr(novelty, "_places", lambda *_: ([b"", b""], written["people"]))
     monkeypatch.setattr(novelty, "_generated", lambda *_: next(asked))
     report = evaluate_novelty(load_model(trained_model), np.zeros(0, np.uint16))

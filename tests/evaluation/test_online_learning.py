@@ -6,7 +6,7 @@ from gru_complete.evaluation import online_learning
 from gru_complete.evaluation.dynamic import DynamicSettings, dynamic_nats
 from gru_complete.evaluation.neural_cache import NeuralCache
 from gru_complete.evaluation.online_learning import measure_online_learning, score_online
-from gru_complete.ngrams.building import build
+from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.training.scoring import read_documents, token_nats
@@ -30,7 +30,7 @@ def model():
 
 @pytest.fixture
 def mixture():
-    ngrams = build(document(200, seed=1), vocab_size=VOCAB_SIZE, order=3)
+    ngrams = count_ngrams(document(200, seed=1), vocab_size=VOCAB_SIZE, order=3)
     return NGramMixture(ngrams, MixingWeights(np.zeros((3 + NUM_SLOPES, NUM_OUTPUTS), np.float32)), adapts=True)
 
 

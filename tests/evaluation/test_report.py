@@ -8,7 +8,7 @@ from gru_complete.evaluation import report as report_module
 from gru_complete.evaluation.marginal import score_marginal
 from gru_complete.evaluation.report import EvaluationReport, evaluate, measure_marginal, measure_suggestions
 from gru_complete.model.directory import load_model
-from gru_complete.ngrams.building import build
+from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.counts import NGrams
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.nn.language_model import LanguageModel
@@ -94,7 +94,7 @@ def test_the_units_of_one_bit_per_token():
 
 @pytest.fixture
 def mixture(stream):
-    ngrams = build(stream, vocab_size=VOCAB_SIZE, order=3)
+    ngrams = count_ngrams(stream, vocab_size=VOCAB_SIZE, order=3)
     weights = np.zeros((3 + NUM_SLOPES, NUM_OUTPUTS), np.float32)
     return NGramMixture(ngrams, MixingWeights(weights), adapts=True)
 
@@ -113,7 +113,7 @@ def test_what_each_part_pays_alone_stands_beside_the_mixture(model, stream, mixt
 
 def test_what_the_counts_pay_alone_is_that_by_hand():
     """Kneser-Ney of the document 1 1 2: before 1 stood 0 and 1, before 2 stood 1, before the end stood 2."""
-    arrays = build(np.array([0, 1, 1, 2, 0], np.uint16), vocab_size=3, order=2).to_arrays()
+    arrays = count_ngrams(np.array([0, 1, 1, 2, 0], np.uint16), vocab_size=3, order=2).to_arrays()
     discounts = np.array([[0.3, 0.6, 0.9], [0.5, 0.8, 1.1]], np.float32)
     ngrams = NGrams.from_arrays(arrays | {"discounts": discounts}, 3)
     torch.manual_seed(0)

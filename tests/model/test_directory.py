@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from gru_complete.errors import BusyError, ModelError, UsageError
 from gru_complete.model.architecture import CELLS, STATE_ROWS, Architecture
 from gru_complete.model.delta import apply_delta, pack_delta
-from gru_complete.model.directory import load_model, read_extra_file, save_delta, save_files
+from gru_complete.model.directory import ModelContents, load_model, read_extra_file, save_delta, save_model
 from gru_complete.model.home import (
     find_model,
     list_models,
@@ -29,7 +29,7 @@ from gru_complete.model.home import (
 )
 from gru_complete.model.manifest import Base
 from gru_complete.model.run_dir import RunDir
-from gru_complete.ngrams.building import build
+from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.storage import atomic, lock
 from gru_complete.storage.untrusted import sha256_hex
@@ -62,7 +62,7 @@ def random_weights(arch: Architecture, seed: int = 0) -> dict[str, np.ndarray]:
     return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in arch.tensor_shapes().items()}
 
 
-def save_model(path: Path, tokenizer: Tokenizer, **changes) -> None:
+def save_random_model(path: Path, tokenizer: Tokenizer, **changes) -> None:
     arch = changes.pop("arch", tiny_arch(tokenizer))
     parts = {
         "weights": random_weights(arch),
@@ -71,13 +71,14 @@ def save_model(path: Path, tokenizer: Tokenizer, **changes) -> None:
         "abbreviations": ["Mr", "Dr"],
     }
     with atomic.replace_directory(path) as directory:
-        save_files(directory, arch=arch, tokenizer=tokenizer, **{**parts, **changes})
+        extra_files = changes.pop("extra_files", None)
+        save_model(directory, ModelContents(arch=arch, tokenizer=tokenizer, **{**parts, **changes}), extra_files)
 
 
 @pytest.fixture
 def saved(tmp_path, tokenizer) -> Path:
     """A tiny model on disk."""
-    save_model(tmp_path / "model", tokenizer)
+    save_random_model(tmp_path / "model", tokenizer)
     return tmp_path / "model"
 
 
@@ -101,7 +102,7 @@ def swap_in(path: Path, name: str, data: bytes) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_model_comes_back_as_it_was_saved(tmp_path, tokenizer, cell):
     arch = tiny_arch(tokenizer, cell)
-    save_model(tmp_path / "model", tokenizer, arch=arch)
+    save_random_model(tmp_path / "model", tokenizer, arch=arch)
     model = load_model(tmp_path / "model")
     assert model.manifest.arch == arch
     assert model.manifest.metrics == {"bits_per_byte": 1.5, "tuning": {"loss": 2}}
@@ -119,7 +120,7 @@ def test_a_model_comes_back_as_it_was_saved(tmp_path, tokenizer, cell):
 def test_the_same_model_is_saved_as_the_same_bytes(tmp_path, tokenizer):
     fingerprints = set()
     for name in ("a", "b"):
-        save_model(tmp_path / name, tokenizer)
+        save_random_model(tmp_path / name, tokenizer)
         fingerprints.add(load_model(tmp_path / name).fingerprint)
     assert len(fingerprints) == 1
 
@@ -164,7 +165,7 @@ def test_shapes_and_parameters_are_those_of_the_table():
 )
 def test_what_could_not_be_loaded_is_not_saved(tmp_path, tokenizer, changes, problem):
     with pytest.raises(ModelError, match=problem):
-        save_model(tmp_path / "model", tokenizer, **changes)
+        save_random_model(tmp_path / "model", tokenizer, **changes)
     assert os.listdir(tmp_path) == []
 
 
@@ -173,13 +174,13 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path, tokenizer, bad):
     weights = random_weights(tiny_arch(tokenizer))
     weights["cells.0.bias"][4] = bad
     with pytest.raises(ModelError, match="cells.0.bias contains NaN or infinity"):
-        save_model(tmp_path / "model", tokenizer, weights=weights)
+        save_random_model(tmp_path / "model", tokenizer, weights=weights)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_checkpoint_keeps_more_files_under_the_same_checks(tmp_path, tokenizer):
     path = tmp_path / "step-1"
-    save_model(path, tokenizer, extra_files={"loop.json": b"{}", "optimizer.safetensors": b"moments"})
+    save_random_model(path, tokenizer, extra_files={"loop.json": b"{}", "optimizer.safetensors": b"moments"})
     assert load_model(path).manifest.files["loop.json"].num_bytes == 2
     assert read_extra_file(path, "optimizer.safetensors") == b"moments"
     for name in ("ngrams.safetensors", "weights.safetensors", "../model"):
@@ -195,7 +196,7 @@ def test_a_checkpoint_keeps_more_files_under_the_same_checks(tmp_path, tokenizer
 
 def random_memory(vocab_size: int, *, seed: int = 0, adapts: bool = True) -> NGramMixture:
     rng = np.random.default_rng(seed)
-    ngrams = build(np.concatenate(([0], rng.integers(0, vocab_size, 500), [0])), vocab_size=vocab_size, order=3)
+    ngrams = count_ngrams(np.concatenate(([0], rng.integers(0, vocab_size, 500), [0])), vocab_size=vocab_size, order=3)
     weights = rng.standard_normal((ngrams.order + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32)
     return NGramMixture(ngrams, MixingWeights(weights), adapts)
 
@@ -204,7 +205,7 @@ def random_memory(vocab_size: int, *, seed: int = 0, adapts: bool = True) -> NGr
 def with_counts(tmp_path, tokenizer) -> Path:
     """A tiny model with counts on disk."""
     mixture = random_memory(tokenizer.vocab_size)
-    save_model(tmp_path / "model", tokenizer, extra_files={"ngrams.safetensors": mixture.to_bytes()})
+    save_random_model(tmp_path / "model", tokenizer, extra_files={"ngrams.safetensors": mixture.to_bytes()})
     return tmp_path / "model"
 
 
@@ -214,8 +215,8 @@ def test_a_model_comes_back_with_its_counts(with_counts, tokenizer):
     assert mixture.adapts
     assert mixture.to_bytes() == expected.to_bytes()
     logits = np.random.default_rng(1).standard_normal(tokenizer.vocab_size).astype(np.float32)
-    nodes = mixture.ngrams.advance(mixture.ngrams.start(), 5)
-    np.testing.assert_array_equal(mixture.predict(logits, nodes), expected.predict(logits, nodes))
+    nodes = mixture.ngrams.advance(mixture.ngrams.empty_context(), 5)
+    np.testing.assert_array_equal(mixture.predict(logits, nodes)[0], expected.predict(logits, nodes)[0])
 
 
 def test_a_model_without_counts_has_no_memory(saved):
@@ -334,7 +335,7 @@ def test_an_adapted_model_without_its_base_says_what_is_missing(saved, adapted, 
     with pytest.raises(ModelError, match="beyond the model 'model', which is not beside it") as caught:
         load_model(adapted)
     assert str(saved) in caught.value.hint
-    save_model(saved, tokenizer, metrics={})
+    save_random_model(saved, tokenizer, metrics={})
     with pytest.raises(ModelError, match="another model has that name now") as caught:
         load_model(adapted)
     assert "gru-complete adapt model" in caught.value.hint
@@ -657,13 +658,15 @@ def test_only_regular_files_of_the_directory_are_read(tmp_path, saved, five_seco
 
 def test_loading_while_the_model_is_replaced_gives_the_old_or_the_new(tmp_path, tokenizer):
     path = tmp_path / "model"
-    save_model(path, tokenizer, weights=constant_weights(tokenizer, 0))
+    save_random_model(path, tokenizer, weights=constant_weights(tokenizer, 0))
     done = threading.Event()
 
     def keep_saving():
         try:
             for number in range(1, 80):
-                save_model(path, tokenizer, weights=constant_weights(tokenizer, number), training={"number": number})
+                save_random_model(
+                    path, tokenizer, weights=constant_weights(tokenizer, number), training={"number": number}
+                )
         finally:
             done.set()
 
@@ -735,7 +738,7 @@ def test_models_live_in_the_users_data_directory_by_default(monkeypatch):
 def test_the_option_beats_the_environment_which_beats_the_last_trained(home, tokenizer, monkeypatch):
     home.mkdir()
     for name in ("one", "two", "three"):
-        save_model(home / name, tokenizer)
+        save_random_model(home / name, tokenizer)
     with pytest.raises(ModelError, match="no model has been trained yet") as caught:
         find_model(None)
     assert caught.value.hint == "train one with: gru-complete train CORPUS"
@@ -769,7 +772,7 @@ def test_models_are_listed_without_what_is_not_finished(home, tokenizer):
     assert list_models() == []
     home.mkdir()
     for name in ("b", "a", ".tmp-c-12345678"):
-        save_model(home / name, tokenizer)
+        save_random_model(home / name, tokenizer)
     (home / "a.run").mkdir()
     (home / "empty").mkdir()
     remember_last(home / "a")
@@ -804,7 +807,7 @@ def test_what_is_no_model_is_not_removed(tmp_path):
 def test_loading_imports_nothing_heavy(saved):
     code = (
         "import sys\n"
-        "from gru_complete.model.directory import load_model\n"
+        "from gru_complete.model.directory import ModelContents, load_model\n"
         "from gru_complete.model.home import find_model\n"
         "load_model(find_model(sys.argv[1]))\n"
         "print([name for name in ('torch', 'pydantic', 'platformdirs', 'safetensors', 'rich') if name in sys.modules])"

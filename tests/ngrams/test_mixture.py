@@ -8,13 +8,14 @@ from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load, save
 
 from gru_complete.errors import ModelError
-from gru_complete.ngrams.building import build
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, EvidenceArrays, MixingWeights, NGramMixture
+from gru_complete.ngrams.building import count_ngrams
+from gru_complete.ngrams.counts import EvidenceArrays
+from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 
 V, ORDER = 9, 4
 RNG = np.random.default_rng(0)
 STREAM = np.concatenate(([0], RNG.zipf(1.5, 500) % V, [0])).astype(np.uint16)
-NGRAMS = build(STREAM, vocab_size=V, order=ORDER)
+NGRAMS = count_ngrams(STREAM, vocab_size=V, order=ORDER)
 
 
 def random_weights(seed=0, scale=1.0):
@@ -48,7 +49,7 @@ def reference(weights, logits, counted, length, total, num_followers):
 
 
 def some_contexts(num_contexts=60):
-    return NGRAMS.nodes(RNG.integers(0, V, num_contexts))
+    return NGRAMS.contexts(RNG.integers(0, V, num_contexts))
 
 
 @settings(max_examples=50, deadline=None)
@@ -63,7 +64,7 @@ def test_a_row_is_the_formula_and_its_sum_is_1(logits, seed, data):
     totals = data.draw(hnp.arrays(np.float32, 5, elements=st.floats(0, 1e6, width=32)))
     followers = data.draw(hnp.arrays(np.int32, 5, elements=st.integers(1, V)))
     mixing, counted = MixingWeights(random_weights(seed, 0.5)), NGRAMS.distributions(nodes)
-    rows = mixing.mix(logits, counted, mixing.gates(EvidenceArrays(lengths, totals, followers)))
+    rows = mixing.mix(logits, counted, mixing.powers_and_shares(EvidenceArrays(lengths, totals, followers)))
     assert rows.dtype == np.float32
     np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-5)
     expected = [
@@ -82,26 +83,26 @@ def test_a_gate_that_believes_one_expert_gives_that_expert(expert):
         counted = NGRAMS.distribution(nodes)
         product = np.sqrt(gru * counted)
         expected = (product / product.sum(), counted, gru)[expert]
-        np.testing.assert_allclose(mixture(expert_weights(*scores)).predict(logits, nodes), expected, rtol=1e-4)
+        np.testing.assert_allclose(mixture(expert_weights(*scores)).predict(logits, nodes)[0], expected, rtol=1e-4)
 
 
 def test_one_context_at_a_time_equals_many():
     nodes = some_contexts()
     logits = RNG.standard_normal((len(nodes), V)).astype(np.float32) * 3
     mixed = mixture()
-    evidence = EvidenceArrays(*map(np.array, zip(*(NGRAMS.context(tuple(row)) for row in nodes.tolist()), strict=True)))
-    gates = mixed.mixing.gates(evidence)
+    evidence = EvidenceArrays.from_evidence([NGRAMS.evidence(tuple(row)) for row in nodes.tolist()])
+    gates = mixed.mixing.powers_and_shares(evidence)
     rows = mixed.mixing.mix(logits, NGRAMS.distributions(nodes), gates)
     for index, row in enumerate(nodes.tolist()):
-        np.testing.assert_allclose(mixed.predict(logits[index], tuple(row)), rows[index], atol=1e-6)
-        one = mixed.mixing.gates_of_one(*NGRAMS.context(tuple(row)))
+        np.testing.assert_allclose(mixed.predict(logits[index], tuple(row))[0], rows[index], atol=1e-6)
+        one = mixed.mixing.powers_and_shares_of_one(*NGRAMS.evidence(tuple(row)))
         np.testing.assert_allclose(one, gates[:, index, 0], rtol=1e-5, atol=1e-6)
 
 
 def test_nothing_that_is_given_is_changed():
     logits, counted = RNG.standard_normal((4, V)).astype(np.float32), NGRAMS.distributions(some_contexts(4))
     mixing = mixture().mixing
-    gates = mixing.gates(EvidenceArrays(np.array([0, 1, 2, 3]), np.ones(4), np.ones(4)))
+    gates = mixing.powers_and_shares(EvidenceArrays(np.array([0, 1, 2, 3]), np.ones(4), np.ones(4)))
     before = [array.copy() for array in (logits, counted, gates)]
     mixing.mix(logits, counted, gates)
     for array, copy in zip((logits, counted, gates), before, strict=True):
@@ -113,16 +114,16 @@ def test_extreme_gates_give_a_distribution_all_the_same(seed):
     extreme = mixture((np.sign(random_weights(seed)) * 1000).astype(np.float32))
     logits = RNG.standard_normal(V).astype(np.float32) * 100
     for nodes in map(tuple, some_contexts().tolist()):
-        row = extreme.predict(logits, nodes)
+        row = extreme.predict(logits, nodes)[0]
         assert np.isfinite(row).all()
         assert row.min() >= 0
         assert row.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_a_context_that_was_never_seen_is_no_special_case():
-    nothing = build(np.array([0], np.uint16), vocab_size=V, order=ORDER)
+    nothing = count_ngrams(np.array([0], np.uint16), vocab_size=V, order=ORDER)
     uniform = NGramMixture(nothing, MixingWeights(expert_weights(-1000.0, 1000.0, -1000.0)), adapts=False)
-    np.testing.assert_allclose(uniform.predict(np.zeros(V, np.float32), nothing.start()), 1 / V, rtol=1e-6)
+    np.testing.assert_allclose(uniform.predict(np.zeros(V, np.float32), nothing.empty_context())[0], 1 / V, rtol=1e-6)
 
 
 # On disk
@@ -136,7 +137,7 @@ def test_a_memory_comes_back_as_it_was_stored(adapts):
     np.testing.assert_array_equal(back.mixing.weights, stored.mixing.weights)
     logits = RNG.standard_normal(V).astype(np.float32)
     for nodes in map(tuple, some_contexts().tolist()):
-        np.testing.assert_array_equal(back.predict(logits, nodes), stored.predict(logits, nodes))
+        np.testing.assert_array_equal(back.predict(logits, nodes)[0], stored.predict(logits, nodes)[0])
     assert back.to_bytes() == stored.to_bytes()
 
 

@@ -28,7 +28,7 @@ def some_distribution(seed=0, vocab_size=V):
 
 def adjusted(overlay, q, context=None, length=2, total=7.0):
     row = q.astype(np.float32)
-    overlay.adjust(row, overlay.context() if context is None else context, length, total)
+    overlay.adjust(row, overlay.recent_tokens() if context is None else context, length, total)
     return row
 
 
@@ -121,7 +121,7 @@ def test_following_a_text_does_not_teach_it():
 def test_only_the_last_tokens_of_a_context_matter():
     tokens, q = [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1], some_distribution()
     overlay = learnt(tokens)
-    assert overlay.context() == (2, 3, 4, 5, 1)[-MAX_CONTEXT:]
+    assert overlay.recent_tokens() == (2, 3, 4, 5, 1)[-MAX_CONTEXT:]
     np.testing.assert_array_equal(adjusted(overlay, q, tokens), adjusted(overlay, q))
 
 
@@ -162,7 +162,7 @@ CONTEXTS = [[token] for token in range(3)] + [[0, 1], [2, 1, 0], [1, 1, 2, 0], [
 def assert_same(overlay, other, contexts):
     q = some_distribution()
     assert len(overlay) == len(other)
-    assert overlay.context() == other.context()
+    assert overlay.recent_tokens() == other.recent_tokens()
     assert overlay.tokens.tolist() == other.tokens.tolist()
     for context in contexts:
         np.testing.assert_array_equal(adjusted(overlay, q, context), adjusted(other, q, context))

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gru_complete.errors import ModelError, UsageError
-from gru_complete.model.directory import save_files
-from gru_complete.ngrams.building import build
+from gru_complete.model.directory import ModelContents, save_model
+from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.runtime import completer as completer_module
 from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS, UNTIL
@@ -305,14 +305,16 @@ def real(tokenizer, random_model):
 
 def test_a_model_loaded_from_its_directory_completes_as_it_did(real, tokenizer, random_model, tmp_path):
     arch, weights = random_model
-    save_files(
+    save_model(
         tmp_path,
-        arch=arch,
-        weights=weights,
-        tokenizer=tokenizer,
-        metrics={},
-        training={},
-        abbreviations=["Mr", "Mrs"],
+        ModelContents(
+            arch=arch,
+            weights=weights,
+            tokenizer=tokenizer,
+            metrics={},
+            training={},
+            abbreviations=["Mr", "Mrs"],
+        ),
     )
     options = CompletionOptions(until="none", max_tokens=30, seed=1)
     loaded = Completer.load(tmp_path)
@@ -426,7 +428,7 @@ def same(prompt_state, other):
 def learning(real):
     """The same model with counts, learning from its prompt."""
     stream = np.array([0, *real.tokenizer.encode(b"Mr Watson goes to Paris. They like cats.\n" * 5), 0], np.uint16)
-    ngrams = build(stream, vocab_size=real.tokenizer.vocab_size, order=3)
+    ngrams = count_ngrams(stream, vocab_size=real.tokenizer.vocab_size, order=3)
     gate = np.random.default_rng(0).normal(size=(3 + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32)
     predictor = Predictor(real.predictor.stepper, NGramMixture(ngrams, MixingWeights(gate), adapts=True))
     return Completer(predictor, real.tokenizer)

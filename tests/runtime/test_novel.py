@@ -118,7 +118,7 @@ PIECES = [
 
 
 def forbidden(corpus, word_prefix, written, novel=3, **options):
-    guard = NovelGuard(CorpusWords.of(corpus), novel, PIECES, **({"has_stops": False} | options))
+    guard = NovelGuard(CorpusWords.from_text(corpus), novel, PIECES, **({"has_stops": False} | options))
     return [PIECES[token] for token in guard.forbidden(word_prefix, written)]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gru_complete.model.architecture import CELLS, Architecture
-from gru_complete.ngrams.building import build
+from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.predictor import Predictor
@@ -20,7 +20,7 @@ def predictor(cell="gru", *, order=4, num_layers=2):
     weights = {name: generator.normal(size=shape) for name, shape in arch.tensor_shapes().items()}
     gate = generator.normal(size=(order + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32)
     mixture = (
-        NGramMixture(build(STREAM, vocab_size=VOCAB_SIZE, order=order), MixingWeights(gate), adapts=True)
+        NGramMixture(count_ngrams(STREAM, vocab_size=VOCAB_SIZE, order=order), MixingWeights(gate), adapts=True)
         if order
         else None
     )
@@ -87,10 +87,10 @@ def test_log_probabilities_leave_the_readings_as_they_were():
 
 @pytest.mark.parametrize("order", [1, 2, 5])
 def test_what_is_looked_up_at_once_is_what_is_looked_up_apart(order):
-    ngrams = build(STREAM, vocab_size=VOCAB_SIZE, order=order)
-    nodes = ngrams.nodes(STREAM)
+    ngrams = count_ngrams(STREAM, vocab_size=VOCAB_SIZE, order=order)
+    nodes = ngrams.contexts(STREAM)
     rows = ngrams.distributions(nodes)
     for row, node in zip(rows, map(tuple, nodes.tolist()), strict=True):
-        found, context = ngrams.distribution_and_context(node)
+        found, context = ngrams.distribution_and_evidence(node)
         np.testing.assert_allclose(found, row, rtol=0, atol=1e-6)
-        assert context == ngrams.context(node)
+        assert context == ngrams.evidence(node)

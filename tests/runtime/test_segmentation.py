@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gru_complete.errors import ModelError
 from gru_complete.model.architecture import Architecture
-from gru_complete.ngrams.building import build
+from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.piece_index import PieceIndex
@@ -46,7 +46,7 @@ def predictor(kind):
     if kind != "network":
         stream = generator.integers(0, len(PIECES), 3000)
         gate = generator.normal(size=(4 + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32)
-        ngrams = build(np.append(stream, 0).astype(np.uint16), vocab_size=len(PIECES), order=4)
+        ngrams = count_ngrams(np.append(stream, 0).astype(np.uint16), vocab_size=len(PIECES), order=4)
         mixture = NGramMixture(ngrams, MixingWeights(gate), adapts=True)
     return OneByOne(Stepper(arch, weights, np.float64), mixture)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gru_complete.ngrams.building import build
+from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.runtime import session as session_module
 from gru_complete.runtime.completer import Completer, PromptState
@@ -177,7 +177,7 @@ def adapting(tokenizer, random_model):
     """A completer that learns from what is typed."""
     arch, weights = random_model
     stream = [0, *(token for segment in segments(TYPED * 3) for token in tokenizer.encode_segment(segment)), 0]
-    ngrams = build(np.array(stream, np.uint16), vocab_size=tokenizer.vocab_size, order=2)
+    ngrams = count_ngrams(np.array(stream, np.uint16), vocab_size=tokenizer.vocab_size, order=2)
     gate = np.random.default_rng(1).normal(size=(2 + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32)
     mixture = NGramMixture(ngrams, MixingWeights(gate), adapts=True)
     return Completer(Predictor(Stepper(arch, weights), mixture), tokenizer)

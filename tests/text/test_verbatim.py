@@ -10,10 +10,10 @@ from gru_complete.text import verbatim
 from gru_complete.text.verbatim import (
     BETWEEN_DOCUMENTS,
     CorpusWords,
-    Followers,
+    FollowingWords,
     copied_runs,
+    decode_streams,
     longest_runs,
-    text_of,
     word_hashes,
 )
 
@@ -30,7 +30,7 @@ def runs_of(words, num_words):
 def test_copied_runs_are_those_that_a_search_finds(corpus, text, num_words):
     known = set(runs_of(corpus.split(), num_words))
     expected = [run in known for run in runs_of(text.split(), num_words)]
-    assert copied_runs(CorpusWords.of(corpus), word_hashes(text), num_words).tolist() == expected
+    assert copied_runs(CorpusWords.from_text(corpus), word_hashes(text), num_words).tolist() == expected
 
 
 @given(TEXTS, TEXTS)
@@ -42,12 +42,12 @@ def test_the_longest_run_from_each_word_is_what_a_search_finds(corpus, text):
         expected.append(
             max(length for length in lengths if tuple(words[start : start + length]) in [(), *runs_of(known, length)])
         )
-    assert longest_runs(CorpusWords.of(corpus), word_hashes(text)).tolist() == expected
+    assert longest_runs(CorpusWords.from_text(corpus), word_hashes(text)).tolist() == expected
 
 
 def test_a_run_of_any_length_is_measured_whole():
     words = [f"w{index}".encode() for index in range(500)]
-    corpus = CorpusWords.of(b" ".join(words))
+    corpus = CorpusWords.from_text(b" ".join(words))
     lengths = longest_runs(corpus, word_hashes(b"no " + b"\n".join(words[100:400]) + b" no w499"))
     assert lengths.tolist() == [0, *range(300, 0, -1), 0, 1]
 
@@ -60,16 +60,16 @@ def test_followers_are_the_words_that_a_search_finds(corpus, text, num_words):
     expected = {
         known[start + num_words] for start in range(len(known) - num_words) if known[start : start + num_words] == words
     }
-    assert set(Followers(CorpusWords.of(corpus), num_words).of(b" ".join(words))) == expected
+    assert set(FollowingWords(CorpusWords.from_text(corpus), num_words).after(b" ".join(words))) == expected
 
 
 def test_blocks_cut_no_word(monkeypatch):
     text = b" ".join(random.Random(0).choices([b"a", b"bc", b"def" * 9, b"\n\n", b"g" * 70], k=400))
-    whole = CorpusWords.of(text)
+    whole = CorpusWords.from_text(text)
     assert [whole.word(index) for index in range(len(whole.starts))] == text.split()
     for size in (1, 7, 64):
         monkeypatch.setattr(verbatim, "_BLOCK_BYTES", size)
-        parted = CorpusWords.of(text)
+        parted = CorpusWords.from_text(text)
         np.testing.assert_array_equal(parted.starts, whole.starts)
         np.testing.assert_array_equal(parted.hashes, whole.hashes)
 
@@ -82,9 +82,9 @@ def test_words_that_differ_have_different_hashes():
 
 def test_no_run_goes_over_a_document_end():
     pieces = [b"", b"one two", b" three", b"four five"]
-    text = text_of([np.array([0, 1, 2, 0, 3, 0]), np.array([0, 3, 0])], pieces)
+    text = decode_streams([np.array([0, 1, 2, 0, 3, 0]), np.array([0, 3, 0])], pieces)
     assert text == BETWEEN_DOCUMENTS.join([b"", b"one two three", b"four five", b"", b"four five", b""])
-    corpus = CorpusWords.of(text)
+    corpus = CorpusWords.from_text(text)
     assert copied_runs(corpus, word_hashes(b"one two three four five four"), 2).tolist() == [
         True,
         True,
@@ -92,8 +92,8 @@ def test_no_run_goes_over_a_document_end():
         True,
         False,
     ]
-    assert Followers(corpus, 1).of(b"three") == []
-    assert Followers(corpus, 1).of(b"four") == [b"five"]
+    assert FollowingWords(corpus, 1).after(b"three") == []
+    assert FollowingWords(corpus, 1).after(b"four") == [b"five"]
 
 
 @pytest.mark.slow
@@ -102,9 +102,9 @@ def test_twenty_megabytes_take_seconds():
     vocabulary = np.array([f"w{index:05}" for index in range(30_000)])
     text = " ".join(vocabulary[(30_000 * rng.random(2_900_000) ** 3).astype(int)]).encode()
     start = time.process_time()
-    corpus = CorpusWords.of(text)
+    corpus = CorpusWords.from_text(text)
     indexed = time.process_time()
-    Followers(corpus, 7).of(b"w1 w2 w3 w4 w5 w6 w7")
+    FollowingWords(corpus, 7).after(b"w1 w2 w3 w4 w5 w6 w7")
     looked_up = time.process_time()
     longest_runs(corpus, word_hashes(text[5000:30_000]))
     assert len(text) > 20e6

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from gru_complete.config import NGramsConfig
-from gru_complete.ngrams.building import build
+from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.mixture import MixingWeights, NGramMixture
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.text.shards import documents
@@ -60,12 +60,12 @@ def wise_network():
 
 @pytest.fixture(scope="module")
 def wise_counts():
-    return build(TRAINING, vocab_size=VOCAB_SIZE, order=3)
+    return count_ngrams(TRAINING, vocab_size=VOCAB_SIZE, order=3)
 
 
 @pytest.fixture(scope="module")
 def foolish_counts():
-    return build(noise(1200), vocab_size=VOCAB_SIZE, order=3)
+    return count_ngrams(noise(1200), vocab_size=VOCAB_SIZE, order=3)
 
 
 def nats_per_token(model, counts=None, mixing=None):
@@ -75,7 +75,7 @@ def nats_per_token(model, counts=None, mixing=None):
 
 
 def nats_of_counts(counts):
-    return -float(np.log(counts.read(TUNING).probabilities).mean())
+    return -float(np.log(counts.score_stream(TUNING).probabilities).mean())
 
 
 def test_where_the_counts_know_everything_they_are_believed(wise_counts):
@@ -84,7 +84,9 @@ def test_where_the_counts_know_everything_they_are_believed(wise_counts):
     mixed, of_counts = nats_per_token(model, wise_counts, mixing), nats_of_counts(wise_counts)
     assert mixed <= of_counts
     assert of_counts < 0.3 * nats_per_token(model)
-    *_, of_network = mixing.gates_of_one(*wise_counts.context(wise_counts.advance(wise_counts.start(), 5)))
+    *_, of_network = mixing.powers_and_shares_of_one(
+        *wise_counts.evidence(wise_counts.advance(wise_counts.empty_context(), 5))
+    )
     assert of_network < 0.1  # the share of the network alone; the product may believe it as little as it likes
 
 
@@ -93,13 +95,15 @@ def test_where_the_network_knows_everything_it_is_believed(wise_network, foolish
     mixed, of_network = nats_per_token(wise_network, foolish_counts, mixing), nats_per_token(wise_network)
     assert mixed <= 1.001 * of_network
     assert of_network < 0.3 * nats_of_counts(foolish_counts)
-    *_, of_counts, _ = mixing.gates_of_one(*foolish_counts.context(foolish_counts.advance(foolish_counts.start(), 5)))
+    *_, of_counts, _ = mixing.powers_and_shares_of_one(
+        *foolish_counts.evidence(foolish_counts.advance(foolish_counts.empty_context(), 5))
+    )
     assert of_counts < 0.1
 
 
 def test_where_both_know_something_the_mixture_knows_more(wise_network, wise_counts):
     """Each is made half blind: the counts have seen little, the network is read at a third of its scores."""
-    few = build(TRAINING[:60], vocab_size=VOCAB_SIZE, order=3)
+    few = count_ngrams(TRAINING[:60], vocab_size=VOCAB_SIZE, order=3)
     model = network()
     model.load_state_dict(wise_network.state_dict())
     with torch.no_grad():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gru_complete.ngrams.building import build
+from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.nn.cells import CELL_CLASSES
@@ -135,22 +135,22 @@ def test_the_nats_of_each_document_are_those_it_has_alone(tiny_model):
 def mixture(request):
     """Counts of some other documents, and a gate that differs from context to context."""
     order = request.param
-    ngrams = build(*(document(200, seed) for seed in (50, 51)), vocab_size=VOCAB_SIZE, order=order)
+    ngrams = count_ngrams(*(document(200, seed) for seed in (50, 51)), vocab_size=VOCAB_SIZE, order=order)
     weights = np.random.default_rng(0).standard_normal((order + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32) / 2
     return NGramMixture(ngrams, MixingWeights(weights), adapts=True)
 
 
 def nats_one_by_one(model, mixture, tokens, *, adapted):
     """The nats of a document, its tokens read and predicted one by one as in generation."""
-    overlay, state, nodes, nats = Overlay(), None, mixture.ngrams.start(), []
+    overlay, state, nodes, nats = Overlay(), None, mixture.ngrams.empty_context(), []
     for token, target in zip(tokens[:-1].tolist(), tokens[1:].tolist(), strict=True):
         logits, state = model(torch.tensor([[token]]), state)
         nodes = mixture.ngrams.advance(nodes, token)
-        probabilities = mixture.predict(logits[0, 0].detach().numpy(), nodes)
+        probabilities = mixture.predict(logits[0, 0].detach().numpy(), nodes)[0]
         if adapted:
             overlay.learn(token)
-            length, total, _ = mixture.ngrams.context(nodes)
-            overlay.adjust(probabilities, overlay.context(), length, total)
+            length, total, _ = mixture.ngrams.evidence(nodes)
+            overlay.adjust(probabilities, overlay.recent_tokens(), length, total)
         nats.append(-math.log(probabilities[target]))
     return nats
 
@@ -175,9 +175,9 @@ def test_with_counts_the_way_of_reading_does_not_change_the_result(tiny_model, m
 
 def test_hits_with_counts_are_those_of_the_mixed_distribution(tiny_model, mixture):
     """Each token in turn as the only target: its place in the mixture tells what it counts for."""
-    nodes = mixture.ngrams.advance(mixture.ngrams.start(), 0)
+    nodes = mixture.ngrams.advance(mixture.ngrams.empty_context(), 0)
     logits = tiny_model(torch.tensor([[0]]))[0][0, 0].detach().numpy()
-    order = mixture.predict(logits, nodes).argsort()[::-1]
+    order = mixture.predict(logits, nodes)[0].argsort()[::-1]
     for place in range(VOCAB_SIZE):
         scores = score_tokens(tiny_model, [np.array([0, order[place]])], mixture=mixture)
         assert (scores.top1, scores.top3, scores.top5) == (place < 1, place < 3, place < 5)
@@ -227,7 +227,7 @@ def test_nothing_is_kept_of_documents_that_were_read(tiny_model, mixture):
 
 
 def test_a_token_that_is_held_for_impossible_costs_a_finite_number(tiny_model):
-    ngrams = build(document(200), vocab_size=VOCAB_SIZE, order=3)
+    ngrams = count_ngrams(document(200), vocab_size=VOCAB_SIZE, order=3)
     weights = np.zeros((3 + NUM_SLOPES, NUM_OUTPUTS), np.float32)
     weights[:3] = [1000, 1000, 1000, -1000, -1000]
     nats = token_nats(
