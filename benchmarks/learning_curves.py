@@ -83,7 +83,7 @@ def score(work: Path, text: str) -> dict[str, Any]:
     from gru_complete.ngrams.mixture import NGramMixture
     from gru_complete.text.shards import documents
     from gru_complete.text.tokenizer import DOCUMENT_END
-    from gru_complete.training.mixing import count, fit_mixture
+    from gru_complete.training.mixing import count, fit_mixing_weights
     from gru_complete.training.plan import read_plan
     from gru_complete.training.tokenized_corpus import read_tokenized_corpus
 
@@ -107,7 +107,7 @@ def score(work: Path, text: str) -> dict[str, Any]:
         module, mixture, seconds = network_from_model(model, cpu), model.mixture, look["seconds"]
         if mixture is None and counts is not None:
             start = time.monotonic()
-            mixing = fit_mixture(module, counts, documents(prepared.streams["tuning"]), device=cpu)
+            mixing = fit_mixing_weights(module, counts, documents(prepared.streams["tuning"]), device=cpu)
             seconds += time.monotonic() - start
             mixture = NGramMixture(whole, mixing, adapts=True)
         costs = {name: cost(nats) for name, nats in nats_of(module, stream, mixture).items()}
@@ -127,7 +127,7 @@ def nats_of(module: Any, stream: Any, mixture: Any) -> dict[str, float]:
     totals = dict.fromkeys(scorers, 0.0)
     for chunk in read_documents(module, [stream]):
         for name, scorer in scorers.items():
-            totals[name] += float(scorer.outcome(chunk).nats.sum())
+            totals[name] += float(scorer.predict(chunk).nats.sum())
     return totals
 
 

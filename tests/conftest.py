@@ -70,7 +70,7 @@ def trained_model(tmp_path_factory):
     corpus.write_text(small_text())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRU_COMPLETE_HOME", str(directory / "home"))
-        request = TrainingRequest([str(corpus)], directory / "tiny", load_config(None, TINY), False, time.monotonic())
+        request = TrainingRequest([str(corpus)], directory / "tiny", load_config(None, TINY), started=time.monotonic())
         for _ in run_training(request, stop_signal=lambda: None):
             pass
     return directory / "tiny"

@@ -92,7 +92,7 @@ def evaluate(
     loaded = load_model(find_model(model))
     from gru_complete.evaluation.pairs import evaluate_pairs, read_pairs
     from gru_complete.evaluation.report import network_from_model
-    from gru_complete.training.run import choose_device
+    from gru_complete.training.device import choose_device
 
     read = None if pairs is None else read_pairs(pairs)
     known = None

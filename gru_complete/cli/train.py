@@ -94,7 +94,9 @@ def train(
             from gru_complete.checking.unusual_words import measure_threshold
 
             stdin = None if sys.stdin is None else sys.stdin.buffer
-            request = TrainingRequest(corpus, path, checked, replace, started, stdin, measure=measure_threshold)
+            request = TrainingRequest(
+                corpus, path, checked, replace=replace, started=started, stdin=stdin, measure=measure_threshold
+            )
             secrets: dict[str, int] = {}
             for event in run_training(request, stop_signal=lambda: stop.received):
                 stop.is_saving_possible = stop.is_saving_possible or isinstance(event, Planned)
@@ -288,7 +290,7 @@ class Display:
     def _show_replanned(self, event: "events.Replanned") -> None:
         self.line(f"note: the speed is not as measured at first; now {event.max_steps:,} steps in all")
 
-    def _show_wentback(self, event: "events.WentBack") -> None:
+    def _show_rolledback(self, event: "events.RolledBack") -> None:
         self.line(
             f"note: the loss was not finite at step {event.step:,}; going on from step {event.to_step:,} "
             f"with {event.rate_scale:g} of the learning rate"

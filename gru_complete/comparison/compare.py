@@ -43,12 +43,12 @@ from gru_complete.text.corpus import CorpusReport
 from gru_complete.training import events, plan, probe
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.curve import EvaluationPoint, read_curve
+from gru_complete.training.device import choose_device
 from gru_complete.training.plan import read_plan
+from gru_complete.training.refusals import refuse_nested_paths
 from gru_complete.training.run import (
     CLOSING_SECONDS,
     TrainingRequest,
-    choose_device,
-    refuse_mixing_text_and_models,
     run_training,
 )
 from gru_complete.training.tokenized_corpus import (
@@ -233,7 +233,7 @@ def compare(request: ComparisonRequest, *, stop_signal: Callable[[], int | None]
     """
     directory = request.directory
     _refuse_what_is_read_once(request.sources)
-    refuse_mixing_text_and_models(request.sources, (directory,))
+    refuse_nested_paths(request.sources, (directory,))
     if directory.exists() and not (directory / lock.LOCK_FILE).is_file():
         message = f"{printable(directory)} exists and is no comparison"
         raise UsageError(message, hint="give the comparison another place with -m")
@@ -250,20 +250,20 @@ def compare(request: ComparisonRequest, *, stop_signal: Callable[[], int | None]
 
 
 def _compare_locked(request: ComparisonRequest, stop_signal: Callable[[], int | None]) -> Iterator[CompareEvent]:
-    directory, most_threads = request.directory, torch.get_num_threads()
+    directory, max_threads = request.directory, torch.get_num_threads()
     atomic.sweep_temporaries(directory)
     settings = yield from _settle(request)
     diverged: dict[str, str] = {}
     for number, cell in enumerate(request.cells, start=1):
         yield CellStarted(cell, number, len(request.cells))
-        torch.set_num_threads(most_threads)  # a training may have chosen fewer
+        torch.set_num_threads(max_threads)  # a training may have chosen fewer
         try:
             yield from _train(request, settings, cell, stop_signal)
         except DivergedError as error:
             diverged[cell] = str(error)
             yield events.Note(f"{cell}: {error}")
         yield CellTrained(cell)
-    torch.set_num_threads(most_threads)
+    torch.set_num_threads(max_threads)
     results = []
     for cell in request.cells:
         if cell in diverged:
@@ -276,7 +276,7 @@ def _compare_locked(request: ComparisonRequest, stop_signal: Callable[[], int | 
     completing = completion_speeds({cell: load_model(directory / cell) for cell in trained})
     plans = {cell: read_plan(RunDir.beside(directory / cell)) for cell in trained}
     training = training_speeds(plans, RunDir(directory / "text"))
-    torch.set_num_threads(most_threads)
+    torch.set_num_threads(max_threads)
     for index, result in enumerate(results):
         if result.cell in completing:
             results[index] = replace(
@@ -421,7 +421,7 @@ def _steps_in_time(
     )
     if training.precision == "auto":
         training = training.model_copy(update={"precision": plan.automatic_precision(device)})
-    most_threads = torch.get_num_threads()
+    max_threads = torch.get_num_threads()
     seconds = []
     for cell in request.cells:
         if cell == "gru" and device.type == "cpu":
@@ -441,12 +441,12 @@ def _steps_in_time(
                 batches,
                 vocab_size=settings.vocab_size,
                 device=device,
-                most_threads=most_threads,
+                max_threads=max_threads,
             )
         )
-        torch.set_num_threads(most_threads)
+        torch.set_num_threads(max_threads)
     budget = max(1.0, 60 * training.minutes - CLOSING_SECONDS)
-    return max(1, min(int(budget / (max(seconds) * plan.LOOKS_OVERHEAD)), plan.most_steps(batches)))
+    return max(1, min(int(budget / (max(seconds) * plan.EVALUATION_OVERHEAD)), plan.max_useful_steps(batches)))
 
 
 def _train(
@@ -470,7 +470,7 @@ def _train(
         config,
         replace=False,
         started=time.monotonic(),
-        prepared=RunDir(request.directory / "text"),
+        tokenized_dir=RunDir(request.directory / "text"),
         is_remembered=False,
     )
     yield from run_training(training, stop_signal=stop_signal)
@@ -518,7 +518,7 @@ def _measure(
         trained=None if text["trained"] is None else GradientFlow(text["trained"]),
         pairs=pairs,
         recall=recall,
-        looks=curve.looks,
+        looks=curve.evaluations,
     )
 
 

@@ -16,9 +16,9 @@ from gru_complete.nn.language_model import LanguageModel
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.text.tokenizer import DOCUMENT_END
 from gru_complete.training.batches import Batches, paragraph_ends
+from gru_complete.training.device import choose_device
 from gru_complete.training.learner import Learner
 from gru_complete.training.plan import Plan
-from gru_complete.training.run import choose_device
 from gru_complete.training.tokenized_corpus import read_tokenized_corpus
 
 SPEED_ROUNDS, SPEED_TOKENS = 5, 200

@@ -100,7 +100,7 @@ def score_online(
         caching = watch.lap() + np.array([0.0, reading[False]])
         parts = {}
         for (adapted, dynamic), mixed in readers.items():
-            nats = mixed.outcome(moved if dynamic else chunk).nats
+            nats = mixed.predict(moved if dynamic else chunk).nats
             seconds = reading[dynamic] + watch.lap()
             parts[learner_name(adapted=adapted, dynamic=dynamic)] = ChunkCost(nats, seconds)
             with_cache = -np.log((1 - shares) * np.exp(-nats) + shares * cached)

@@ -185,7 +185,7 @@ def train_with_canaries(known: OriginalTraining, directory: Path) -> Generator[e
         known.config,
         replace=False,
         started=time.monotonic(),
-        prepared=prepared,
+        tokenized_dir=prepared,
         is_remembered=False,
     )
     yield from run_training(request, stop_signal=lambda: None)

@@ -65,7 +65,7 @@ def draw_learning_curve(curve: LearningCurve, path: Path, *, title: str) -> None
         above.plot(list(curve.losses), list(curve.losses.values()), "k-")
         above.set_ylabel("loss, nats per token")
         above.set_title("training text (smoothed over 50 steps)", loc="left")
-        looks = curve.looks
+        looks = curve.evaluations
         below.plot([look.step for look in looks], [look.bits_per_byte for look in looks], "ko-", markersize=4)
         if looks:
             best = min(looks, key=lambda look: look.bits_per_byte)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from gru_complete.errors import CorpusError, EnvironmentFailure, printable
-from gru_complete.text.decoding import DocumentReader, shown_source
+from gru_complete.text.decoding import DocumentReader, printable_source
 from gru_complete.text.secrets import SecretScanner
 
 BLOCK_BYTES = 1 << 20
@@ -84,7 +84,7 @@ def spool(
             counts.add(text, data)
         counts.end_document(name, document)
     if not counts.has_text:
-        what = f"corpus '{shown_source(sources[0])}'" if len(sources) == 1 else "the corpus"
+        what = f"corpus '{printable_source(sources[0])}'" if len(sources) == 1 else "the corpus"
         problem = "holds nothing but white space" if counts.num_bytes else "is empty (0 bytes of text)"
         raise CorpusError(f"{what} {problem}", hint=f"training needs at least {MIN_CORPUS_BYTES} bytes of text")
     return Spool(counts.report(), counts.document_ends)
@@ -96,7 +96,7 @@ def read_blocks(path: Path, start: int, end: int, *, block_bytes: int = BLOCK_BY
     Raises:
         EnvironmentFailure: the file cannot be read or is shorter than it was.
     """
-    with _open_spool(path) as stream:
+    with open_spool(path) as stream:
         stream.seek(start)
         while start < end:
             block = stream.read(min(block_bytes, end - start))
@@ -173,7 +173,7 @@ def _scanned(texts: Iterable[str], name: str, scanner: SecretScanner) -> Iterato
 
 def _unreadable(name: str, error: Exception) -> CorpusError:
     reason = getattr(error, "strerror", None) or str(error)
-    return CorpusError(f"cannot read corpus '{shown_source(name)}': {printable(reason[:1].lower() + reason[1:])}")
+    return CorpusError(f"cannot read corpus '{printable_source(name)}': {printable(reason[:1].lower() + reason[1:])}")
 
 
 @dataclass
@@ -234,7 +234,7 @@ class _Counts:
         self.document_ends.append(self.num_bytes)
 
     def _note(self, what: str, name: str) -> None:
-        self.notes.setdefault(what, []).append(shown_source(name))
+        self.notes.setdefault(what, []).append(printable_source(name))
 
     def report(self) -> CorpusReport:
         return CorpusReport(
@@ -253,10 +253,12 @@ class _Counts:
         )
 
 
-# ----------------------------------------------------------------------------------------------- splitting
+def open_spool(path: Path) -> BinaryIO:
+    """Open a spooled text for reading.
 
-
-def _open_spool(path: Path) -> BinaryIO:
+    Raises:
+        EnvironmentFailure: the file cannot be opened.
+    """
     try:
         return path.open("rb")
     except OSError as error:

@@ -103,7 +103,7 @@ class DocumentReader:
         for magic, kind, command in _MAGIC:
             if re.match(magic, head):
                 hint = None if command is None else self._pipe(command)
-                raise CorpusError(f"{self._what} '{shown_source(self.name)}' is {kind}, not text", hint=hint)
+                raise CorpusError(f"{self._what} '{printable_source(self.name)}' is {kind}, not text", hint=hint)
         for mark, encoding in _BYTE_ORDER_MARKS:
             if head.startswith(mark):
                 self.encoding = encoding
@@ -116,7 +116,7 @@ class DocumentReader:
         if self.encoding == "utf-8" and likely_encoding:
             command = self._pipe(f"iconv -f {likely_encoding} -t UTF-8 {{}}")
             hint = f"if it is text in another encoding: {command}"
-        return CorpusError(f"{self._what} '{shown_source(self.name)}': {problem}", hint=hint)
+        return CorpusError(f"{self._what} '{printable_source(self.name)}': {problem}", hint=hint)
 
     def _pipe(self, command: str) -> str:
         if self.name == "-":
@@ -125,7 +125,7 @@ class DocumentReader:
         return f"{command.format(shlex.quote(printable(name)))} | {self._command}"
 
 
-def shown_source(name: str) -> str:
+def printable_source(name: str) -> str:
     """A source as it may stand in a message."""
     return "standard input" if name == "-" else printable(name)
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gru_complete.text.decoding import shown_source
+from gru_complete.text.decoding import printable_source
 
 BLOCK_BYTES = 1 << 20
 MAX_SECRET_BYTES = 1 << 15
@@ -137,7 +137,7 @@ class SecretScanner:
     def _note(self, kind: str) -> None:
         found = self._found.setdefault(kind, SecretOccurrences())
         found.count += 1
-        place = f"{shown_source(self._name)}:{self._line}"
+        place = f"{printable_source(self._name)}:{self._line}"
         if len(found.places) < MAX_PLACES and place not in found.places:
             found.places.append(place)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gru_complete.errors import CorpusError
-from gru_complete.text.corpus import BLOCK_BYTES, MIN_CORPUS_BYTES, Range, _open_spool, read_blocks
+from gru_complete.text.corpus import BLOCK_BYTES, MIN_CORPUS_BYTES, Range, open_spool, read_blocks
 
 MIN_PART_BYTES = 64
 TUNING_SLICES = 8
@@ -71,7 +71,7 @@ def split(
             hint="lower data.held_out or data.tuning",
         )
     end = cut = candidates[-1][1]
-    with _open_spool(spool_path) as stream:
+    with open_spool(spool_path) as stream:
         if held_out_bytes:
             more = min(held_out_bytes // 20, max_held_out_bytes - held_out_bytes)
             cut = _place_before(stream, candidates, end, held_out_bytes, more=more, less=held_out_bytes // 2)

@@ -19,7 +19,7 @@ from gru_complete.config import DataConfig, TrainingConfig
 from gru_complete.errors import CorpusError, InterruptedRun, UsageError, printable
 from gru_complete.model.delta import Delta, apply_delta, pack_delta
 from gru_complete.model.directory import LoadedModel, load_model, save_delta
-from gru_complete.model.manifest import CHECK_THRESHOLD, DELTA, MANIFEST, is_model_name
+from gru_complete.model.manifest import CHECK_THRESHOLD, DELTA, is_model_name
 from gru_complete.model.run_dir import RunDir
 from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
@@ -31,7 +31,8 @@ from gru_complete.text.tokenizer import Tokenizer
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.events import CorpusRead, SecretsFound, Working
 from gru_complete.training.learner import Learner
-from gru_complete.training.loop import TuningPart
+from gru_complete.training.loop import TuningSplit
+from gru_complete.training.refusals import refuse_existing_model, refuse_foreign_model, refuse_nested_paths
 from gru_complete.training.scoring import score_tokens
 from gru_complete.training.tokenized_corpus import MIN_TOKENS, spooled
 
@@ -187,27 +188,19 @@ def _check_places(request: AdaptationRequest, base: LoadedModel) -> None:
     if target.parent != base_path.parent or target == base_path:
         message = f"the adapted model needs a place of its own beside {printable(base_path)}, whose weights it uses"
         raise UsageError(message, hint=f"give it one with -m, such as {printable(base_path)}-adapted")
-    for source in request.sources:
-        text = Path(os.path.realpath(source))
-        if source != "-" and (text.is_relative_to(target) or target.is_relative_to(text)):
-            message = f"the text {printable(source)} and the model {printable(request.target)} lie inside each other"
-            raise UsageError(message, hint="give the model another place with -m, or name the files of the text")
+    refuse_nested_paths(request.sources, (request.target,))
     run_dir = RunDir.beside(request.target).path
     if os.path.lexists(run_dir):
         message = f"{printable(run_dir)} belongs to a training"
         raise UsageError(message, hint="give the adapted model another name with -m")
-    existing = atomic.visible_directory(request.target)
-    if os.path.lexists(existing) and not os.path.isfile(existing / MANIFEST):
-        message = f"{printable(request.target)} exists and was not made by gru-complete"
-        raise UsageError(message, hint="give the adapted model another name with -m")
-    if os.path.lexists(existing) and not request.replace:
-        message = f"the model {printable(request.target)} exists"
-        raise UsageError(message, hint="replace it with --replace, or give the new one another name with -m")
+    refuse_foreign_model(request.target)
+    if not request.replace:
+        refuse_existing_model(request.target)
 
 
 def _read_parts(
     spool_path: Path, spool: corpus.Spool, tokenizer: Tokenizer, work_dir: Path
-) -> tuple[TokenIds, TuningPart]:
+) -> tuple[TokenIds, TuningSplit]:
     """The stream to learn from, and the end kept apart."""
     split = splitting.split(
         spool_path,
@@ -227,10 +220,10 @@ def _read_parts(
             raise CorpusError(message, hint="give more text; a few thousand characters are the least")
         parts.append((np.array(read_shard(path)[0]), header.num_bytes))
     (training, _), (tuning, num_bytes) = parts
-    return training, TuningPart.fold(tuning, num_bytes=num_bytes)
+    return training, TuningSplit.fold(tuning, num_bytes=num_bytes)
 
 
-def _bits_per_byte(learner: Learner, tuning: TuningPart, mixture: NGramMixture | None) -> float:
+def _bits_per_byte(learner: Learner, tuning: TuningSplit, mixture: NGramMixture | None) -> float:
     """What the end kept apart costs under the model as it is used, its counts mixed in."""
     scores = score_tokens(learner.model, tuning.rows, mixture=mixture, device=learner.device)
     return scores.total_nats / math.log(2) / tuning.num_bytes

@@ -22,11 +22,11 @@ class LearningCurve:
 
     Args:
         losses: smoothed nats per token of the training text, by step, ascending.
-        looks: ascending, at most one for a step.
+        evaluations: ascending, at most one for a step.
     """
 
     losses: dict[int, float]
-    looks: list[EvaluationPoint]
+    evaluations: list[EvaluationPoint]
 
 
 def read_curve(run_dir: RunDir) -> LearningCurve:
@@ -36,11 +36,11 @@ def read_curve(run_dir: RunDir) -> LearningCurve:
     has lines of steps that led nowhere, which are left out.
     """
     losses: dict[int, float] = {}
-    looks: list[EvaluationPoint] = []
+    evaluations: list[EvaluationPoint] = []
     try:
         lines = run_dir.metrics_path.read_text(encoding="utf-8").splitlines()
     except OSError:
-        return LearningCurve(losses, looks)
+        return LearningCurve(losses, evaluations)
     newest = 0
     for line in lines:
         try:
@@ -48,14 +48,16 @@ def read_curve(run_dir: RunDir) -> LearningCurve:
             kind = record["event"]
             step = int(record["to_step"]) + 1 if kind == "wentback" else int(record["step"])
             if step < newest or kind == "wentback":
-                losses = {known: loss for known, loss in losses.items() if known < step}
-                looks = [look for look in looks if look.step < step]
+                losses = {past: loss for past, loss in losses.items() if past < step}
+                evaluations = [past for past in evaluations if past.step < step]
             newest = step
             if kind == "stepped":
                 losses[step] = float(record["loss"])
             elif kind == "looked":
-                looks = [look for look in looks if look.step < step]
-                looks.append(EvaluationPoint(step, float(record["seconds"]), float(record["tuning_bits_per_byte"])))
+                evaluations = [past for past in evaluations if past.step < step]
+                evaluations.append(
+                    EvaluationPoint(step, float(record["seconds"]), float(record["tuning_bits_per_byte"]))
+                )
         except (ValueError, KeyError, TypeError):  # a line that a kill has cut
             continue
-    return LearningCurve(losses, looks)
+    return LearningCurve(losses, evaluations)

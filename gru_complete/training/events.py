@@ -90,7 +90,7 @@ class Replanned:
 
 
 @dataclass(frozen=True)
-class WentBack:
+class RolledBack:
     """Numbers were not finite at ``step``; training goes on from ``to_step`` with a lower learning rate."""
 
     log_name: ClassVar[str] = "wentback"
@@ -111,4 +111,4 @@ class Finished:
     seconds: float
 
 
-Event = Note | Working | CorpusRead | SecretsFound | Planned | Stepped | Evaluated | Replanned | WentBack | Finished
+Event = Note | Working | CorpusRead | SecretsFound | Planned | Stepped | Evaluated | Replanned | RolledBack | Finished

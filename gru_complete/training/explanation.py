@@ -1,6 +1,13 @@
 """What `train --explain` says of a plan."""
 
-from gru_complete.training.plan import MAX_EPOCHS, TOKENS_PER_WEIGHT, Plan, _architecture, is_wide, widest_hidden_size
+from gru_complete.training.plan import (
+    MAX_EPOCHS,
+    TOKENS_PER_WEIGHT,
+    Plan,
+    architecture_from_config,
+    is_wide,
+    widest_hidden_size,
+)
 
 
 def explain(plan: Plan, *, num_bytes: int, num_tokens: int, vocab_size: int) -> list[str]:
@@ -15,7 +22,7 @@ def explain(plan: Plan, *, num_bytes: int, num_tokens: int, vocab_size: int) -> 
     wished, model, training = plan.requested, plan.config.model, plan.config.training
     assert training.batch_size is not None
     tokens_read = plan.max_steps * training.batch_size * training.seq_len
-    weights = _architecture(model, vocab_size).num_parameters
+    weights = architecture_from_config(model, vocab_size).num_parameters
     megabytes = f"{num_bytes / 1e6:.2g} MB of training text"
     if plan.budget_seconds is None:
         width_reason, steps_reason = "which suits any number of steps", ""

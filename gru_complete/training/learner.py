@@ -3,8 +3,6 @@
 Shapes: B rows, T tokens per chunk, state (L, S, B, H).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +12,9 @@ from torch import Tensor
 
 from gru_complete.arrays import TokenIds
 from gru_complete.config import TrainingConfig
-from gru_complete.errors import EnvironmentFailure
 from gru_complete.nn import bfloat16
 from gru_complete.nn.language_model import LanguageModel
+from gru_complete.training.device import out_of_memory_hint
 
 
 @dataclass(frozen=True)
@@ -103,20 +101,3 @@ class Learner:
             }
             # The fused step counts in float32 beside the parameter.
             self.optimizer.state[parameter] = {"step": torch.tensor(float(step), device=parameter.device), **moments}
-
-
-@contextmanager
-def out_of_memory_hint() -> Iterator[None]:
-    """Say what to change where memory ran out.
-
-    Raises:
-        EnvironmentFailure: in place of the errors by which Python, torch's CPU allocator and CUDA say so.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-        if not is_memory:
-            raise
-        hint = "try a smaller --set training.batch_size or model.hidden_size, with --replace"
-        raise EnvironmentFailure("out of memory in training", hint=hint) from None

@@ -18,9 +18,9 @@ from gru_complete.errors import DivergedError, EnvironmentFailure, ModelError
 from gru_complete.text.tokenizer import DOCUMENT_END
 from gru_complete.training.batches import Batches, derived_seed
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
-from gru_complete.training.events import Evaluated, Event, Note, Replanned, Stepped, WentBack
+from gru_complete.training.events import Evaluated, Event, Note, Replanned, RolledBack, Stepped
 from gru_complete.training.learner import Learner
-from gru_complete.training.plan import Plan, most_steps
+from gru_complete.training.plan import Plan, max_useful_steps
 from gru_complete.training.schedule import one_cycle
 from gru_complete.training.scoring import score_tokens
 
@@ -33,7 +33,7 @@ MAX_STEP_SECONDS = 10.0  # much longer than planned: the machine slept, which do
 
 
 @dataclass(frozen=True)
-class TuningPart:
+class TuningSplit:
     """The text that chooses the checkpoint and the stop, folded into rows so that a look is quick.
 
     Args:
@@ -45,7 +45,7 @@ class TuningPart:
     num_bytes: int
 
     @classmethod
-    def fold(cls, stream: TokenIds, *, num_bytes: int) -> "TuningPart":
+    def fold(cls, stream: TokenIds, *, num_bytes: int) -> "TuningSplit":
         """Cut the stream into ``TUNING_ROWS`` equal rows, fewer where they would be shorter than 64 tokens."""
         num_rows = max(1, min(TUNING_ROWS, len(stream) // 64))
         pieces = np.array_split(np.asarray(stream[1:], dtype=np.int64), num_rows)
@@ -61,7 +61,7 @@ def steps(
     plan: Plan,
     learner: Learner,
     batches: Batches,
-    tuning: TuningPart,
+    tuning: TuningSplit,
     store: CheckpointStore,
     loop: LoopState,
     state: Tensor | None,
@@ -108,7 +108,7 @@ def steps(
         update = learner.update(tokens, targets, state, learning_rate=rate, dropout_seed=seed)
         if not update.is_finite:
             loop, state = _go_back(store, learner, loop)
-            yield WentBack(step, loop.step, loop.rate_scale)
+            yield RolledBack(step, loop.step, loop.rate_scale)
             continue
         state = update.state
         smoothed = update.loss if loop.train_loss is None else loop.train_loss + (1 - SMOOTHING) * (
@@ -124,7 +124,7 @@ def steps(
         if plan.budget_seconds is not None and not loop.replanned and step == replan_step and not is_last:
             is_replanning = True
             loop = replace(
-                loop, replanned=True, max_steps=_steps_that_fit(loop, plan.budget_seconds, most_steps(batches))
+                loop, replanned=True, max_steps=_steps_that_fit(loop, plan.budget_seconds, max_useful_steps(batches))
             )
             if loop.max_steps != plan.max_steps:
                 yield Replanned(step, loop.max_steps)
@@ -134,7 +134,7 @@ def steps(
             loss, bits_per_byte = tuning.score(learner)
             if not math.isfinite(loss):
                 loop, state = _go_back(store, learner, loop)
-                yield WentBack(step, loop.step, loop.rate_scale)
+                yield RolledBack(step, loop.step, loop.rate_scale)
                 continue
             is_best = loss < loop.best_loss
             if is_best:

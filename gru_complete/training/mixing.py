@@ -58,7 +58,7 @@ def count(streams: Sequence[TokenIds], tokenizer: Tokenizer, settings: NGramsCon
     )
 
 
-def make_memory(
+def make_mixture(
     model: LanguageModel, counts: NGrams, tuning: TokenIds, settings: NGramsConfig, *, device: torch.device
 ) -> NGramMixture:
     """Fit the gate, and see whether learning from the text at hand gains.
@@ -70,7 +70,7 @@ def make_memory(
         settings: whether to adapt, if the user has said so.
         device: where the model is.
     """
-    mixing = fit_mixture(model, counts, documents(tuning), device=device)
+    mixing = fit_mixing_weights(model, counts, documents(tuning), device=device)
     mixture = NGramMixture(counts, mixing, adapts=bool(settings.adapt))
     if settings.adapt is not None:
         return mixture
@@ -90,13 +90,13 @@ class _Block:
     targets: Tensor
 
 
-def fit_mixture(
+def fit_mixing_weights(
     model: LanguageModel,
     ngrams: NGrams,
     documents: Sequence[npt.NDArray[np.integer]],
     *,
     device: torch.device,
-    most_scores: int = MAX_SCORES,
+    max_scores: int = MAX_SCORES,
 ) -> MixingWeights:
     """Find the gate that makes the tuning part likeliest.
 
@@ -105,12 +105,12 @@ def fit_mixture(
         ngrams: the counts of the training part alone.
         documents: token streams of the tuning part; if they are too much, of some of them the beginning is used.
         device: where the model is.
-        most_scores: tokens times vocabulary that are looked at.
+        max_scores: tokens times vocabulary that are looked at.
 
     Returns:
         The mixture; a minimum of the mean nats per token by L-BFGS (Liu and Nocedal 1989).
     """
-    used = beginnings(documents, max(1, most_scores // ngrams.vocab_size))
+    used = beginnings(documents, max(1, max_scores // ngrams.vocab_size))
     blocks = list(_blocks(model, ngrams, used, device))
     num_tokens = sum(len(block.targets) for block in blocks)
     start = torch.zeros(ngrams.order + NUM_SLOPES, NUM_OUTPUTS)

@@ -36,7 +36,7 @@ TOKENS_PER_WEIGHT = 2.0  # read in the minutes; a wider network that reads fewer
 OFTEN, VERY_OFTEN = 20, 45  # times through the text, from which on a wider network learns more if much is dropped
 MAX_EPOCHS = 70  # from here on nothing is learnt: the training ends before its minutes do
 WIDTH_WITHOUT_MINUTES = 256
-LOOKS_OVERHEAD = 1.04  # looks at the tuning part and saves, as a share of the steps' time
+EVALUATION_OVERHEAD = 1.04  # looks at the tuning part and saves, as a share of the steps' time
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def automatic_precision(device: torch.device) -> str:
     return "bfloat16" if bfloat16.is_available(device) else "float32"
 
 
-def most_steps(batches: Batches) -> int:
+def max_useful_steps(batches: Batches) -> int:
     """More steps than this teach nothing new, however much time there is."""
     return MAX_EPOCHS * batches.steps_per_epoch
 
@@ -199,7 +199,7 @@ def make_plan(
     training = config.training
     if training.precision == "auto":
         training = training.model_copy(update={"precision": automatic_precision(device)})
-    most_threads = torch.get_num_threads()
+    max_threads = torch.get_num_threads()
     probed_dropout = PROBED_DROPOUT if config.model.dropout is None else config.model.dropout
 
     def sizes_at(hidden_size: int) -> _Sizes:
@@ -215,13 +215,15 @@ def make_plan(
             update={**sizes.of_model, "dropout": probed_dropout, "weight_dropout": config.model.weight_dropout or 0.0}
         )
         step_seconds = probe_step_seconds(
-            model, training, batches_of(sizes), vocab_size=vocab_size, device=device, most_threads=most_threads
+            model, training, batches_of(sizes), vocab_size=vocab_size, device=device, max_threads=max_threads
         )
         seconds = max(1.0, deadline - time.monotonic())
-        return seconds / (step_seconds * LOOKS_OVERHEAD), seconds
+        return seconds / (step_seconds * EVALUATION_OVERHEAD), seconds
 
     def num_weights(hidden_size: int) -> int:
-        return _architecture(config.model.model_copy(update=sizes_at(hidden_size).of_model), vocab_size).num_parameters
+        return architecture_from_config(
+            config.model.model_copy(update=sizes_at(hidden_size).of_model), vocab_size
+        ).num_parameters
 
     seconds = None
     if training.steps is not None:
@@ -236,7 +238,7 @@ def make_plan(
             hidden_size = automatic_hidden_size(num_bytes, len(stream), num_weights, tokens)
         sizes = sizes_at(hidden_size)
         steps, seconds = steps_in_time(sizes)
-        max_steps = max(1, min(int(steps), most_steps(batches_of(sizes))))
+        max_steps = max(1, min(int(steps), max_useful_steps(batches_of(sizes))))
     epochs = max_steps * sizes.batch_size * training.seq_len / len(stream)
     wide = is_wide(sizes.of_model["hidden_size"], num_bytes)
     dropout = automatic_dropout(epochs) if config.model.dropout is None else config.model.dropout
@@ -273,7 +275,8 @@ class _Sizes:
     batch_size: int
 
 
-def _architecture(model: ModelConfig, vocab_size: int) -> Architecture:
+def architecture_from_config(model: ModelConfig, vocab_size: int) -> Architecture:
+    """The sizes of the network that a config with all sizes filled in describes."""
     assert model.embedding_size is not None
     assert model.hidden_size is not None
     return Architecture(model.cell, vocab_size, model.embedding_size, model.hidden_size, model.num_layers)
@@ -281,7 +284,7 @@ def _architecture(model: ModelConfig, vocab_size: int) -> Architecture:
 
 def _check_sizes(model: ModelConfig, vocab_size: int) -> None:
     try:
-        Architecture.from_json(_architecture(model, vocab_size)._asdict())
+        Architecture.from_json(architecture_from_config(model, vocab_size)._asdict())
     except ModelError as error:
         raise ConfigError(f"the model would be too large: {error}") from None
 

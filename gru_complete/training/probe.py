@@ -20,17 +20,17 @@ def probe_step_seconds(
     *,
     vocab_size: int,
     device: torch.device,
-    most_threads: int,
+    max_threads: int,
 ) -> float:
     """Seconds of one training step, from about ``PROBE_SECONDS`` of steps of a throw-away model.
 
-    Unless the config fixes the number of threads, ``most_threads`` are tried against one, and the quicker is left set:
+    Unless the config fixes the number of threads, ``max_threads`` are tried against one, and the quicker is left set:
     on a machine that is busy with something else, threads that wait for each other are many times slower than one.
     """
     torch.manual_seed(derived_seed(training.seed, "probe"))
     learner = Learner(LanguageModel(vocab_size, **model_config.model_dump()).to(device), training, device)
-    fixed = training.threads is not None or most_threads == 1 or device.type != "cpu"
-    choices = [most_threads] if fixed else [1, most_threads]
+    fixed = training.threads is not None or max_threads == 1 or device.type != "cpu"
+    choices = [max_threads] if fixed else [1, max_threads]
     seconds: dict[int, float] = {}
     for threads in choices:
         torch.set_num_threads(threads)

@@ -9,11 +9,10 @@ import ctypes
 import dataclasses
 import gc
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,7 +24,7 @@ from gru_complete.config import Config
 from gru_complete.errors import EnvironmentFailure, GruCompleteError, InterruptedRun, ModelError, UsageError, printable
 from gru_complete.model.directory import LoadedModel, ModelContents, load_model, save_model
 from gru_complete.model.home import remember_last
-from gru_complete.model.manifest import MANIFEST, NGRAMS, Manifest
+from gru_complete.model.manifest import NGRAMS, Manifest
 from gru_complete.model.run_dir import Part, RunDir
 from gru_complete.ngrams.counts import NGrams
 from gru_complete.ngrams.mixture import NGramMixture
@@ -38,10 +37,17 @@ from gru_complete.text.xz import CONTEXT_BYTES, xz_bits_per_byte
 from gru_complete.training import events, loop
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
+from gru_complete.training.device import choose_device, out_of_memory_hint
 from gru_complete.training.events import Event
-from gru_complete.training.learner import Learner, out_of_memory_hint
-from gru_complete.training.mixing import ADAPTING_TOKENS, MAX_SCORES, beginnings, count, make_memory
+from gru_complete.training.learner import Learner
+from gru_complete.training.mixing import ADAPTING_TOKENS, MAX_SCORES, beginnings, count, make_mixture
 from gru_complete.training.plan import Plan, describe_environment, make_plan, read_plan
+from gru_complete.training.refusals import (
+    refuse_existing_model,
+    refuse_foreign_directory,
+    refuse_foreign_model,
+    refuse_nested_paths,
+)
 from gru_complete.training.scoring import score_tokens
 from gru_complete.training.tokenized_corpus import (
     TokenizedCorpus,
@@ -77,7 +83,7 @@ class TrainingRequest:
         replace: whether a finished model, or another unfinished run, may be replaced.
         started: ``time.monotonic()`` when the command began; the minutes count from there.
         stdin: what "-" reads.
-        prepared: a directory that ``prepare`` has filled from this very text, to be copied instead of doing that again.
+        tokenized_dir: a directory that ``tokenize_corpus`` has filled from the same text, to be copied instead.
         is_remembered: whether the model, once finished, is the one that other commands take by default.
         measure: what else is to be known of the model, from about ``MEASURED_BYTES`` of the tuning part.
     """
@@ -85,10 +91,11 @@ class TrainingRequest:
     sources: Sequence[str]
     model_path: Path
     config: Config
-    replace: bool
+    _: KW_ONLY
+    replace: bool = False
     started: float
     stdin: BinaryIO | None = None
-    prepared: RunDir | None = None
+    tokenized_dir: RunDir | None = None
     is_remembered: bool = True
     measure: Measure | None = None
 
@@ -106,8 +113,9 @@ def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | No
         InterruptedRun: stopped by the signal, after saving.
     """
     run_dir = RunDir.beside(request.model_path)
-    refuse_mixing_text_and_models(request.sources, (request.model_path, run_dir.path))
-    _refuse_foreign_directories(request.model_path, run_dir)
+    refuse_nested_paths(request.sources, (request.model_path, run_dir.path))
+    refuse_foreign_model(request.model_path)
+    refuse_foreign_directory(run_dir.path, marker=lock.LOCK_FILE)
     is_new = not run_dir.path.exists()
     try:
         atomic.make_directory(run_dir.path)
@@ -124,17 +132,6 @@ def _remove_unless_begun(run_dir: RunDir) -> None:
     with suppress(GruCompleteError), lock.DirectoryLock(run_dir.path):
         if not run_dir.plan_path.exists():
             atomic.remove_directory(run_dir.path)
-
-
-def choose_device(wish: str) -> torch.device:
-    """The device for a wish of "auto", "cpu" or "cuda".
-
-    Raises:
-        EnvironmentFailure: a GPU is wished for and there is none.
-    """
-    if wish == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentFailure("no CUDA device is available here", hint="use --device auto or cpu")
-    return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _run_locked(request: TrainingRequest, run_dir: RunDir, stop_signal: Callable[[], int | None]) -> Iterator[Event]:
@@ -159,10 +156,10 @@ def _run_locked(request: TrainingRequest, run_dir: RunDir, stop_signal: Callable
             plan = None  # with --replace, as _is_same_run has made sure
         if plan is None:
             _clear(run_dir)
-            if request.prepared is None:
+            if request.tokenized_dir is None:
                 yield from tokenize_corpus(run_dir, spool_path, spool, config.data, config.tokenizer)
             else:
-                copy_tokenized_corpus(request.prepared, run_dir, corpus_sha256=spool.report.sha256)
+                copy_tokenized_corpus(request.tokenized_dir, run_dir, corpus_sha256=spool.report.sha256)
     prepared = read_tokenized_corpus(run_dir)
     counts = None
     start = time.monotonic()
@@ -220,25 +217,6 @@ def _unfinished_plan(run_dir: RunDir, *, may_be_damaged: bool) -> Plan | None:
         raise ModelError(str(error), hint="start anew with --replace") from None
 
 
-def refuse_mixing_text_and_models(sources: Sequence[str], outputs: Sequence[Path]) -> None:
-    """Neither may the model go into the corpus, which would then grow, nor may the corpus be what is written over."""
-    for source in sources:
-        text = Path(os.path.realpath(source))
-        for output in outputs:
-            model = Path(os.path.realpath(output))
-            if source != "-" and (text.is_relative_to(model) or model.is_relative_to(text)):
-                message = f"the corpus {printable(source)} and the model {printable(output)} lie inside each other"
-                raise UsageError(message, hint="give the model another place with -m")
-
-
-def _refuse_foreign_directories(model_path: Path, run_dir: RunDir) -> None:
-    """Only what this program has made is ever replaced, whatever ``--replace`` says."""
-    for path, mark in ((atomic.visible_directory(model_path), MANIFEST), (run_dir.path, lock.LOCK_FILE)):
-        if os.path.lexists(path) and not os.path.isfile(path / mark):
-            message = f"{printable(path)} exists and was not made by gru-complete"
-            raise UsageError(message, hint="give the model another place with -m")
-
-
 def _belongs_to_run(model_path: Path, plan: Plan) -> bool:
     """Whether the model is what this run left when it was interrupted, or killed just before its end."""
     try:
@@ -248,12 +226,9 @@ def _belongs_to_run(model_path: Path, plan: Plan) -> bool:
 
 
 def _refuse_to_overwrite(request: TrainingRequest, plan: Plan | None) -> None:
-    if request.replace or not request.model_path.exists():
+    if request.replace or (plan is not None and _belongs_to_run(request.model_path, plan)):
         return
-    if plan is not None and _belongs_to_run(request.model_path, plan):
-        return
-    message = f"the model {printable(request.model_path)} exists"
-    raise UsageError(message, hint="replace it with --replace, or give the new one another name with -m")
+    refuse_existing_model(request.model_path)
 
 
 def _is_same_run(plan: Plan, request: TrainingRequest, corpus_sha256: str) -> bool:
@@ -313,7 +288,7 @@ def _closing_seconds(prepared: TokenizedCorpus, counts: NGrams | None, config: C
         for num_tokens in (few, few, many):  # the very first is slow
             sample: TokenIds = np.asarray(tuning[:num_tokens])
             start = time.monotonic()
-            mixture = make_memory(model, counts, sample, config.ngrams, device=device)
+            mixture = make_mixture(model, counts, sample, config.ngrams, device=device)
             tries[num_tokens] = time.monotonic() - start
         tokens = min(len(tuning), max(MAX_SCORES // counts.vocab_size, ADAPTING_TOKENS))
         seconds += tries[many] + max(0.0, tries[many] - tries[few]) / (many - few) * max(0, tokens - many)
@@ -344,7 +319,7 @@ def _train(
     if training.precision == "bfloat16" and not bfloat16.is_available(device):
         yield events.Note("this machine has nothing to compute in bfloat16 with: training is in float32")
     batches = Batches(stream, paragraph_ends(tokenizer, stream), training.batch_size, training.seq_len, training.seed)
-    tuning = loop.TuningPart.fold(prepared.streams["tuning"], num_bytes=prepared.headers["tuning"].num_bytes)
+    tuning = loop.TuningSplit.fold(prepared.streams["tuning"], num_bytes=prepared.headers["tuning"].num_bytes)
     atomic.make_directory(run_dir.checkpoints_dir)
     atomic.sweep_temporaries(run_dir.checkpoints_dir)
     store = CheckpointStore(run_dir.checkpoints_dir, tokenizer, prepared.abbreviations)
@@ -406,7 +381,7 @@ def _train(
     )
 
 
-def _take_the_better(store: CheckpointStore, learner: Learner, tuning: loop.TuningPart, final: LoopState) -> float:
+def _take_the_better(store: CheckpointStore, learner: Learner, tuning: loop.TuningSplit, final: LoopState) -> float:
     """Leave the better of the last and the best checkpoint in the learner; its bits per byte of the tuning part."""
     _, last_bits = tuning.score(learner)
     if final.best_step in (0, final.step) or final.best_step not in store.steps():
@@ -435,7 +410,7 @@ def _remember(
     if counts is None:
         return None, _measured(measure, learner, prepared, None)
     tuning = prepared.streams["tuning"]
-    mixture = make_memory(learner.model, counts, tuning, config.ngrams, device=learner.device)
+    mixture = make_mixture(learner.model, counts, tuning, config.ngrams, device=learner.device)
     sample: TokenIds = np.asarray(tuning[:ADAPTING_TOKENS])
     scores = score_tokens(learner.model, documents(sample), mixture=mixture, device=learner.device)
     bits = scores.total_nats / np.log(2) / len(prepared.tokenizer.decode(sample.tolist()))
@@ -515,7 +490,7 @@ class MetricsLog:
     def write(self, event: Event) -> Iterator[Event]:
         """Log a step now and then, and every look and change of plan."""
         if self.is_broken or not isinstance(
-            event, events.Stepped | events.Evaluated | events.Replanned | events.WentBack
+            event, events.Stepped | events.Evaluated | events.Replanned | events.RolledBack
         ):
             return
         if isinstance(event, events.Stepped) and event.step % METRICS_EVERY:

@@ -108,7 +108,7 @@ def score_tokens(
     hits = np.zeros(3, dtype=np.int64)
     mixed = MixtureScorer(mixture, adapted=adapted)
     for chunk in read_documents(model, streams, chunk_len=chunk_len, batch_size=batch_size, device=device):
-        outcome = mixed.outcome(chunk)
+        outcome = mixed.predict(chunk)
         total_nats += float(outcome.nats.sum())
         num_tokens += len(outcome.nats)
         hits += [np.count_nonzero(outcome.ranks < limit) for limit in (1, 3, 5)]
@@ -128,7 +128,7 @@ def token_nats(
     """The nats of each token of one document but its first, float64 ``(N - 1,)``; arguments as ``score_tokens``."""
     mixed = MixtureScorer(mixture, adapted=adapted)
     chunks = read_documents(model, [tokens], chunk_len=chunk_len, batch_size=1)
-    parts = [mixed.outcome(chunk).nats for chunk in chunks]
+    parts = [mixed.predict(chunk).nats for chunk in chunks]
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
@@ -139,7 +139,7 @@ def document_nats(
     totals = np.zeros(len(streams))
     mixed = MixtureScorer(mixture)
     for chunk in read_documents(model, streams, chunk_len=256, batch_size=batch_size):
-        totals[chunk.document] += mixed.outcome(chunk).nats.sum()
+        totals[chunk.document] += mixed.predict(chunk).nats.sum()
     return totals
 
 
@@ -200,7 +200,7 @@ class MixtureScorer:
         self.overlays: defaultdict[int, Overlay] | None = defaultdict(Overlay) if adapted else None
         self.contexts: dict[int, tuple[int, ...]] = {}  # where each document was left
 
-    def outcome(self, chunk: Chunk) -> TokenPredictions:
+    def predict(self, chunk: Chunk) -> TokenPredictions:
         """What comes of predicting the targets."""
         scores = chunk.logits if self.mixture is None else torch.from_numpy(self._mix(self.mixture, chunk))
         targets = torch.from_numpy(chunk.tokens[1:]).to(scores.device).unsqueeze(-1)

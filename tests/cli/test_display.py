@@ -20,7 +20,7 @@ def display():
 
 def test_a_change_of_plan_and_a_step_back_are_said(display, capfd):
     display.show(events.Replanned(step=100, max_steps=1234))
-    display.show(events.WentBack(step=70, to_step=50, rate_scale=0.5))
+    display.show(events.RolledBack(step=70, to_step=50, rate_scale=0.5))
     display.show(events.Note("the disk is full"))
     assert capfd.readouterr().err.splitlines() == [
         "note: the speed is not as measured at first; now 1,234 steps in all",

@@ -20,27 +20,27 @@ def curve_of(tmp_path, *records):
 def test_losses_and_looks_are_those_of_the_log(tmp_path):
     curve = curve_of(tmp_path, stepped(10, 5.0), looked(12, 3.0), stepped(20, 4.0), looked(20, 2.5))
     assert curve.losses == {10: 5.0, 20: 4.0}
-    assert curve.looks == [EvaluationPoint(12, 1.2, 3.0), EvaluationPoint(20, 2.0, 2.5)]
+    assert curve.evaluations == [EvaluationPoint(12, 1.2, 3.0), EvaluationPoint(20, 2.0, 2.5)]
 
 
 def test_steps_made_again_after_a_kill_replace_those_that_were_lost(tmp_path):
     curve = curve_of(tmp_path, stepped(10, 5.0), looked(12, 3.0), stepped(20, 4.0), looked(24, 2.5), looked(24, 2.4))
-    assert [look.bits_per_byte for look in curve.looks] == [3.0, 2.4]
+    assert [look.bits_per_byte for look in curve.evaluations] == [3.0, 2.4]
     curve = curve_of(
         tmp_path, stepped(10, 5.0), looked(12, 3.0), stepped(20, 4.0), stepped(30, 3.5), stepped(20, 4.1), looked(24, 2)
     )
     assert curve.losses == {10: 5.0, 20: 4.1}
-    assert [look.step for look in curve.looks] == [12, 24]
+    assert [look.step for look in curve.evaluations] == [12, 24]
 
 
 def test_what_led_to_infinite_numbers_is_left_out(tmp_path):
     back = {"event": "wentback", "step": 25, "to_step": 12, "rate_scale": 0.5}
     curve = curve_of(tmp_path, stepped(10, 5.0), looked(12, 3.0), stepped(20, 9.0), back, looked(24, 2.0))
     assert curve.losses == {10: 5.0}
-    assert [look.step for look in curve.looks] == [12, 24]
+    assert [look.step for look in curve.evaluations] == [12, 24]
 
 
 def test_no_log_and_a_cut_line_are_no_mistakes(tmp_path):
-    assert (read_curve(RunDir(tmp_path)).losses, read_curve(RunDir(tmp_path)).looks) == ({}, [])
+    assert (read_curve(RunDir(tmp_path)).losses, read_curve(RunDir(tmp_path)).evaluations) == ({}, [])
     (tmp_path / "metrics.jsonl").write_text(json.dumps(stepped(10, 5.0)) + '\n{"event": "loo')
     assert read_curve(RunDir(tmp_path)).losses == {10: 5.0}

@@ -11,7 +11,7 @@ from gru_complete.ngrams.mixture import MixingWeights, NGramMixture
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.text.shards import documents
 from gru_complete.training import mixing
-from gru_complete.training.mixing import fit_mixture, make_memory
+from gru_complete.training.mixing import fit_mixing_weights, make_mixture
 from gru_complete.training.run import TrainingRequest, run_training
 from gru_complete.training.scoring import score_tokens
 
@@ -80,7 +80,7 @@ def nats_of_counts(counts):
 
 def test_where_the_counts_know_everything_they_are_believed(wise_counts):
     model = network().eval()
-    mixing = fit_mixture(model, wise_counts, documents(TUNING), device=CPU)
+    mixing = fit_mixing_weights(model, wise_counts, documents(TUNING), device=CPU)
     mixed, of_counts = nats_per_token(model, wise_counts, mixing), nats_of_counts(wise_counts)
     assert mixed <= of_counts
     assert of_counts < 0.3 * nats_per_token(model)
@@ -91,7 +91,7 @@ def test_where_the_counts_know_everything_they_are_believed(wise_counts):
 
 
 def test_where_the_network_knows_everything_it_is_believed(wise_network, foolish_counts):
-    mixing = fit_mixture(wise_network, foolish_counts, documents(TUNING), device=CPU)
+    mixing = fit_mixing_weights(wise_network, foolish_counts, documents(TUNING), device=CPU)
     mixed, of_network = nats_per_token(wise_network, foolish_counts, mixing), nats_per_token(wise_network)
     assert mixed <= 1.001 * of_network
     assert of_network < 0.3 * nats_of_counts(foolish_counts)
@@ -108,27 +108,27 @@ def test_where_both_know_something_the_mixture_knows_more(wise_network, wise_cou
     model.load_state_dict(wise_network.state_dict())
     with torch.no_grad():
         model.embedding.mul_(0.5)
-    mixing = fit_mixture(model.eval(), few, documents(TUNING), device=CPU)
+    mixing = fit_mixing_weights(model.eval(), few, documents(TUNING), device=CPU)
     assert nats_per_token(model, few, mixing) < min(nats_per_token(model), nats_of_counts(few))
 
 
 def test_fitting_beats_the_start(wise_network, wise_counts):
     start = np.zeros((3 + mixing.NUM_SLOPES, mixing.NUM_OUTPUTS), np.float32)
     start[:3] = mixing.START
-    fitted = fit_mixture(wise_network, wise_counts, documents(TUNING), device=CPU)
+    fitted = fit_mixing_weights(wise_network, wise_counts, documents(TUNING), device=CPU)
     assert nats_per_token(wise_network, wise_counts, fitted) < nats_per_token(
         wise_network, wise_counts, MixingWeights(start)
     )
 
 
 def test_the_same_text_gives_the_same_gate(wise_network, wise_counts):
-    first, second = (fit_mixture(wise_network, wise_counts, documents(TUNING), device=CPU) for _ in range(2))
+    first, second = (fit_mixing_weights(wise_network, wise_counts, documents(TUNING), device=CPU) for _ in range(2))
     np.testing.assert_array_equal(first.weights, second.weights)
 
 
-@pytest.mark.parametrize("most_scores", [1, 100 * VOCAB_SIZE])
-def test_a_few_tokens_give_a_gate_too(wise_network, wise_counts, most_scores):
-    mixing = fit_mixture(wise_network, wise_counts, documents(TUNING), device=CPU, most_scores=most_scores)
+@pytest.mark.parametrize("max_scores", [1, 100 * VOCAB_SIZE])
+def test_a_few_tokens_give_a_gate_too(wise_network, wise_counts, max_scores):
+    mixing = fit_mixing_weights(wise_network, wise_counts, documents(TUNING), device=CPU, max_scores=max_scores)
     assert np.isfinite(mixing.weights).all()
     mixture = NGramMixture(wise_counts, mixing, adapts=False)
     NGramMixture.from_bytes(
@@ -137,7 +137,7 @@ def test_a_few_tokens_give_a_gate_too(wise_network, wise_counts, most_scores):
 
 
 def test_no_text_leaves_the_gate_at_its_start(wise_network, wise_counts):
-    mixing = fit_mixture(wise_network, wise_counts, [], device=CPU)
+    mixing = fit_mixing_weights(wise_network, wise_counts, [], device=CPU)
     np.testing.assert_array_equal(mixing.weights[:3], np.tile(np.float32(mixing.START), (3, 1)))
     np.testing.assert_array_equal(mixing.weights[3:], 0)
 
@@ -168,7 +168,7 @@ def test_learning_on_the_way_is_on_where_it_gains(wise_network, wise_counts, ada
     repeating = np.concatenate(([0], np.tile(noise(15, seed=3)[1:-1], 30), [0])).astype(np.uint16)
     gains = {}
     for name, tuning in (("repeating", repeating), ("noise", noise(400, seed=4))):
-        gains[name] = make_memory(wise_network, wise_counts, tuning, NGramsConfig(adapt=adapt), device=CPU).adapts
+        gains[name] = make_mixture(wise_network, wise_counts, tuning, NGramsConfig(adapt=adapt), device=CPU).adapts
     assert gains == {"repeating": adapt is not False, "noise": adapt is True}
 
 
@@ -179,7 +179,7 @@ def test_the_counts_and_the_gate_never_see_the_held_out_text(tmp_path, corpus_pa
     memories = []
     for name, last in (("as it was", text[-held_out:]), ("changed", text[-held_out:].swapcase())):
         corpus_path.write_bytes(text[:-held_out] + last)
-        request = TrainingRequest([str(corpus_path)], tmp_path / name, tiny_config, False, time.monotonic())
+        request = TrainingRequest([str(corpus_path)], tmp_path / name, tiny_config, started=time.monotonic())
         list(run_training(request, stop_signal=lambda: None))
         memories.append((tmp_path / name / "ngrams.safetensors").read_bytes())
     assert memories[0] == memories[1]

@@ -91,7 +91,7 @@ def test_going_on_with_and_without_redaction_is_another_run(planted, settings, t
     def steps(redact, stop_after):
         config = load_config(None, [*overrides, f"data.redact={redact}"])
         seen = []
-        request = TrainingRequest([str(planted)], tmp_path / "m", config, False, 0.0)
+        request = TrainingRequest([str(planted)], tmp_path / "m", config, started=0.0)
         try:
             for event in run_training(request, stop_signal=lambda: 2 if len(seen) > stop_after else None):
                 seen.append(event)

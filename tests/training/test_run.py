@@ -24,8 +24,9 @@ from gru_complete.storage import atomic, lock, untrusted
 from gru_complete.text.shards import read_shard
 from gru_complete.training import events, plan, run
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
-from gru_complete.training.learner import Learner, out_of_memory_hint
-from gru_complete.training.loop import TuningPart, _steps_that_fit
+from gru_complete.training.device import out_of_memory_hint
+from gru_complete.training.learner import Learner
+from gru_complete.training.loop import TuningSplit, _steps_that_fit
 from gru_complete.training.run import TrainingRequest, run_training
 
 
@@ -34,7 +35,7 @@ def request_for(corpus_path, tmp_path, tiny_config):
     """Make a request to train ``tmp_path/NAME``; keyword arguments change its fields."""
 
     def make(name="model", **changes):
-        request = TrainingRequest([str(corpus_path)], tmp_path / name, tiny_config, False, time.monotonic())
+        request = TrainingRequest([str(corpus_path)], tmp_path / name, tiny_config, started=time.monotonic())
         return dataclasses.replace(request, **changes)
 
     return make
@@ -294,15 +295,15 @@ def test_a_size_that_no_model_may_have_is_a_config_error_before_any_step(request
 
 
 def test_a_tuning_loss_that_is_not_finite_sends_the_run_back(request_for, monkeypatch):
-    score = TuningPart.score
+    score = TuningSplit.score
     scores = []
 
     def once_nan(self, learner):
         scores.append(score(self, learner))
         return (float("nan"), float("nan")) if len(scores) == 2 else scores[-1]
 
-    monkeypatch.setattr(TuningPart, "score", once_nan)
-    assert of_type(train(request_for()), events.WentBack) == [events.WentBack(step=12, to_step=6, rate_scale=0.5)]
+    monkeypatch.setattr(TuningSplit, "score", once_nan)
+    assert of_type(train(request_for()), events.RolledBack) == [events.RolledBack(step=12, to_step=6, rate_scale=0.5)]
 
 
 def test_a_best_look_that_was_not_saved_does_not_cost_the_best_that_was(request_for, monkeypatch, tmp_path):
@@ -313,7 +314,7 @@ def test_a_best_look_that_was_not_saved_does_not_cost_the_best_that_was(request_
             raise EnvironmentFailure("no space left on device")
         return save(self, learner, state, loop, **kwargs)
 
-    score = TuningPart.score
+    score = TuningSplit.score
     losses = iter([5.0, 1.0, 6.0, 7.0])  # step 12 is best and lost, so step 6 is
 
     def scripted(self, learner):
@@ -321,7 +322,7 @@ def test_a_best_look_that_was_not_saved_does_not_cost_the_best_that_was(request_
         return (loss, loss) if loss is not None else score(self, learner)
 
     monkeypatch.setattr(CheckpointStore, "save", full_at_step_12)
-    monkeypatch.setattr(TuningPart, "score", scripted)
+    monkeypatch.setattr(TuningSplit, "score", scripted)
     train(request_for())
     assert sorted(path.name for path in (tmp_path / "model.run/checkpoints").iterdir()) == [
         "step-00000006",
@@ -357,7 +358,7 @@ def test_numbers_that_are_not_finite_send_the_run_back_at_half_the_rate(request_
 
     monkeypatch.setattr(Learner, "update", once_nan)
     seen = train(request_for())
-    assert of_type(seen, events.WentBack) == [events.WentBack(step=15, to_step=12, rate_scale=0.5)]
+    assert of_type(seen, events.RolledBack) == [events.RolledBack(step=15, to_step=12, rate_scale=0.5)]
     assert calls[15] == pytest.approx(calls[12] / 2)  # step 13 again
     assert isinstance(seen[-1], events.Finished)
 

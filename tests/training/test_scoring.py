@@ -220,7 +220,7 @@ def test_a_document_that_repeats_itself_is_cheaper_adapted(tiny_model, mixture):
 def test_nothing_is_kept_of_documents_that_were_read(tiny_model, mixture):
     mixed = MixtureScorer(mixture, adapted=True)
     for chunk in read_documents(tiny_model, DOCUMENTS, chunk_len=8, batch_size=3):
-        mixed.outcome(chunk)
+        mixed.predict(chunk)
         assert len(mixed.overlays) <= 3
     assert not mixed.overlays
     assert not mixed.contexts
