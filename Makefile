@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO := build/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all coverage lint format types check bench clean
+.PHONY: help install demo test test-all docs-check coverage lint format types check bench clean
 
 help:  ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ test: $(STAMP)  ## run the tests, without the slow ones
 
 test-all: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest
+
+docs-check: $(STAMP)  ## run every command block of the documentation, the slow ones too
+	$(BIN)/python -m pytest tests/docs
 
 coverage: $(STAMP)  ## run the tests and say which lines they reach
 	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=
