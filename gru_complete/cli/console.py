@@ -7,6 +7,7 @@ are imported only where a table or a bar is drawn, so that `complete` starts at 
 import errno
 import os
 import sys
+import time
 from typing import IO, Any
 
 import typer
@@ -19,14 +20,19 @@ JOINERS = "\u200c\u200d"  # not printable by themselves, but scripts and emoji n
 
 
 class Console:
-    """The two streams with what was decided about them.
+    """The two streams, and the decisions about them; a command line makes one as the first thing it does.
 
     Args:
         color: "auto", "always" or "never", as ``--color`` says; auto looks at the terminal, NO_COLOR and TERM.
+
+    Attributes:
+        started: the ``time.monotonic()`` at which the command line began, before torch is imported. Time limits of
+            commands count from here: from the key press, but for the tenth of a second that Python takes to start.
     """
 
     def __init__(self, color: str = "auto") -> None:
         self.color = color
+        self.started = time.monotonic()
 
     def has_color(self, stream: IO[str] | None) -> bool:
         """Whether colour codes may go to a stream."""

@@ -1,21 +1,52 @@
-"""Options that several commands share."""
+"""Options that several commands share, each with one help text."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-MODEL_HELP = "Name or directory; default: $GRU_COMPLETE_MODEL, else the one trained last."
+MODEL_HELP = "Name or directory of the model; default: $GRU_COMPLETE_MODEL, else the model trained last."
 
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", metavar="MODEL", help=MODEL_HELP)]
 RedactOption = Annotated[
     bool, typer.Option("--redact", help="Learn [email], [password] and so on in place of what looks secret.")
 ]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Settings in YAML, see configs/.", metavar="FILE")
+    Path | None,
+    typer.Option("--config", "-c", help="Settings in YAML; configs/default.yaml lists them.", metavar="FILE"),
 ]
 SettingsOption = Annotated[
-    list[str] | None, typer.Option("--set", help="One setting; beats the file.", metavar="SECTION.KEY=VALUE")
+    list[str] | None,
+    typer.Option("--set", help="Override one setting of the file; repeatable.", metavar="SECTION.KEY=VALUE"),
 ]
-SeedOption = Annotated[str | None, typer.Option("--seed", help="Start of every random choice.", metavar="N")]
-DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.", metavar="DEVICE")]
+SeedOption = Annotated[str | None, typer.Option("--seed", help="Seed of all random numbers.", metavar="N")]
+DEVICES_HELP = "auto, cpu or cuda."
+DeviceOption = Annotated[str | None, typer.Option("--device", help=DEVICES_HELP, metavar="DEVICE")]
+PairsOption = Annotated[
+    Path | None, typer.Option("--pairs", help="Minimal pairs to score: one JSON object per line.", metavar="FILE")
+]
+StateInOption = Annotated[
+    Path | None,
+    typer.Option("--state-in", help="Continue a text that was read before, kept by --state-out.", metavar="STATE"),
+]
+LearnFromPromptOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--learn-from-prompt/--no-learn-from-prompt",
+        help="Learn phrases from the text so far; default: if the model predicts better with it.",
+    ),
+]
+OldLearnFromPromptOption = Annotated[bool | None, typer.Option("--adapt/--no-adapt", hidden=True)]
+"""The old spelling of ``LearnFromPromptOption``, which keeps working."""
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
+
+
+def overrides(settings: Sequence[str] | None, options: Mapping[str, str | None]) -> list[str]:
+    """The settings of ``--set``, then those that have an option of their own, which win.
+
+    Args:
+        settings: each as ``SECTION.KEY=VALUE``.
+        options: values by ``SECTION.KEY``; None where the option was not given.
+    """
+    return [*(settings or ()), *(f"{key}={value}" for key, value in options.items() if value is not None)]

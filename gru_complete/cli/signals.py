@@ -1,24 +1,30 @@
 """Ctrl-C and its relatives while training: before the first step they end the command, later they ask it to save.
 
-A second signal ends the process at once; checkpoints are written so that this loses nothing but the unsaved steps.
+A second signal ends the process at once; checkpoints are written so that this loses only the unsaved steps.
 """
 
 import os
 import signal
 from types import FrameType, TracebackType
 
+from gru_complete.errors import InterruptedRun
+
 WATCHED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class StopNow(BaseException):
-    """Raised by the handler wherever the work is; who opened the block of ``StopSignals`` turns it into an error.
+    """Raised by the handler, wherever the work is; the code around the ``StopSignals`` block turns it into an error.
 
-    No ``Exception``: torch and others swallow those while they are imported.
+    It is no ``Exception`` because torch and others swallow those while they are imported.
     """
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
         self.signal_number = signal_number
+
+    def as_error(self, message: str = "interrupted", *, hint: str | None = None) -> InterruptedRun:
+        """The error that ends the command with the exit code of the signal."""
+        return InterruptedRun(message, signal_number=self.signal_number, hint=hint)
 
 
 class StopSignals:

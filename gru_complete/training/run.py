@@ -360,7 +360,7 @@ def _train(
             metrics = {"tuning_bits_per_byte": tuning_bits} | metrics
             _export(request, learner, prepared, mixture, metrics, facts(final))
             message += f", and {printable(request.model_path)} can be used"
-        raise InterruptedRun(message, signal_number=number, hint="the same command goes on where it was")
+        raise InterruptedRun(message, signal_number=number, hint="run the same command again to resume")
     yield events.Working("measuring the model")
     mixture, metrics = _remember(plan.config, learner, prepared, counts, request.measure)
     metrics = {"tuning_bits_per_byte": tuning_bits} | metrics | _held_out_metrics(prepared, learner, mixture)

@@ -69,7 +69,7 @@ def test_a_new_text_is_learnt_into_a_small_directory_beside_the_model(run, base,
     code, out, err = run("adapt", base, text, "-m", new)
     assert (code, out) == (0, b"")
     assert err.splitlines()[0].startswith("corpus: ")
-    assert "learnt: " in err
+    assert "result: " in err
     assert err.splitlines()[-1] == f'try: gru-complete complete "The " -m {new}'
     assert sorted(os.listdir(base.parent)) == ["base", "new"]
     assert sorted(os.listdir(new)) == ["delta.safetensors", "manifest.json"]
@@ -230,17 +230,18 @@ def test_learning_ends_with_the_minutes(run, base, text):
 
 
 def test_an_interrupt_while_it_learns_keeps_what_was_gained(run, base, text, monkeypatch):
-    looks = []
+    evaluations = []
 
-    def interrupt_once(_, look):
-        looks.append(look)
-        if len(looks) == 1:
-            signal.raise_signal(signal.SIGINT)
+    def interrupt_once(_, stage):
+        if stage.startswith("learning, "):
+            evaluations.append(stage)
+            if len(evaluations) == 1:
+                signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(adapt.Display, "_show_learning", interrupt_once)
+    monkeypatch.setattr(adapt.AdaptationDisplay, "stage", interrupt_once)
     new = base.with_name("new")
     code, out, err = run("adapt", base, text, "-m", new, "--json")
-    assert (code, out, len(looks)) == (130, b"", 2)
+    assert (code, out, len(evaluations)) == (130, b"", 2)
     assert "error: interrupted; what was learnt until then is in " in err
     assert bits_per_byte(run, new, text) < bits_per_byte(run, base, text)
 
@@ -268,7 +269,7 @@ def test_what_looks_secret_in_a_new_text_is_named_by_kind_and_place(run, base, t
     path.write_text("The cat ate the bird.\n" * 200 + "Write to irene.adler@briony-lodge.org\n" * 2)
     _, out, err = run("adapt", base, path, "-m", base.parent / "new", "--json")
     assert f"warning: this looks secret, and the model will learn it:\n  email: 2, at {path}:201, {path}:202\n" in err
-    assert "hint: --redact learns [email]" in err
+    assert "hint: with --redact the model learns [email]" in err
     assert json.loads(out)["secrets"] == {"email": 2}
     assert "adler" not in err + out.decode()
 
@@ -289,7 +290,7 @@ def test_a_redacted_text_is_all_that_is_learnt(run, base, text, tmp_path, monkey
     code, out, err = run("adapt", base, path, "-m", base.parent / "new", "--redact", *options)
     assert code == 0
     assert "warning" not in err
-    assert "note: in place of what looked secret stands now: 2 x [email]\n" in err
+    assert "note: replaced what looked secret: 2 x [email]\n" in err
     assert json.loads(out)["secrets"] == {"email": 2}
     _, out, _ = run("adapt", base, same, "-m", base.parent / "same", *options)
     assert "secrets" not in json.loads(out)

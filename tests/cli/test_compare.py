@@ -6,7 +6,12 @@ import time
 
 import pytest
 
+from gru_complete.cli import compare
+from gru_complete.cli.compare import ComparisonDisplay
+from gru_complete.cli.console import Console
 from gru_complete.comparison import speeds
+from gru_complete.comparison.compare import RecallProgress
+from gru_complete.comparison.recall import RecallStep
 from gru_complete.evaluation import plots
 
 GRU_COMPLETE = [sys.executable, "-m", "gru_complete"]
@@ -66,12 +71,15 @@ def test_the_comparison_is_named_after_the_corpus(run, corpus_path, settings, tm
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--cells", "rnn,gnu"], "--cells: 'gnu' is none of rnn, rnn-relu, gru-simple, gru, gru-reset-after, lstm"),
+        (
+            ["--cells", "rnn,gnu"],
+            "--cells must be one of rnn, rnn-relu, gru-simple, gru, gru-reset-after, lstm, not 'gnu'",
+        ),
         (["--cells", "rnn,rnn"], "--cells names a cell twice"),
-        (["--match", "mood"], "--match mood is none of width, parameters, time"),
-        (["--minutes", "1", "--steps", "2"], "--minutes and --steps exclude each other"),
+        (["--match", "mood"], "--match must be one of width, parameters, time, not 'mood'"),
+        (["--minutes", "1", "--steps", "2"], "--minutes and --steps are mutually exclusive"),
         (["--match", "time", "--steps", "2"], "--match time needs --minutes, not --steps"),
-        (["--recall", "1"], "--recall 1 is not from 2 to 5,000"),
+        (["--recall", "1"], "--recall must be between 2 and 5000, not 1"),
         (["--plot", "c.bmp"], "--plot c.bmp does not end in .png, .svg or .pdf"),
     ],
 )
@@ -116,6 +124,49 @@ def test_a_signal_saves_and_the_same_command_goes_on(corpus_path, settings, tmp_
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert "saved" in err
-    assert "hint: the same command goes on where it was" in err
+    assert "hint: run the same command again to resume" in err
     result = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     assert [cell["steps"] for cell in json.loads(result.stdout)["cells"]] == [400, 400]
+
+
+def test_the_recall_part_of_a_comparison_has_the_bar_of_recall(capfd, monkeypatch):
+    events_of_two = [
+        RecallProgress(cell, 10.0, RecallStep(update, 5 * update, 0.25 * update, 2.0 * update))
+        for cell in ("rnn", "gru")
+        for update in (1, 2, 3)
+    ]
+    quiet = ComparisonDisplay(Console("never"), is_quiet=True)
+    for event in events_of_two:
+        quiet.show(event)
+    assert capfd.readouterr().err == ""
+    made = []
+
+    def fake_bar(name, seconds):
+        assert seconds == 10
+        made.append((name, FakeBar()))
+        return made[-1][1]
+
+    monkeypatch.setattr(compare, "recall_bar", fake_bar)
+    monkeypatch.setattr(Console, "is_animated", True)
+    with ComparisonDisplay(Console("never"), is_quiet=False) as shown:
+        for event in events_of_two:
+            shown.show(event)
+    assert [name for name, _ in made] == ["rnn, copying", "gru, copying"]
+    assert [(bar.n, bar.postfix) for _, bar in made] == [(6.0, "length 15, 75% right")] * 2
+
+
+class FakeBar:
+    def __init__(self):
+        self.n, self.total, self.postfix, self.written = 0, 0, "", []
+
+    def set_postfix_str(self, text, refresh):
+        self.postfix = text
+
+    def update(self, steps):
+        self.n += steps
+
+    def write(self, text, file):
+        self.written.append(text)
+
+    def close(self):
+        pass

@@ -1,21 +1,18 @@
-"""What `train` shows for events that a quick training does not have."""
+"""What is shown for events that a quick training does not have."""
 
 import errno
 
 import pytest
 
-from gru_complete.cli import compare
 from gru_complete.cli.console import Console
-from gru_complete.cli.train import Display, describe_corpus, sample_of
-from gru_complete.comparison.compare import RecallProgress
-from gru_complete.comparison.recall import RecallStep
+from gru_complete.cli.display import TrainingDisplay, describe_corpus, expected_quality, sample_of
 from gru_complete.text.corpus import CorpusReport
 from gru_complete.training import events
 
 
 @pytest.fixture
 def display():
-    return Display(Console("never"), is_quiet=False)
+    return TrainingDisplay(Console("never"), is_quiet=False)
 
 
 def test_a_change_of_plan_and_a_step_back_are_said(display, capfd):
@@ -23,14 +20,14 @@ def test_a_change_of_plan_and_a_step_back_are_said(display, capfd):
     display.show(events.RolledBack(step=70, to_step=50, rate_scale=0.5))
     display.show(events.Note("the disk is full"))
     assert capfd.readouterr().err.splitlines() == [
-        "note: the speed is not as measured at first; now 1,234 steps in all",
-        "note: the loss was not finite at step 70; going on from step 50 with 0.5 of the learning rate",
+        "note: the speed differs from the first measurement; now 1,234 steps in all",
+        "note: the loss was not finite at step 70; resuming from step 50 with 0.5 of the learning rate",
         "note: the disk is full",
     ]
 
 
 def test_a_quiet_display_says_nothing(capfd):
-    quiet = Display(Console("never"), is_quiet=True)
+    quiet = TrainingDisplay(Console("never"), is_quiet=True)
     quiet.stage("reading")
     quiet.show(events.Note("the disk is full"))
     assert capfd.readouterr().err == ""
@@ -40,44 +37,18 @@ def test_the_bar_shows_step_loss_and_a_sample_now_and_then(display, trained_mode
     monkeypatch.setattr(Console, "is_animated", True)
     with display:
         display.stage("measuring the machine's speed")
-        display._bar = FakeBar()
+        display.bar = FakeBar()
         for step in range(1, 6):
             display.show(events.Stepped(step, 100, 3.25, 1e-3, 1024))
             display.show(events.Evaluated(step, 2.5, True, trained_model, step / 10))
-        assert display._bar.n == 5
-        assert display._bar.postfix.startswith("loss 3.250, 2.500 bits/byte, ")
-        assert display._bar.written == [f"step 5, 2.500 bits/byte: {sample_of(trained_model)}"]
-
-
-def test_the_recall_part_of_a_comparison_has_the_bar_of_recall(capfd, monkeypatch):
-    events_of_two = [
-        RecallProgress(cell, 10.0, RecallStep(update, 5 * update, 0.25 * update, 2.0 * update))
-        for cell in ("rnn", "gru")
-        for update in (1, 2, 3)
-    ]
-    quiet = compare.Display(Console("never"), is_quiet=True)
-    for event in events_of_two:
-        compare._show(quiet, event)
-    assert capfd.readouterr().err == ""
-    made = []
-
-    def fake_bar(name, seconds):
-        assert seconds == 10
-        made.append((name, FakeBar()))
-        return made[-1][1]
-
-    monkeypatch.setattr(compare, "recall_bar", fake_bar)
-    monkeypatch.setattr(Console, "is_animated", True)
-    with compare.Display(Console("never"), is_quiet=False) as shown:
-        for event in events_of_two:
-            compare._show(shown, event)
-    assert [name for name, _ in made] == ["rnn, copying", "gru, copying"]
-    assert [(bar.n, bar.postfix) for _, bar in made] == [(6.0, "length 15, 75% right")] * 2
+        assert display.bar.n == 5
+        assert display.bar.postfix.startswith("loss 3.250, 2.500 bits/byte, ")
+        assert display.bar.written == [f"step 5, 2.500 bits/byte: {sample_of(trained_model)}"]
 
 
 def test_a_terminal_that_is_gone_does_not_end_the_training(display):
-    display._bar = DeadBar()
-    display.show(events.Note("the disk is full"))
+    display.bar = DeadBar()
+    display.show(events.Note("the disk is full"))  # must not raise
 
 
 class FakeBar:
@@ -113,8 +84,11 @@ def test_the_corpus_report_says_what_stands_out():
         longest_line_bytes=80, distinct_chars=90, sha256="x", notes=("one file has a byte order mark",),
     )  # fmt: skip
     assert list(describe_corpus(report)) == [
-        "corpus: 1,234,567 bytes, 3 documents, 20,000 lines (longest 80 bytes), 90 different characters",
-        "note: 1 document stands in the corpus more than once",
+        "corpus: 1,234,567 bytes, 3 documents, 20,000 lines (longest 80 bytes), 90 distinct characters",
+        "note: 1 document occurs in the corpus more than once",
         "note: one file has a byte order mark",
-        "expect: fluent sentences in the style of the text",
     ]
+
+
+def test_more_text_is_promised_more():
+    assert len({expected_quality(size) for size in (10_000, 100_000, 1_000_000, 10_000_000)}) == 4

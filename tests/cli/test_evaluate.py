@@ -201,7 +201,7 @@ def test_what_takes_long_shows_on_a_terminal_how_far_it_is(run, trained_model, t
     code, out, err = run("eval", path, "-m", trained_model, "--marginal", "--offers", "--json")
     assert code == 0
     assert {"marginal", "offers"} <= set(json.loads(out))
-    for name in ("summing", "offers"):
+    for name in ("summing", "suggestions"):
         assert re.search(rf"{name}: +0% \|.*\| 0/21, .* left", err)
 
 

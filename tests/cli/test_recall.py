@@ -25,11 +25,11 @@ def test_recall_trains_each_cell_and_says_how_often_it_is_right(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task", "forget"], "--task forget is none of copy, adding, fact"),
-        (["--cell", "gnu"], "--cell gnu is none of rnn, rnn-relu, gru-simple, gru, gru-reset-after, lstm"),
-        (["--length", "1"], "--length 1 is not from 2 to 5,000"),
-        (["--hidden-size", "0"], "--hidden-size 0 is not from 1 to 4,096"),
-        (["--minutes", "0"], "--minutes 0.0 is not a number above 0"),
+        (["--task", "forget"], "--task must be one of copy, adding, fact, not 'forget'"),
+        (["--cell", "gnu"], "--cell must be one of rnn, rnn-relu, gru-simple, gru, gru-reset-after, lstm, not 'gnu'"),
+        (["--length", "1"], "--length must be between 2 and 5000, not 1"),
+        (["--hidden-size", "0"], "--hidden-size must be between 1 and 4096, not 0"),
+        (["--minutes", "0"], "--minutes must be a number above 0, not 0.0"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(run, arguments, message):

@@ -120,7 +120,7 @@ def test_a_resumed_run_that_is_interrupted_early_can_still_be_gone_on_with(tmp_p
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 130
     _, err = process.communicate()
-    assert err == ONE_LINE + "hint: the same command goes on where it was\n"
+    assert err == ONE_LINE + "hint: run the same command again to resume\n"
     assert sorted(path.name for path in checkpoints.iterdir()) == saved
 
 

@@ -1,0 +1,45 @@
+"""Model names: the default for a model to be trained, and how to spell a model in a command to try next."""
+
+import os
+import re
+import shlex
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from gru_complete.cli.prompts import STDIN
+from gru_complete.errors import UsageError
+
+MAX_NAME_BYTES = 80
+
+
+def default_model_name(corpus: Sequence[str]) -> str:
+    """The default name of a new model: that of the one file or folder it is trained on, shortened if need be.
+
+    Whether the file exists is checked later, by the reader of the corpus.
+
+    Raises:
+        UsageError: there are several sources, or a pipe, or no letter of the name may occur in a model name.
+    """
+    if len(corpus) != 1 or corpus[0] == STDIN or _is_fifo(corpus[0]):
+        raise UsageError("no model name given", hint="name it with -m NAME")
+    path = Path(os.path.realpath(corpus[0]))
+    name = re.sub(r"[^\w.-]+", "-", path.name if os.path.isdir(path) else path.stem).strip("-.")
+    name = name.encode()[:MAX_NAME_BYTES].decode(errors="ignore").rstrip("-.")
+    if not name:
+        raise UsageError(f"cannot derive a model name from {corpus[0]!r}", hint="name it with -m NAME")
+    return name
+
+
+def _is_fifo(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):  # no file, no permission, or a text too long to be a path
+        return False
+
+
+def model_argument(path: Path) -> str:
+    """What to write after ``-m`` in a shell: the name of a model in the models' home, else the quoted path."""
+    from gru_complete.model.home import models_home
+
+    return path.name if path.parent == models_home() else shlex.quote(str(path))

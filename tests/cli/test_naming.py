@@ -1,0 +1,22 @@
+import os
+
+import pytest
+
+from gru_complete.cli.naming import default_model_name, model_argument
+from gru_complete.errors import UsageError
+
+
+def test_names_are_made_of_what_file_names_have(tmp_path):
+    assert default_model_name(["some/dir/my notes (2).txt"]) == "my-notes-2"
+    assert default_model_name([str(tmp_path)]) == tmp_path.name
+    assert default_model_name(["x" * 5000]) == "x" * 80
+    assert default_model_name(["\u65e5" * 60 + ".txt"]) == "\u65e5" * 26
+    os.mkfifo(tmp_path / "pipe")
+    for corpus in (["-"], [str(tmp_path / "pipe")], ["a.txt", "b.txt"], ["/"]):
+        with pytest.raises(UsageError):
+            default_model_name(corpus)
+
+
+def test_a_model_in_the_home_is_named_and_another_is_a_quoted_path(tmp_path):
+    assert model_argument(tmp_path / "home" / "models" / "novel") == "novel"
+    assert model_argument(tmp_path / "my models" / "novel") == f"'{tmp_path}/my models/novel'"
