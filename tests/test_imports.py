@@ -28,6 +28,7 @@ LAYERS = [
     "evaluation",
     "inspection",
     "comparison",
+    "api",
     "cli",
     "__main__",
 ]
@@ -86,6 +87,20 @@ HEAVY = {"torch", "pydantic", "pandas", "matplotlib", "rich", "tqdm", "yaml", "s
 
 def test_the_runtime_loads_nothing_heavy():
     assert modules_after("import gru_complete.runtime.completer") & HEAVY == set()
+
+
+def test_the_package_itself_loads_nothing():
+    """Not even `typing`: importing the package is to add next to nothing to the start of a program."""
+    assert modules_after("import gru_complete") - modules_after("") == {"gru_complete"}
+
+
+def test_loading_and_completing_need_no_torch(trained_model):
+    code = f"import gru_complete as gru; model = gru.load({str(trained_model)!r}); model.complete('The')"
+    assert modules_after(f"{code}; model.words('Th'); model.check('The cat.')") & HEAVY == set()
+
+
+def test_the_command_line_does_not_load_the_front_door():
+    assert "gru_complete.api" not in modules_after("import gru_complete.cli.complete, gru_complete.cli.answers")
 
 
 def test_the_command_line_itself_loads_not_even_numpy():

@@ -9,10 +9,10 @@ import typer
 
 from gru_complete.cli.checks import check_minutes
 from gru_complete.cli.display import Display, describe_corpus, describe_secrets, never
-from gru_complete.cli.naming import model_argument
 from gru_complete.cli.options import QuietOption, RedactOption
 from gru_complete.cli.output import json_line
 from gru_complete.errors import printable
+from gru_complete.model.naming import model_argument
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console

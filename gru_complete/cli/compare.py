@@ -9,11 +9,11 @@ import typer
 
 from gru_complete.cli.checks import RECALL_LENGTHS, check_choice, check_minutes_or_steps
 from gru_complete.cli.display import TrainingDisplay
-from gru_complete.cli.naming import default_model_name
 from gru_complete.cli.options import ConfigOption, DeviceOption, PairsOption, SeedOption, SettingsOption, overrides
 from gru_complete.cli.output import json_line
 from gru_complete.cli.progress import recall_bar, show_recall
 from gru_complete.errors import UsageError
+from gru_complete.model.naming import default_model_name
 from gru_complete.runtime.options import check_range
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from gru_complete.cli.naming import model_argument
 from gru_complete.cli.progress import stage_bar, step_bar
 from gru_complete.errors import GruCompleteError, printable
+from gru_complete.model.naming import model_argument
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -284,11 +284,8 @@ def _text(loaded: "LoadedModel", corpus: list[str]) -> "Iterator[tuple[TokenIds,
     import tempfile  # here, so that other commands need not wait for it
 
     from gru_complete.cli.signals import StopNow, StopSignals
-    from gru_complete.config import DataConfig
     from gru_complete.evaluation.report import read_held_out
-    from gru_complete.text.corpus import read_blocks
-    from gru_complete.text.shards import read_shard, write_shard
-    from gru_complete.training.tokenized_corpus import spooled
+    from gru_complete.evaluation.text_to_score import tokenize_sources
 
     if not corpus:
         yield read_held_out(loaded)
@@ -297,12 +294,6 @@ def _text(loaded: "LoadedModel", corpus: list[str]) -> "Iterator[tuple[TokenIds,
     try:
         # The directory holds the text, so that a signal has to end this block, not the process.
         with StopSignals(), tempfile.TemporaryDirectory(prefix="gru-complete-") as name:
-            directory = Path(name)
-            path = directory / "text.tokens"
-            with spooled(corpus, directory, DataConfig(), stdin=stdin) as (spool_path, spool):
-                starts = [0, *spool.document_ends[:-1]]
-                texts = (read_blocks(spool_path, *part) for part in zip(starts, spool.document_ends, strict=True))
-                write_shard(path, texts, loaded.tokenizer, corpus_sha256=spool.report.sha256)
-            yield read_shard(path)
+            yield tokenize_sources(corpus, loaded.tokenizer, Path(name), stdin=stdin)
     except StopNow as stopped:
         raise stopped.as_error() from None

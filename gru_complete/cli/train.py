@@ -9,7 +9,6 @@ import typer
 
 from gru_complete.cli.checks import check_minutes_or_steps
 from gru_complete.cli.display import TrainingDisplay
-from gru_complete.cli.naming import default_model_name
 from gru_complete.cli.options import (
     ConfigOption,
     DeviceOption,
@@ -21,6 +20,7 @@ from gru_complete.cli.options import (
 )
 from gru_complete.cli.output import json_line
 from gru_complete.errors import InterruptedRun, printable
+from gru_complete.model.naming import default_model_name
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console

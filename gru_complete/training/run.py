@@ -10,7 +10,7 @@ import dataclasses
 import gc
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -100,7 +100,7 @@ class TrainingRequest:
     measure: Measure | None = None
 
 
-def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | None]) -> Iterator[Event]:
+def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | None]) -> Generator[Event, None, None]:
     """Train and write a model, telling each step of the way.
 
     Args:

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from gru_complete.cli.naming import default_model_name, model_argument
 from gru_complete.errors import UsageError
+from gru_complete.model.naming import default_model_name, model_argument
 
 
 def test_names_are_made_of_what_file_names_have(tmp_path):

@@ -7,8 +7,8 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from gru_complete.cli.prompts import STDIN
 from gru_complete.errors import UsageError
+from gru_complete.model.home import models_home
 
 MAX_NAME_BYTES = 80
 
@@ -21,7 +21,7 @@ def default_model_name(corpus: Sequence[str]) -> str:
     Raises:
         UsageError: there are several sources, or a pipe, or no letter of the name may occur in a model name.
     """
-    if len(corpus) != 1 or corpus[0] == STDIN or _is_fifo(corpus[0]):
+    if len(corpus) != 1 or corpus[0] == "-" or _is_fifo(corpus[0]):
         raise UsageError("no model name given", hint="name it with -m NAME")
     path = Path(os.path.realpath(corpus[0]))
     name = re.sub(r"[^\w.-]+", "-", path.name if os.path.isdir(path) else path.stem).strip("-.")
@@ -40,6 +40,4 @@ def _is_fifo(path: str) -> bool:
 
 def model_argument(path: Path) -> str:
     """What to write after ``-m`` in a shell: the name of a model in the models' home, else the quoted path."""
-    from gru_complete.model.home import models_home
-
     return path.name if path.parent == models_home() else shlex.quote(str(path))
