@@ -1,44 +1,64 @@
-"""Counting the contexts of a token stream, and keeping those that are worth their bytes."""
+"""Counting the n-grams of token streams, and keeping those that are worth their bytes.
+
+``count_ngrams`` counts all n-grams (``_count``), estimates the discounts from how many were seen once, twice and so on
+(``_estimated_discounts``), chooses those that fit into ``max_bytes`` (``_fitting``) and stores them (``_stored``).
+
+Shapes: V vocab_size, N tokens of a stream, C n-grams of one length.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gru_complete.ngrams.counts import PIECE_TOKENS, smallest_dtype
+from gru_complete.arrays import BoolArray, Float32Array, IndexArray, IntArray, token_dtype
+from gru_complete.ngrams.counts import BLOCK_TOKENS, DEFAULT_ORDER, NGrams
+from gru_complete.ngrams.trie import MAX_ORDER, Level, Trie, group_starts, nearest_codes, smallest_dtype
 from gru_complete.text.tokenizer import DOCUMENT_END
 
-if TYPE_CHECKING:  # `complete` imports this module, and has no use for shards
-    from gru_complete.arrays import TokenIds, token_dtype
-from gru_complete.arrays import Float32Array, IntArray, token_dtype
-from gru_complete.ngrams.counts import _VALUES, DEFAULT_ORDER, MAX_ORDER, NGrams, _Level, _starts
+if TYPE_CHECKING:
+    from gru_complete.arrays import TokenIds
 
 _FAR_APART_TOKENS = 10_000
 _MAX_TOKENS = 1 << 24
-
-
-# ---------------------------------------------------------------------------------------- counting
 
 
 class _Grams(NamedTuple):
     """The different n-grams of one length, sorted, while they are counted.
 
     Attributes:
-        parents: the node at the level below, ``(n,)``.
-        tokens: the last token.
-        occurrences: how often each was seen.
-        counts: the same at the highest order, else how many tokens were seen before it.
-        private: whether it has a digit and was seen in one place only.
+        parents: the node of each one's context in the level below, ``(C,)``.
+        tokens: the last token of each, ``(C,)``.
+        occurrences: how often each was seen, ``(C,)``.
+        counts: the same at the highest order, else how many different tokens were seen before it, ``(C,)``.
+        is_private: whether it has a digit and was seen in one place only, ``(C,)``.
     """
 
     parents: IntArray
     tokens: TokenIds
     occurrences: IntArray
     counts: IntArray
-    private: NDArray[np.bool_]
+    is_private: BoolArray
+
+
+class _Stream(NamedTuple):
+    """The stream that is counted.
+
+    Attributes:
+        tokens: its token ids, ``(N,)``.
+        is_end: which of them are document ends, ``(N,)``.
+        document: the number of each token's document, ``(N,)``; a document end belongs to the document it closes.
+        has_digit: which tokens have digits, ``(N,)``; None where nothing is private.
+        vocab_size: V.
+    """
+
+    tokens: TokenIds
+    is_end: BoolArray
+    document: IntArray
+    has_digit: BoolArray | None
+    vocab_size: int
 
 
 def count_ngrams(
@@ -46,27 +66,34 @@ def count_ngrams(
     vocab_size: int,
     order: int = DEFAULT_ORDER,
     max_bytes: int | None = None,
-    digit_tokens: NDArray[np.bool_] | None = None,
+    digit_tokens: BoolArray | None = None,
 ) -> NGrams:
     """Count the n-grams of some streams.
 
     Args:
-        streams: token ids, each ``DE doc1 DE doc2 ... DE``. Of more than 2**24 tokens, evenly spaced stretches count.
+        streams: token ids, each ``DE doc1 DE doc2 ... DE`` with DE the document end. If there are more than 2**24
+            tokens together, only evenly spaced stretches of them are counted.
         vocab_size: V.
         order: tokens in the longest n-gram, 1 to 8.
         max_bytes: drop the n-grams that matter least until the stored arrays are no larger.
         digit_tokens: which ids have digits, ``(V,)``. An n-gram of two or more tokens with such an id is counted only
-            if it was seen in more than one document or more than 10,000 tokens apart: a number that stands in the text
-            once, such as that of a card, is not learnt by heart.
+            if it was seen in more than one document or more than 10,000 tokens apart: a number that occurs in one
+            place, such as that of a card, is not learnt by heart.
+
+    Raises:
+        ValueError: the order is not from 1 to 8.
     """
     if not 1 <= order <= MAX_ORDER:
         raise ValueError(f"order {order} is not from 1 to {MAX_ORDER}")
-    levels = _count(_joined(streams, vocab_size), vocab_size, order, digit_tokens)
+    levels = _count(_prepared(_joined(streams, vocab_size), vocab_size, digit_tokens), order)
     discounts: Float32Array = np.array([_estimated_discounts(level.counts) for level in levels], np.float32)
-    keep = [~level.private for level in levels]
+    keep = [~level.is_private for level in levels]
     if max_bytes is not None and order > 1:
         keep = _fitting(levels, keep, max_bytes)
-    return NGrams(_stored(levels, keep, vocab_size), discounts, _coded(levels[0].occurrences))
+    return NGrams(Trie(_stored(levels, keep, vocab_size), discounts, nearest_codes(levels[0].occurrences)))
+
+
+# ---------------------------------------------------------------------------------------- counting
 
 
 def _joined(streams: Sequence[TokenIds], vocab_size: int) -> TokenIds:
@@ -85,47 +112,81 @@ def _joined(streams: Sequence[TokenIds], vocab_size: int) -> TokenIds:
     if num_tokens > _MAX_TOKENS:
         every = -(-num_tokens // _MAX_TOKENS)
         stretches = (
-            part[begin : begin + PIECE_TOKENS] for part in parts for begin in range(0, len(part), every * PIECE_TOKENS)
+            part[begin : begin + BLOCK_TOKENS] for part in parts for begin in range(0, len(part), every * BLOCK_TOKENS)
         )
         parts = list(stretches)
     return np.concatenate([np.zeros(0, np.uint16), *parts]).astype(token_dtype(vocab_size), copy=False)
 
 
-def _count(tokens: TokenIds, vocab_size: int, order: int, digit_tokens: NDArray[np.bool_] | None) -> list[_Grams]:
-    """The n-grams of each length up to ``order``, none crossing a document end."""
-    ends = tokens == DOCUMENT_END
-    document = np.cumsum(ends, dtype=np.int32) - ends  # the document end that closes a document still belongs to it
-    has_digit = digit_tokens[tokens] if digit_tokens is not None else np.zeros(len(tokens), np.bool_)
-    digit_within = has_digit
-    nodes = tokens.astype(np.int32)  # of the n-gram that ends at each place, -1 where it would cross a document end
-    seen = np.bincount(tokens[1:], minlength=vocab_size)
+def _prepared(tokens: TokenIds, vocab_size: int, digit_tokens: BoolArray | None) -> _Stream:
+    is_end = tokens == DOCUMENT_END
+    document = np.cumsum(is_end, dtype=np.int32) - is_end
+    return _Stream(tokens, is_end, document, None if digit_tokens is None else digit_tokens[tokens], vocab_size)
+
+
+def _count(stream: _Stream, order: int) -> list[_Grams]:
+    """The n-grams of each length up to ``order``, none of which crosses a document end.
+
+    The n-grams of k + 1 tokens come from those of k: each place in the stream has the node of the n-gram that ends
+    there, and sorting the places by (node one place earlier, token) puts the places of equal longer n-grams side by
+    side. Kneser-Ney's counts of a level (how many different tokens were seen before an n-gram) are known only once the
+    next level is, and are then put in.
+
+    The arrays of a level and of N places are hundreds of megabytes for 2**24 tokens. So a level's working arrays are
+    local to ``_next_level`` and ``nodes`` is overwritten in place.
+    """
+    tokens, vocab_size = stream.tokens, stream.vocab_size
+    occurrences = np.bincount(tokens[1:], minlength=vocab_size)
     all_tokens = np.arange(vocab_size, dtype=tokens.dtype)
-    levels = [_Grams(np.zeros(vocab_size, np.int32), all_tokens, seen, seen, np.zeros(vocab_size, np.bool_))]
+    never = np.zeros(vocab_size, np.bool_)
+    levels = [_Grams(np.zeros(vocab_size, np.int32), all_tokens, occurrences, occurrences, never)]
+    nodes = tokens.astype(np.int32)  # of the n-gram that ends at each place, -1 where it would cross a document end
+    digit_within = stream.has_digit  # whether that n-gram has a digit
     for length in range(2, order + 1):
-        before = np.full(len(tokens), -1, np.int32)
-        before[1:] = nodes[:-1] if length == 2 else np.where(ends[:-1], -1, nodes[:-1])
-        places, starts = _sorted(tokens, before, vocab_size)
-        firsts = places[starts]
-        parents, last_tokens = before[firsts], tokens[firsts]
-        longer = np.bincount(nodes[firsts], minlength=len(levels[-1].counts))
-        levels[-1] = levels[-1]._replace(counts=np.where(longer > 0, longer, levels[-1].occurrences).astype(np.int32))
-        del before, firsts, longer  # here and below: hundreds of MB together
-        occurrences = np.diff(starts, append=np.int32(len(places)))
-        nodes.fill(-1)
-        nodes[places] = np.repeat(np.arange(len(starts), dtype=np.int32), occurrences)
-        private = np.zeros(len(starts), np.bool_)
-        digit_within = has_digit | np.concatenate(([False], digit_within[:-1]))[: len(tokens)]
-        if digit_tokens is not None and len(starts):
-            first, last = np.minimum.reduceat(places, starts), np.maximum.reduceat(places, starts)
-            near = (last - first <= _FAR_APART_TOKENS) & (document[last] == document[first])
-            private = digit_within[first] & near
-            del first, last, near
-        levels.append(_Grams(parents, last_tokens, occurrences, occurrences, private))
-        del parents, last_tokens, occurrences, private, places, starts
+        if digit_within is not None and stream.has_digit is not None:
+            digit_within = stream.has_digit | np.concatenate(([False], digit_within[:-1]))[: len(tokens)]
+        longer, num_before = _next_level(stream, nodes, digit_within, length, num_nodes=len(levels[-1].counts))
+        counts = np.where(num_before > 0, num_before, levels[-1].occurrences).astype(np.int32)
+        levels[-1] = levels[-1]._replace(counts=counts)
+        levels.append(longer)
     return levels
 
 
-def _sorted(tokens: TokenIds, before: IntArray, vocab_size: int) -> tuple[IntArray, NDArray[np.int32]]:
+def _next_level(
+    stream: _Stream, nodes: IntArray, digit_within: BoolArray | None, length: int, *, num_nodes: int
+) -> tuple[_Grams, IntArray]:
+    """The n-grams of ``length`` tokens.
+
+    Args:
+        stream: what is counted.
+        nodes: of the n-gram of one token less that ends at each place, ``(N,)``; replaced by those of ``length``.
+        digit_within: whether the n-gram of ``length`` tokens that ends at a place has a digit, ``(N,)``; or None.
+        length: tokens of the n-grams, 2 at least.
+        num_nodes: how many n-grams of one token less there are.
+
+    Returns:
+        The n-grams, and for each one of a token less how many different tokens were seen before it.
+    """
+    tokens, is_end = stream.tokens, stream.is_end
+    before = np.full(len(tokens), -1, np.int32)  # the node of the n-gram's context
+    before[1:] = nodes[:-1] if length == 2 else np.where(is_end[:-1], -1, nodes[:-1])
+    places, starts = _sorted_places(tokens, before, stream.vocab_size)
+    firsts = places[starts]
+    num_before = np.bincount(nodes[firsts], minlength=num_nodes)
+    parents, last_tokens = before[firsts], tokens[firsts]
+    del before, firsts  # each is up to 64 MB, as many arrays below are
+    occurrences = np.diff(starts, append=np.int32(len(places)))
+    nodes.fill(-1)
+    nodes[places] = np.repeat(np.arange(len(starts), dtype=np.int32), occurrences)
+    is_private = np.zeros(len(starts), np.bool_)
+    if digit_within is not None and len(starts):
+        first, last = np.minimum.reduceat(places, starts), np.maximum.reduceat(places, starts)
+        is_near = (last - first <= _FAR_APART_TOKENS) & (stream.document[last] == stream.document[first])
+        is_private = digit_within[first] & is_near
+    return _Grams(parents, last_tokens, occurrences, occurrences, is_private), num_before
+
+
+def _sorted_places(tokens: TokenIds, before: IntArray, vocab_size: int) -> tuple[IntArray, IntArray]:
     """The places where n-grams end, those of equal ones side by side, and where in this order each n-gram begins.
 
     Args:
@@ -139,12 +200,12 @@ def _sorted(tokens: TokenIds, before: IntArray, vocab_size: int) -> tuple[IntArr
     keys += tokens[places]
     places = places[np.argsort(keys)]
     del keys
-    new = np.ones(len(places), np.bool_)
+    is_new = np.ones(len(places), np.bool_)
     for part in (before, tokens):
-        here = part[places]
-        new[1:] &= here[1:] == here[:-1]
-    new[1:] = ~new[1:]
-    return places, np.flatnonzero(new).astype(np.int32)
+        in_order = part[places]
+        is_new[1:] &= in_order[1:] == in_order[:-1]
+    is_new[1:] = ~is_new[1:]
+    return places, np.flatnonzero(is_new).astype(np.int32)
 
 
 def _estimated_discounts(counts: IntArray) -> tuple[float, float, float]:
@@ -159,12 +220,49 @@ def _estimated_discounts(counts: IntArray) -> tuple[float, float, float]:
     return first, second, min(max(third, second), 2.85)
 
 
-def _fitting(levels: Sequence[_Grams], keep: Sequence[NDArray[np.bool_]], max_bytes: int) -> list[NDArray[np.bool_]]:
-    """Which n-grams to keep in so many bytes: the most frequent, and of equally frequent ones the shorter first.
+# ---------------------------------------------------------------------------------------- choosing
 
-    Then those of rarer contexts first, which say more. An n-gram stays as long as one that continues it. Losing what
-    is frequent but foreseen by the shorter context (Seymore and Rosenfeld 1996) was worse: Kneser-Ney's lower orders
-    are made for what the higher ones do not have (benchmarks/recipes.md).
+
+def _fitting(levels: Sequence[_Grams], keep: Sequence[BoolArray], max_bytes: int) -> list[BoolArray]:
+    """Choose which n-grams to keep in ``max_bytes``.
+
+    The most frequent are kept, the shorter first of equally frequent ones, and of those the ones in rarer contexts,
+    which say more. An n-gram is kept as long as one that continues it. Dropping instead what is frequent but foreseen
+    by the shorter context (Seymore and Rosenfeld 1996) was worse: Kneser-Ney's lower orders are made for what the
+    higher ones do not have (benchmarks/recipes.md).
+
+    How many n-grams fit depends on how many bytes each takes, which depends on the largest number of followers that an
+    n-gram is left with (1, 2 or 4 bytes), which depends on how many fit. So this starts with 1 byte at every level and
+    chooses again with wider numbers as long as some do not fit. It ends because widths only grow, and none beyond 4.
+
+    Args:
+        levels: the n-grams of each length.
+        keep: which of them may be kept, ``(C,)`` each.
+        max_bytes: of the stored arrays together.
+
+    Returns:
+        Which of the n-grams are kept, ``(C,)`` each; all of length 1.
+    """
+    best = _best(_worths(levels, keep), max(1, max_bytes // (levels[0].tokens.itemsize + 1)))
+    bounds = np.cumsum([len(level.counts) for level in levels[1:]])[:-1]
+    widths = [1] * (len(levels) - 1)  # bytes of a number of followers, for n-grams of 1, 2, ... order - 1 tokens
+    while True:
+        chosen = np.split(_chosen(levels, best, widths, max_bytes), bounds)
+        kept = [keep[0], *(may & is_chosen for may, is_chosen in zip(keep[1:], chosen, strict=True))]
+        needed = [
+            max(width, smallest_dtype(_most_followers(longer, is_kept)).itemsize)
+            for width, longer, is_kept in zip(widths, levels[1:], kept[1:], strict=True)
+        ]
+        if needed == widths:
+            return kept
+        widths = needed
+
+
+def _worths(levels: Sequence[_Grams], keep: Sequence[BoolArray]) -> Float32Array:
+    """What each n-gram of two and more tokens is worth, all lengths in one array; see ``_fitting``.
+
+    Occurrences, which are whole numbers, decide. The length takes off less than 1, the rarity of the context less than
+    a step of the length; and an n-gram is worth no less than one that continues it.
     """
     worths: list[Float32Array] = []
     for index in range(len(levels) - 1, 0, -1):
@@ -175,56 +273,60 @@ def _fitting(levels: Sequence[_Grams], keep: Sequence[NDArray[np.bool_]], max_by
         if worths:
             np.maximum.at(worth, levels[index + 1].parents, worths[0])
         worths.insert(0, worth)
-    bounds = np.cumsum([len(worth) for worth in worths])[:-1]
-    all_worths = np.concatenate(worths)
-    del worths, worth, context
-    num_grams = len(all_worths)
-    best = _best(all_worths, max(1, max_bytes // (levels[0].tokens.itemsize + 1)))
-    del all_worths
-    widths = [1] * (len(levels) - 1)  # bytes of a number of children, if there are few; else as wide as it turned out
-    while True:
-        sizes = [levels[0].tokens.itemsize + 1 + (1 + width if width else 0) for width in [*widths[1:], 0]]
-        of_each = np.repeat(np.array(sizes, np.int8), np.diff([0, *bounds, num_grams]))
-        room = max_bytes - 12 * len(levels) - (3 + widths[0]) * len(levels[0].counts)
-        chosen = np.zeros(num_grams, np.bool_)
-        chosen[best[: np.searchsorted(np.cumsum(of_each[best]), room, side="right")]] = True
-        kept = [keep[0], *(may & does for may, does in zip(keep[1:], np.split(chosen, bounds), strict=True))]
-        most = [
-            int(np.bincount(above.parents[here]).max(initial=0))
-            for above, here in zip(levels[1:], kept[1:], strict=True)
-        ]
-        needed = [max(width, smallest_dtype(number).itemsize) for width, number in zip(widths, most, strict=True)]
-        if needed == widths:
-            return kept
-        widths = needed
+    return np.concatenate(worths)
 
 
-def _best(worths: Float32Array, most: int) -> IntArray:
-    """Places of the most worth, the first of equals first; of more than ``most``, those worth less may be missing."""
-    least = np.partition(worths, len(worths) - most)[len(worths) - most] if most < len(worths) else -np.inf
+def _best(worths: Float32Array, num_best: int) -> IndexArray:
+    """Places of the most worth, the first of equals first; beyond ``num_best`` some may be missing."""
+    least = np.partition(worths, len(worths) - num_best)[len(worths) - num_best] if num_best < len(worths) else -np.inf
     places = np.flatnonzero(worths >= least)
-    best: IntArray = places[np.argsort(-worths[places], kind="stable")]
+    best: IndexArray = places[np.argsort(-worths[places], kind="stable")]
     return best
 
 
-def _stored(levels: Sequence[_Grams], keep: Sequence[NDArray[np.bool_]], vocab_size: int) -> list[_Level]:
-    """The levels as they are stored, without the n-grams that are not kept; whose parent goes, goes too."""
+def _chosen(levels: Sequence[_Grams], best: IndexArray, widths: Sequence[int], max_bytes: int) -> BoolArray:
+    """Which n-grams of two and more tokens fit, the best first: all lengths in one array.
+
+    Args:
+        levels: the n-grams of each length.
+        best: their places in that array, the best first.
+        widths: bytes of a number of followers, for n-grams of 1, 2, ... order - 1 tokens.
+        max_bytes: of the stored arrays together.
+    """
+    numbers = [len(level.counts) for level in levels[1:]]
+    sizes = np.repeat(np.array(_sizes(levels[0].tokens.itemsize, widths), np.int8), numbers)
+    room = max_bytes - 12 * len(levels) - (3 + widths[0]) * len(levels[0].counts)
+    chosen = np.zeros(len(sizes), np.bool_)
+    chosen[best[: np.searchsorted(np.cumsum(sizes[best]), room, side="right")]] = True
+    return chosen
+
+
+def _sizes(token_bytes: int, widths: Sequence[int]) -> list[int]:
+    """The bytes of an n-gram of 2, 3, ... order tokens: token, count, and what was dropped and the number of followers.
+
+    The longest n-grams have no followers and so none that were dropped.
+    """
+    return [token_bytes + 1 + (1 + width if width else 0) for width in [*widths[1:], 0]]
+
+
+def _most_followers(longer: _Grams, is_kept: BoolArray) -> int:
+    """The largest number of kept n-grams that continue the same shorter one."""
+    return int(np.bincount(longer.parents[is_kept]).max(initial=0))
+
+
+def _stored(levels: Sequence[_Grams], keep: Sequence[BoolArray], vocab_size: int) -> list[Level]:
+    """The levels as they are stored, without the n-grams that are not kept; none is kept without its parent."""
     stored = []
     dtype = token_dtype(vocab_size)
     for index, level in enumerate(levels):
         first, dropped = np.zeros(0, np.int32), np.zeros(0, np.uint8)
         if index + 1 < len(levels):
-            above, kept = levels[index + 1], keep[index + 1]
-            first = _starts(np.bincount(above.parents[kept], minlength=len(level.counts))[keep[index]])
+            longer, is_kept = levels[index + 1], keep[index + 1]
+            first = group_starts(np.bincount(longer.parents[is_kept], minlength=len(level.counts))[keep[index]])
             lost = np.zeros(len(level.counts), np.int64)
-            np.add.at(lost, above.parents[~kept], above.counts[~kept])  # bincount would count in float64
-            dropped = _coded(lost[keep[index]])
+            np.add.at(lost, longer.parents[~is_kept], longer.counts[~is_kept])  # bincount would count in float64
+            dropped = nearest_codes(lost[keep[index]])
         stored.append(
-            _Level(level.tokens[keep[index]].astype(dtype), _coded(level.counts[keep[index]]), first, dropped)
+            Level(level.tokens[keep[index]].astype(dtype), nearest_codes(level.counts[keep[index]]), first, dropped)
         )
     return stored
-
-
-def _coded(counts: NDArray[Any]) -> NDArray[np.uint8]:
-    """The codes of the nearest values."""
-    return np.searchsorted((_VALUES[1:] + _VALUES[:-1]) / 2, counts, side="left").astype(np.uint8)

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from gru_complete.arrays import Float32Array
 from gru_complete.errors import ModelError
-from gru_complete.ngrams.counts import Context, Evidence, EvidenceArrays, NGrams
+from gru_complete.ngrams.counts import NGrams
+from gru_complete.ngrams.evidence import Context, Evidence, EvidenceArrays
 from gru_complete.storage.tensors import parse_safetensors
 
 NUM_OUTPUTS = 5  # a, b, and the logarithms of s_0, s_1, s_2, up to a constant
@@ -159,11 +160,10 @@ class NGramMixture(NamedTuple):
         counted, evidence = self.ngrams.distribution_and_evidence(context)
         return self.mixing.mix_one(logits, counted, evidence), evidence
 
-    def predict_many(self, logits: Float32Array, contexts: Sequence[Context]) -> tuple[Float32Array, list[Evidence]]:
+    def predict_many(self, logits: Float32Array, contexts: Sequence[Context]) -> tuple[Float32Array, EvidenceArrays]:
         """``predict`` for N contexts at once: from the GRU's scores ``(N, V)`` to probabilities ``(N, V)``."""
         counted, evidence = self.ngrams.distributions_and_evidence(contexts)
-        powers_and_shares = self.mixing.powers_and_shares(EvidenceArrays.from_evidence(evidence))
-        return self.mixing.mix(logits, counted, powers_and_shares), evidence
+        return self.mixing.mix(logits, counted, self.mixing.powers_and_shares(evidence)), evidence
 
     def to_bytes(self) -> bytes:
         """As the model directory keeps it."""
@@ -226,5 +226,5 @@ def _own_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[MixingWeights, bool
     ):
         raise ModelError("the mixture's gate is missing or is none")
     if adapts is None or adapts.dtype != np.uint8 or adapts.shape != (1,) or adapts[0] > 1:
-        raise ModelError("the n-gram memory does not say whether it adapts")
+        raise ModelError("the n-gram mixture does not say whether it adapts")
     return MixingWeights(weights), bool(adapts[0])

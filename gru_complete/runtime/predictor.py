@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gru_complete.arrays import FloatArray
-from gru_complete.ngrams.counts import Context
+from gru_complete.ngrams.evidence import Context
 from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.ngrams.overlay import MAX_CONTEXT, Overlay
 from gru_complete.runtime.stepper import Stepper
@@ -113,11 +113,11 @@ class Predictor:
             logits -= logits.max(axis=1, keepdims=True)
             logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
             return logits
-        rows, contexts = self.mixture.predict_many(logits, [decoder_state.nodes for decoder_state in decoder_states])
+        rows, evidence = self.mixture.predict_many(logits, [decoder_state.nodes for decoder_state in decoder_states])
         if overlay is not None:
             overlays = [overlay] * len(decoder_states) if isinstance(overlay, Overlay) else overlay
             for row, decoder_state, (length, total, _), own in zip(
-                rows, decoder_states, contexts, overlays, strict=True
+                rows, decoder_states, evidence.to_list(), overlays, strict=True
             ):
                 if own is not None:
                     own.adjust(row, decoder_state.last, length, total)

@@ -11,7 +11,8 @@ from safetensors.numpy import save
 from gru_complete.errors import ModelError
 from gru_complete.ngrams import building, counts
 from gru_complete.ngrams.building import count_ngrams
-from gru_complete.ngrams.counts import MAX_ORDER, NGrams
+from gru_complete.ngrams.counts import NGrams
+from gru_complete.ngrams.trie import MAX_ORDER
 from gru_complete.storage.tensors import parse_safetensors
 
 V = 7
@@ -111,7 +112,7 @@ def test_looking_contexts_up_together_is_looking_up_each(order, number):
     contexts = [tuple(nodes) for nodes in ngrams.contexts(random_stream(4, 300)).tolist()[:number]]
     rows, found = ngrams.distributions_and_evidence(contexts)
     assert rows.dtype == np.float32
-    for nodes, row, context in zip(contexts, rows, found, strict=True):
+    for nodes, row, context in zip(contexts, rows, found.to_list(), strict=True):
         expected, expected_context = ngrams.distribution_and_evidence(nodes)
         np.testing.assert_allclose(row, expected, rtol=1e-5)
         assert context == pytest.approx(expected_context, rel=1e-9)
@@ -176,7 +177,7 @@ def test_a_stream_read_in_pieces_gives_what_it_gives_at_once(monkeypatch):
     stream = random_stream(17, 1000)
     ngrams = count_ngrams(stream, vocab_size=V)
     expected = ngrams.score_stream(stream)
-    monkeypatch.setattr(counts, "PIECE_TOKENS", 64)
+    monkeypatch.setattr(counts, "BLOCK_TOKENS", 64)
     reading = ngrams.score_stream(stream)
     for name, values in expected._asdict().items():
         np.testing.assert_array_equal(getattr(reading, name), values)
@@ -192,9 +193,17 @@ def test_nats_are_those_of_what_is_read_however_it_is_chunked(chunk_len):
 def test_of_a_very_long_stream_evenly_spaced_stretches_count(monkeypatch):
     stream = np.concatenate([np.full(100, token) for token in (1, 2, 3, 4)]).astype(np.uint16)
     monkeypatch.setattr(building, "_MAX_TOKENS", 200)
-    monkeypatch.setattr(building, "PIECE_TOKENS", 50)
+    monkeypatch.setattr(building, "BLOCK_TOKENS", 50)
     arrays = count_ngrams(stream, vocab_size=V, order=1).to_arrays()
     np.testing.assert_array_equal(arrays["counts.1"], [0, 49, 50, 50, 50, 0, 0])
+
+
+def test_a_model_too_small_for_any_context_still_scores_a_stream():
+    stream = random_stream(10, 300)
+    ngrams = count_ngrams(stream, vocab_size=V, max_bytes=0)
+    assert len(ngrams.to_arrays()["counts.2"]) == 0
+    scores = ngrams.score_stream(stream)
+    np.testing.assert_allclose(scores.probabilities, ngrams.distribution(ngrams.empty_context())[stream[1:]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("count", [1, 128, 129, 1000, 123_456])
@@ -303,7 +312,7 @@ ATTACKS = {
 
 @pytest.mark.parametrize("change", ATTACKS.values(), ids=ATTACKS)
 def test_damaged_arrays_are_refused(change):
-    with pytest.raises(ModelError, match="n-gram memory"):
+    with pytest.raises(ModelError, match="n-gram model"):
         NGrams.from_arrays(damaged(change), V)
 
 

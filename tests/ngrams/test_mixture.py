@@ -9,7 +9,7 @@ from safetensors.numpy import load, save
 
 from gru_complete.errors import ModelError
 from gru_complete.ngrams.building import count_ngrams
-from gru_complete.ngrams.counts import EvidenceArrays
+from gru_complete.ngrams.evidence import EvidenceArrays
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 
 V, ORDER = 9, 4
