@@ -1,14 +1,15 @@
-"""What asking for confidence costs and gains: the trade between offering more and being right.
+"""The trade-off of ``--min-confidence``: suggesting more often, or being right more often.
 
-At evenly spaced places of a text that the model has not seen, it is asked what comes next (``runtime/offers.py``); an
-offer is accepted if the text goes on with all of it.
+At evenly spaced places of a text that the model has not seen, the model suggests how the text continues
+(``runtime/suggestions.py``). A suggestion counts as accepted if the text continues with all of it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gru_complete.evaluation.intervals import Interval, mean_interval, share_interval
+from gru_complete.evaluation.places import places_in_parts
 from gru_complete.runtime.completer import Completer, PromptState
 from gru_complete.runtime.suggestions import SuggestedCharacter, suggest
 
@@ -16,17 +17,24 @@ CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 NUM_POSITIONS = 500
 
 
+class Outcome(NamedTuple):
+    """What came of one suggestion: its length in characters, and whether the text continues with it."""
+
+    length: int
+    is_accepted: bool
+
+
 @dataclass(frozen=True)
 class Tradeoff:
-    """What one confidence gives.
+    """What one setting of ``--min-confidence`` gives.
 
     Args:
-        confidence: the least probability of an offer.
-        suggested: the share of places with an offer.
-        accepted: the share of offers that the text goes on with.
-        mean_length: characters in an offer, the mean; 0 without offers.
-        saved: characters that are not typed, the mean over all places: those of an accepted offer less the key that
-            takes it.
+        confidence: the lowest probability that a suggestion may have.
+        suggested: the share of places with a suggestion.
+        accepted: the share of suggestions that the text continues with.
+        mean_length: characters in a suggestion; 0 without suggestions.
+        saved: characters saved at a place, on average: those of an accepted suggestion less the key that accepts it;
+            0 where nothing was suggested or accepted.
     """
 
     confidence: float
@@ -34,6 +42,18 @@ class Tradeoff:
     accepted: Interval
     mean_length: float
     saved: Interval
+
+    @classmethod
+    def from_outcomes(cls, confidence: float, outcomes: Sequence[Outcome], num_positions: int) -> "Tradeoff":
+        """Sum up the suggestions made at some of the places, of which there is at least one."""
+        saved = [float(length - 1) if is_accepted else 0.0 for length, is_accepted in outcomes]
+        return cls(
+            confidence,
+            suggested=share_interval(len(outcomes), num_positions),
+            accepted=share_interval(sum(is_accepted for _, is_accepted in outcomes), len(outcomes)),
+            mean_length=sum(length for length, _ in outcomes) / len(outcomes) if outcomes else 0.0,
+            saved=mean_interval(saved + [0.0] * (num_positions - len(outcomes))),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """All figures; each interval as value, low and high."""
@@ -48,10 +68,14 @@ class Tradeoff:
 
 @dataclass(frozen=True)
 class SuggestionsReport:
-    """The trade for confidences in steps, at so many places of a text."""
+    """The trade-off at each of ``CONFIDENCES``, over ``num_positions`` places of a text."""
 
     num_positions: int
     tradeoffs: tuple[Tradeoff, ...]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The value of ``offers`` in ``eval --json``."""
+        return [tradeoff.to_json() | {"num_positions": self.num_positions} for tradeoff in self.tradeoffs]
 
 
 def evaluate_suggestions(
@@ -62,59 +86,51 @@ def evaluate_suggestions(
     num_positions: int = NUM_POSITIONS,
     progress: Callable[[int], object] | None = None,
 ) -> SuggestionsReport:
-    """Ask for offers at evenly spaced places.
+    """Ask for suggestions at evenly spaced places.
+
+    A suggestion for a higher confidence is the beginning of one for a lower confidence, so the model is asked once.
 
     Args:
         completer: the model.
-        documents: texts that it has not seen, each read from its start to each of its places; not all empty.
-        confidences: what to ask for.
+        documents: texts that the model has not seen, each read from its start to each of its places; not all empty.
+        confidences: the settings to compare.
         num_positions: how many places; at most as many as there are characters.
-        progress: is told 1 at each place.
+        progress: called with 1 at each place.
     """
-    least = min(confidences)
-    outcomes: list[list[tuple[int, bool]]] = [[] for _ in confidences]  # how long, and whether the text goes on so
-    count = 0
-    for context, following in _places(completer, documents, num_positions):
-        characters = list(suggest(completer.hypotheses(context), least))
-        count += 1
+    lowest = min(confidences)
+    outcomes: list[list[Outcome]] = [[] for _ in confidences]
+    num_asked = 0
+    for prompt_state, following in _sample_places(completer, documents, num_positions):
+        characters = list(suggest(completer.hypotheses(prompt_state), lowest))
+        num_asked += 1
         if progress is not None:
             progress(1)
-        for confidence, found in zip(confidences, outcomes, strict=True):
-            text = _text([character for character in characters if character.probability >= confidence])
+        for confidence, of_confidence in zip(confidences, outcomes, strict=True):
+            text = _join([character for character in characters if character.probability >= confidence])
             if text:
-                found.append((len(text), following.startswith(text)))
-    tradeoffs = [_tradeoff(confidence, found, count) for confidence, found in zip(confidences, outcomes, strict=True)]
-    return SuggestionsReport(count, tuple(tradeoffs))
-
-
-def _places(completer: Completer, documents: Sequence[str], number: int) -> Iterator[tuple[PromptState, str]]:
-    """What was read at each place, and the text that follows."""
-    num_chars = sum(map(len, documents))
-    number = min(number, num_chars)
-    places = iter([(2 * index + 1) * num_chars // (2 * number) for index in range(number)])
-    place = next(places, num_chars)
-    start = 0
-    for document in documents:
-        context = completer.read(b"")
-        read = 0
-        while place < start + len(document):
-            context = completer.read(document[read : place - start].encode(), context)
-            read = place - start
-            yield context, document[read:]
-            place = next(places, num_chars)
-        start += len(document)
-
-
-def _text(characters: Sequence[SuggestedCharacter]) -> str:
-    return b"".join(character.data for character in characters).decode()
-
-
-def _tradeoff(confidence: float, found: Sequence[tuple[int, bool]], count: int) -> Tradeoff:
-    saved = [float(length - 1) if is_right else 0.0 for length, is_right in found]
-    return Tradeoff(
-        confidence,
-        suggested=share_interval(len(found), count),
-        accepted=share_interval(sum(is_right for _, is_right in found), len(found)),
-        mean_length=sum(length for length, _ in found) / len(found) if found else 0.0,
-        saved=mean_interval(saved + [0.0] * (count - len(found))),
+                of_confidence.append(Outcome(len(text), following.startswith(text)))
+    return SuggestionsReport(
+        num_asked,
+        tuple(
+            Tradeoff.from_outcomes(confidence, of_confidence, num_asked)
+            for confidence, of_confidence in zip(confidences, outcomes, strict=True)
+        ),
     )
+
+
+def _sample_places(
+    completer: Completer, documents: Sequence[str], num_positions: int
+) -> Iterator[tuple[PromptState, str]]:
+    """Read the documents and stop at evenly spaced characters; yield the model there and the text that follows."""
+    parts = places_in_parts(list(map(len, documents)), num_positions)
+    for document, places in zip(documents, parts, strict=True):
+        prompt_state = completer.read(b"")
+        read = 0
+        for place in places:
+            prompt_state = completer.read(document[read:place].encode(), prompt_state)
+            read = place
+            yield prompt_state, document[read:]
+
+
+def _join(characters: Sequence[SuggestedCharacter]) -> str:
+    return b"".join(character.data for character in characters).decode()

@@ -75,11 +75,11 @@ def test_a_text_without_suggestions_takes_as_many_keys_as_characters(asked):
 def test_the_words_are_evenly_spaced_over_all_documents(monkeypatch):
     seen = []
 
-    def write(completer, context, before, word, following):
-        seen.append((context.text.decode(), before, word, following))
+    def type_word(completer, sampled):
+        seen.append((sampled.prompt_state.text.decode(), sampled.before, sampled.word, sampled.following))
         return TypedWord(1, (1, 1), (False, False, False))
 
-    monkeypatch.setattr(keystrokes, "_write", write)
+    monkeypatch.setattr(keystrokes, "_type_word", type_word)
     evaluate_keystrokes(Toy(), ["a b c", "- d, e\n", "f"], num_words=3)
     assert seen == [("a", " ", "b", " "), ("", "- ", "d", ","), ("", "", "f", "")]  # the 2nd, 4th and 6th of six
 

@@ -73,7 +73,7 @@ def test_text_that_stands_in_the_corpus_is_found_there_whole(trained_model):
 def test_places_are_at_word_ends_within_a_document(trained_model):
     model = load_model(trained_model)
     stream, _ = read_held_out(model)
-    prompts, followings = novelty._places(model, stream, 8, 25)
+    prompts, followings = novelty._sample_places(model, stream, 8, 25)
     text = model.tokenizer.decode(stream.tolist())
     assert len(prompts) == 8
     for prompt, following in zip(prompts, followings, strict=True):
@@ -138,8 +138,8 @@ def test_all_are_cut_to_the_same_words_at_each_place(trained_model, monkeypatch)
     }
     asked = iter([written["both"], written["network"]])
     monkeypatch.setattr(novelty, "corpus_words", lambda *_: CorpusWords.from_text(CORPUS))
-    monkeypatch.setattr(novelty, "_places", lambda *_: ([b"", b""], written["people"]))
-    monkeypatch.setattr(novelty, "_generated", lambda *_: next(asked))
+    monkeypatch.setattr(novelty, "_sample_places", lambda *_: ([b"", b""], written["people"]))
+    monkeypatch.setattr(novelty, "_generate", lambda *_: next(asked))
     report = evaluate_novelty(load_model(trained_model), np.zeros(0, np.uint16))
     # The last word of each may be a part of one; of the others the first five are compared, and the first two.
     people, both, network = report.held_out, report.generated, report.generated_by_network

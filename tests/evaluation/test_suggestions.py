@@ -25,7 +25,7 @@ def test_offers_are_compared_with_what_follows(monkeypatch):
 
     monkeypatch.setattr(suggestions, "suggest", suggest)
     monkeypatch.setattr(
-        suggestions, "_places", lambda *_: [("", "abcdef"), ("ab", "cdef"), ("abcd", "ef"), ("x", "yz")]
+        suggestions, "_sample_places", lambda *_: [("", "abcdef"), ("ab", "cdef"), ("abcd", "ef"), ("x", "yz")]
     )
     told = []
     report = evaluate_suggestions(Parrot(), [""], confidences=(0.5, 0.55, 0.95), progress=told.append)
@@ -40,7 +40,7 @@ def test_offers_are_compared_with_what_follows(monkeypatch):
 @pytest.mark.parametrize("number", [1, 3, 8, 100])
 def test_places_are_evenly_spaced_and_their_texts_are_read_from_the_start(number):
     documents = ["abc", "", "défgh"]
-    places = list(suggestions._places(Parrot(), documents, number))
+    places = list(suggestions._sample_places(Parrot(), documents, number))
     assert len(places) == min(number, 8)
     found = [before + following for before, following in places]
     assert all(text in documents for text in found)
