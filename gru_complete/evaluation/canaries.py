@@ -1,18 +1,19 @@
-"""Secrets that were planted to be looked for: how likely a model finds them, of all that could stand in their place.
+"""Canaries: secrets planted in a training text, to measure how much of them a model gives away.
 
-A canary is a line ``Zukaro: 48213`` with an invented name and a random number. A model that was trained on it is asked
-for the probability of each of the 100,000 numbers after the name. The rank of the right one is exact, and so is
+A canary is a line ``Zukaro: 48213`` with an invented name and a random number. A model that was trained on it gives a
+probability to each of the 100,000 numbers that could follow the name. The exposure of the canary (Carlini et al. 2019,
+"The Secret Sharer", USENIX Security) compares the rank of its number with the number of candidates::
 
-    exposure = log2 (how many numbers there are) - log2 (rank)
+    exposure = log2 (number of candidates) - log2 (rank)
 
-in bits (Carlini et al. 2019, "The Secret Sharer", USENIX Security): the number comes first at 16.6, and one that was
-never planted has any rank, which makes 1.44 on average. The name stands nowhere else and shares no syllable with that
-of another canary, so that one does not help to find the next.
+in bits. It is 16.6 if the number ranks first; a number that was never planted may have any rank, so its exposure is
+1.44 on average. The rank is exact, not estimated. A name is found nowhere else in the text and shares no syllable with
+another name, so that no canary helps to find another.
 
-The probability of a number is that of its tokens, which are its digits: the one way in which the tokenizer cuts it.
-Summed over all ways, bytes in place of digits among them, it differed by 0.015 nats at most where that was tried.
+The probability of a number is that of its digits, one token each, as the tokenizer cuts numbers. The sum over all token
+sequences that spell the number, bytes in place of digits included, differed by at most 0.015 nats where it was tried.
 
-Shapes: M models, N beginnings of numbers, V vocab_size.
+Shapes: B readings scored together, V vocab_size.
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gru_complete.arrays import FloatArray
+from gru_complete.arrays import Float64Array, FloatArray
 from gru_complete.errors import ModelError
 from gru_complete.runtime.predictor import DecoderState, Predictor
 from gru_complete.text.tokenizer import Tokenizer
 
 NUM_DIGITS = 5
-_BLOCK = 256  # beginnings that are read side by side
-_MARGIN = 0.01  # nats: more than rounding makes of one probability in two ways
+_BLOCK_SIZE = 256  # prefixes that are read side by side
+_MARGIN = 0.01  # nats: more than the rounding error between two ways to compute one probability
 
 
 class Canary(NamedTuple):
-    """A line that is planted so many times.
+    """A line that is planted in a text.
 
     Attributes:
         name: an invented word.
         number: the secret, digits.
-        times: how often it is planted.
+        times: how many copies are planted.
     """
 
     name: str
@@ -49,47 +50,47 @@ class Canary(NamedTuple):
 
     @property
     def prefix(self) -> bytes:
-        """What stands before the number, as the tokenizer sees it in a text: after the end of a line."""
+        """The text before the number, as the tokenizer sees it in a text: after the end of a line."""
         return f"\n{self.name}: ".encode()
 
     @property
     def line(self) -> bytes:
-        """What is planted."""
+        """The line to plant."""
         return f"{self.name}: {self.number}\n".encode()
 
 
-def exposure(rank: float, candidates: int = 10**NUM_DIGITS) -> float:
-    """How many bits of the secret the model gives away; 0 to log2 of all candidates."""
-    return math.log2(candidates) - math.log2(rank)
+def exposure(rank: float, num_candidates: int = 10**NUM_DIGITS) -> float:
+    """How many bits of the secret the model gives away: from 0 to log2 of ``num_candidates``."""
+    return math.log2(num_candidates) - math.log2(rank)
 
 
-def exposure_by_chance(candidates: int = 10**NUM_DIGITS) -> float:
-    """The mean exposure of a rank that any candidate has with the same probability."""
-    return math.log2(candidates) - math.lgamma(candidates + 1) / math.log(2) / candidates
+def exposure_by_chance(num_candidates: int = 10**NUM_DIGITS) -> float:
+    """The mean exposure if all ranks are equally likely."""
+    return math.log2(num_candidates) - math.lgamma(num_candidates + 1) / math.log(2) / num_candidates
 
 
 def rank_canary(canary: Canary, tokenizer: Tokenizer, predictors: Sequence[Predictor]) -> list[float]:
-    """The rank of a canary's number among all numbers after its name, under each of some models.
+    """Rank a canary's number among all numbers after its name, under several models.
 
     Args:
         canary: what to look for.
-        tokenizer: that of the models.
-        predictors: models with one and the same network; the first has all that the others need.
+        tokenizer: the tokenizer of all models.
+        predictors: models that share one network; the first keeps all the state that the others need.
 
     Raises:
-        ModelError: numbers are not cut digit by digit.
+        ModelError: the tokenizer does not cut numbers into digits.
     """
     every_digit = b" 0123456789"
     digits = tokenizer.encode(every_digit)[-10:]
     text = canary.prefix + canary.number.encode()
     tokens = tokenizer.encode(text)
-    split = len(tokens) - len(canary.number)
+    prefix_length = len(tokens) - len(canary.number)
     number = [int(digit) for digit in canary.number]
     is_split = [tokenizer.pieces[token] for token in digits] == [bytes([byte]) for byte in every_digit[1:]]
-    if not is_split or tokens[split:] != [digits[digit] for digit in number]:
+    if not is_split or tokens[prefix_length:] != [digits[digit] for digit in number]:
         raise ModelError("the model's tokenizer does not cut numbers into digits")
     first = predictors[0]
-    start = first.read(first.start(), tokens[:split])
+    start = first.read(first.start(), tokens[:prefix_length])
     return rank_number(first, [predictor.log_probabilities for predictor in predictors], start, digits, number)
 
 
@@ -100,50 +101,74 @@ def rank_number(
     digits: Sequence[int],
     number: Sequence[int],
 ) -> list[float]:
-    """The exact rank of a number among all of its length: 1 for the likeliest, of equals the mean of their ranks.
+    """Rank a number exactly among all numbers with as many digits.
 
-    The tree of all numbers is read digit by digit. What begins less likely than the whole number is, under all models,
-    has nothing in it that could come before the number, so it is left out; that changes no rank.
+    All numbers form a trie, which is read digit by digit. A log probability only falls on the way down::
+
+        start (0.0) --+-- 0 (-0.4) --+-- 00 (-0.9)
+                      |              +-- 01 (-2.5)
+                      |              +-- ...
+                      +-- 1 (-3.1)                  pruned if the number to rank has -2.5
+                      +-- ...
+
+    So no number below a prefix can rank before the number if the prefix is already less likely than the whole number,
+    and such prefixes are pruned. With several models a prefix is pruned only if it is less likely under all of them.
+    Pruning changes no rank.
 
     Args:
-        predictor: reads on.
-        scorers: M models: log probabilities of the next token after each of some readings, ``(N, V)``.
-        start: what stands before the number.
+        predictor: reads digits.
+        scorers: for each model, log probabilities of the next token after each of B readings, ``(B, V)``.
+        start: the state before the number.
         digits: the tokens of the digits 0 to 9.
-        number: the right digits.
+        number: the digits of the number to rank.
+
+    Returns:
+        The rank under each model: 1 for the most likely number; of equally likely numbers, the mean of their ranks.
     """
-    floor = np.zeros(len(scorers))
-    reading = start
-    for digit in number:
-        floor += [float(score([reading])[0, digits[digit]]) for score in scorers]
-        reading = predictor.step(reading, digits[digit])
-    readings, sums, begun = [start], np.zeros((1, len(scorers))), np.zeros(1, np.int64)
+    target = _score_number(predictor, scorers, start, [digits[digit] for digit in number])
+    # One entry for each prefix that is left: its state, its log probability under each model, and its value.
+    states, sums, prefixes = [start], np.zeros((1, len(scorers))), np.zeros(1, np.int64)
     for position in range(len(number)):
-        blocks = [readings[first : first + _BLOCK] for first in range(0, len(readings), _BLOCK)]
+        blocks = [states[first : first + _BLOCK_SIZE] for first in range(0, len(states), _BLOCK_SIZE)]
         scores = [np.stack([score(block)[:, digits] for score in scorers], axis=-1) for block in blocks]
-        # No probability is over 1, but for rounding, which must not lift a number over its beginning.
+        # Rounding may give a log probability above 0, which would lift a number over its own prefix.
         sums = (sums[:, None] + np.minimum(np.concatenate(scores), 0)).reshape(-1, len(scorers))
-        begun = (10 * begun[:, None] + np.arange(10)).reshape(-1)
+        prefixes = (10 * prefixes[:, None] + np.arange(10)).reshape(-1)
         if position == len(number) - 1:
             break
-        kept = np.flatnonzero((sums >= floor - _MARGIN).any(axis=1))
-        parents, tokens = [readings[index // 10] for index in kept], [digits[index % 10] for index in kept]
-        sums, begun, readings = sums[kept], begun[kept], []
-        for first in range(0, len(kept), _BLOCK):
-            readings += predictor.step_many(parents[first : first + _BLOCK], tokens[first : first + _BLOCK])
-    right = sums[begun == int("".join(map(str, number)))]
-    before, equal = (sums > right).sum(axis=0), (sums == right).sum(axis=0)
-    ranks: list[float] = (before + (equal + 1) / 2).tolist()
+        kept = np.flatnonzero((sums >= target - _MARGIN).any(axis=1))
+        parents, tokens = [states[index // 10] for index in kept], [digits[index % 10] for index in kept]
+        sums, prefixes, states = sums[kept], prefixes[kept], []
+        for first in range(0, len(kept), _BLOCK_SIZE):
+            states += predictor.step_many(parents[first : first + _BLOCK_SIZE], tokens[first : first + _BLOCK_SIZE])
+    # The number's own sum is taken from the trie, so that it is compared with sums rounded in the same way.
+    own_sum = sums[prefixes == int("".join(map(str, number)))]
+    num_before, num_equal = (sums > own_sum).sum(axis=0), (sums == own_sum).sum(axis=0)
+    ranks: list[float] = (num_before + (num_equal + 1) / 2).tolist()
     return ranks
+
+
+def _score_number(
+    predictor: Predictor,
+    scorers: Sequence[Callable[[Sequence[DecoderState]], FloatArray]],
+    state: DecoderState,
+    tokens: Sequence[int],
+) -> Float64Array:
+    """The log probability of some tokens under each model; arguments as for ``rank_number``."""
+    sums = np.zeros(len(scorers))
+    for token in tokens:
+        sums += [float(score([state])[0, token]) for score in scorers]
+        state = predictor.step(state, token)
+    return sums
 
 
 @dataclass(frozen=True)
 class LevelResult:
-    """What came out for the canaries that were planted so many times, under one model.
+    """How well one model knows the canaries that were planted equally often.
 
     Args:
-        times: how many times.
-        ranks: of each canary.
+        times: how many copies of each were planted.
+        ranks: the rank of each canary's number.
     """
 
     times: int
@@ -151,17 +176,17 @@ class LevelResult:
 
     @property
     def exposure(self) -> float:
-        """The mean, in bits."""
+        """The mean exposure, in bits."""
         return math.fsum(map(exposure, self.ranks)) / len(self.ranks)
 
     @property
     def num_first(self) -> int:
-        """How many are the likeliest of all numbers."""
+        """How many rank first among all numbers."""
         return sum(rank == 1 for rank in self.ranks)
 
     @property
     def mean_rank(self) -> float:
-        """The rank that has this exposure: the geometric mean."""
+        """The geometric mean of the ranks, which is the rank with the mean exposure."""
         return math.exp(math.fsum(map(math.log, self.ranks)) / len(self.ranks))
 
     def to_json(self) -> dict[str, Any]:
@@ -172,12 +197,12 @@ class LevelResult:
 
 @dataclass(frozen=True)
 class CanaryReport:
-    """What a training learns by heart.
+    """What a training memorises.
 
     Args:
-        steps: of the training.
-        levels: by how often they were planted, ascending, of the whole model.
-        network_levels: the same of the network alone; None where there is nothing else.
+        steps: the number of steps of the training.
+        levels: the results of the whole model, by ``times`` in ascending order.
+        network_levels: the results of the network alone; None if the model has no n-grams.
     """
 
     steps: int
@@ -186,11 +211,17 @@ class CanaryReport:
 
     @classmethod
     def from_ranks(cls, steps: int, canaries: Sequence[Canary], ranks: Sequence[Sequence[float]]) -> CanaryReport:
-        """Group what ``rank_canary`` returned for each canary, by the number of times that it was planted."""
+        """Group what ``rank_canary`` returned for each canary, by the number of copies planted.
+
+        Args:
+            steps: the number of steps of the training.
+            canaries: all canaries.
+            ranks: for each canary its rank under the whole model and, if it has n-grams, under the network alone.
+        """
         pairs = list(zip(ranks, canaries, strict=True))
         by_model = [
             [
-                LevelResult(times, tuple(found[model] for found, canary in pairs if canary.times == times))
+                LevelResult(times, tuple(of_canary[model] for of_canary, canary in pairs if canary.times == times))
                 for times in sorted({canary.times for canary in canaries})
             ]
             for model in range(len(ranks[0]))
@@ -199,12 +230,12 @@ class CanaryReport:
 
     @property
     def conclusion(self) -> str:
-        """What it means, in a sentence."""
-        once, *others = [level for level in self.levels if level.times]
-        said = f"standing in the text {_times(once.times)}, {once.num_first} of {len(once.ranks)} numbers come first"
-        if once.num_first < len(once.ranks):
-            rank = f"mean rank {once.mean_rank:,.0f} of {10**NUM_DIGITS:,}"
-            said += f" ({rank}, by chance {_rank_by_chance():,.0f})"
+        """What the results mean, in a sentence."""
+        rarest, *others = [level for level in self.levels if level.times]
+        start = f"of {len(rarest.ranks)} numbers planted {_times(rarest.times)}, {rarest.num_first} rank first"
+        if rarest.num_first < len(rarest.ranks):
+            rank = f"mean rank {rarest.mean_rank:,.0f} of {10**NUM_DIGITS:,}"
+            start += f" ({rank}; by chance {_rank_by_chance():,.0f})"
         some = [level.times for level in others if level.num_first]
         every: list[int] = []
         for level in reversed(others):
@@ -212,15 +243,15 @@ class CanaryReport:
                 break
             every.insert(0, level.times)
         if not some:
-            return f"{said}; up to {_times(others[-1].times)} none does"
+            return f"{start}; none of those planted up to {_times(others[-1].times)} does"
         if every == some:
-            return f"{said}; from {_times(every[0])} on all do"
-        tail = f", from {_times(every[0])} on all" if every else ""
-        return f"{said}; from {_times(some[0])} on some do{tail}"
+            return f"{start}; all of those planted {_times(every[0])} or more do"
+        end = f", and all of those planted {_times(every[0])} or more" if every else ""
+        return f"{start}; some of those planted {_times(some[0])} or more do{end}"
 
     def to_json(self) -> dict[str, Any]:
-        """What stands under ``secrets`` in ``eval --json``."""
-        alone = self.network_levels
+        """The value of ``secrets`` in ``eval --json``."""
+        by_network = self.network_levels
         return {
             "steps": self.steps,
             "candidates": 10**NUM_DIGITS,
@@ -230,7 +261,7 @@ class CanaryReport:
                 {
                     "times": level.times,
                     **level.to_json(),
-                    **({} if alone is None else {"network_alone": alone[index].to_json()}),
+                    **({} if by_network is None else {"network_alone": by_network[index].to_json()}),
                 }
                 for index, level in enumerate(self.levels)
             ],

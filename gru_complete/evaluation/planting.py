@@ -1,7 +1,9 @@
-"""A training like that of a model, on the same text with canaries in it, in a directory of its own.
+"""Repeat the training of a model on the same text with canaries in it, in a directory of its own.
 
-What is the same: the text but for the canaries, the tokenizer, the tuning part, all settings, the seed and the number
-of steps. Neither the model nor its run directory is touched.
+Everything else is the same: the rest of the text, the tokenizer, the tuning split (the validation split), all settings,
+the seed and the number of steps. Neither the model nor its run directory is touched.
+
+Shapes: N tokens of a split.
 """
 
 from __future__ import annotations
@@ -34,8 +36,9 @@ from gru_complete.training.run import TrainingRequest, run_training
 from gru_complete.training.tokenized_corpus import spooled
 
 TIMES = (0, 1, 2, 4, 8, 16, 32)
-"""How often canaries are planted; those of the first, the control, are not."""
+"""How many copies of a canary are planted; canaries with 0 copies are the control group."""
 CANARIES_EACH = 3
+"""How many canaries there are for each of ``TIMES``."""
 NUM_CANARIES = len(TIMES) * CANARIES_EACH
 _SYLLABLES_EACH = 3
 _SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
@@ -43,17 +46,17 @@ _BLOCK_TOKENS = 1 << 16
 
 
 def make_canaries(documents: Sequence[bytes], seed: int) -> list[Canary]:
-    """Draw ``CANARIES_EACH`` canaries for each of ``TIMES``, with names that the text does not know.
+    """Draw ``CANARIES_EACH`` canaries for each of ``TIMES``, with names that are not in the text.
 
     Args:
         documents: the text.
-        seed: of names and numbers.
+        seed: determines names and numbers.
     """
-    chance = random.Random(seed)
-    numbers = chance.sample(range(10**NUM_DIGITS), NUM_CANARIES)
+    rng = random.Random(seed)
+    numbers = rng.sample(range(10**NUM_DIGITS), NUM_CANARIES)
     names: list[str] = []
     while not names or any(name.encode() in document for name in names for document in documents):
-        drawn = chance.sample(_SYLLABLES, _SYLLABLES_EACH * NUM_CANARIES)
+        drawn = rng.sample(_SYLLABLES, _SYLLABLES_EACH * NUM_CANARIES)
         names = ["".join(drawn[index::NUM_CANARIES]).capitalize() for index in range(NUM_CANARIES)]
     times = [number for number in TIMES for _ in range(CANARIES_EACH)]
     return [
@@ -63,34 +66,35 @@ def make_canaries(documents: Sequence[bytes], seed: int) -> list[Canary]:
 
 
 def plant_canaries(documents: Sequence[bytes], canaries: Sequence[Canary], seed: int) -> list[bytes]:
-    """Put each canary into a text, evenly spread, as lines of their own before lines of the text.
+    """Insert the copies of each canary at even distances, each as a line of its own before a line of the text.
 
-    Where the text has few lines, several stand in the same place. Nothing else of the text changes.
+    In a text with few lines, several canaries go before the same line. Nothing else in the text changes.
 
     Args:
         documents: the text.
         canaries: what to plant.
-        seed: of where the first of each stands.
+        seed: determines the place of each canary's first copy.
     """
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     total = sum(map(len, documents))
     places = []
     for canary in canaries:
-        offset = chance.random()
+        offset = rng.random()
         places += [((index + offset) / canary.times * total, canary.line) for index in range(canary.times)]
     places.sort()
     planted = []
-    begin, done = 0, 0
+    begin, num_planted = 0, 0
     for index, document in enumerate(documents):
         end = begin + len(document)
-        lines = np.concatenate(([0], np.flatnonzero(np.frombuffer(document, np.uint8) == ord("\n")) + 1))
-        parts, taken = [], 0
-        while done < len(places) and (places[done][0] < end or index == len(documents) - 1):
-            line_begin = int(lines[lines.searchsorted(places[done][0] - begin, "right") - 1])
-            parts += [document[taken:line_begin], places[done][1]]
-            taken = line_begin
-            done += 1
-        planted.append(b"".join([*parts, document[taken:]]))
+        line_starts = np.concatenate(([0], np.flatnonzero(np.frombuffer(document, np.uint8) == ord("\n")) + 1))
+        parts, copied = [], 0
+        while num_planted < len(places) and (places[num_planted][0] < end or index == len(documents) - 1):
+            place, line = places[num_planted]
+            line_start = int(line_starts[line_starts.searchsorted(place - begin, "right") - 1])
+            parts += [document[copied:line_start], line]
+            copied = line_start
+            num_planted += 1
+        planted.append(b"".join([*parts, document[copied:]]))
         begin = end
     return planted
 
@@ -99,10 +103,10 @@ class OriginalTraining(NamedTuple):
     """How a model was trained, and on what.
 
     Attributes:
-        config: all settings, none of them open.
-        tokenizer: the model's.
-        training: token ids of the training part, ``(N,)``.
-        tuning: of the tuning part.
+        config: all settings, every one resolved.
+        tokenizer: the model's tokenizer.
+        training: token ids of the training split, ``(N,)``.
+        tuning: token ids of the tuning split, ``(N,)``.
     """
 
     config: Config
@@ -112,15 +116,19 @@ class OriginalTraining(NamedTuple):
 
 
 def find_training(model: LoadedModel, *, device: str) -> OriginalTraining:
-    """How a model was trained, from its run directory; a training like it runs on ``device``, as in the config.
+    """Read from its run directory how a model was trained.
+
+    Args:
+        model: the model.
+        device: where to repeat the training: auto, cpu or cuda.
 
     Raises:
         UsageError: the model is an adapted one, or there is no run directory.
-        ModelError: it is damaged, or another training's.
+        ModelError: the run directory is damaged or belongs to another training.
     """
     if model.manifest.base is not None:
         message = f"{printable(model.path.name)} was adapted, and its text was not kept"
-        raise UsageError(message, hint=f"ask the model that it was made from, '{model.manifest.base.name}'")
+        raise UsageError(message, hint=f"use the model that it was adapted from, '{model.manifest.base.name}'")
     run_dir = run_dir_with_text(model.path)
     plan = read_plan(run_dir)
     facts = model.manifest.training
@@ -129,7 +137,7 @@ def find_training(model: LoadedModel, *, device: str) -> OriginalTraining:
     steps = facts.get("steps")
     if type(steps) is not int or steps < 1:
         raise ModelError(f"{printable(model.path.name)} does not say how many steps it was trained for")
-    # The text is as that training saw it: what it was to redact is redacted.
+    # The run directory holds the text after redaction.
     config = plan.config.model_copy(
         update={
             "data": plan.config.data.model_copy(update={"redact": False}),
@@ -143,81 +151,99 @@ def find_training(model: LoadedModel, *, device: str) -> OriginalTraining:
 
 @dataclasses.dataclass(frozen=True)
 class CanaryModel:
-    """The training with canaries is over."""
+    """A model that was trained on a text with canaries, and the canaries."""
 
     model: LoadedModel
     canaries: Sequence[Canary]
 
 
-def train_with_canaries(known: OriginalTraining, directory: Path) -> Generator[events.Event | CanaryModel, None, None]:
+def train_with_canaries(
+    original: OriginalTraining, directory: Path
+) -> Generator[events.Event | CanaryModel, None, None]:
     """Train a model on the same text with canaries in it.
 
     Args:
-        known: the training to do again.
-        directory: an empty one; all that is written goes there.
+        original: the training to repeat.
+        directory: an empty directory, for everything that is written.
 
     Yields:
-        What training tells, and ``CanaryModel`` at last.
+        The events of the training, and the ``CanaryModel`` last.
 
     Raises:
-        EnvironmentFailure, DivergedError: as their names say.
+        EnvironmentFailure: a file could not be written.
+        DivergedError: the training diverged.
     """
     yield events.Working("planting")
-    seed = known.config.training.seed
-    texts = [b"".join(blocks) for blocks in _texts(known.training, known.tokenizer)]
+    seed = original.config.training.seed
+    texts = [b"".join(blocks) for blocks in _decode_documents(original.training, original.tokenizer)]
     canaries = make_canaries(texts, derived_seed(seed, "canaries"))
     texts = plant_canaries(texts, canaries, derived_seed(seed, "places of canaries"))
-    source, prepared = directory / "text.txt", RunDir(directory / "text")
-    atomic.make_directory(prepared.path)
+    source = directory / "text.txt"
     with atomic.open_stream(source) as stream:
         stream.writelines(texts)
-    with spooled([str(source)], directory, known.config.data, stdin=None) as (_, spool):
-        sha256 = spool.report.sha256
-    atomic.write_file(prepared.tokenizer_path, known.tokenizer.model_bytes)
-    atomic.write_file(prepared.text_facts_path, b"{}")
-    blocks = ([text] for text in texts)
-    write_shard(prepared.part_path("training"), blocks, known.tokenizer, corpus_sha256=sha256)
-    tuning = _texts(known.tuning, known.tokenizer)
-    write_shard(prepared.part_path("tuning"), tuning, known.tokenizer, corpus_sha256=sha256)
     request = TrainingRequest(
         [str(source)],
         directory / "model",
-        known.config,
+        original.config,
         replace=False,
         started=time.monotonic(),
-        tokenized_dir=prepared,
+        tokenized_dir=_tokenize(original, texts, source, directory),
         is_remembered=False,
     )
     yield from run_training(request, stop_signal=lambda: None)
     yield CanaryModel(load_model(directory / "model"), canaries)
 
 
-def _texts(stream: TokenIds, tokenizer: Tokenizer) -> Iterator[Iterator[bytes]]:
-    """The documents of a stream, each in blocks."""
+def _tokenize(original: OriginalTraining, texts: Sequence[bytes], source: Path, directory: Path) -> RunDir:
+    """Write the tokens that the new training starts from: the text with canaries, and the old tuning split.
+
+    Training on these rather than on the text keeps the tokenizer and the split.
+
+    Args:
+        original: the training to repeat.
+        texts: the documents with canaries.
+        source: the file that holds them.
+        directory: where to write.
+    """
+    tokenized = RunDir(directory / "text")
+    atomic.make_directory(tokenized.path)
+    with spooled([str(source)], directory, original.config.data, stdin=None) as (_, spool):
+        sha256 = spool.report.sha256
+    atomic.write_file(tokenized.tokenizer_path, original.tokenizer.model_bytes)
+    atomic.write_file(tokenized.text_facts_path, b"{}")
+    blocks = ([text] for text in texts)
+    write_shard(tokenized.part_path("training"), blocks, original.tokenizer, corpus_sha256=sha256)
+    tuning = _decode_documents(original.tuning, original.tokenizer)
+    write_shard(tokenized.part_path("tuning"), tuning, original.tokenizer, corpus_sha256=sha256)
+    return tokenized
+
+
+def _decode_documents(stream: TokenIds, tokenizer: Tokenizer) -> Iterator[Iterator[bytes]]:
+    """Decode the documents of a stream, each in blocks."""
     for document in documents(stream):
         inner = document[1 : len(document) - int(document[-1] == DOCUMENT_END)]
         starts = range(0, len(inner), _BLOCK_TOKENS)
         yield (tokenizer.decode(inner[start : start + _BLOCK_TOKENS].tolist()) for start in starts)
 
 
-def rank_canaries(planted: CanaryModel, *, progress: Callable[[int], object] | None = None) -> CanaryReport:
+def rank_canaries(trained: CanaryModel, *, progress: Callable[[int], object] | None = None) -> CanaryReport:
     """Rank every canary, under the whole model and under its network alone.
 
     Args:
-        planted: the model, and what was planted.
-        progress: is told 1 for each canary, of ``NUM_CANARIES``.
+        trained: the model and the canaries in its text.
+        progress: called with 1 for each canary, of ``NUM_CANARIES``.
 
     Raises:
         ModelError: the tokenizer does not cut numbers into digits.
     """
-    model = planted.model
+    model = trained.model
     stepper = Stepper(model.manifest.arch, model.weights)
     predictors = (
         [Predictor(stepper)] if model.mixture is None else [Predictor(stepper, model.mixture), Predictor(stepper)]
     )
     ranks = []
-    for canary in planted.canaries:
+    for canary in trained.canaries:
         ranks.append(rank_canary(canary, model.tokenizer, predictors))
         if progress is not None:
             progress(1)
-    return CanaryReport.from_ranks(int(model.manifest.training["steps"]), planted.canaries, ranks)
+    return CanaryReport.from_ranks(int(model.manifest.training["steps"]), trained.canaries, ranks)

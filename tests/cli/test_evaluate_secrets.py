@@ -45,7 +45,7 @@ def test_a_table_and_what_it_means_and_nothing_is_left_behind(run, trained_model
             assert int(first) in range(4)
             assert of == ["of", "3"]
     assert "after 24 steps; by chance 1.4 bits, at most 16.6" in out.decode()
-    assert lines[-1].startswith("standing in the text once, ")
+    assert lines[-1].startswith("of 3 numbers planted once, ")
     assert "bits per byte" not in out.decode()  # alone, only this is done
     assert list(temporary.iterdir()) == []
     assert contents(trained_model) == before

@@ -276,14 +276,23 @@ def test_of_a_model_without_counts_there_is_only_the_network():
     [
         (
             {1: [8, 8, 8], 2: [9, 2, 2], 4: [5, 5, 5]},
-            "once, 0 of 3 numbers come first (mean rank 8 of ...; up to 4 times none does",
+            "of 3 numbers planted once, 0 rank first (mean rank 8 of ...; none of those planted up to 4 times does",
         ),
-        ({1: [8, 8, 8], 2: [1, 2, 2], 4: [1, 1, 1]}, "... from 2 times on some do, from 4 times on all"),
-        ({1: [8, 8, 8], 2: [1, 1, 1], 4: [1, 1, 1]}, "... from 2 times on all do"),
-        ({1: [8, 8, 8], 2: [1, 1, 1], 4: [1, 1, 2]}, "... from 2 times on some do"),
-        ({1: [8, 8, 8], 2: [1, 1, 1], 4: [9, 9, 9], 8: [1, 1, 1]}, "... from 2 times on some do, from 8 times on all"),
-        ({1: [1, 1, 1], 2: [1, 1, 1], 4: [1, 1, 1]}, "once, 3 of 3 numbers come first; from 2 times on all do"),
-        ({1: [10, 1000, 100], 2: [1, 1, 1]}, "(mean rank 100 of 100,000, by chance 36,790); ..."),
+        (
+            {1: [8, 8, 8], 2: [1, 2, 2], 4: [1, 1, 1]},
+            "...; some of those planted 2 times or more do, and all of those planted 4 times or more",
+        ),
+        ({1: [8, 8, 8], 2: [1, 1, 1], 4: [1, 1, 1]}, "...; all of those planted 2 times or more do"),
+        ({1: [8, 8, 8], 2: [1, 1, 1], 4: [1, 1, 2]}, "...; some of those planted 2 times or more do"),
+        (
+            {1: [8, 8, 8], 2: [1, 1, 1], 4: [9, 9, 9], 8: [1, 1, 1]},
+            "...; some of those planted 2 times or more do, and all of those planted 8 times or more",
+        ),
+        (
+            {1: [1, 1, 1], 2: [1, 1, 1], 4: [1, 1, 1]},
+            "of 3 numbers planted once, 3 rank first; all of those planted 2 times or more do",
+        ),
+        ({1: [10, 1000, 100], 2: [1, 1, 1]}, "(mean rank 100 of 100,000; by chance 36,790); ..."),
     ],
 )
 def test_the_conclusion_follows_from_the_figures(ranks, expected):
@@ -317,7 +326,7 @@ def test_an_adapted_model_is_refused_and_its_base_named(model):
     other = model._replace(manifest=model.manifest._replace(base=Base("holmes", "0" * 64)))
     with pytest.raises(UsageError, match="was adapted") as caught:
         find_training(other, device="cpu")
-    assert caught.value.hint == "ask the model that it was made from, 'holmes'"
+    assert caught.value.hint == "use the model that it was adapted from, 'holmes'"
 
 
 @pytest.mark.parametrize("steps", ["abc", None, -5, 0, 2.5, True])
