@@ -1,11 +1,15 @@
 """Dynamic evaluation: the weights follow the text while it is scored (Krause et al. 2018, arXiv:1709.07432).
 
-Each segment is scored first and learnt from afterwards, by one step down its gradient; at each step the weights decay
-towards those they started from. Krause et al. divide each number of the gradient by its root mean square over the
-training text, which a finished model no longer has. Here one running mean for each whole tensor, which is known after
-the first segment, takes its place: it gained more than running means for each number, and than plain descent.
+Each segment of a document is scored first and learnt afterwards, by one step down its gradient g. At each step the
+weights w also decay towards the trained weights w_0::
 
-Shapes: N tokens of a document, n of a segment, V vocab_size.
+    w <- w + decay * (w_0 - w) - learning_rate * g / RMS
+
+Krause et al. divide each number of the gradient by its root mean square over the training text, which a finished model
+no longer has. Here RMS is a running mean over the document's segments, one for each whole tensor. It is known after the
+first segment, and it gained more than a running mean for each number, and more than plain descent.
+
+Shapes: N tokens of a document, T tokens of a segment, V vocab_size.
 """
 
 import copy
@@ -26,11 +30,11 @@ class DynamicSettings:
     """How the weights follow the text.
 
     Args:
-        learning_rate: how far a number of the weights moves in a step, in the root mean square.
-        decay: share of the way back to the trained weights that is gone in each step.
-        segment_len: n, tokens scored between two steps; the gradient reaches no further back.
-        smoothing: share of the mean square that stays at each step; no step is longer than
-            ``(1 - smoothing)**-0.5`` usual ones.
+        learning_rate: how far a weight moves in a step, in the root mean square over its tensor.
+        decay: the share of the way back to the trained weights that each step takes.
+        segment_len: T, tokens scored between two steps; the gradient reaches no further back.
+        smoothing: the share of the running mean square that each step keeps, which also bounds a step: it is at most
+            ``(1 - smoothing)**-0.5`` times as long as usual.
     """
 
     learning_rate: float = 3e-4
@@ -40,23 +44,23 @@ class DynamicSettings:
 
 
 DEFAULT = DynamicSettings()
-TINY = 1e-24
-"""Mean squares below this are those of a tensor without a gradient."""
+MIN_MEAN_SQUARE = 1e-24
+"""A tensor whose gradients have a smaller mean square has no gradient; this keeps its step finite."""
 
 
 def dynamic_logits(
     model: LanguageModel, tokens: TokenIds, settings: DynamicSettings = DEFAULT
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Score a document segment by segment with weights that have learnt all earlier segments.
+    """Score a document segment by segment, with weights that have learnt from all earlier segments.
 
     Args:
-        model: where the weights start; it is not changed.
+        model: the trained weights; it is not changed.
         tokens: ids of one document, ``(N,)``, the document end before it included.
-        settings: how to learn.
+        settings: how the weights follow the text.
 
     Yields:
-        For each segment ``(logits, targets)``, ``(n, V)`` and ``(n,)``: the scores of the tokens that follow, computed
-        before anything of them was learnt. All but the last segment have n = ``segment_len``.
+        For each segment ``(logits, targets)``, ``(T, V)`` and ``(T,)``: the scores of the tokens that follow, computed
+        before the weights have learnt from them. All but the last segment have T = ``segment_len``.
     """
     model = copy.deepcopy(model).eval()
     parameters = list(model.parameters())
@@ -74,21 +78,11 @@ def dynamic_logits(
         gradients = torch.autograd.grad(F.cross_entropy(logits, ids[1:]), parameters)
         squares = np.array([float(gradient.square().mean()) for gradient in gradients])
         if not np.isfinite(squares).all():
-            continue  # nothing can be learnt from this segment
+            continue  # learn nothing from this segment
+        # The running mean starts at zero; ``weight`` is the part of it that comes from gradients.
         mean_squares += (1 - settings.smoothing) * (squares - mean_squares)
-        weight += (1 - settings.smoothing) * (
-            1 - weight
-        )  # of what has been seen; the rest of the mean is its start, zero
-        rates = settings.learning_rate / np.sqrt(np.maximum(mean_squares / weight, TINY))
+        weight += (1 - settings.smoothing) * (1 - weight)
+        rates = settings.learning_rate / np.sqrt(np.maximum(mean_squares / weight, MIN_MEAN_SQUARE))
         with torch.no_grad():
             for parameter, gradient, start_values, rate in zip(parameters, gradients, trained, rates, strict=True):
                 parameter.lerp_(start_values, settings.decay).sub_(gradient, alpha=rate)
-
-
-def dynamic_nats(model: LanguageModel, tokens: TokenIds, settings: DynamicSettings = DEFAULT) -> np.ndarray:
-    """The nats of each token of one document but its first, each scored before it is learnt, float64 ``(N - 1,)``."""
-    parts = [
-        F.cross_entropy(logits, targets, reduction="none").double().cpu().numpy()
-        for logits, targets in dynamic_logits(model, tokens, settings)
-    ]
-    return np.concatenate(parts) if parts else np.zeros(0)

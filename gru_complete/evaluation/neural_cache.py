@@ -1,19 +1,20 @@
-"""The neural cache: what followed in this text when the network was in a similar state (Grave et al. 2017).
+"""The neural cache: the tokens that followed in this text when the network was in a similar state (Grave et al. 2017).
 
-The network's features h, those that score the next token, are kept for the last tokens of a text, each with the token
-that came. Those that resemble the features at hand say what may come now (arXiv:1612.04426, equations 2 to 4)::
+The network's features h, which score the next token, are kept for the last N tokens of a text, each with the token that
+followed. Kept features that resemble the current features h say what may follow now (arXiv:1612.04426, equations 2 to
+4)::
 
     c(w) = sum of exp(theta cos(h, h_i)) over all kept i that w followed, divided by the same sum over all kept i
     p(w) = (1 - s) p_model(w) + s c(w)
 
-Grave et al. take the bare product of h and h_i and a constant share s. The cosine gains more, and one theta does for
-every model; and s is larger the nearer the nearest features are. How many are near, how many there are and what the
-counts know add nothing to that.
+Two things differ from Grave et al. They take the inner product of h and h_i; the cosine gains more, and one theta works
+for every model. They take a constant share s; here s grows with the largest cosine. How many kept features are similar,
+how many there are, and what the n-gram model knows did not improve s.
 
-The constants belong to no model: chosen on a drama and on prose together, and those of either gain on the other too
-(``benchmarks/recipes.md``).
+The constants are the same for every model. They were chosen on a drama and on prose together, and the constants chosen
+on either text alone improve the other text too (``benchmarks/recipes.md``).
 
-Shapes: E embedding_size, V vocab_size, W kept tokens.
+Shapes: E embedding_size, N kept tokens, V vocab_size.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ import numpy as np
 from gru_complete.arrays import Float32Array
 
 WINDOW = 2000
-"""W at most; older features are forgotten. 5000 gain little more and take five times as long."""
+"""The maximum of N; older features are forgotten. 5000 gain little more and take five times as long."""
 
 _THETA = 16.0
-_CONSTANT, _BY_NEAREST = -11.0, 10.7  # the share s is a logistic function of the largest cosine
+_CONSTANT, _BY_LARGEST_COSINE = -11.0, 10.7  # s is a logistic function of the largest cosine
 
 
 class NeuralCache:
@@ -39,7 +40,7 @@ class NeuralCache:
     """
 
     def __init__(self, num_features: int) -> None:
-        # Twice the window, so that the features of a window always stand side by side and are seldom moved.
+        # Twice the window: the features of a window are always contiguous and rarely have to be moved.
         self._features = np.empty((2 * WINDOW, num_features), np.float32)
         self._tokens = np.empty(2 * WINDOW, np.intp)
         self._end = 0
@@ -50,32 +51,32 @@ class NeuralCache:
             self._features[:WINDOW] = self._features[WINDOW:]
             self._tokens[:WINDOW] = self._tokens[WINDOW:]
             self._end = WINDOW
-        self._features[self._end] = _unit(features)
+        self._features[self._end] = _normalise(features)
         self._tokens[self._end] = token
         self._end += 1
 
     def predict(self, features: Float32Array, vocab_size: int) -> tuple[Float32Array, float]:
-        """What the cache says where the network has these features.
+        """Predict the token that follows the network's current features.
 
         Args:
-            features: the network's, ``(E,)``.
+            features: the network's features, ``(E,)``.
             vocab_size: V.
 
         Returns:
-            Probabilities ``(V,)`` and the share s of them in the mixture, between 0 and 1. While nothing is kept, s is
-            0, and so are they.
+            The cache's probabilities c, ``(V,)``, and their share s in the mixture, between 0 and 1. An empty cache
+            returns zeros for both.
         """
         kept = slice(max(0, self._end - WINDOW), self._end)
         if self._end == 0:
             return np.zeros(vocab_size, np.float32), 0.0
-        cosines = self._features[kept] @ _unit(features)
-        nearest = float(cosines.max())
-        weights = np.exp(np.float32(_THETA) * (cosines - np.float32(nearest)))
+        cosines = self._features[kept] @ _normalise(features)
+        largest = float(cosines.max())
+        weights = np.exp(np.float32(_THETA) * (cosines - np.float32(largest)))
         probabilities = np.bincount(self._tokens[kept], weights / weights.sum(), vocab_size)
-        return probabilities.astype(np.float32), 1 / (1 + math.exp(-_CONSTANT - _BY_NEAREST * nearest))
+        return probabilities.astype(np.float32), 1 / (1 + math.exp(-_CONSTANT - _BY_LARGEST_COSINE * largest))
 
 
-def _unit(features: Float32Array) -> Float32Array:
-    """The features at length 1."""
+def _normalise(features: Float32Array) -> Float32Array:
+    """Scale features to length 1."""
     unit: Float32Array = features / np.float32(max(float(np.linalg.norm(features)), 1e-12))
     return unit

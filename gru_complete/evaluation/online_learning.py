@@ -1,12 +1,12 @@
-"""What learning from a text while reading it gains: three ways, alone and together, each with what it takes.
+"""What it gains to learn from a text while reading it: three learners, alone and together, and the time that they take.
 
-The ways are the overlay of counts ("adapted", ``overlay.py``), the neural cache ("cache", ``neural_cache.py``) and the
-network's own weights ("dynamic", ``training/dynamic.py``). A name with several of them is all of them at once: the
-moving network is mixed with the counts, the overlay lies over that, and the cache is mixed in last. The cache keeps the
-features of the network at rest, so that those of now and those of long ago mean the same. Nothing is learnt before it
-was scored, and nothing goes from one document to the next.
+The learners are the n-gram overlay ("adapted", ``ngrams/overlay.py``), the neural cache ("cache", ``neural_cache.py``)
+and dynamic evaluation of the network's weights ("dynamic", ``dynamic.py``). Where several learn at once, the moving
+network is mixed with the n-gram model, the overlay is laid over that, and the cache is mixed in last. The cache keeps
+the features of the static network, so that features of different times are comparable. No learner sees a token before
+it was scored, and each starts again with every document.
 
-Shapes: n tokens of a chunk.
+Shapes: N tokens of a document, T targets of a chunk.
 """
 
 import time
@@ -17,9 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from gru_complete.arrays import TokenIds
+from gru_complete.arrays import Float64Array, TokenIds
 from gru_complete.evaluation.dynamic import DEFAULT, dynamic_logits
 from gru_complete.evaluation.neural_cache import NeuralCache
 from gru_complete.ngrams.mixture import NGramMixture
@@ -27,16 +26,16 @@ from gru_complete.nn.language_model import LanguageModel
 from gru_complete.training.scoring import Chunk, MixtureScorer, read_documents
 
 SEGMENTS = 8
-"""Steps of the moving network in a chunk; it changes time and memory, not the result."""
+"""Steps of dynamic evaluation in a chunk; this changes time and memory, not the result."""
 
 
 @dataclass
 class OnlineCost:
-    """What all tokens together cost.
+    """What all tokens of a text cost together.
 
     Attributes:
-        nats: the negative logarithm of their probability.
-        seconds: that scoring and learning took, the network's reading included.
+        nats: the negative log probability.
+        seconds: the time for scoring and learning, the network's reading included.
     """
 
     nats: float = 0.0
@@ -44,84 +43,86 @@ class OnlineCost:
 
 
 class ChunkCost(NamedTuple):
-    """What a chunk costs: the nats of its targets, float64 ``(n,)``, and the seconds for all of them."""
+    """What a chunk costs: the nats of its targets, float64 ``(T,)``, and the seconds for all of them."""
 
-    nats: NDArray[np.float64]
+    nats: Float64Array
     seconds: float
 
 
-def learner_name(*, adapted: bool = False, cache: bool = False, dynamic: bool = False) -> str:
-    """How a set of ways is called in ``--json``; "static" is none."""
+def learners_key(*, adapted: bool = False, cache: bool = False, dynamic: bool = False) -> str:
+    """The JSON key of a set of learners, such as "adapted_cache"; "static" if nothing learns."""
     chosen = {"adapted": adapted, "cache": cache, "dynamic": dynamic}
-    return "_".join(way for way, is_on in chosen.items() if is_on) or "static"
+    return "_".join(learner for learner, is_on in chosen.items() if is_on) or "static"
 
 
 def measure_online_learning(
     model: LanguageModel, documents: Sequence[TokenIds], *, mixture: NGramMixture | None = None
 ) -> dict[str, OnlineCost]:
-    """The costs of all documents under every set of ways; arguments as ``score_online``."""
+    """Add up the costs of all documents, by ``learners_key``; arguments as for ``score_online``."""
     costs: dict[str, OnlineCost] = {}
     for tokens in documents:
-        for parts in score_online(model, tokens, mixture=mixture):
-            for name, part in parts.items():
-                cost = costs.setdefault(name, OnlineCost())
-                cost.nats += float(part.nats.sum())
-                cost.seconds += part.seconds
+        for chunk_costs in score_online(model, tokens, mixture=mixture):
+            for key, chunk_cost in chunk_costs.items():
+                cost = costs.setdefault(key, OnlineCost())
+                cost.nats += float(chunk_cost.nats.sum())
+                cost.seconds += chunk_cost.seconds
     return costs
 
 
 def score_online(
     model: LanguageModel, tokens: TokenIds, *, mixture: NGramMixture | None = None
 ) -> Iterator[dict[str, ChunkCost]]:
-    """Score a document chunk by chunk under every set of ways.
+    """Score a document chunk by chunk with every set of learners.
 
     Args:
         model: the network; it is not changed.
         tokens: ids of one document, ``(N,)``, the document end before it included.
-        mixture: the counts that are mixed in; without them there is no overlay.
+        mixture: the n-gram model to mix in; without it there is no overlay.
 
     Yields:
-        For each chunk, by the names of the sets, what it costs.
+        For each chunk its costs, by ``learners_key``.
     """
     overlays = (False,) if mixture is None else (False, True)
-    readers = {
+    scorers = {
         (adapted, dynamic): MixtureScorer(mixture, adapted=adapted) for dynamic in (False, True) for adapted in overlays
     }
     cache = NeuralCache(model.architecture.embedding_size)
     chunks = read_documents(model, [tokens], chunk_len=SEGMENTS * DEFAULT.segment_len, batch_size=1)
     segments = dynamic_logits(model, tokens, DEFAULT)
-    watch = _Stopwatch()
+    stopwatch = _Stopwatch()
     for chunk in chunks:
-        reading = {False: watch.lap()}
+        reading_seconds = {False: stopwatch.lap()}  # by whether the network moves
         moved = chunk._replace(logits=torch.cat([logits for logits, _ in islice(segments, SEGMENTS)]))
-        reading[True] = watch.lap()
+        reading_seconds[True] = stopwatch.lap()
         cached, shares = _read_cache(cache, chunk)
-        # Beside a moving network the cache needs the one at rest.
-        caching = watch.lap() + np.array([0.0, reading[False]])
-        parts = {}
-        for (adapted, dynamic), mixed in readers.items():
-            nats = mixed.predict(moved if dynamic else chunk).nats
-            seconds = reading[dynamic] + watch.lap()
-            parts[learner_name(adapted=adapted, dynamic=dynamic)] = ChunkCost(nats, seconds)
+        # Beside a moving network, the cache needs the static network to be read too.
+        cache_seconds = stopwatch.lap() + np.array([0.0, reading_seconds[False]])
+        costs = {}
+        for (adapted, dynamic), scorer in scorers.items():
+            nats = scorer.predict(moved if dynamic else chunk).nats
+            seconds = reading_seconds[dynamic] + stopwatch.lap()
+            costs[learners_key(adapted=adapted, dynamic=dynamic)] = ChunkCost(nats, seconds)
             with_cache = -np.log((1 - shares) * np.exp(-nats) + shares * cached)
-            seconds += float(caching[int(dynamic)])
-            parts[learner_name(adapted=adapted, cache=True, dynamic=dynamic)] = ChunkCost(with_cache, seconds)
-        yield parts
-        watch.lap()  # what the caller did
+            seconds += float(cache_seconds[int(dynamic)])
+            costs[learners_key(adapted=adapted, cache=True, dynamic=dynamic)] = ChunkCost(with_cache, seconds)
+        yield costs
+        stopwatch.lap()  # leaves out the caller's time
 
 
-def _read_cache(cache: NeuralCache, chunk: Chunk) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The cache's probabilities of the chunk's targets and its shares in the mixture, ``(n,)`` each."""
-    found = []
+def _read_cache(cache: NeuralCache, chunk: Chunk) -> tuple[Float64Array, Float64Array]:
+    """Return the cache's probabilities of the chunk's targets and its shares in the mixture, ``(T,)`` each."""
+    predictions = []
     for features, target in zip(chunk.features.cpu().numpy(), chunk.tokens[1:].tolist(), strict=True):
         probabilities, share = cache.predict(features, chunk.logits.shape[1])
-        found.append((probabilities[target], share))
+        predictions.append((probabilities[target], share))
         cache.learn(features, target)
-    probabilities_and_shares = np.array(found, np.float64)
+    probabilities_and_shares = np.array(predictions, np.float64)
     return probabilities_and_shares[:, 0], probabilities_and_shares[:, 1]
 
 
 class _Stopwatch:
+    """Measures the time between two calls of ``lap``."""
+
     def __init__(self) -> None:
         self._last = time.perf_counter()
 

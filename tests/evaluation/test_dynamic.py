@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gru_complete.evaluation.dynamic import DynamicSettings, dynamic_logits, dynamic_nats
+from gru_complete.evaluation.dynamic import DynamicSettings, dynamic_logits
 from gru_complete.nn.cells import CELL_CLASSES
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.training.scoring import token_nats
@@ -46,7 +46,7 @@ def test_changing_the_future_never_changes_the_score_of_the_past(model, document
         assert not torch.equal(all_logits(model, changed)[place:], expected[place:]) or place == len(document) - 1
 
 
-def test_the_model_is_left_as_it_was(model, document):
+def test_the_model_is_left_as_it_was(model, document, dynamic_nats):
     model.train()
     before = copy.deepcopy(model)
     first = dynamic_nats(model, document, SETTINGS)
@@ -59,7 +59,7 @@ def test_the_model_is_left_as_it_was(model, document):
 
 
 @pytest.mark.parametrize("settings", [{"learning_rate": 0.0}, {"segment_len": 1000}], ids=str)
-def test_without_a_step_the_score_is_the_static_one(model, document, settings):
+def test_without_a_step_the_score_is_the_static_one(model, document, settings, dynamic_nats):
     nats = dynamic_nats(model, document, DynamicSettings(**settings))
     assert_equal_nats(nats, token_nats(model, document))
 
@@ -91,17 +91,17 @@ def test_a_step_goes_down_the_gradient_and_back_towards_the_trained_weights(docu
     assert next(segments, None) is None
 
 
-def test_a_phrase_that_comes_again_and_again_is_learnt(model):
+def test_a_phrase_that_comes_again_and_again_is_learnt(model, dynamic_nats):
     phrase = np.random.default_rng(1).integers(1, VOCAB_SIZE, 20)
     tokens = np.concatenate([[0], np.tile(phrase, 30), [0]])
     assert dynamic_nats(model, tokens, SETTINGS)[-200:].mean() < 0.8 * token_nats(model, tokens)[-200:].mean()
 
 
-def test_a_gradient_that_is_not_finite_teaches_nothing(model, document, monkeypatch):
+def test_a_gradient_that_is_not_finite_teaches_nothing(model, document, monkeypatch, dynamic_nats):
     monkeypatch.setattr(torch.autograd, "grad", lambda _, inputs: [torch.full_like(part, torch.nan) for part in inputs])
     assert_equal_nats(dynamic_nats(model, document, SETTINGS), token_nats(model, document))
 
 
-def test_a_document_without_text_costs_nothing():
+def test_a_document_without_text_costs_nothing(dynamic_nats):
     model = LanguageModel(VOCAB_SIZE, embedding_size=5, hidden_size=7)
     assert dynamic_nats(model, np.array([0])).shape == (0,)

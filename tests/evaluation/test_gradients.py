@@ -123,7 +123,7 @@ def test_a_model_without_recurrence_needs_one_token():
         model.cells[0].weight_h.zero_()
         model.cells[0].bias[:6] = 50.0
         model.cells[0].bias[6:12] = -50.0
-    context = effective_context(model, random_stream(2000), kept=(1, 2, 8))
+    context = effective_context(model, random_stream(2000), context_lengths=(1, 2, 8))
     assert context.matters_up_to == 1
     assert all(abs(extra.value) < 1e-5 for extra in context.extra_nats.values())
 
@@ -131,7 +131,7 @@ def test_a_model_without_recurrence_needs_one_token():
 def test_extra_nats_are_those_of_reading_the_last_tokens_alone():
     model = language_model("gru")
     stream = random_stream(400, ends=[150])
-    context = effective_context(model, stream, kept=(1, 3), num_positions=10_000)
+    context = effective_context(model, stream, context_lengths=(1, 3), num_positions=10_000)
     extra = {1: [], 3: []}
     full = []
 

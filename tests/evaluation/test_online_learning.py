@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from gru_complete.evaluation import online_learning
-from gru_complete.evaluation.dynamic import DynamicSettings, dynamic_nats
+from gru_complete.evaluation.dynamic import DynamicSettings
 from gru_complete.evaluation.neural_cache import NeuralCache
 from gru_complete.evaluation.online_learning import measure_online_learning, score_online
 from gru_complete.ngrams.building import count_ngrams
@@ -71,7 +71,7 @@ def test_the_probabilities_of_all_tokens_sum_to_one(model, mixture):
 
 
 @pytest.mark.usefixtures("short_chunks")
-def test_each_way_alone_is_what_it_is_elsewhere(model, mixture):
+def test_each_way_alone_is_what_it_is_elsewhere(model, mixture, dynamic_nats):
     tokens = document(150)
     found = all_nats(model, tokens, mixture)
     np.testing.assert_allclose(found["static"], token_nats(model, tokens, mixture=mixture), atol=1e-5)
