@@ -1,9 +1,12 @@
-"""What cheap models make of the same text: how much of the figure is the text's, and how much the model's.
+"""What xz makes of the same text: how much of the model's figure is due to the text, and how much to the model.
 
-The counts alone and the network alone are scored with the model (``report.py``). Here is xz, a compressor that has just
-read the end of the training text, as the model has read all of it::
+The network alone and the n-gram model alone are scored together with the model (``report.py``). Here is xz, a
+general-purpose compressor that has just read the end of the training text, as the model has read all of it::
 
     bits per byte = 8 * (size of xz(context + text) - size of xz(context)) / bytes of the text
+
+``text/xz.py`` computes this formula from bytes; this module finds the bytes: the context in the model's run directory,
+and the text in its tokens.
 """
 
 import numpy as np
@@ -14,16 +17,16 @@ from gru_complete.model.run_dir import OtherTrainingError, RunDir
 from gru_complete.text.xz import CONTEXT_BYTES, xz_bits_per_byte
 
 MAX_BYTES = 100_000_000
-"""Of a text that is compressed; a longer one is not, since it has to be in memory."""
+"""The longest text that is compressed: all of it has to be in memory."""
 
 
 def measure_xz(model: LoadedModel, stream: TokenIds, num_bytes: int) -> float | None:
-    """Bits per byte of a text by xz; None where the training text is not kept any more, or is another's.
+    """Bits per byte of a text by xz; None if the run directory has no training text, or another training's.
 
     Args:
         model: whose run directory holds the training text.
-        stream: the text as its tokens, ``(N,)``.
-        num_bytes: of the text.
+        stream: the tokens of the text, ``(N,)``.
+        num_bytes: the size of the text.
     """
     run_dir = RunDir.beside(model.path)
     if not run_dir.has_part("training") or not 0 < num_bytes <= MAX_BYTES:
@@ -33,10 +36,10 @@ def measure_xz(model: LoadedModel, stream: TokenIds, num_bytes: int) -> float | 
     except OtherTrainingError:
         return None
     context = b""
-    size = CONTEXT_BYTES // 2  # tokens that are mostly enough
+    num_tokens = CONTEXT_BYTES // 2  # usually enough
     while len(context) < CONTEXT_BYTES:
-        context = model.tokenizer.decode(np.asarray(training[-size:]).tolist())
-        if size >= len(training):
+        context = model.tokenizer.decode(np.asarray(training[-num_tokens:]).tolist())
+        if num_tokens >= len(training):
             break
-        size *= 2
+        num_tokens *= 2
     return xz_bits_per_byte(context, model.tokenizer.decode(np.asarray(stream).tolist()))

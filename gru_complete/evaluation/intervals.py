@@ -1,29 +1,36 @@
-"""How far a figure from a sample may be from that of all text: intervals of 95 %."""
+"""How far a figure from a sample may be from the true figure: 95 % confidence intervals."""
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-_Z = 1.959964  # standard deviations on either side that hold 95 % of a normal distribution
+_Z = 1.959964  # standard deviations on either side of the mean that hold 95 % of a normal distribution
 
 
 class Interval(NamedTuple):
-    """A figure and the ends of its 95 % interval."""
+    """A figure and the ends of its 95 % interval; an end is infinite where the sample is too small to tell."""
 
     value: float
     low: float
     high: float
 
     def to_json(self) -> dict[str, float | None]:
-        """All three by name; an end that is not known is None, since JSON has no infinity."""
+        """All three by name; an infinite end is None, since JSON has no infinity."""
         return {name: figure if math.isfinite(figure) else None for name, figure in self._asdict().items()}
 
 
 def share_interval(hits: float, trials: int) -> Interval:
-    """The share of hits, with Wilson's interval (1927): it holds for few trials too, and for shares near 0 and 1.
+    """Estimate a share by Wilson's score interval (1927, "Probable inference, the law of succession").
 
-    Of no trials nothing is known: the share is 0, the interval from 0 to 1. A trial may be a hit in part; then the
-    interval is wider than it need be.
+    With p = hits / n for n trials and z = 1.96::
+
+        (p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+
+    Unlike the normal approximation it also holds for few trials and for shares near 0 and 1.
+
+    Args:
+        hits: successful trials; a trial may be a hit in part, which makes the interval wider than it need be.
+        trials: n; without trials the share is 0 and the interval goes from 0 to 1.
     """
     if trials == 0:
         return Interval(0.0, 0.0, 1.0)
@@ -34,7 +41,7 @@ def share_interval(hits: float, trials: int) -> Interval:
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
-    """The mean of independent values, as normal distributions have it; at least one value."""
+    """Estimate the mean of independent values, at least one, by the normal approximation; of one value, no ends."""
     mean = math.fsum(values) / len(values)
     if len(values) < 2:
         return Interval(mean, -math.inf, math.inf)
@@ -44,17 +51,20 @@ def mean_interval(values: Sequence[float]) -> Interval:
 
 
 def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -> Interval:
-    """The sum of some figures over the sum of others that belong to them; at least one pair, no sum of 0.
+    """Estimate the ratio of two sums over independent pairs (Cochran 1977, "Sampling techniques", section 6.4).
 
-    The pairs are independent of each other; the spread is that of ``numerator - ratio * denominator`` (Cochran 1977,
-    "Sampling techniques", section 6.4).
+    The variance is that of the residuals, ``numerator - ratio * denominator``.
+
+    Args:
+        numerators: one for each pair, at least one.
+        denominators: likewise; their sum is not 0.
     """
     whole = math.fsum(denominators)
     ratio = math.fsum(numerators) / whole
-    number = len(numerators)
-    if number < 2:
+    num_pairs = len(numerators)
+    if num_pairs < 2:
         return Interval(ratio, -math.inf, math.inf)
-    rests = [above - ratio * below for above, below in zip(numerators, denominators, strict=True)]
-    variance = math.fsum(rest**2 for rest in rests) / (number - 1)
-    half = _Z * math.sqrt(variance * number) / whole
+    residuals = [above - ratio * below for above, below in zip(numerators, denominators, strict=True)]
+    variance = math.fsum(residual**2 for residual in residuals) / (num_pairs - 1)
+    half = _Z * math.sqrt(variance * num_pairs) / whole
     return Interval(ratio, ratio - half, ratio + half)

@@ -1,14 +1,15 @@
-"""Bits per byte of the text itself, summed over its segmentations, beside those of its one canonical segmentation.
+"""Bits per byte summed over all segmentations of the text, and those of the one canonical segmentation.
 
-A text is as likely as all token sequences that spell it together; what ``scoring`` reports is the canonical one alone,
-an upper bound of the bits. Here every byte is predicted as a completion would: what is before its segment was read in
-the canonical segmentation, within the segment the likeliest ones are summed (``runtime/segmentation.py``). So these are
-still bounds, and tighter. Each byte is predicted from those before it::
+The probability of a text is the sum over all token sequences that spell it. The headline figure of ``eval`` counts only
+the canonical sequence, so it is an upper bound of the bits. Here every byte is predicted as a completion would predict
+it: the segments before the current one were read in their canonical segmentation, and within the current segment the
+most likely segmentations are summed (``runtime/segmentation.py``). So the result is still an upper bound, but a tighter
+one. Each byte is predicted from those before it::
 
     P(text) = product over the segments of
               P(segment, first byte of the next | before it) / P(first byte of the segment | before it)
 
-because a segment's first byte was already paid for, by the segmentations of the one before it.
+because the first byte of a segment was already paid for by the segmentations of the segment before it.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.predictor import DecoderState, Predictor
 from gru_complete.runtime.segmentation import DEFAULT_WIDTH, Hypotheses
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer, segments
 
 SAMPLE_BYTES = 20_000
+"""How much of a text is scored."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class MarginalCost:
 
     Args:
         num_bytes: of the text.
-        nats: summed over segmentations, with the ends of its documents.
-        one_segmentation_nats: of the canonical segmentation, likewise.
+        nats: summed over segmentations, document ends included.
+        one_segmentation_nats: of the canonical segmentation, document ends included.
     """
 
     num_bytes: int
@@ -51,7 +52,7 @@ class MarginalCost:
         return self.one_segmentation_nats / math.log(2) / self.num_bytes
 
     def to_json(self) -> dict[str, float]:
-        """What stands under ``marginal`` in ``eval --json``."""
+        """The value of ``marginal`` in ``eval --json``."""
         return {
             "bits_per_byte": self.bits_per_byte,
             "one_segmentation_bits_per_byte": self.one_segmentation_bits_per_byte,
@@ -65,7 +66,6 @@ def score_marginal(
     documents: Iterable[bytes],
     *,
     max_bytes: int = SAMPLE_BYTES,
-    adapts: bool = False,
     width: int | None = DEFAULT_WIDTH,
     progress: Callable[[int], object] | None = None,
 ) -> MarginalCost:
@@ -73,12 +73,11 @@ def score_marginal(
 
     Args:
         predictor: the model.
-        tokenizer: its tokenizer.
+        tokenizer: the model's tokenizer.
         documents: the texts, UTF-8.
         max_bytes: where to stop; the document that is cut there has no end.
-        adapts: whether counts are learnt from each document, every segment after it was scored.
-        width: of ``Hypotheses.open``.
-        progress: is told after each segment how many bytes it has.
+        width: how many segmentations are kept; see ``Hypotheses.open``.
+        progress: called after each segment with its number of bytes.
 
     Raises:
         ValueError: there is no text.
@@ -89,25 +88,19 @@ def score_marginal(
     for document in documents:
         text = document[: max_bytes - num_bytes]
         num_bytes += len(text)
-        overlay = Overlay() if adapts else None
-        if overlay is not None:
-            overlay.learn(DOCUMENT_END)
-        reading = predictor.start()
+        state = predictor.start()
         parts = list(segments(text)) or [b""]
         for index, segment in enumerate(parts):
-            following = parts[index + 1][:1] if index + 1 < len(parts) else b""
-            opened = Hypotheses.open(predictor, pieces, reading, segment[: 1 if index else 0], overlay, width=width)
-            after, log_probability = opened.extended(segment[1 if index else 0 :] + following)
+            num_paid = 1 if index else 0  # bytes that the segment before has paid for
+            next_byte = parts[index + 1][:1] if index + 1 < len(parts) else b""
+            opened = Hypotheses.open(predictor, pieces, state, segment[:num_paid], None, width=width)
+            after, log_probability = opened.extended(segment[num_paid:] + next_byte)
             nats -= log_probability
-            tokens = tokenizer.encode_segment(segment)
-            cost, reading = _cost(predictor, reading, tokens, overlay)
+            cost, state = _read(predictor, state, tokenizer.encode_segment(segment))
             one_segmentation_nats += cost
-            if not following and len(text) == len(document):
+            if not next_byte and len(text) == len(document):
                 nats -= after.end_log_probability
-                one_segmentation_nats += _cost(predictor, reading, [DOCUMENT_END], overlay)[0]
-            if overlay is not None:
-                for token in tokens:
-                    overlay.learn(token)
+                one_segmentation_nats += _read(predictor, state, [DOCUMENT_END])[0]
             if progress is not None:
                 progress(len(segment))
         if num_bytes >= max_bytes:
@@ -117,12 +110,10 @@ def score_marginal(
     return MarginalCost(num_bytes, nats, one_segmentation_nats)
 
 
-def _cost(
-    predictor: Predictor, reading: DecoderState, tokens: Iterable[int], overlay: Overlay | None
-) -> tuple[float, DecoderState]:
-    """What tokens cost one after another, in nats, and where they end."""
+def _read(predictor: Predictor, state: DecoderState, tokens: Iterable[int]) -> tuple[float, DecoderState]:
+    """Read tokens one by one; return what they cost together, in nats, and the state after the last."""
     nats = 0.0
     for token in tokens:
-        nats -= float(predictor.log_probabilities([reading], overlay)[0, token])
-        reading = predictor.step(reading, token)
-    return nats, reading
+        nats -= float(predictor.log_probabilities([state])[0, token])
+        state = predictor.step(state, token)
+    return nats, state

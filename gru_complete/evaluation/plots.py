@@ -1,22 +1,24 @@
-"""Pictures, with matplotlib where it is installed: readable in black and white, curves named where they end."""
+"""Pictures by matplotlib, if it is installed: readable in black and white, with the name of each curve at its end."""
 
 from __future__ import annotations
 
 import importlib.util
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gru_complete.errors import EnvironmentFailure, UsageError, printable
-from gru_complete.evaluation.calibration import Calibration
+from gru_complete.evaluation.calibration import Calibration, CalibrationBin
 from gru_complete.evaluation.intervals import share_interval
 from gru_complete.storage import atomic
 from gru_complete.training.curve import LearningCurve
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ENDINGS = (".png", ".svg", ".pdf")
+SUFFIXES = (".png", ".svg", ".pdf")
 DOTS_PER_INCH = 150
 GREY = "0.35"
 SETTINGS: dict[Any, Any] = {
@@ -30,19 +32,19 @@ SETTINGS: dict[Any, Any] = {
     "lines.linewidth": 1.4,
     "lines.markersize": 4.5,
     "svg.fonttype": "none",
-    "svg.hashsalt": "gru-complete",  # the same figures make the same file
+    "svg.hashsalt": "gru-complete",  # the same data give the same file
 }
 
 
 def check_plot(path: Path) -> None:
-    """Find out before any work whether a picture can be made there.
+    """Check, before any work, that a picture can be written.
 
     Raises:
-        UsageError: the name ends in no format that is known, or there is no such directory.
+        UsageError: the name's suffix is not one of ``SUFFIXES``, or there is no such directory.
         EnvironmentFailure: matplotlib is not installed.
     """
-    if path.suffix.lower() not in ENDINGS:
-        raise UsageError(f"--plot {printable(path)} does not end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--plot {printable(path)} does not end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     if not path.parent.is_dir():
         raise UsageError(f"--plot {printable(path)}: there is no such directory")
     if importlib.util.find_spec("matplotlib") is None:
@@ -51,7 +53,12 @@ def check_plot(path: Path) -> None:
 
 
 def draw_learning_curve(curve: LearningCurve, path: Path, *, title: str) -> None:
-    """Draw loss and bits per byte over the steps, with the minutes above.
+    """Draw loss and bits per byte over the steps, with the time of training along the top.
+
+    Args:
+        curve: what to draw.
+        path: the picture's file.
+        title: its title.
 
     Raises:
         EnvironmentFailure: the picture could not be written.
@@ -65,10 +72,11 @@ def draw_learning_curve(curve: LearningCurve, path: Path, *, title: str) -> None
         above.plot(list(curve.losses), list(curve.losses.values()), "k-")
         above.set_ylabel("loss, nats per token")
         above.set_title("training text (smoothed over 50 steps)", loc="left")
-        looks = curve.evaluations
-        below.plot([look.step for look in looks], [look.bits_per_byte for look in looks], "ko-", markersize=4)
-        if looks:
-            best = min(looks, key=lambda look: look.bits_per_byte)
+        evaluations = curve.evaluations
+        steps = [evaluation.step for evaluation in evaluations]
+        below.plot(steps, [evaluation.bits_per_byte for evaluation in evaluations], "ko-", markersize=4)
+        if evaluations:
+            best = min(evaluations, key=lambda evaluation: evaluation.bits_per_byte)
             below.plot([best.step], [best.bits_per_byte], "o", color="black", markersize=9, markerfacecolor="none")
             below.annotate(
                 f"best: {best.bits_per_byte:.3f}",
@@ -79,11 +87,11 @@ def draw_learning_curve(curve: LearningCurve, path: Path, *, title: str) -> None
             )
         below.set_ylabel("bits per byte")
         below.set_xlabel("step")
-        below.set_title("tuning part, the network alone", loc="left")
-        below.set_xlim(0, 1.01 * max([*curve.losses, *(look.step for look in looks)], default=1))
-        if looks and looks[-1].seconds > 0:
-            unit, name = time_unit(looks[-1].seconds)
-            per_step = looks[-1].seconds / looks[-1].step / unit
+        below.set_title("tuning split (validation), the network alone", loc="left")
+        below.set_xlim(0, 1.01 * max([*curve.losses, *steps], default=1))
+        if evaluations and evaluations[-1].seconds > 0:
+            unit, name = time_unit(evaluations[-1].seconds)
+            per_step = evaluations[-1].seconds / evaluations[-1].step / unit
             above.secondary_xaxis(
                 "top", functions=(lambda step: step * per_step, lambda time: time / per_step)
             ).set_xlabel(f"{name} of training")
@@ -91,7 +99,7 @@ def draw_learning_curve(curve: LearningCurve, path: Path, *, title: str) -> None
 
 
 def time_unit(seconds: float) -> tuple[int, str]:
-    """The unit in which a time is shown: how many seconds it has, and its name."""
+    """Choose the unit for a time: its length in seconds, and its name."""
     return (60, "minutes") if seconds > 100 else (1, "seconds")
 
 
@@ -103,12 +111,12 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def draw_calibration(calibration: Calibration, path: Path, *, name: str) -> None:
-    """Draw the reliability diagram: how often the model is right over how sure it is, and how many tokens there are.
+    """Draw the reliability diagram: how often the model is right, by confidence, and how many tokens there are.
 
     Args:
         calibration: what to draw.
-        path: of the picture.
-        name: of the model, for the title.
+        path: the picture's file.
+        name: the model's name, for the title.
 
     Raises:
         EnvironmentFailure: the picture could not be written.
@@ -116,35 +124,22 @@ def draw_calibration(calibration: Calibration, path: Path, *, name: str) -> None
     from matplotlib import rc_context
 
     bins = calibration.bins
-    total = max(1, sum(one.num_tokens for one in bins))
-    confidences = [one.confidence for one in bins]
+    total = max(1, sum(each.num_tokens for each in bins))
     with rc_context(SETTINGS):
         figure = new_figure(5.5, 6.0)
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        above.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="as often right as sure")
-        intervals = [share_interval(round(one.accuracy * one.num_tokens), one.num_tokens) for one in bins]
-        spread = [[one.value - one.low for one in intervals], [one.high - one.value for one in intervals]]
-        accuracies = [one.accuracy for one in bins]
-        above.errorbar(
-            confidences, accuracies, spread, color="black", marker="o", markersize=4, linewidth=1.2, capsize=2,
-            label="model, with 95 % intervals", clip_on=False, zorder=3,
-        )  # fmt: skip
+        _draw_accuracies(above, bins)
         above.set_title(
             # "$" would begin a formula
-            f"{printable(name)}: is it as often right as it is sure?\n".replace("$", r"\$")
+            f"{printable(name)}: is it right as often as it is confident?\n".replace("$", r"\$")
             + f"expected calibration error {100 * calibration.expected_error:.1f} % over {total:,} tokens",
             fontsize=10,
         )
-        above.set_ylabel("tokens on which it is right, %")
-        above.set_ylim(0, 1)
-        above.set_xlim(0, 1)
-        above.grid(color="0.9")
-        above.legend(frameon=False, loc="upper left")
         width = 1 / calibration.num_bins
-        places = [min(int(one.confidence / width), calibration.num_bins - 1) * width for one in bins]
-        shares = [one.num_tokens / total for one in bins]
+        places = [min(int(each.confidence / width), calibration.num_bins - 1) * width for each in bins]
+        shares = [each.num_tokens / total for each in bins]
         below.bar(places, shares, width, align="edge", color="0.75", edgecolor="black", linewidth=0.8)
-        below.set_xlabel("probability of the likeliest next token, %")
+        below.set_xlabel("probability of the most likely next token, %")
         below.set_ylabel("of all tokens, %")
         below.grid(color="0.9", axis="y")
         below.set_axisbelow(True)
@@ -153,8 +148,25 @@ def draw_calibration(calibration: Calibration, path: Path, *, name: str) -> None
         save_figure(figure, path)
 
 
+def _draw_accuracies(axes: Axes, bins: Sequence[CalibrationBin]) -> None:
+    """Draw accuracy over confidence with its interval in each bin, and the diagonal of a perfect calibration."""
+    axes.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="perfect calibration")
+    intervals = [share_interval(round(each.accuracy * each.num_tokens), each.num_tokens) for each in bins]
+    error_bars = [[each.value - each.low for each in intervals], [each.high - each.value for each in intervals]]
+    axes.errorbar(
+        [each.confidence for each in bins], [each.accuracy for each in bins], error_bars,
+        color="black", marker="o", markersize=4, linewidth=1.2, capsize=2,
+        label="model, with 95 % intervals", clip_on=False, zorder=3,
+    )  # fmt: skip
+    axes.set_ylabel("tokens on which it is right, %")
+    axes.set_ylim(0, 1)
+    axes.set_xlim(0, 1)
+    axes.grid(color="0.9")
+    axes.legend(frameon=False, loc="upper left")
+
+
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write the picture in one piece."""
+    """Write a picture, so that a crash leaves the old file or the new one."""
     buffer = io.BytesIO()
     kind = path.suffix.lower()[1:]
     metadata: dict[str, Any] = {} if kind == "png" else {"Date": None} if kind == "svg" else {"CreationDate": None}

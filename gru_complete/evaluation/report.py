@@ -1,9 +1,11 @@
-"""What `eval` says of a text: its cost under a model, in units that compare across models and tokenizers.
+"""What `eval` says about a text: its cost under a model, in units that compare across models and tokenizers.
 
-The headline is static: network and counts as trained, the state carried through each document from zero, nothing learnt
-on the way. Beside it stands what the text costs *adapted*, where an overlay of counts, empty at each document's start,
-learns every token after it was scored, and what the network and the counts pay alone. The cost counts every token,
-document ends included; bytes and characters are those of the text alone.
+The headline figure is static: the network and the n-gram model as trained, the state carried through each document from
+zero, nothing learnt on the way. With it go the cost *adapted*, where an n-gram overlay that is empty at the start of
+each document learns every token after it was scored, and the costs of the network alone and the n-gram model alone. All
+tokens count, document ends included; bytes and characters are those of the text alone.
+
+Shapes: N tokens of a stream.
 """
 
 import math
@@ -33,29 +35,31 @@ from gru_complete.text.shards import ShardHeader, documents
 from gru_complete.training.scoring import TokenScores, score_tokens
 
 SUGGESTION_TEXT_BYTES = 1_000_000
-"""How much of a text is read to ask for offers: as much as is held out at most, unless a config says otherwise."""
+"""How much of a text suggestions are measured on: as much as training holds out at most by default."""
+
+Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """The figures of one text.
+    """The figures of one text; a figure that was not asked for is None.
 
     Args:
         scores: static nats and hits, summed over all tokens.
-        num_bytes: of the text, UTF-8.
-        num_chars: code points of the text.
-        seconds: that static scoring took.
-        variant_nats: total nats by other names: "gru_only", "ngrams_only" and, unless it is in ``online_costs``,
-            "adapted"; none of a model without counts.
-        online_costs: what the text costs under each set of ways to learn from it, by the names of
-            ``online_learning.learner_name``; none unless it was asked for.
-        marginal: what its beginning costs, summed over segmentations; None unless it was asked for.
-        suggestions: what asking for confidence costs and gains; None unless it was asked for.
-        gradients: how far back the network remembers; None unless it was asked for.
-        novelty: how much of what the model writes stands in its corpus; None unless it was asked for.
-        calibration: of the static predictions.
-        keystrokes: what suggestions are worth; None unless it was asked for, or of a text without words.
-        xz_bits_per_byte: what xz pays; None without the training text.
+        num_bytes: the size of the text in UTF-8.
+        num_chars: the code points of the text.
+        seconds: the time for static scoring.
+        variant_nats: total nats by JSON key: "gru_only", "ngrams_only" and, unless it is in ``online_costs``,
+            "adapted"; empty for a model without n-grams.
+        online_costs: the costs with learning from the text, by ``online_learning.learners_key``; empty unless they were
+            asked for.
+        marginal: the cost of the beginning of the text, summed over segmentations.
+        suggestions: the trade-off of suggesting more often or being right more often.
+        gradients: how far back the network remembers.
+        novelty: how much of what the model writes is copied from its training text.
+        calibration: the calibration of the static predictions.
+        keystrokes: what whole-word suggestions are worth; also None for a text without words.
+        xz_bits_per_byte: what xz needs; None without the training text.
     """
 
     scores: TokenScores
@@ -74,34 +78,33 @@ class EvaluationReport:
 
     @property
     def bits_per_byte(self) -> float:
-        """Total nats / (ln 2 x bytes): what a perfect coder would make of the text with this model."""
+        """Total nats / (ln 2 x bytes): the size of the text, compressed by an ideal coder that uses this model.
+
+        Unlike the perplexity it does not depend on the tokenizer: longer tokens cost more each, but there are fewer.
+        """
         return self.scores.total_nats / math.log(2) / self.num_bytes
 
     @property
     def nats_per_char(self) -> float:
-        """Total nats / characters, the unit of the tiny Shakespeare figures."""
+        """Total nats / characters, the unit in which results on tiny Shakespeare are usually given."""
         return self.scores.total_nats / self.num_chars
 
     @property
     def perplexity(self) -> float:
-        """exp(nats per token): comparable between models with the same tokenizer only."""
+        """exp(nats per token): only comparable between models with the same tokenizer."""
         return math.exp(self.scores.total_nats / self.scores.num_tokens)
 
     def to_json(self) -> dict[str, Any]:
-        """The figures under the names that ``--json`` has had from the first version on."""
+        """The figures under the keys of ``eval --json``."""
         hits = {"top1": self.scores.top1, "top3": self.scores.top3, "top5": self.scores.top5}
-        more: dict[str, Any] = {}
-        if self.marginal is not None:
-            more["marginal"] = self.marginal.to_json()
-        if self.suggestions is not None:
-            number = self.suggestions.num_positions
-            more["offers"] = [tradeoff.to_json() | {"num_positions": number} for tradeoff in self.suggestions.tradeoffs]
-        if self.gradients is not None:
-            more["memory"] = self.gradients.to_json()
-        if self.novelty is not None:
-            more["novelty"] = self.novelty.to_json()
-        if self.calibration is not None:
-            more["calibration"] = self.calibration.to_json()
+        optional: dict[str, MarginalCost | SuggestionsReport | GradientReport | NoveltyReport | Calibration | None] = {
+            "marginal": self.marginal,
+            "offers": self.suggestions,
+            "memory": self.gradients,
+            "novelty": self.novelty,
+            "calibration": self.calibration,
+        }
+        more: dict[str, Any] = {key: report.to_json() for key, report in optional.items() if report is not None}
         if self.keystrokes is not None:
             more |= self.keystrokes.to_json()
         if self.xz_bits_per_byte is not None:
@@ -124,20 +127,13 @@ class EvaluationReport:
         }
 
     def cost(self, nats: float) -> dict[str, float]:
-        """A total of nats in the units of the headline."""
+        """Convert total nats to the units of the headline figures."""
         return {"bits_per_byte": nats / math.log(2) / self.num_bytes, "nats_per_char": nats / self.num_chars}
 
 
 def network_from_model(model: LoadedModel, device: torch.device) -> LanguageModel:
-    """The finished model as a PyTorch module."""
-    arch = model.manifest.arch
-    module = LanguageModel(
-        arch.vocab_size,
-        cell=arch.cell,
-        embedding_size=arch.embedding_size,
-        hidden_size=arch.hidden_size,
-        num_layers=arch.num_layers,
-    )
+    """Make the PyTorch module of a finished model."""
+    module = LanguageModel(**model.manifest.arch._asdict())
     load_weights(module, model.weights)
     return module.to(device)
 
@@ -157,8 +153,8 @@ def evaluate(
         module: the network.
         stream: token ids, documents between document ends, ``(N,)``.
         header: the sizes of the text.
-        mixture: the counts that belong to the network.
-        online: whether all ways to learn from the text are tried besides; that takes a millisecond for each token.
+        mixture: the model's n-grams, mixed into the network's predictions.
+        online: whether to score with every set of online learners too, which takes about a millisecond for each token.
         chunk_len: tokens read at once; it changes time and memory, not the result.
     """
     device = module.embedding.device
@@ -167,80 +163,74 @@ def evaluate(
     calibration = Calibration()
     scores = score_tokens(module, texts, mixture=mixture, chunk_len=chunk_len, device=device, observe=calibration.add)
     seconds = time.monotonic() - start
-    others: dict[str, float] = {}
+    variants: dict[str, float] = {}
     if mixture is not None:
         alone = score_tokens(module, texts, chunk_len=chunk_len, device=device)
-        others = {"gru_only": alone.total_nats, "ngrams_only": sum(mixture.ngrams.total_nats(text) for text in texts)}
-        if not online:  # else it is one of the ways
+        variants = {"gru_only": alone.total_nats, "ngrams_only": sum(mixture.ngrams.total_nats(text) for text in texts)}
+        if not online:  # otherwise it is among the online costs
             adapted = score_tokens(module, texts, mixture=mixture, adapted=True, chunk_len=chunk_len, device=device)
-            others = {"adapted": adapted.total_nats} | others
-    adapting = measure_online_learning(module, texts, mixture=mixture) if online else {}
+            variants = {"adapted": adapted.total_nats} | variants
+    online_costs = measure_online_learning(module, texts, mixture=mixture) if online else {}
     return EvaluationReport(
-        scores, header.num_bytes, header.num_chars, seconds, others, adapting, calibration=calibration
+        scores, header.num_bytes, header.num_chars, seconds, variants, online_costs, calibration=calibration
     )
 
 
-def measure_marginal(
-    model: LoadedModel, stream: TokenIds, *, progress: Callable[[int], object] | None = None
-) -> MarginalCost:
-    """Score the beginning of a token stream's text summed over segmentations; network and counts as trained.
+def measure_marginal(model: LoadedModel, stream: TokenIds, *, progress: Progress | None = None) -> MarginalCost:
+    """Score the beginning of a text summed over segmentations, with the network and the n-grams as trained.
 
     Args:
         model: the model.
         stream: token ids, documents between document ends, ``(N,)``.
-        progress: is told again and again how many bytes more were scored, of ``SAMPLE_BYTES`` or of all there are.
+        progress: called with the number of bytes scored since the last call, in total ``SAMPLE_BYTES`` or fewer.
     """
-    # No token but the ends is without bytes, so a document of which this is not all is seen to go on.
+    # Every token but the two ends has at least one byte, so a document that is cut here is longer than the sample.
     texts = (model.tokenizer.decode(document[: SAMPLE_BYTES + 2].tolist()) for document in documents(stream))
     predictor = Completer.from_model(model).predictor
     return score_marginal(predictor, model.tokenizer, texts, max_bytes=SAMPLE_BYTES, progress=progress)
 
 
-def measure_suggestions(
-    model: LoadedModel, stream: TokenIds, *, progress: Callable[[int], object] | None = None
-) -> SuggestionsReport:
-    """Ask for offers at places of a token stream's text, of its first ``SUGGESTION_TEXT_BYTES``, as ``complete`` would.
+def measure_suggestions(model: LoadedModel, stream: TokenIds, *, progress: Progress | None = None) -> SuggestionsReport:
+    """Ask for suggestions, as ``complete`` makes them, in the first ``SUGGESTION_TEXT_BYTES`` of a text.
 
     Args:
         model: the model.
         stream: token ids, documents between document ends, ``(N,)``.
-        progress: is told 1 at each place, of ``NUM_POSITIONS`` or of as many as there are characters.
+        progress: called with 1 at each place, of which there are ``NUM_POSITIONS`` or one for each character.
     """
-    return evaluate_suggestions(Completer.from_model(model), _beginning(model, stream), progress=progress)
+    return evaluate_suggestions(Completer.from_model(model), _decode_beginning(model, stream), progress=progress)
 
 
 def measure_keystrokes(
-    model: LoadedModel,
-    stream: TokenIds,
-    progress_of: Callable[[int], AbstractContextManager[Callable[[int], object] | None]],
+    model: LoadedModel, stream: TokenIds, progress_for: Callable[[int], AbstractContextManager[Progress | None]]
 ) -> KeystrokesReport | None:
-    """Let a simulated user write words of a token stream's text, of its first ``SUGGESTION_TEXT_BYTES``.
+    """Let a simulated user write words from the first ``SUGGESTION_TEXT_BYTES`` of a text.
 
     Args:
         model: the model.
         stream: token ids, documents between document ends, ``(N,)``.
-        progress_of: is told how many words will be looked at; what it yields is told 1 after each of them.
+        progress_for: called with the number of words; the context manager yields what is called with 1 after each.
     """
-    texts = _beginning(model, stream)
-    with progress_of(count_words(texts)) as progress:
+    texts = _decode_beginning(model, stream)
+    with progress_for(count_words(texts)) as progress:
         return evaluate_keystrokes(Completer.from_model(model), texts, progress=progress)
 
 
-def _beginning(model: LoadedModel, stream: TokenIds) -> list[str]:
-    """The first ``SUGGESTION_TEXT_BYTES`` of a token stream's text, document by document."""
+def _decode_beginning(model: LoadedModel, stream: TokenIds) -> list[str]:
+    """Decode the first ``SUGGESTION_TEXT_BYTES`` of a text, document by document."""
     texts = []
-    left = SUGGESTION_TEXT_BYTES
+    num_left = SUGGESTION_TEXT_BYTES
     for document in documents(stream):
-        data = model.tokenizer.decode(document[: left + 2].tolist())[:left]
-        texts.append(data.decode(errors="ignore"))  # where it was cut, part of a character
-        left -= len(data)
-        if not left:
+        data = model.tokenizer.decode(document[: num_left + 2].tolist())[:num_left]
+        texts.append(data.decode(errors="ignore"))  # the cut may leave a part of a character
+        num_left -= len(data)
+        if not num_left:
             break
     return texts
 
 
 def read_held_out(model: LoadedModel) -> tuple[TokenIds, ShardHeader]:
-    """The text that training kept apart, from the run directory.
+    """Read the held-out split (the test split) of the training text from the run directory, ``(N,)`` with its header.
 
     Raises:
         UsageError: there is none, so the user has to name a text.
