@@ -1,17 +1,18 @@
-"""One distribution from two: what the GRU says and what the counts say of the next token.
+"""One distribution from two: what the GRU and the n-gram model say of the next token.
 
-Three experts are mixed: the counts, the GRU, and the product of both, each raised to a power of its own (a log-linear
-mixture, renormalised), which is sure where both are. How much each is believed depends on the context's evidence alone:
-how long it is, how often it was seen and how many different tokens followed it. That is a small table and two slopes,
-fitted on the tuning part, which neither the GRU nor the counts have seen (``training/mixing.py``)::
+Three experts are mixed: the n-gram model, the GRU, and the product of both, each raised to a power of its own (a
+log-linear mixture, renormalised), which is sure where both are. The powers a, b and the shares s_0, s_1, s_2 depend on
+the evidence of the context alone: how long it is, how often it was seen and how many different tokens followed it::
 
-    e(w) = p_gru(w) ** a * p_counts(w) ** b / Z
-    p(w) = s_0 e(w) + s_1 p_counts(w) + s_2 p_gru(w)
+    e(w) = p_gru(w) ** a * p_ngrams(w) ** b / Z
+    p(w) = s_0 e(w) + s_1 p_ngrams(w) + s_2 p_gru(w)
 
-A gate that is fed the entropies or the peaks of both distributions besides gains nothing on text kept apart
+They come from a small table with a row for each length and two slopes: the mixing weights. Those are fitted on the
+tuning split (the validation split), which neither the GRU nor the n-gram model has seen (``training/mixing.py``).
+Features of the two distributions besides, their entropies or peaks, gained nothing on held-out text
 (``benchmarks/recipes.md``).
 
-Shapes: N positions, V vocab_size.
+Shapes: N positions of a text, V vocab_size.
 """
 
 from __future__ import annotations
@@ -33,13 +34,17 @@ from gru_complete.storage.tensors import parse_safetensors
 NUM_OUTPUTS = 5  # a, b, and the logarithms of s_0, s_1, s_2, up to a constant
 NUM_SLOPES = 2
 _MAX_WEIGHT = 1000.0
-_CACHED_GATES = 4096  # most contexts of a text are as long, as often seen and as various as others
-_BLOCK_VALUES = 1 << 15  # probabilities that are mixed at once: all that it takes stays in the cache
+_CACHED_CONTEXTS = 4096  # most contexts of a text have the same evidence as others
+_BLOCK_VALUES = 1 << 15  # probabilities that are mixed at once: their working memory fits into the cache
 _MIXTURE, _ADAPTS = "mixture", "adapts"
 
 
 def evidence_features(evidence: EvidenceArrays, order: int) -> Float32Array:
-    """What the gate sees: which length, and two measures of how sure the context is, ``(N, order + NUM_SLOPES)``."""
+    """The evidence as the mixing weights see it, ``(N, order + NUM_SLOPES)``.
+
+    One of the first ``order`` columns is 1, that of the context's length; the other two measure how often the context
+    was seen and how varied its followers are.
+    """
     rows = np.zeros((len(evidence.lengths), order + NUM_SLOPES), np.float32)
     rows[np.arange(len(rows)), evidence.lengths] = 1
     totals = np.maximum(np.asarray(evidence.totals, np.float32), 1)
@@ -49,7 +54,7 @@ def evidence_features(evidence: EvidenceArrays, order: int) -> Float32Array:
 
 
 class MixingWeights:
-    """The gate.
+    """The table from the evidence of a context to the powers and shares of the experts.
 
     Args:
         weights: float32, ``(order + NUM_SLOPES, NUM_OUTPUTS)``: a row for each context length, then the two slopes.
@@ -60,56 +65,58 @@ class MixingWeights:
 
     @property
     def order(self) -> int:
-        """That of the counts it belongs to."""
+        """The order of the n-gram model they were fitted for."""
         return len(self.weights) - NUM_SLOPES
 
     def powers_and_shares(self, evidence: EvidenceArrays) -> Float32Array:
         """The powers a and b and the shares s_0, s_1, s_2 in the contexts, each a column: ``(NUM_OUTPUTS, N, 1)``."""
-        gates: Float32Array = (evidence_features(evidence, self.order) @ self.weights).T[..., None]
-        shares = np.exp(gates[2:] - gates[2:].max(axis=0))
-        gates[2:] = shares / shares.sum(axis=0)
-        return gates
+        outputs: Float32Array = (evidence_features(evidence, self.order) @ self.weights).T[..., None]
+        shares = np.exp(outputs[2:] - outputs[2:].max(axis=0))
+        outputs[2:] = shares / shares.sum(axis=0)
+        return outputs
 
     def powers_and_shares_of_one(self, length: int, total: float, num_followers: int) -> list[float]:
-        """``gates`` of one context, ``(NUM_OUTPUTS,)``: plain numbers take a tenth of the time of arrays of one."""
+        """``powers_and_shares`` of one context, ``(NUM_OUTPUTS,)``, in plain numbers: a tenth of the time of arrays."""
         total = max(total, 1.0)
         frequency, variety = math.log1p(total) / 3, math.log(num_followers / total + 1e-3)
         rows = self._rows[length], self._rows[self.order], self._rows[self.order + 1]
-        gates = [start + frequency * first + variety * second for start, first, second in zip(*rows, strict=True)]
-        power_gru, power_counts, *scores = gates
+        outputs = [start + frequency * first + variety * second for start, first, second in zip(*rows, strict=True)]
+        power_gru, power_ngrams, *scores = outputs
         largest = max(scores)
-        product, counts, gru = [math.exp(score - largest) for score in scores]
-        whole = product + counts + gru
-        return [power_gru, power_counts, product / whole, counts / whole, gru / whole]
+        product, ngrams, gru = [math.exp(score - largest) for score in scores]
+        whole = product + ngrams + gru
+        return [power_gru, power_ngrams, product / whole, ngrams / whole, gru / whole]
 
     @cached_property
     def _rows(self) -> list[list[float]]:
         rows: list[list[float]] = self.weights.tolist()
         return rows
 
-    def mix(self, logits: Float32Array, counted: Float32Array, gates: Float32Array) -> Float32Array:
-        """The mixed probabilities.
+    def mix(self, logits: Float32Array, counted: Float32Array, powers_and_shares: Float32Array) -> Float32Array:
+        """Mix the distributions of N positions.
 
         Args:
             logits: the GRU's unnormalised scores, ``(N, V)``.
-            counted: the counts' probabilities, ``(N, V)``, none of them 0.
-            gates: what ``gates`` gave.
+            counted: the n-gram model's probabilities, ``(N, V)``, all above 0.
+            powers_and_shares: what the method of that name returned, ``(NUM_OUTPUTS, N, 1)``.
 
         Returns:
             Probabilities, ``(N, V)``, each row's sum 1.
         """
-        powers, shares = gates[1::-1].transpose(1, 2, 0), gates[2:].transpose(1, 2, 0)
+        # The n-gram model's power first, as it lies before the GRU in the rows of _mix_block.
+        powers = powers_and_shares[1::-1].transpose(1, 2, 0)
+        shares = powers_and_shares[2:].transpose(1, 2, 0)
         mixed = np.empty_like(counted)
         block = max(1, _BLOCK_VALUES // counted.shape[1])
         for start in range(0, len(counted), block):
-            here = slice(start, start + block)
-            _mix_block(logits[here], counted[here], powers[here], shares[here], mixed[here])
+            rows = slice(start, start + block)
+            _mix_block(logits[rows], counted[rows], powers[rows], shares[rows], mixed[rows])
         return mixed
 
-    def mix_one(self, logits: Float32Array, counted: Float32Array, context: Evidence) -> Float32Array:
-        """``mix`` of a single row ``(V,)``; the calls of numpy are what it costs."""
-        powers, shares = self._cached_powers_and_shares(*context)
-        rows = np.empty((3, len(logits)), np.float32)  # the product, the counts, the GRU
+    def mix_one(self, logits: Float32Array, counted: Float32Array, evidence: Evidence) -> Float32Array:
+        """``mix`` of a single row ``(V,)``, in as few calls of numpy as possible: those are what it costs."""
+        powers, shares = self._cached_powers_and_shares(*evidence)
+        rows = np.empty((3, len(logits)), np.float32)  # the product, the n-gram model, the GRU
         product, gru = rows[0], rows[2]
         peak = logits.argmax()
         np.subtract(logits, logits[peak : peak + 1], gru)
@@ -119,28 +126,32 @@ class MixingWeights:
         np.subtract(product, product[peak : peak + 1].copy(), product)
         np.exp(rows[::2], rows[::2])
         rows[1] = counted
-        shares = shares / rows.dot(_ones(len(logits)))  # quicker than sum
+        shares = shares / rows.dot(_ones(len(logits)))  # faster than sum
         mixed: Float32Array = shares.dot(rows)
         return mixed
 
     @cached_property
     def _cached_powers_and_shares(self) -> Callable[[int, float, int], tuple[Float32Array, Float32Array]]:
-        """``gates_of_one``, kept, as ``mix_one`` wants it: the powers ``(2,)``, the counts' first, and the shares."""
+        """``powers_and_shares_of_one`` with a cache, as ``mix_one`` wants it.
+
+        The powers ``(2,)``, the n-gram model's first, and the shares ``(3,)``.
+        """
 
         def compute(length: int, total: float, num_followers: int) -> tuple[Float32Array, Float32Array]:
-            power_gru, power_counts, *shares = self.powers_and_shares_of_one(length, total, num_followers)
-            return np.array([power_counts, power_gru], np.float32), np.array(shares, np.float32)
+            power_gru, power_ngrams, *shares = self.powers_and_shares_of_one(length, total, num_followers)
+            return np.array([power_ngrams, power_gru], np.float32), np.array(shares, np.float32)
 
-        return lru_cache(_CACHED_GATES)(compute)
+        return lru_cache(_CACHED_CONTEXTS)(compute)
 
 
 class NGramMixture(NamedTuple):
-    """The counts with all that makes them one with the GRU: what ``ngrams.safetensors`` holds.
+    """The n-gram model and how it is mixed with the GRU: what ``ngrams.safetensors`` holds.
 
-    Args:
-        ngrams: the counts.
-        mixture: the gate.
-        adapts: whether learning from the text at hand gained on the tuning part, so that it is on by default.
+    Attributes:
+        ngrams: the n-gram model.
+        mixing: the mixing weights.
+        adapts: whether learning from the current document (``overlay``) gained on the tuning split, so that it is on
+            by default.
     """
 
     ngrams: NGrams
@@ -166,7 +177,7 @@ class NGramMixture(NamedTuple):
         return self.mixing.mix(logits, counted, self.mixing.powers_and_shares(evidence)), evidence
 
     def to_bytes(self) -> bytes:
-        """As the model directory keeps it."""
+        """The bytes of ``ngrams.safetensors``."""
         from safetensors.numpy import save  # here, so that reading a model does not wait for it
 
         arrays = self.ngrams.to_arrays()
@@ -176,19 +187,26 @@ class NGramMixture(NamedTuple):
 
     @classmethod
     def from_bytes(cls, data: bytes, *, vocab_size: int, name: str) -> NGramMixture:
-        """What ``to_bytes`` gave, or a stranger's file.
+        """Read what ``to_bytes`` wrote, or a stranger's file.
+
+        Args:
+            data: the bytes.
+            vocab_size: V, of the model that the file belongs to.
+            name: of the file, for messages.
 
         Raises:
-            ModelError: it is something else; ``name`` is for the message.
+            ModelError: it is something else.
         """
         arrays = parse_safetensors(data, name=name)
         try:
-            mixing, adapts = _own_arrays(arrays)
+            mixing, adapts = _checked_mixing(arrays)
             ngrams = NGrams.from_arrays(
                 {key: array for key, array in arrays.items() if key not in (_MIXTURE, _ADAPTS)}, vocab_size
             )
             if mixing.order != ngrams.order:
-                raise ModelError(f"the gate is made for the order {mixing.order}, the counts have {ngrams.order}")
+                raise ModelError(
+                    f"the mixing weights are for the order {mixing.order}, the n-gram model has {ngrams.order}"
+                )
         except ModelError as error:
             raise ModelError(f"{name}: {error}", hint=error.hint) from None
         return cls(ngrams, mixing, adapts)
@@ -198,15 +216,15 @@ def _mix_block(
     logits: Float32Array, counted: Float32Array, powers: Float32Array, shares: Float32Array, mixed: Float32Array
 ) -> None:
     """Fill the mixed probabilities of some rows ``(N, V)``, given the powers ``(N, 1, 2)`` and shares ``(N, 1, 3)``."""
-    rows = np.empty((len(logits), 3, logits.shape[1]), np.float32)  # the product, the counts, the GRU
+    rows = np.empty((len(logits), 3, logits.shape[1]), np.float32)  # the product, the n-gram model, the GRU
     product, gru = rows[:, 0], rows[:, 2]
-    np.subtract(logits, np.maximum.reduce(logits, axis=1, keepdims=True), gru)  # quicker than max
+    np.subtract(logits, np.maximum.reduce(logits, axis=1, keepdims=True), gru)  # faster than max
     np.log(counted, rows[:, 1])
     np.matmul(powers, rows[:, 1:], rows[:, :1])
     product -= np.maximum.reduce(product, axis=1, keepdims=True)
     np.exp(rows[:, ::2], rows[:, ::2])
     rows[:, 1] = counted
-    np.matmul(shares / rows.dot(_ones(logits.shape[1]))[:, None], rows, mixed[:, None])  # dot is quicker than sum
+    np.matmul(shares / rows.dot(_ones(logits.shape[1]))[:, None], rows, mixed[:, None])  # dot is faster than sum
 
 
 @lru_cache(4)
@@ -214,7 +232,8 @@ def _ones(number: int) -> Float32Array:
     return np.ones(number, np.float32)
 
 
-def _own_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[MixingWeights, bool]:
+def _checked_mixing(arrays: Mapping[str, NDArray[Any]]) -> tuple[MixingWeights, bool]:
+    """The mixing weights and ``adapts``, checked since they may come from a stranger."""
     weights, adapts = arrays.get(_MIXTURE), arrays.get(_ADAPTS)
     if (
         weights is None
@@ -224,7 +243,7 @@ def _own_arrays(arrays: Mapping[str, NDArray[Any]]) -> tuple[MixingWeights, bool
         or weights.shape[1] != NUM_OUTPUTS
         or not bool((np.abs(weights) <= _MAX_WEIGHT).all())
     ):
-        raise ModelError("the mixture's gate is missing or is none")
+        raise ModelError("the mixing weights are missing or malformed")
     if adapts is None or adapts.dtype != np.uint8 or adapts.shape != (1,) or adapts[0] > 1:
         raise ModelError("the n-gram mixture does not say whether it adapts")
     return MixingWeights(weights), bool(adapts[0])

@@ -28,7 +28,7 @@ def mixture(weights=None, adapts=False):
 
 
 def expert_weights(*scores):
-    """A gate that says the same in every context: powers of a half, and these scores of the three experts."""
+    """Weights that say the same in every context: powers of a half, and these scores of the three experts."""
     weights = np.zeros((ORDER + NUM_SLOPES, NUM_OUTPUTS), np.float32)
     weights[:ORDER] = [0.5, 0.5, *scores]
     return weights
@@ -74,7 +74,7 @@ def test_a_row_is_the_formula_and_its_sum_is_1(logits, seed, data):
 
 
 @pytest.mark.parametrize("expert", range(3))
-def test_a_gate_that_believes_one_expert_gives_that_expert(expert):
+def test_weights_that_trust_one_expert_give_that_expert(expert):
     scores = [-1000.0] * 3
     scores[expert] = 1000.0
     logits = RNG.standard_normal(V).astype(np.float32) * 3
@@ -91,26 +91,26 @@ def test_one_context_at_a_time_equals_many():
     logits = RNG.standard_normal((len(nodes), V)).astype(np.float32) * 3
     mixed = mixture()
     evidence = EvidenceArrays.from_evidence([NGRAMS.evidence(tuple(row)) for row in nodes.tolist()])
-    gates = mixed.mixing.powers_and_shares(evidence)
-    rows = mixed.mixing.mix(logits, NGRAMS.distributions(nodes), gates)
+    powers_and_shares = mixed.mixing.powers_and_shares(evidence)
+    rows = mixed.mixing.mix(logits, NGRAMS.distributions(nodes), powers_and_shares)
     for index, row in enumerate(nodes.tolist()):
         np.testing.assert_allclose(mixed.predict(logits[index], tuple(row))[0], rows[index], atol=1e-6)
         one = mixed.mixing.powers_and_shares_of_one(*NGRAMS.evidence(tuple(row)))
-        np.testing.assert_allclose(one, gates[:, index, 0], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(one, powers_and_shares[:, index, 0], rtol=1e-5, atol=1e-6)
 
 
 def test_nothing_that_is_given_is_changed():
     logits, counted = RNG.standard_normal((4, V)).astype(np.float32), NGRAMS.distributions(some_contexts(4))
     mixing = mixture().mixing
-    gates = mixing.powers_and_shares(EvidenceArrays(np.array([0, 1, 2, 3]), np.ones(4), np.ones(4)))
-    before = [array.copy() for array in (logits, counted, gates)]
-    mixing.mix(logits, counted, gates)
-    for array, copy in zip((logits, counted, gates), before, strict=True):
+    powers_and_shares = mixing.powers_and_shares(EvidenceArrays(np.array([0, 1, 2, 3]), np.ones(4), np.ones(4)))
+    before = [array.copy() for array in (logits, counted, powers_and_shares)]
+    mixing.mix(logits, counted, powers_and_shares)
+    for array, copy in zip((logits, counted, powers_and_shares), before, strict=True):
         np.testing.assert_array_equal(array, copy)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_extreme_gates_give_a_distribution_all_the_same(seed):
+def test_extreme_weights_still_give_a_distribution(seed):
     extreme = mixture((np.sign(random_weights(seed)) * 1000).astype(np.float32))
     logits = RNG.standard_normal(V).astype(np.float32) * 100
     for nodes in map(tuple, some_contexts().tolist()):
@@ -120,7 +120,7 @@ def test_extreme_gates_give_a_distribution_all_the_same(seed):
         assert row.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_context_that_was_never_seen_is_no_special_case():
+def test_a_context_that_was_never_seen_has_a_distribution_too():
     nothing = count_ngrams(np.array([0], np.uint16), vocab_size=V, order=ORDER)
     uniform = NGramMixture(nothing, MixingWeights(expert_weights(-1000.0, 1000.0, -1000.0)), adapts=False)
     np.testing.assert_allclose(uniform.predict(np.zeros(V, np.float32), nothing.empty_context())[0], 1 / V, rtol=1e-6)
@@ -130,7 +130,7 @@ def test_a_context_that_was_never_seen_is_no_special_case():
 
 
 @pytest.mark.parametrize("adapts", [False, True])
-def test_a_memory_comes_back_as_it_was_stored(adapts):
+def test_a_mixture_comes_back_as_it_was_stored(adapts):
     stored = mixture(adapts=adapts)
     back = NGramMixture.from_bytes(stored.to_bytes(), vocab_size=V, name="ngrams")
     assert back.adapts is adapts
@@ -148,17 +148,17 @@ def first_number_is(number):
 @pytest.mark.parametrize(
     ("name", "change", "problem"),
     [
-        ("mixture", None, "gate is missing or is none"),
-        ("mixture", lambda array: array[0], "gate is missing or is none"),
-        ("mixture", lambda array: array[:, :4], "gate is missing or is none"),
-        ("mixture", lambda array: array[:0], "gate is missing or is none"),
-        ("mixture", lambda array: array[:NUM_SLOPES], "gate is missing or is none"),
-        ("mixture", lambda array: array.astype(np.float64), "gate is missing or is none"),
-        ("mixture", first_number_is(np.nan), "gate is missing or is none"),
-        ("mixture", first_number_is(np.inf), "gate is missing or is none"),
-        ("mixture", first_number_is(-1001), "gate is missing or is none"),
-        ("mixture", lambda array: array[1:], "gate is made for the order 3, the counts have 4"),
-        ("mixture", lambda array: np.tile(array, (3, 1)), "gate is made for the order 16, the counts have 4"),
+        ("mixture", None, "mixing weights are missing or malformed"),
+        ("mixture", lambda array: array[0], "mixing weights are missing or malformed"),
+        ("mixture", lambda array: array[:, :4], "mixing weights are missing or malformed"),
+        ("mixture", lambda array: array[:0], "mixing weights are missing or malformed"),
+        ("mixture", lambda array: array[:NUM_SLOPES], "mixing weights are missing or malformed"),
+        ("mixture", lambda array: array.astype(np.float64), "mixing weights are missing or malformed"),
+        ("mixture", first_number_is(np.nan), "mixing weights are missing or malformed"),
+        ("mixture", first_number_is(np.inf), "mixing weights are missing or malformed"),
+        ("mixture", first_number_is(-1001), "mixing weights are missing or malformed"),
+        ("mixture", lambda array: array[1:], "weights are for the order 3, the n-gram model has 4"),
+        ("mixture", lambda array: np.tile(array, (3, 1)), "weights are for the order 16, the n-gram model has 4"),
         ("adapts", None, "does not say whether it adapts"),
         ("adapts", lambda _: np.array([2], np.uint8), "does not say whether it adapts"),
         ("adapts", lambda _: np.array([1], np.int32), "does not say whether it adapts"),
@@ -181,7 +181,7 @@ def test_a_strangers_file_that_does_not_fit_is_refused(name, change, problem):
 
 
 @pytest.mark.parametrize("vocab_size", [V - 1, V + 1, 70_000])
-def test_a_memory_of_another_vocabulary_is_refused(vocab_size):
+def test_a_mixture_of_another_vocabulary_is_refused(vocab_size):
     with pytest.raises(ModelError, match=f"no counts.1 of {vocab_size} uint8"):
         NGramMixture.from_bytes(mixture().to_bytes(), vocab_size=vocab_size, name="the file")
 

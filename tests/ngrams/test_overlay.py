@@ -71,8 +71,8 @@ def reference(tokens, q0, context, length, total):
     score += 2.197 * math.log(different / seen + 1e-3) + 0.078 * math.log(len(tokens) + 1)
     score += [-0.124, -1.936, -0.301, 0.658, 1.600][min(length, 4)] + 0.236 * math.log(total + 1)
     score -= 0.421 if different == 1 else 0
-    gate = 1 / (1 + math.exp(-score))
-    return gate * q0 + (1 - gate) * q
+    model_share = 1 / (1 + math.exp(-score))
+    return model_share * q0 + (1 - model_share) * q
 
 
 @settings(max_examples=100, deadline=None)
@@ -178,7 +178,7 @@ def test_tokens_learnt_at_once_are_as_tokens_learnt_one_by_one(before, after):
     assert_same(overlay, learnt(before + after), [*CONTEXTS, before + after])
 
 
-@pytest.mark.parametrize("limit", ["MAX_TOKENS", "_MAX_BESIDE_EARLIER", "_MAX_SHARED_OWN"])
+@pytest.mark.parametrize("limit", ["MAX_TOKENS", "_MAX_BESIDE_EARLIER", "_MAX_COPIED"])
 def test_no_limit_changes_what_is_counted(monkeypatch, limit):
     before, after = np.random.default_rng(1).integers(0, 3, (2, 40))
     if limit == "MAX_TOKENS":
