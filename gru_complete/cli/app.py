@@ -1,4 +1,4 @@
-"""The command line as a whole: the commands, the options all share, and the one place where errors become exits."""
+"""The command line as a whole: its commands, their common options, and the one place where errors become exit codes."""
 
 import os
 import sys
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 PROGRAM = "gru-complete"
 BUG_EXIT_CODE = 70
 
-# Each command's module, and in it a function or a Typer of further commands.
-_PLACES = {
+COMMANDS = {
     "train": ("train", "train"),
     "complete": ("complete", "complete"),
     "prime": ("prime", "prime"),
@@ -30,30 +29,33 @@ _PLACES = {
     "compare": ("compare", "compare"),
     "models": ("models", "app"),
 }
+"""By the name of each command, its module and what it is there: a function, or a Typer of further commands."""
 
 
 class _Commands(TyperGroup):
-    """Loads a command when it is asked for: `complete` need not wait for the others."""
+    """Imports the module of a command only when it is used, so that `complete` does not wait for the others."""
 
     def list_commands(self, ctx: "Context") -> list[str]:
         """The names of all commands, as `--help` lists them."""
-        return list(_PLACES)
+        return list(COMMANDS)
 
     def get_command(self, ctx: "Context", cmd_name: str) -> "Command | None":
         """A command by its name."""
-        for name in [cmd_name] if cmd_name in _PLACES else _PLACES:  # all, where one is suggested for an unknown name
+        # For an unknown name all are imported, since one of them is suggested.
+        for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:
             if name not in self.commands:
-                self.commands[name] = _loaded(name)
+                self.commands[name] = _load_command(name)
         return self.commands.get(cmd_name)
 
 
-def _loaded(name: str) -> "Command":
-    module, attribute = _PLACES[name]
-    found = getattr(import_module(f"gru_complete.cli.{module}"), attribute)
-    if isinstance(found, typer.Typer):
-        return typer.main.get_command(found)
+def _load_command(name: str) -> "Command":
+    """Import a command's module and make the command."""
+    module, attribute = COMMANDS[name]
+    function_or_typer = getattr(import_module(f"gru_complete.cli.{module}"), attribute)
+    if isinstance(function_or_typer, typer.Typer):
+        return typer.main.get_command(function_or_typer)
     command = typer.Typer(add_completion=False, rich_markup_mode=None)
-    command.command(name)(found)
+    command.command(name)(function_or_typer)
     return typer.main.get_command(command)
 
 
@@ -62,7 +64,7 @@ app = typer.Typer(
     cls=_Commands,
     help="Train your own autocomplete from your own text, and complete text with it.",
     no_args_is_help=True,
-    rich_markup_mode=None,  # plain help needs no rich, which takes longer to import than the help to read
+    rich_markup_mode=None,  # plain help: importing rich would take longer than everything else
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
@@ -79,22 +81,24 @@ def _print_version(is_wanted: bool) -> None:
 @app.callback()
 def shared_options(
     context: typer.Context,
-    color: Annotated[str, typer.Option(help="Colour codes: auto, always or never.", metavar="WHEN")] = "auto",
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; also by GRU_COMPLETE_DEBUG=1.")] = False,
+    color: Annotated[str, typer.Option(help="When to use colour: auto, always or never.", metavar="WHEN")] = "auto",
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks of errors; also with GRU_COMPLETE_DEBUG=1.")
+    ] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Train your own autocomplete from your own text, and complete text with it."""
     if color not in ("auto", "always", "never"):
-        raise typer.BadParameter(f"{color!r} is none of auto, always, never", param_hint="--color")
+        raise typer.BadParameter(f"{color!r} is not one of auto, always, never", param_hint="--color")
     context.ensure_object(Console).color = color
     if debug:
         os.environ["GRU_COMPLETE_DEBUG"] = "1"
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run a command line and return its exit code; errors become one line on stderr."""
+    """Run a command line and return its exit code; an error becomes one line on stderr, and perhaps a hint."""
     console = Console()
     try:
         code = app(args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=console)
@@ -104,7 +108,7 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except typer.TyperException as error:
         message = error.format_message()
-        hint = f"see {PROGRAM} --help, or --help after a command; text that begins with '-' goes after --"
+        hint = f"run {PROGRAM} --help, or --help after a command; text that begins with '-' goes after --"
         console.error(message[:1].lower() + message[1:].rstrip("."), hint)
         return error.exit_code
     except typer.Abort:
@@ -116,8 +120,8 @@ def run(arguments: list[str] | None = None) -> int:
     except Exception as error:
         _show_traceback_if_wanted()
         console.error(
-            f"this should not have happened: {type(error).__name__}",
-            hint="please report it, with what GRU_COMPLETE_DEBUG=1 shows (read it first: it may hold file names)",
+            f"internal error: {type(error).__name__}",
+            hint="please report it with the output of GRU_COMPLETE_DEBUG=1 (which may contain file names)",
         )
         return BUG_EXIT_CODE
     return code if isinstance(code, int) else 0
@@ -131,7 +135,7 @@ def _show_traceback_if_wanted() -> None:
 
 
 def main() -> None:
-    """The console script."""
+    """The console script ``gru-complete``."""
     code = run()
     if sys.argv[1:2] == ["complete"]:
         _leave(code)
@@ -139,9 +143,9 @@ def main() -> None:
 
 
 def _leave(code: int) -> None:
-    """End the process without taking it apart, object by object, which takes as long as several tokens do.
+    """End the process without freeing every object, which would take as long as generating several tokens.
 
-    Where the streams cannot be flushed, it returns, and Python ends as usual.
+    If the streams cannot be flushed, this returns and Python exits as usual.
     """
     import atexit
 

@@ -1,6 +1,6 @@
-r"""What the person sees: results on stdout, everything else on stderr, and nothing coloured off a terminal.
+r"""The two streams: results on stdout, everything else on stderr, and no colour unless it is a terminal.
 
-Model text goes out as bytes: exact in a pipe, with control characters shown as ``\x1b`` on a terminal. rich and tqdm
+Model text is written as bytes: exact in a pipe, with control characters shown as ``\x1b`` on a terminal. rich and tqdm
 are imported only where a table or a bar is drawn, so that `complete` starts at once.
 """
 
@@ -12,11 +12,11 @@ from typing import IO, Any
 
 import typer
 
-from gru_complete.errors import EnvironmentFailure
+from gru_complete.errors import EnvironmentFailure, printable
 
 BOLD_RED = "\x1b[1;31m"
 PLAIN = "\x1b[0m"
-JOINERS = "\u200c\u200d"  # not printable by themselves, but scripts and emoji need them, and they steer nothing
+JOINERS = "\u200c\u200d"  # not printable alone, but scripts and emoji need them, and they cannot steer a terminal
 
 
 class Console:
@@ -46,18 +46,18 @@ class Console:
         return is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
 
     def note(self, message: str) -> None:
-        """Say something on stderr."""
+        """Write a line to stderr."""
         _write_error(message)
 
     def error(self, message: str, hint: str | None = None) -> None:
-        """Say on stderr what went wrong, and what to do about it."""
+        """Write to stderr what went wrong, and what to do about it."""
         label = f"{BOLD_RED}error:{PLAIN}" if self.has_color(sys.stderr) else "error:"
         _write_error(f"{label} {message}")
         if hint is not None:
             _write_error(f"hint: {hint}")
 
     def check_output(self) -> None:
-        """Find out before any work whether there is anywhere to write to.
+        """Refuse, before any work, to run without a stdout.
 
         Raises:
             EnvironmentFailure: stdout is closed.
@@ -66,16 +66,16 @@ class Console:
             raise EnvironmentFailure("standard output is closed")
 
     def write(self, data: bytes) -> None:
-        """Write a piece of the result to stdout at once: exact in a pipe, made harmless on a terminal.
+        """Write a piece of the result to stdout at once: exact in a pipe, escaped on a terminal.
 
         Raises:
             EnvironmentFailure: stdout is closed, or its disk is full.
-            typer.Exit: with code 0, where the reader has gone (`| head -1`).
+            typer.Exit: with code 0, if the reader has gone (`| head -1`).
         """
         self.check_output()
         try:
             if is_terminal(sys.stdout):
-                sys.stdout.write(harmless(data.decode("utf-8", "backslashreplace"), sys.stdout.encoding))
+                sys.stdout.write(terminal_text(data.decode("utf-8", "backslashreplace"), sys.stdout.encoding))
             else:
                 sys.stdout.buffer.write(data)
             sys.stdout.flush()
@@ -88,7 +88,7 @@ class Console:
             raise EnvironmentFailure(f"cannot write output: {reason}") from None
 
     def print_table(self, table: Any) -> None:
-        """Draw a rich table on stdout."""
+        """Write a rich table (or any rich renderable) to stdout."""
         import io
 
         from rich.console import Console as RichConsole
@@ -99,12 +99,12 @@ class Console:
             file=buffer,
             force_terminal=has_color,
             no_color=not has_color,
-            # For a terminal that says it has no colours rich writes none, whatever is forced.
+            # rich writes no colours to a terminal without them, even if colour is forced.
             color_system="standard" if has_color and os.environ.get("TERM") in ("dumb", "unknown") else "auto",
             width=None if is_terminal(sys.stdout) else 100,
         )
         rich.print(table)
-        # Lines of a table end in spaces that nobody needs; the text in it is ours, never the model's.
+        # Without the spaces at the ends of lines. The text of a table is ours, never the model's: nothing to escape.
         self._write_own("\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n")
 
     def _write_own(self, text: str) -> None:
@@ -116,20 +116,18 @@ class Console:
 
 
 def is_terminal(stream: IO[str] | None) -> bool:
-    """Whether a person reads this stream."""
+    """Whether a stream is a terminal."""
     return stream is not None and stream.isatty()
 
 
-def harmless(text: str, encoding: str = "utf-8") -> str:
-    r"""Text that cannot steer a terminal: all but tab, newline, joiners and printable characters as ``\x1b``.
+def terminal_text(text: str, encoding: str = "utf-8") -> str:
+    r"""Model text that cannot steer a terminal: as ``errors.printable``, but tab, newline and joiners stay.
 
     Args:
         text: anything.
         encoding: of the terminal; what it cannot show is escaped too.
     """
-    kept = "\n\t" + JOINERS
-    shown = "".join(char if char.isprintable() or char in kept else ascii(char)[1:-1] for char in text)
-    return shown.encode(encoding or "utf-8", "backslashreplace").decode(encoding or "utf-8")
+    return printable(text, keep="\n\t" + JOINERS, encoding=encoding or "utf-8")
 
 
 def _write_error(message: str) -> None:
@@ -138,11 +136,11 @@ def _write_error(message: str) -> None:
     try:
         print(message, file=sys.stderr, flush=True)
     except (OSError, UnicodeEncodeError):
-        return  # where nobody can be told, the exit code has to do
+        return  # there is nowhere to write to; the exit code has to do
 
 
 def _abandon_stdout() -> None:
-    """Let Python's own flush at exit go nowhere, so that it does not complain about the broken stream."""
+    """Redirect stdout to nowhere, so that Python's own flush at exit does not complain about the broken stream."""
     try:
         descriptor = os.open(os.devnull, os.O_WRONLY)
         os.dup2(descriptor, sys.stdout.fileno())

@@ -175,7 +175,7 @@ def never(event: NoReturn) -> NoReturn:
 
 def sample_of(model_path: Path) -> str:
     """A sentence that the model writes at this stage, on one line that is safe to print."""
-    from gru_complete.cli.console import harmless
+    from gru_complete.cli.console import terminal_text
     from gru_complete.runtime.completer import Completer
     from gru_complete.runtime.options import CompletionOptions
 
@@ -183,7 +183,7 @@ def sample_of(model_path: Path) -> str:
         completion = Completer.load(model_path).complete(b"", CompletionOptions(max_tokens=SAMPLE_TOKENS))
     except GruCompleteError as error:
         return f"(no sample: {error})"
-    return harmless(" ".join(completion.data.decode().split()))
+    return terminal_text(" ".join(completion.data.decode().split()))
 
 
 def describe_plan(planned: "events.Planned") -> Iterator[str]:

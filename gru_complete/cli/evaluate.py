@@ -50,7 +50,9 @@ def evaluate(
     ] = False,
     suggestions: Annotated[
         bool,
-        typer.Option("--suggestions", help="Also measure how often suggestions with probability P or more are right."),
+        typer.Option(
+            "--suggestions", help="Also measure how often suggestions are right, by their minimum probability."
+        ),
     ] = False,
     effective_context: Annotated[
         bool,

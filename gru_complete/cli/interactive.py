@@ -49,7 +49,7 @@ from prompt_toolkit.output import ColorDepth, Output, create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Style
 
-from gru_complete.cli.console import JOINERS, harmless, is_terminal
+from gru_complete.cli.console import JOINERS, is_terminal, terminal_text
 from gru_complete.errors import UsageError
 from gru_complete.runtime.session import Candidate, Stale, TypingSession, first_word
 
@@ -424,4 +424,4 @@ def _shown(text: str) -> str:
 
 def _on_one_line(text: str) -> str:
     """The model's text as it is offered: newlines as a sign for them, nothing that could steer the terminal."""
-    return harmless(text.replace("\n", "↵").replace("\t", " "))
+    return terminal_text(text.replace("\n", "↵").replace("\t", " "))

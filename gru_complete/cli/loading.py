@@ -1,4 +1,4 @@
-"""The model that continues text, and what must be said before numpy is imported."""
+"""Loading the model that continues text, and what must be set before numpy is imported."""
 
 import os
 from pathlib import Path
@@ -11,23 +11,28 @@ if TYPE_CHECKING:
 
 
 def use_one_thread() -> None:
-    """Keep numpy's matrix library to one thread; it reads this once, when numpy is imported.
+    """Keep numpy's matrix library to one thread; it reads these variables once, when numpy is imported.
 
-    So it starts quicker, is quicker on one row, and gives the same bits on every machine.
+    With one thread it starts faster, is faster on a single row, and gives the same bits on every machine.
     """
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def load_completer(path: Path, adapt: bool | None) -> "Completer":
-    """Load a model; ``adapt`` says whether it shall learn from what it reads, None that it does where it gains.
+def load_completer(path: Path, *, learns: bool | None) -> "Completer":
+    """Load a model for completing.
+
+    Args:
+        path: its directory.
+        learns: whether it learns phrases from the prompt; None: if the model is known to predict better with it.
 
     Raises:
         ModelError: the directory is no model or a damaged one.
-        UsageError: it shall learn, and cannot.
+        UsageError: the model cannot learn, though it has to.
     """
     from gru_complete.runtime.completer import Completer
 
-    completer = Completer.load(path, adapts=adapt)
-    if adapt and completer.predictor.mixture is None:
-        raise UsageError("--adapt: this model has no counts to lay new ones over", hint="train without ngrams.order=0")
+    completer = Completer.load(path, adapts=learns)
+    if learns and completer.predictor.mixture is None:
+        message = "--learn-from-prompt: this model has no n-gram model, which is what learns"
+        raise UsageError(message, hint="train a model without ngrams.order=0")
     return completer

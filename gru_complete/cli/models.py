@@ -1,12 +1,12 @@
-"""`models`: list, show and remove what was trained."""
+"""`models`: list, show and remove trained models."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gru_complete.cli.options import MODEL_HELP
+from gru_complete.cli.output import json_line
 from gru_complete.errors import ModelError, printable
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ app = typer.Typer(
 @app.command("list")
 def list_all(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per model.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per model.")] = False,
 ) -> None:
     """List the models by name."""
     from gru_complete.model.home import list_models, models_home
@@ -37,31 +37,17 @@ def list_all(
     records = [_summary(path) for path in paths]
     if as_json:
         for record in records:
-            console.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+            console.write(json_line(record, is_ascii=False))
         return
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+    from gru_complete.cli.tables import models_table
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for title in ("name", "cell", "parameters", "bits per byte", "MB", ""):
-        table.add_column(title, justify="left" if title in ("name", "cell", "") else "right")
-    for record in records:
-        table.add_row(
-            Text(printable(record["name"])),
-            Text(record.get("cell", "")),
-            f"{record['num_parameters']:,}" if "num_parameters" in record else "",
-            f"{record['bits_per_byte']:.3f}" if record.get("bits_per_byte") is not None else "",
-            f"{record['bytes'] / 1e6:.1f}",
-            "damaged" if "problem" in record else "" if record["finished"] else "unfinished",
-        )
-    console.print_table(table)
+    console.print_table(models_table(records))
 
 
 @app.command()
 def show(
     context: typer.Context,
-    model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
+    model: Annotated[str | None, typer.Argument(help=MODEL_HELP, metavar="[MODEL]")] = None,
 ) -> None:
     """Print a model's manifest and its fingerprint as JSON."""
     from gru_complete.model.directory import load_model
@@ -70,15 +56,15 @@ def show(
     console: Console = context.obj
     loaded = load_model(find_model(model))
     record = {"path": str(loaded.path), "fingerprint": loaded.fingerprint, **loaded.manifest.to_json()}
-    console.write(json.dumps(record, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+    console.write(json_line(record, is_ascii=False, indent=2))
 
 
 @app.command()
 def remove(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="Name or directory.")],
+    model: Annotated[str, typer.Argument(help="Name or directory of the model.", metavar="MODEL")],
     run: Annotated[
-        bool, typer.Option("--run", help="Only its run directory: text as tokens, and checkpoints.")
+        bool, typer.Option("--run", help="Remove only its run directory: tokenised text and checkpoints.")
     ] = False,
 ) -> None:
     """Remove a model and its run directory."""
@@ -91,6 +77,7 @@ def remove(
 
 
 def _summary(path: Path) -> dict[str, Any]:
+    """What the list says of a model; of a damaged one, what is wrong with it."""
     from gru_complete.model.directory import load_model
 
     size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())

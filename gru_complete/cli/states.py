@@ -27,8 +27,10 @@ def load_state(path: Path, completer: "Completer", adapt: bool | None) -> "Promp
 
     prompt_state = load_prompt_state(path, completer, forgets=adapt is False)
     if adapt and prompt_state.overlay is None:
-        hint = "make the state anew, with --adapt"
-        raise UsageError(f"--adapt: the text of {printable(path)} was read without learning from it", hint=hint)
+        hint = "save the state again with --learn-from-prompt"
+        raise UsageError(
+            f"--learn-from-prompt: the text of {printable(path)} was read without learning from it", hint=hint
+        )
     return prompt_state
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from gru_complete.evaluation.pairs import PairsReport
     from gru_complete.evaluation.report import EvaluationReport
     from gru_complete.evaluation.suggestions import SuggestionsReport
+    from gru_complete.inspection.agreement import Agreement
+    from gru_complete.inspection.features import FeatureReport
+    from gru_complete.inspection.probes import Unit
 
 OTHER_COSTS = {
     "adapted": "adapted: learning phrases as it reads",
@@ -209,6 +212,80 @@ def pairs_table(report: "PairsReport") -> Table:
         table.add_row(Text(printable(name)), f"{score.accuracy:.1%}", f"{score.num_pairs:,}")
     for name, score in report.by_distance.items():
         table.add_row(Text(f"distance {name} words"), f"{score.accuracy:.1%}", f"{score.num_pairs:,}")
+    return table
+
+
+# ---------------------------------------------------------------------------------------- inspect
+
+
+def follower_table(report: "FeatureReport | Agreement", *, num_layers: int) -> Table:
+    """The units that track a feature, between what all units together and the more frequent answer predict."""
+    from gru_complete.inspection.agreement import MAX_NEAR_WORDS, Agreement
+
+    is_agreement = isinstance(report, Agreement)
+    probe, examples = report.probe, "pairs" if is_agreement else "tokens"
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left")
+    table.title = Text(
+        f"{printable(report.feature)}\nchosen on {probe.num_fit:,} {examples}, tried on {probe.num_tried:,} others"
+    )
+    table.add_column("", no_wrap=True)
+    table.add_column("right, %\n(95 % interval)", justify="right", no_wrap=True)
+    headings = ["there and not there\nweighed alike, %"]
+    if is_agreement:
+        headings = [
+            f"over {MAX_NEAR_WORDS}\nwords, %",
+            "gate at\nthe cue",
+            "gate on\nthe way",
+            "closed all\nthe way, %",
+        ]
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for index, follower in enumerate(probe.followers):
+        cells = [f"{100 * follower.balanced:.1f}"]
+        if isinstance(report, Agreement):
+            cells = _agreement_cells(report, index)
+        table.add_row(_unit_name(follower.unit, num_layers), _percent(follower.accuracy), *cells)
+    table.add_row("all, linear", _percent(probe.linear))
+    table.add_row("the commoner", f"{100 * probe.majority:.1f}")
+    return table
+
+
+def _agreement_cells(report: "Agreement", index: int) -> list[str]:
+    """How often one unit is right over long distances, and what its gate does between cue and word."""
+    far, gate = report.far[index], report.gates[index]
+    cells = ["" if far is None else f"{100 * far.value:.1f}"]
+    if gate is None:
+        return [*cells, "", "", ""]
+    return [*cells, f"{gate.at_cue:.2f}", f"{gate.mean:.2f}", f"{100 * gate.closed:.0f}"]
+
+
+def _unit_name(unit: "Unit", num_layers: int) -> str:
+    kind = "cell" if unit.is_cell else "unit"
+    return f"layer {unit.layer + 1} {kind} {unit.unit}" if num_layers > 1 else f"{kind} {unit.unit}"
+
+
+def _percent(interval: "Interval") -> str:
+    value, low, high = (f"{100 * figure:.1f}" for figure in interval)
+    return f"{value} ({low}..{high})"
+
+
+# ---------------------------------------------------------------------------------------- models
+
+
+def models_table(records: Sequence[Mapping[str, Any]]) -> Table:
+    """The models in the home, as ``models list --json`` has them."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("name", "cell", "parameters", "bits per byte", "MB", ""):
+        table.add_column(title, justify="left" if title in ("name", "cell", "") else "right")
+    for record in records:
+        table.add_row(
+            Text(printable(record["name"])),
+            Text(record.get("cell", "")),
+            f"{record['num_parameters']:,}" if "num_parameters" in record else "",
+            f"{record['bits_per_byte']:.3f}" if record.get("bits_per_byte") is not None else "",
+            f"{record['bytes'] / 1e6:.1f}",
+            "damaged" if "problem" in record else "" if record["finished"] else "unfinished",
+        )
     return table
 
 

@@ -130,8 +130,8 @@ def test_the_threshold_is_the_models_own_unless_another_is_given(run, trained_mo
 def test_help_says_the_defaults(run):
     _, out, _ = run("check", "--help")
     said = " ".join(re.sub(r"[│|]", " ", out.decode()).split())
-    assert "by default as the model's tuning part has shown" in said
-    assert f"by default {anomalous_lines.DEFAULT_THRESHOLD:g}" in said
+    assert "default: the model's own, measured on its validation split" in said
+    assert f"anomaly score; default: {anomalous_lines.DEFAULT_THRESHOLD:g}" in said
 
 
 def test_check_loads_no_torch_and_nothing_to_draw_with(trained_model):

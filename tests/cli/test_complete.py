@@ -242,11 +242,11 @@ def test_names_in_a_file_come_back_and_nothing_of_them_stays(run, trained_model,
     notes.write_text(NOTES)
     before = files_of(trained_model)
     options = ("-m", trained_model, "--temperature", "0", "--max-tokens", "20", "--until", "line")
-    _, adapted, _ = run("complete", "The dog saw Zorb", "-f", notes, "--adapt", *options)
+    _, adapted, _ = run("complete", "The dog saw Zorb", "-f", notes, "--learn-from-prompt", *options)
     assert adapted.startswith(b"axel Quintonim")
-    _, static, _ = run("complete", "The dog saw Zorb", "-f", notes, "--no-adapt", *options)
+    _, static, _ = run("complete", "The dog saw Zorb", "-f", notes, "--no-learn-from-prompt", *options)
     assert not static.startswith(b"axel")
-    _, afterwards, _ = run("complete", "The dog saw Zorb", "--adapt", *options)
+    _, afterwards, _ = run("complete", "The dog saw Zorb", "--learn-from-prompt", *options)
     assert not afterwards.startswith(b"axel")
     assert files_of(trained_model) == before
 
@@ -268,14 +268,14 @@ def test_novel_copies_nothing_and_needs_the_text_beside_the_model(run, trained_m
     code, out, err = run("complete", "The", "-m", tmp_path / "alone", "--novel", "3")
     assert (code, out) == (2, b"")
     assert "the training text of alone is missing" in err
-    assert "hint: train it again" in err
+    assert "hint: train the model again" in err
 
 
 @pytest.mark.parametrize("other", [["--words", "2"], ["--min-confidence", "0.5"], ["-i"]])
 def test_novel_goes_with_completions_only(run, trained_model, other):
     code, _, err = run("complete", "The", "-m", trained_model, "--novel", "3", *other)
     assert code == 2
-    assert "do not go together" in err
+    assert "cannot be combined" in err
     assert run("complete", "The", "-m", trained_model, "--novel", "1")[0] == 2
 
 

@@ -111,11 +111,11 @@ def test_a_gpu_that_is_not_there_is_an_environment_error(run, trained_model, mon
     assert "--device auto" in err
 
 
-def test_adapt_scores_every_way_to_learn_from_the_text(run, trained_model, tmp_path):
+def test_online_scores_every_way_to_learn_from_the_text(run, trained_model, tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("Zorbax the cat ate Zorbax the bird.\n" * 40)
     _, without, _ = run("eval", path, "-m", trained_model, "--json")
-    code, out, err = run("eval", path, "-m", trained_model, "--adapt", "--json")
+    code, out, err = run("eval", path, "-m", trained_model, "--online", "--json")
     assert (code, err) == (0, "")
     plain, record = json.loads(without), json.loads(out)
     sets = ["static", "adapted", "cache", "dynamic", "adapted_cache", "adapted_dynamic", "cache_dynamic"]
@@ -130,8 +130,8 @@ def test_adapt_scores_every_way_to_learn_from_the_text(run, trained_model, tmp_p
         assert record[name]["bits_per_byte"] < record["static"]["bits_per_byte"]
 
 
-def test_adapt_shows_the_gain_of_each_way_in_a_table(run, trained_model):
-    _, out, _ = run("eval", "-m", trained_model, "--adapt")
+def test_online_shows_the_gain_of_each_way_in_a_table(run, trained_model):
+    _, out, _ = run("eval", "-m", trained_model, "--online")
     static, _ = re.search(r"^ *static +(\d\.\d{4}) +([\d,]+)$", out.decode(), re.MULTILINE).groups()
     for name in ("cache", "dynamic", "adapted + cache + dynamic"):
         row = re.search(rf"^ *{re.escape(name)} +(\d\.\d{{4}}) +(-?\d\.\d{{4}}) +[\d,]+$", out.decode(), re.MULTILINE)
@@ -162,10 +162,10 @@ def test_marginal_scores_the_beginning_in_both_ways(run, trained_model, tmp_path
     assert float(summed) <= float(one)
 
 
-def test_offers_are_listed_by_what_was_asked_for(run, trained_model, tmp_path):
+def test_suggestions_are_listed_by_the_probability_asked_for(run, trained_model, tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("The cat ate the bird.\nThe old dog saw the river.\n")
-    code, out, err = run("eval", path, "-m", trained_model, "--offers", "--json")
+    code, out, err = run("eval", path, "-m", trained_model, "--suggestions", "--json")
     assert (code, err) == (0, "")
     offers = json.loads(out)["offers"]
     assert [offer["confidence"] for offer in offers] == list(CONFIDENCES)
@@ -173,7 +173,7 @@ def test_offers_are_listed_by_what_was_asked_for(run, trained_model, tmp_path):
     shares = [offer["offered"]["value"] for offer in offers]
     assert shares == sorted(shares, reverse=True)
     assert shares[0] > 0
-    _, out, _ = run("eval", path, "-m", trained_model, "--offers")
+    _, out, _ = run("eval", path, "-m", trained_model, "--suggestions")
     rows = re.findall(r"^ *(0\.\d+) +(\d+\.\d) \(\d+\.\d\.\.\d+\.\d\)", out.decode(), re.MULTILINE)
     assert [(float(confidence), float(share)) for confidence, share in rows] == [
         (offer["confidence"], pytest.approx(100 * offer["offered"]["value"], abs=0.051)) for offer in offers
@@ -187,18 +187,18 @@ def test_of_a_single_place_no_interval_is_known_and_json_is_json(run, trained_mo
     def refuse(name):
         raise AssertionError(name)
 
-    code, out, _ = run("eval", path, "-m", trained_model, "--offers", "--json")
+    code, out, _ = run("eval", path, "-m", trained_model, "--suggestions", "--json")
     assert code == 0
     (saved,) = {tuple(offer["saved"].values()) for offer in json.loads(out, parse_constant=refuse)["offers"]}
     assert saved[1:] == (None, None)
-    assert b"inf" not in run("eval", path, "-m", trained_model, "--offers")[1]
+    assert b"inf" not in run("eval", path, "-m", trained_model, "--suggestions")[1]
 
 
 def test_what_takes_long_shows_on_a_terminal_how_far_it_is(run, trained_model, tmp_path, monkeypatch):
     path = tmp_path / "text.txt"
     path.write_text("The cat ate the bird.")
     monkeypatch.setattr(Console, "is_animated", True)
-    code, out, err = run("eval", path, "-m", trained_model, "--marginal", "--offers", "--json")
+    code, out, err = run("eval", path, "-m", trained_model, "--marginal", "--suggestions", "--json")
     assert code == 0
     assert {"marginal", "offers"} <= set(json.loads(out))
     for name in ("summing", "suggestions"):
@@ -209,15 +209,15 @@ def test_what_else_is_asked_of_the_text_is_not_lost_beside_pairs(run, trained_mo
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text('{"right": "The cat", "wrong": "zqx jvk", "phenomenon": "words", "distance": 3}\n')
     _, alone, _ = run("eval", "-m", trained_model, "--pairs", pairs, "--json")
-    _, both, _ = run("eval", "-m", trained_model, "--pairs", pairs, "--adapt", "--json")
+    _, both, _ = run("eval", "-m", trained_model, "--pairs", pairs, "--online", "--json")
     assert set(json.loads(alone)) == {"model", "pairs"}
     assert {"bits_per_byte", "static", "pairs"} <= set(json.loads(both))
 
 
-def test_memory_says_how_far_back_the_network_remembers(run, trained_model, tmp_path):
+def test_effective_context_says_how_far_back_the_network_remembers(run, trained_model, tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("The cat ate the bird. The old dog saw the river.\n" * 60)
-    code, out, err = run("eval", path, "-m", trained_model, "--memory", "--json")
+    code, out, err = run("eval", path, "-m", trained_model, "--effective-context", "--json")
     assert (code, err) == (0, "")
     found = json.loads(out)["memory"]
     trained = found["gradient_flow"]["trained"]
@@ -226,7 +226,7 @@ def test_memory_says_how_far_back_the_network_remembers(run, trained_model, tmp_
     assert list(extra)[:3] == ["1", "2", "4"]
     assert abs(list(extra.values())[-1][0]) < abs(extra["1"][0])
 
-    _, out, _ = run("eval", path, "-m", trained_model, "--memory")
+    _, out, _ = run("eval", path, "-m", trained_model, "--effective-context")
     assert f"{trained['half_lives'][0]:.1f}".encode() in out
     assert f"{extra['1'][0]:.3f} (".encode() in out
 
@@ -234,7 +234,7 @@ def test_memory_says_how_far_back_the_network_remembers(run, trained_model, tmp_
 def test_a_text_too_short_to_measure_the_memory_is_refused(run, trained_model, tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("Mr Watson goes to Paris.\n")
-    code, out, err = run("eval", path, "-m", trained_model, "--memory")
+    code, out, err = run("eval", path, "-m", trained_model, "--effective-context")
     assert (code, out) == (3, b"")
     assert "tokens; to follow gradients takes" in err
     assert err.startswith("error: ")
@@ -288,3 +288,15 @@ def test_a_picture_that_cannot_be_drawn_is_refused_before_the_work(run, trained_
     code, _, err = run("eval", "-m", trained_model, "--plot", tmp_path / "a.txt")
     assert code == 2
     assert "does not end in .png, .svg or .pdf" in err
+
+
+def test_novelty_of_a_single_text_has_no_interval_and_json_stays_json(run, trained_model, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("The old cat ate a small bird near the river and then slowly saw the house. " * 4)
+    code, out, err = run("eval", path, "-m", trained_model, "--novelty", "--json")
+    assert (code, err) == (0, "")
+    novelty = json.loads(out, parse_constant=pytest.fail)["novelty"]
+    assert novelty["held_out"]["texts"] == 1
+    longest = novelty["held_out"]["longest_run"]
+    assert (longest["low"], longest["high"]) == (None, None)
+    assert longest["value"] == longest["max"]

@@ -140,7 +140,7 @@ def test_text_that_is_no_utf8_is_shown_byte_by_byte(run, trained_model):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "no text to look into"),
+        ([], 2, "no text to inspect"),
         ([""], 3, "there is no text to look into"),
         (["x", "--units", "0"], 2, "--units"),
     ],

@@ -409,7 +409,7 @@ GREY = r"\x1b\[38;5;\d+m"
 
 
 def command(model, *arguments):
-    words = [*GRU_COMPLETE, "complete", "-i", "-m", model, "--no-adapt", *arguments]
+    words = [*GRU_COMPLETE, "complete", "-i", "-m", model, "--no-learn-from-prompt", *arguments]
     return f"PYTHONPATH={shlex.quote(os.getcwd())} {shlex.join(map(str, words))}"
 
 

@@ -11,14 +11,14 @@ TEXT = "The cat saw Zorbaxel Quintonim. Naïve 🧑🏽‍🚀 Zorbaxel Quintoni
 
 
 @pytest.mark.parametrize("cut", [0, 10, 14, 34, 37, len(TEXT.encode())])
-@pytest.mark.parametrize("adapt", ["--adapt", "--no-adapt"])
-def test_a_text_in_two_parts_is_completed_as_one(run, trained_model, tmp_path, cut, adapt):
+@pytest.mark.parametrize("learns", ["--learn-from-prompt", "--no-learn-from-prompt"])
+def test_a_text_in_two_parts_is_completed_as_one(run, trained_model, tmp_path, cut, learns):
     data, state = TEXT.encode(), tmp_path / "s.gru"
     (tmp_path / "a.txt").write_bytes(data[:cut])
-    code, out, _ = run("prime", tmp_path / "a.txt", "--state-out", state, "-m", trained_model, adapt)
+    code, out, _ = run("prime", tmp_path / "a.txt", "--state-out", state, "-m", trained_model, learns)
     assert (code, out) == (0, b"")
-    _, whole, _ = run("complete", "-", "-m", trained_model, adapt, stdin=data + b"\n")
-    _, parts, _ = run("complete", "-", "--state-in", state, "-m", trained_model, adapt, stdin=data[cut:] + b"\n")
+    _, whole, _ = run("complete", "-", "-m", trained_model, learns, stdin=data + b"\n")
+    _, parts, _ = run("complete", "-", "--state-in", state, "-m", trained_model, learns, stdin=data[cut:] + b"\n")
     assert parts == whole
 
 
@@ -58,13 +58,13 @@ def test_a_state_may_be_read_on(run, trained_model, tmp_path):
 def test_the_size_and_what_it_holds_are_said(run, trained_model, tmp_path):
     state, text = tmp_path / "s.gru", tmp_path / "a.txt"
     text.write_text("The cat.\n")
-    _, _, err = run("prime", text, "--state-out", state, "-m", trained_model, "--adapt")
+    _, _, err = run("prime", text, "--state-out", state, "-m", trained_model, "--learn-from-prompt")
     assert f"state: {state}, {state.stat().st_size:,} bytes, with " in err
     assert "(the last 100,000 at most)" in err
-    _, _, err = run("prime", text, "--state-out", state, "-m", trained_model, "--no-adapt")
+    _, _, err = run("prime", text, "--state-out", state, "-m", trained_model, "--no-learn-from-prompt")
     assert err == f"state: {state}, {state.stat().st_size:,} bytes\n"
-    assert run("prime", text, "--state-out", state, "-m", trained_model, "--adapt", "--quiet")[2] == ""
-    assert run("complete", "x", "--state-out", state, "-m", trained_model, "--no-adapt")[2] == ""
+    assert run("prime", text, "--state-out", state, "-m", trained_model, "--learn-from-prompt", "--quiet")[2] == ""
+    assert run("complete", "x", "--state-out", state, "-m", trained_model, "--no-learn-from-prompt")[2] == ""
 
 
 def test_a_foreign_a_damaged_and_a_missing_state_are_exit_4_with_a_hint(run, trained_model, tmp_path):
@@ -93,13 +93,13 @@ def test_no_file_but_a_state_is_overwritten(run, trained_model, tmp_path):
 
 def test_a_state_without_learning_cannot_be_learnt_from(run, trained_model, tmp_path):
     state = tmp_path / "s.gru"
-    run("complete", "The", "--state-out", state, "-m", trained_model, "--no-adapt")
-    code, _, err = run("complete", "x", "--state-in", state, "-m", trained_model, "--adapt")
+    run("complete", "The", "--state-out", state, "-m", trained_model, "--no-learn-from-prompt")
+    code, _, err = run("complete", "x", "--state-in", state, "-m", trained_model, "--learn-from-prompt")
     assert code == 2
     assert "was read without learning from it" in err
 
 
-@pytest.mark.parametrize("made_with", ["--adapt", "--no-adapt"])
+@pytest.mark.parametrize("made_with", ["--learn-from-prompt", "--no-learn-from-prompt"])
 def test_a_state_goes_on_as_it_was_made_unless_learning_is_switched_off(run, trained_model, tmp_path, made_with):
     state, again = tmp_path / "1.gru", tmp_path / "2.gru"
     read_on, rest, prompt = "Zorbaxel Quintonim met ", "Zorbaxel Quintonim and Zorb", ["-m", trained_model, "-q"]
@@ -111,9 +111,9 @@ def test_a_state_goes_on_as_it_was_made_unless_learning_is_switched_off(run, tra
     expected = run("complete", read_on * 20 + rest, *greedy, made_with)[1]
     assert run("complete", rest, "--state-in", state, *greedy)[1] == expected
     assert run("complete", "", "--state-in", again, *greedy)[1] == expected
-    forgetting = run("complete", rest, "--state-in", state, *greedy, "--no-adapt")[1]
-    assert forgetting == run("complete", read_on * 20 + rest, *greedy, "--no-adapt")[1]
-    assert (expected != forgetting) == (made_with == "--adapt")
+    forgetting = run("complete", rest, "--state-in", state, *greedy, "--no-learn-from-prompt")[1]
+    assert forgetting == run("complete", read_on * 20 + rest, *greedy, "--no-learn-from-prompt")[1]
+    assert (expected != forgetting) == (made_with == "--learn-from-prompt")
 
 
 @pytest.mark.parametrize("command", [["prime", "-", "--state-out", "s.gru"], ["complete", "-"]])
@@ -123,9 +123,9 @@ def test_a_model_without_counts_cannot_learn(run, trained_model, tmp_path, monke
     manifest = json.loads((model / "manifest.json").read_text())
     del manifest["files"]["ngrams.safetensors"]
     (model / "manifest.json").write_text(json.dumps(manifest))
-    code, out, err = run(*command, "-m", model, "--adapt", stdin=b"The cat")
+    code, out, err = run(*command, "-m", model, "--learn-from-prompt", stdin=b"The cat")
     assert (code, out) == (2, b"")
-    assert "--adapt: this model has no counts" in err
+    assert "--learn-from-prompt: this model has no n-gram model" in err
     assert not (tmp_path / "s.gru").exists()
     assert run(*command, "-m", model, stdin=b"The cat")[0] == 0
 
@@ -148,7 +148,17 @@ def test_a_long_prompt_takes_no_more_memory(trained_model, tmp_path):
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr); sys.exit(code)"
         )
         text = b"The old dog saw a cat near the river. " * (num_bytes // 38)
-        command = [sys.executable, "-c", code, "complete", "--no-adapt", "--until", "word", "-m", str(trained_model)]
+        command = [
+            sys.executable,
+            "-c",
+            code,
+            "complete",
+            "--no-learn-from-prompt",
+            "--until",
+            "word",
+            "-m",
+            str(trained_model),
+        ]
         result = subprocess.run(command, input=text, capture_output=True, check=True)
         return int(result.stderr.split()[-1])
 

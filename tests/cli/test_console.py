@@ -1,0 +1,27 @@
+import sys
+
+from gru_complete.cli.console import Console, terminal_text
+
+
+def test_colour_only_when_asked_for_or_on_a_terminal(run, monkeypatch):
+    assert "\x1b" not in run("complete", "x")[2]
+    console = Console("always")
+    assert console.has_color(sys.stderr)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not Console("auto").has_color(sys.stderr)
+
+
+def test_the_colour_choice_holds_for_the_error_line_and_for_one_command_only(run, monkeypatch):
+    assert run("--color", "always", "complete", "x")[2].startswith("\x1b[1;31merror:\x1b[0m no model")
+    assert run("complete", "x")[2].startswith("error: no model")
+    monkeypatch.setattr("gru_complete.cli.console.is_terminal", lambda _: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b" in run("complete", "x")[2]
+    assert "\x1b" not in run("--color", "never", "complete", "x")[2]
+
+
+def test_what_could_steer_a_terminal_is_shown_as_an_escape():
+    assert terminal_text("a\x1b[31mb\tc\nd\r\x9b\u202e") == "a\\x1b[31mb\tc\nd\\r\\x9b\\u202e"
+    assert terminal_text("👩\u200d🚀 می\u200cخواهم") == "👩\u200d🚀 می\u200cخواهم"
+    assert terminal_text("Ω", "latin-1") == "\\u03a9"
