@@ -1,1 +1,1 @@
-"""sample_world."""
+"""A small artificial world for sample data: a grammar that writes texts and knows their exact probabilities."""

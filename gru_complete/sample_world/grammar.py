@@ -1,17 +1,14 @@
-"""A small written world whose texts have an exactly known probability: the sample data and its judge.
+"""The grammar of the sample world, compiled to linked steps.
 
-``watson.grammar`` holds the words and rules. A text is a sequence of articles with blank lines between them; each
-article is one derivation of the rule ``article``. Hidden attributes (gender, number, cuisine) are drawn once and steer
-words said much later, so a reader who forgets them pays. `generate` draws derivations; `log2_probability` sums over
-*all* derivations of a given text, which makes it the fewest bits in which any model can expect to write this world.
+``watson.grammar`` holds the words and rules, and its head explains the notation. A text is a sequence of articles with
+blank lines between them; each article is one derivation of the rule ``article``. Hidden attributes (gender, number,
+cuisine) are drawn once and determine words much later, so a model that forgets them predicts those words badly.
 
-The same program serves both ways: patterns compile to linked `Step` objects, the writer follows one path through
-them, and the parser follows every path that agrees with the text, position by position (the forward algorithm, with
-states ``(step, return stack, attributes)`` merged as soon as they are equal).
+Every pattern becomes a chain of ``Step`` objects. The same chains serve both ways: ``writing.py`` follows one path
+through them, ``probability.py`` follows all paths that agree with a given text. For example the rule
+``{P:gender}{P.He} sees [animal].`` becomes::
 
-    python -m gru_complete.sample_world corpus data/watson.txt
-    python -m gru_complete.sample_world pairs data/watson-pairs.jsonl --corpus data/watson.txt
-    python -m gru_complete.sample_world score data/watson.txt
+    Bind(P) -> Recall(P, "gender.he") -> Say(" sees ") -> Word(ox, oxen, cat) -> Say(".")
 """
 
 import math
@@ -27,12 +24,9 @@ from gru_complete.errors import UsageError
 ARTICLE_SEPARATOR = "\n\n"
 
 
-# ------------------------------------------------------------------------------------------ the grammar as a program
-
-
 @dataclass(eq=False)
 class Step:
-    """One instruction; ``next`` follows it, None returns to the rule that called this one. Equal only to itself."""
+    """One instruction. ``next`` is the step after it; None returns to the caller. A step is equal only to itself."""
 
     next: "Step | None"
 
@@ -46,41 +40,57 @@ class Say(Step):
 
 @dataclass(eq=False)
 class Word(Step):
-    """Write one word of a list, remember which one under ``variable`` if there is one."""
+    """Write one word of a list, and store its row in ``variable`` if there is one.
+
+    Attributes:
+        texts: the words.
+        weights: their relative frequencies.
+        variable: where to store the row of the chosen word.
+        cumulative_weights: the running sums of the weights, to draw a word.
+        log2s: the row and the log2 probability of each word, to find it by its text.
+        lengths: the different lengths of the words in characters, ascending.
+    """
 
     texts: tuple[str, ...]
     weights: tuple[int, ...]
     variable: int | None = None
-    ends: tuple[int, ...] = field(init=False)
+    cumulative_weights: tuple[int, ...] = field(init=False)
     log2s: dict[str, tuple[int, float]] = field(init=False)
     lengths: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Prepare drawing by weight and finding by text."""
-        self.ends = tuple(accumulate(self.weights))
-        costs = (math.log2(weight / self.ends[-1]) for weight in self.weights)
+        """Compute the attributes that follow from the others."""
+        self.cumulative_weights = tuple(accumulate(self.weights))
+        costs = (math.log2(weight / self.cumulative_weights[-1]) for weight in self.weights)
         self.log2s = {text: (row, cost) for row, (text, cost) in enumerate(zip(self.texts, costs, strict=True))}
         self.lengths = tuple(sorted({len(text) for text in self.texts}))
 
 
 @dataclass(eq=False)
 class Call(Step):
-    """Go through one of several alternatives, then come back."""
+    """Go through one of a rule's alternatives, then come back.
+
+    Attributes:
+        branches: the first step of each alternative.
+        weights: their relative frequencies.
+        cumulative_weights: the running sums of the weights, to draw an alternative.
+        log2s: the log2 probability of each alternative.
+    """
 
     branches: tuple[Step | None, ...]
     weights: tuple[int, ...]
-    ends: tuple[int, ...] = field(init=False)
+    cumulative_weights: tuple[int, ...] = field(init=False)
     log2s: tuple[float, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Prepare drawing by weight."""
-        self.ends = tuple(accumulate(self.weights))
-        self.log2s = tuple(math.log2(weight / self.ends[-1]) for weight in self.weights)
+        """Compute the attributes that follow from the others."""
+        self.cumulative_weights = tuple(accumulate(self.weights))
+        self.log2s = tuple(math.log2(weight / self.cumulative_weights[-1]) for weight in self.weights)
 
 
 @dataclass(eq=False)
 class Bind(Step):
-    """Choose a row of a table for ``variable``, silently; with ``different``, another row than it has now."""
+    """Store a row of a table in ``variable``, write nothing; with ``different``, another row than is stored there."""
 
     variable: int
     num_rows: int
@@ -89,7 +99,7 @@ class Bind(Step):
 
 @dataclass(eq=False)
 class Recall(Step):
-    """Write what the row of ``variable`` says; ``name`` is ``table.column``, or the list that a word came from."""
+    """Write the cell for the row stored in ``variable``; ``name`` is ``table.column``, or the list of a stored word."""
 
     variable: int
     name: str
@@ -98,19 +108,27 @@ class Recall(Step):
 
 @dataclass(frozen=True)
 class Grammar:
-    """A compiled grammar: where articles start, how many variables they use, and which cells make minimal pairs."""
+    """A compiled grammar.
+
+    Args:
+        start: the step that writes an article.
+        num_variables: how many variables an article uses.
+        contrasts: by ``table.column``, the phenomenon of the minimal pairs that its rows make.
+    """
 
     start: Step
     num_variables: int
     contrasts: dict[str, str]
-    """``table.column`` to the phenomenon that its rows contrast."""
 
 
 _PATTERN = re.compile(r"\[(?:([aAsdgl]):)?(\w+)\]|\{(\w+)(?:([:=.])(\w+))?(!)?\w*\}")
 
 
 class _Compiler:
-    """Turns the text of a grammar into linked steps, each rule once (twice when it also starts sentences)."""
+    """Turns the text of a grammar into linked steps.
+
+    Each rule is compiled once, or twice if it is also used with a capital letter.
+    """
 
     def __init__(self, source: str) -> None:
         self.blocks: dict[tuple[str, str], list[str]] = {}
@@ -127,7 +145,7 @@ class _Compiler:
                 self.columns[name] = columns
             lines = self.blocks.setdefault((kind, " ".join([name, *columns]) if kind == "contrast" else name), [])
         self.kinds: dict[str, str] = {}
-        """Each variable and the table or list that it chooses from."""
+        """For each variable the table or list that its rows are from."""
         for lines in self.blocks.values():
             for match in _PATTERN.finditer("\n".join(lines)):
                 if match[4] in (":", "=") and self.kinds.setdefault(match[3], match[5]) != match[5]:
@@ -135,14 +153,17 @@ class _Compiler:
         self.variables = {variable: index for index, variable in enumerate(self.kinds)}
         self.rules: dict[str, tuple[tuple[Step | None, ...], tuple[int, ...]]] = {}
 
-    def grammar(self, start: str) -> Grammar:
-        """Compile everything that ``start`` can reach."""
+    def compile_from(self, start: str) -> Grammar:
+        """Compile every rule that can be reached from ``start``."""
         contrasts = {
-            cell: name for (kind, name), lines in self.blocks.items() if kind == "contrast" for cell in _split(lines)
+            cell: name
+            for (kind, name), lines in self.blocks.items()
+            if kind == "contrast"
+            for cell in _split_words(lines)
         }
-        return Grammar(Call(None, *self._rule(start)), len(self.variables), contrasts)
+        return Grammar(Call(None, *self._compile_rule(start)), len(self.variables), contrasts)
 
-    def compile(self, pattern: str, then: Step | None) -> Step | None:
+    def _compile_pattern(self, pattern: str, then: Step | None) -> Step | None:
         """Compile one pattern so that ``then`` follows it."""
         parts: list[str | re.Match[str]] = []
         end = 0
@@ -152,101 +173,111 @@ class _Compiler:
         parts.append(pattern[end:])
         for part in reversed(parts):
             if not isinstance(part, str):
-                then = self._reference(part, then)
+                then = self._compile_reference(part, then)
             elif part:
                 then = Say(then, part)
         return then
 
-    def _reference(self, match: re.Match[str], then: Step | None) -> Step:
-        form, name, variable, mark, what, different = match.groups()
+    def _compile_reference(self, match: re.Match[str], then: Step | None) -> Step:
+        """Compile one ``[...]`` or ``{...}`` of a pattern so that ``then`` follows it.
+
+        Raises:
+            UsageError: it refers to something that the grammar does not define.
+        """
+        form, name, variable, mark, source, different = match.groups()
         if name is not None:
-            return self._call(name, form or "", then)
+            return self._compile_call(name, form or "", then)
         if variable not in self.kinds:
             raise UsageError(f"the grammar never chooses what {match[0]} recalls")
         index, kind = self.variables[variable], self.kinds[variable]
         if mark == ":":
-            return Bind(then, index, len(self._lines("table", kind)), different is not None)
+            return Bind(then, index, len(self._find_lines("table", kind)), different is not None)
         if mark == "=":
-            return Word(then, *self._words(kind, ""), index)
+            return Word(then, *self._read_words(kind, ""), index)
         if mark == ".":
-            return Recall(then, index, *self._column(kind, what))
-        texts, _ = self._words(kind, "")
+            return Recall(then, index, *self._compile_column(kind, source))
+        texts, _ = self._read_words(kind, "")
         return Recall(then, index, kind, tuple(Say(None, text) for text in texts))
 
-    def _call(self, name: str, form: str, then: Step | None) -> Step:
-        """A rule or a word of a list; ``Name`` is ``name`` with a capital."""
+    def _compile_call(self, name: str, form: str, then: Step | None) -> Step:
+        """Compile a reference to a rule or to a list of words; ``Name`` is ``name`` with a capital letter."""
         capital = name[0].isupper() or form == "A"
         lower = name[0].lower() + name[1:]
         if ("words", lower) not in self.blocks:
-            return Call(then, *self._rule(name))
-        texts, weights = self._words(lower, form.lower())
-        return Word(then, tuple(map(_capitalised, texts)) if capital else texts, weights)
+            return Call(then, *self._compile_rule(name))
+        texts, weights = self._read_words(lower, form.lower())
+        return Word(then, tuple(map(_capitalise, texts)) if capital else texts, weights)
 
-    def _rule(self, name: str) -> tuple[tuple[Step | None, ...], tuple[int, ...]]:
+    def _compile_rule(self, name: str) -> tuple[tuple[Step | None, ...], tuple[int, ...]]:
+        """Return the alternatives of a rule and their weights; an empty entry marks a rule that is being compiled."""
         if name not in self.rules:
             self.rules[name] = ((), ())
-            lines = self._lines("rule", name[0].lower() + name[1:])
-            weights, patterns = zip(*map(_weighted, lines), strict=True)
+            lines = self._find_lines("rule", name[0].lower() + name[1:])
+            weights, patterns = zip(*map(_split_weight, lines), strict=True)
             if name[0].isupper():
-                patterns = tuple(map(_capitalised, patterns))
-            self.rules[name] = tuple(self.compile(pattern, None) for pattern in patterns), weights
+                patterns = tuple(map(_capitalise, patterns))
+            self.rules[name] = tuple(self._compile_pattern(pattern, None) for pattern in patterns), weights
         if not self.rules[name][0]:
             raise UsageError(f"the grammar's rule {name} needs itself")
         return self.rules[name]
 
-    def _column(self, table: str, column: str) -> tuple[str, tuple[Step | None, ...]]:
+    def _compile_column(self, table: str, column: str) -> tuple[str, tuple[Step | None, ...]]:
+        """Return ``table.column`` and its compiled cells; ``Column`` is ``column`` with a capital letter."""
         columns = self.columns[table]
         lower = column[0].lower() + column[1:]
         if column not in columns and lower not in columns:
             raise UsageError(f"the grammar's table {table} has no column {column}")
         capital = column not in columns
         index = columns.index(lower if capital else column)
-        cells = [line.split()[index].replace("_", " ") for line in self._lines("table", table)]
-        steps = tuple(self.compile(_capitalised(cell) if capital else cell, None) for cell in cells)
+        cells = [line.split()[index].replace("_", " ") for line in self._find_lines("table", table)]
+        steps = tuple(self._compile_pattern(_capitalise(cell) if capital else cell, None) for cell in cells)
         return f"{table}.{columns[index]}", steps
 
-    def _words(self, name: str, form: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    def _read_words(self, name: str, form: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Return the words of a list in one of the forms of ``watson.grammar``, and their weights."""
         texts, weights = [], []
-        for entry in _split(self._lines("words", name)):
+        for entry in _split_words(self._find_lines("words", name)):
             word, _, weight = entry.partition("*")
             base, _, irregular = word.replace("_", " ").partition("/")
             weights.append(int(weight or 1))
             if form == "a":
                 base = f"{_indefinite_article(base)} {base}"
             elif form:
-                base = irregular or _inflected(base, form)
+                base = irregular or _inflect(base, form)
             texts.append(base)
         if len(set(texts)) < len(texts):
             twice = sorted({text for text in texts if texts.count(text) > 1})
             raise UsageError(f"the grammar's list {name} says {', '.join(twice)} twice")
         return tuple(texts), tuple(weights)
 
-    def _lines(self, kind: str, name: str) -> list[str]:
+    def _find_lines(self, kind: str, name: str) -> list[str]:
+        """Return the lines of a block, such as those of ``rule article``."""
         if (kind, name) not in self.blocks:
             raise UsageError(f"the grammar has no {kind} {name}")
         return self.blocks[kind, name]
 
 
-def _split(lines: Sequence[str]) -> list[str]:
+def _split_words(lines: Sequence[str]) -> list[str]:
     return [word for line in lines for word in line.split()]
 
 
-def _weighted(alternative: str) -> tuple[int, str]:
+def _split_weight(alternative: str) -> tuple[int, str]:
+    """Split the line of an alternative into its weight, 1 if there is none, and its pattern."""
     weight, _, pattern = alternative.partition(" ")
     return (int(weight), pattern) if weight.isdigit() else (1, alternative)
 
 
-def _capitalised(pattern: str) -> str:
-    """The pattern with its first letter a capital, in whatever reference that letter stands."""
-    if match := re.match(r"\{\w+:\w+!?\w*\}", pattern):  # a silent choice
-        return match[0] + _capitalised(pattern[match.end() :])
+def _capitalise(pattern: str) -> str:
+    """Make the first letter of a pattern a capital, even if it comes from a reference."""
+    if match := re.match(r"\{\w+:\w+!?\w*\}", pattern):  # writes nothing
+        return match[0] + _capitalise(pattern[match.end() :])
     if match := re.match(r"\[a:|\[[sdgl]:|\[|\{\w+\.|", pattern):
         start = match.end() if match[0] != "[a:" else 1
         return pattern[:start] + pattern[start : start + 1].upper() + pattern[start + 1 :]
     return pattern
 
 
-_ENDINGS = {
+_INFLECTIONS = {
     "s": ((r"(s|x|z|ch|sh)$", r"\1es"), (r"([^aeiou])y$", r"\1ies"), (r"$", "s")),
     "d": ((r"e$", "ed"), (r"([^aeiou])y$", r"\1ied"), (r"$", "ed")),
     "g": ((r"([^e])e$", r"\1ing"), (r"$", "ing")),
@@ -254,15 +285,16 @@ _ENDINGS = {
 }
 
 
-def _inflected(word: str, form: str) -> str:
-    """Plural or third person (s), past (d), -ing (g), adverb (l): the first ending that fits."""
-    for ending, replacement in _ENDINGS[form]:
+def _inflect(word: str, form: str) -> str:
+    """Form the plural or third person (s), past (d), -ing form (g) or adverb (l) by the first rule that fits."""
+    for ending, replacement in _INFLECTIONS[form]:
         if re.search(ending, word):
             return re.sub(ending, replacement, word, count=1)
     return word
 
 
 def _indefinite_article(word: str) -> str:
+    """Choose "a" or "an" by the sound that a word begins with."""
     sounds = word.lower()
     if sounds.startswith(("honest", "heir", "hour")):
         return "an"
@@ -277,13 +309,13 @@ def watson_grammar() -> Grammar:
 
 
 def compile_grammar(source: str, *, start: str = "article") -> Grammar:
-    """Compile a grammar in the notation that the head of ``watson.grammar`` explains.
+    """Compile a grammar; the head of ``watson.grammar`` explains the notation.
 
     Args:
         source: the grammar's text.
         start: the rule that derives an article.
 
     Raises:
-        UsageError: a reference leads nowhere, or a list says a word twice.
+        UsageError: a reference leads nowhere, a rule needs itself, or a list has a word twice.
     """
-    return _Compiler(source).grammar(start)
+    return _Compiler(source).compile_from(start)

@@ -1,30 +1,41 @@
-"""Minimal pairs of the sample world: two sentences that differ in one word, of which one is possible."""
+"""Minimal pairs of the sample world: two texts that differ in one word, of which only one agrees with the grammar.
+
+A pair comes from an article that recalls a variable twice. The first recall is the cue; at the second, the *decisive*
+word, the wrong text has the cell of another row::
+
+    Mrs Bo walks, and she sings.       the cue "Mrs" and the decisive word "she" both recall the gender
+    Mrs Bo walks, and he sings.
+"""
 
 import random
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gru_complete.errors import UsageError
 from gru_complete.sample_world.grammar import Grammar, Say, watson_grammar
 from gru_complete.sample_world.probability import log2_prefix_probability
-from gru_complete.sample_world.writing import _Mention, _write_article
+from gru_complete.sample_world.writing import Mention, write_article
 
 DISTANCE_BUCKETS = (5, 10, 15, 20, 30, 40, 60)
-"""Upper ends, in words, of the ranges over which minimal pairs are spread evenly."""
+"""The longest distance, in words, of each range over which the pairs are spread evenly: 1 to 5, 6 to 10 and so on."""
 
 MIN_CONTRAST_BITS = 10.0
-"""How much less probable the wrong half of a pair is at least; nearly all are impossible."""
+"""How much less probable the wrong text of a pair must be; nearly all wrong texts are impossible."""
 
-
-# ----------------------------------------------------------------------------------------------------- minimal pairs
+_MAX_REST_WORDS = 4
 
 
 @dataclass(frozen=True)
 class MinimalPair:
-    """Two texts from an article's start that differ in one word, which only one of them gets right.
+    """Two texts from the start of an article that differ in one word, which only one of them gets right.
 
-    ``distance`` counts the words from the nearest earlier word that tells the two apart to the one that differs.
+    Args:
+        right: the right text.
+        wrong: the wrong text.
+        phenomenon: what the word must agree with, such as "pronoun gender".
+        distance: words from the nearest cue before the decisive word to that word.
     """
 
     right: str
@@ -33,15 +44,22 @@ class MinimalPair:
     distance: int
 
 
+class _Candidate(NamedTuple):
+    """A pair, and where the sentence with the decisive word ends in the article."""
+
+    pair: MinimalPair
+    sentence_end: int
+
+
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, cut after ``.``, ``!`` or ``?`` and a closing quote, before white space."""
+    """Split a text after ``.``, ``!`` or ``?``, and a closing quote if there is one, before white space."""
     return [sentence for sentence in re.split(r"(?:(?<=[.!?])|(?<=[.!?]\"))\s+", text) if sentence]
 
 
 def minimal_pairs(
     count: int, *, seed: int, exclude: Collection[str] = (), grammar: Grammar | None = None
 ) -> list[MinimalPair]:
-    """Write pairs, spread over the phenomena and over `DISTANCE_BUCKETS` as evenly as the grammar allows.
+    """Write pairs, spread over the phenomena and over ``DISTANCE_BUCKETS`` as evenly as the grammar allows.
 
     Args:
         count: how many; all different.
@@ -50,63 +68,78 @@ def minimal_pairs(
         grammar: the world to write about; Mr and Mrs Watson's if omitted.
 
     Raises:
-        UsageError: the grammar cannot give so many pairs.
+        UsageError: the grammar cannot give that many pairs.
     """
     grammar = grammar or watson_grammar()
     rng = random.Random(seed)
-    forbidden = set(exclude)
+    excluded = set(exclude)
     quota = -(-count // (len(set(grammar.contrasts.values())) * len(DISTANCE_BUCKETS)))
-    taken: dict[tuple[str, int], int] = {}
+    bucket_sizes: dict[tuple[str, int], int] = {}
     pairs: dict[str, MinimalPair] = {}
     for attempt in range(200 * count):
         if len(pairs) == count:
             break
-        if attempt == 50 * count:  # the rare buckets are as full as they get
+        if attempt == 50 * count:  # the rare buckets are as full as they will get
             quota = count
-        article, mentions = _write_article(grammar, rng)
-        candidates = list(_contrasts(article, mentions, grammar, rng))
+        article, mentions = write_article(grammar, rng)
+        candidates = list(_candidates(article, mentions, grammar, rng))
         while candidates:
             pair, sentence_end = candidates.pop(int(rng.random() * len(candidates)))
             bucket = (pair.phenomenon, next(end for end in DISTANCE_BUCKETS if pair.distance <= end))
-            if taken.get(bucket, 0) >= quota or pair.right in pairs:
+            if bucket_sizes.get(bucket, 0) >= quota or pair.right in pairs:
                 continue
-            if not forbidden.isdisjoint(sentences(article[:sentence_end])) or not _is_fair(pair, grammar):
+            if not excluded.isdisjoint(sentences(article[:sentence_end])) or not _has_contrast(pair, grammar):
                 continue
             pairs[pair.right] = pair
-            taken[bucket] = taken.get(bucket, 0) + 1
-            break  # one pair of an article, so that pairs are independent
+            bucket_sizes[bucket] = bucket_sizes.get(bucket, 0) + 1
+            break  # only one pair from each article, so that pairs are independent
     if len(pairs) < count:
         raise UsageError(f"the grammar gave only {len(pairs)} of {count} pairs", hint="ask for fewer")
     return list(pairs.values())
 
 
-def _contrasts(
-    article: str, mentions: list[_Mention], grammar: Grammar, rng: random.Random
-) -> Iterator[tuple[MinimalPair, int]]:
-    """Every pair that an article offers, with the end of the decisive word's sentence."""
-    cue_end: dict[int, int] = {}
+def _candidates(
+    article: str, mentions: Sequence[Mention], grammar: Grammar, rng: random.Random
+) -> Iterator[_Candidate]:
+    """Find every pair that an article can give.
+
+    Args:
+        article: the right text.
+        mentions: its parts that recall a variable.
+        grammar: names the cells that make pairs.
+        rng: chooses the wrong rows.
+    """
+    cue_ends: dict[int, int] = {}  # by variable, the end of its last mention
     for mention in mentions:
         phenomenon = grammar.contrasts.get(mention.recall.name)
-        cue = cue_end.get(mention.variable)
-        rows = len(mention.recall.cells)
-        if phenomenon is not None and cue is not None:
-            other = mention.recall.cells[(mention.row + 1 + int(rng.random() * (rows - 1))) % rows]
-            distance = len(article[cue : mention.end].split())
+        cue_end = cue_ends.get(mention.variable)
+        num_rows = len(mention.recall.cells)
+        if phenomenon is not None and cue_end is not None:
+            other = mention.recall.cells[(mention.row + 1 + int(rng.random() * (num_rows - 1))) % num_rows]
+            distance = len(article[cue_end : mention.end].split())
             if isinstance(other, Say) and distance <= DISTANCE_BUCKETS[-1]:
                 sentence_end = mention.end + len(sentences(article[mention.end :] + " ")[0])
-                rest = article[mention.end : sentence_end]
-                again = (
-                    m for m in mentions if m.variable == mention.variable and mention.end <= m.start < sentence_end
-                )
-                if len(rest.split()) > 4 or any(again):  # noise to both scores, or a second word against the wrong one
-                    rest = ""
-                before = article[: mention.start]
-                right, wrong = article[: mention.end] + rest, before + other.text + rest
-                yield MinimalPair(right, wrong, phenomenon, distance), sentence_end
+                rest = _rest_of_sentence(article, mention, mentions, sentence_end)
+                right, wrong = article[: mention.end] + rest, article[: mention.start] + other.text + rest
+                yield _Candidate(MinimalPair(right, wrong, phenomenon, distance), sentence_end)
         if "." in mention.recall.name:
-            cue_end[mention.variable] = mention.end
+            cue_ends[mention.variable] = mention.end
 
 
-def _is_fair(pair: MinimalPair, grammar: Grammar) -> bool:
+def _rest_of_sentence(article: str, mention: Mention, mentions: Sequence[Mention], sentence_end: int) -> str:
+    """Return what follows the decisive word in both texts of a pair: the rest of the sentence, or nothing.
+
+    A long rest would only add noise to both scores, and a rest with another word that agrees with the right text would
+    be a second mistake in the wrong text.
+    """
+    rest = article[mention.end : sentence_end]
+    is_recalled = any(
+        other.variable == mention.variable and mention.end <= other.start < sentence_end for other in mentions
+    )
+    return "" if len(rest.split()) > _MAX_REST_WORDS or is_recalled else rest
+
+
+def _has_contrast(pair: MinimalPair, grammar: Grammar) -> bool:
+    """Whether the wrong text is less probable by at least ``MIN_CONTRAST_BITS``."""
     right = log2_prefix_probability(pair.right, grammar=grammar)
     return right - log2_prefix_probability(pair.wrong, grammar=grammar) >= MIN_CONTRAST_BITS

@@ -1,4 +1,18 @@
-"""The exact probability of a text of the sample world."""
+"""The exact probability of a text of the sample world: a lower bound, on average, for the bits of any model.
+
+The probability of an article is the sum over all derivations that write it. The forward algorithm computes it from left
+to right. Let F(p, q) be the total probability of all beginnings of derivations that have written the first p characters
+of the article and are in state q, that is: the next step, the stack of calls to return to, and the rows stored in the
+variables. Then::
+
+    F(0, start) = 1
+    F(p', q') = sum over all moves (p, q) -> (p', q') of F(p, q) * P(move)
+    P(article) = F(length of the article, finished)
+
+A move follows one step of the grammar, if the step writes exactly the characters from p to p'. Equal states are merged,
+so a part that can be derived in many ways is read once. The probability that an article *begins* with a text is the sum
+of F over all states in which the text is first written completely.
+"""
 
 import heapq
 import math
@@ -17,19 +31,27 @@ from gru_complete.sample_world.grammar import (
     watson_grammar,
 )
 
-# ----------------------------------------------------------------------------------------------------------- scoring
-
 _Stack = tuple[Step, "_Stack"] | None
 _State = tuple[Step | None, _Stack, tuple[int, ...]]
 
 
 def _log2_add(a: float, b: float) -> float:
+    """Return log2 (2**a + 2**b)."""
     high, low = (a, b) if a >= b else (b, a)
     return high + math.log2(1.0 + 2.0 ** (low - high)) if low > -math.inf else high
 
 
 def _moves(state: _State, text: str, position: int) -> Iterator[tuple[int, _State, float]]:
-    """Where one step may lead: new position (past the end: the step says more than the text has), state, log2 cost."""
+    """Follow one step in all ways that agree with the text.
+
+    Args:
+        state: q, with at least one step to go.
+        text: the article, or its beginning.
+        position: p.
+
+    Yields:
+        p', q' and log2 P(move). If p' is past the end, the step writes more than the text has, and q' is not used.
+    """
     step, stack, rows = state
     if step is None:
         if stack is not None:
@@ -39,71 +61,85 @@ def _moves(state: _State, text: str, position: int) -> Iterator[tuple[int, _Stat
         case Say(text=said):
             if text.startswith(said, position) or said.startswith(text[position:]):
                 yield position + len(said), (step.next, stack, rows), 0.0
-        case Word(variable=variable):
-            for length in step.lengths:
-                found = step.log2s.get(text[position : position + length])
-                if found is not None and position + length <= len(text):
-                    known = rows if variable is None else (*rows[:variable], found[0], *rows[variable + 1 :])
-                    yield position + length, (step.next, stack, known), found[1]
-            if position + step.lengths[-1] > len(text):
-                rest = text[position:]
-                for said, (_, cost) in step.log2s.items():
-                    if len(said) > len(rest) and said.startswith(rest):
-                        yield position + len(said), state, cost
+        case Word():
+            yield from _word_moves(step, state, text, position)
         case Call():
             back = stack if step.next is None else (step, stack)
-            for branch, cost in zip(step.branches, step.log2s, strict=True):
-                yield position, (branch, back, rows), cost
+            for branch, log2 in zip(step.branches, step.log2s, strict=True):
+                yield position, (branch, back, rows), log2
         case Bind(variable=variable):
-            cost = -math.log2(step.num_rows - step.different)
+            log2 = -math.log2(step.num_rows - step.different)
             for row in range(step.num_rows):
                 if not (step.different and row == rows[variable]):
-                    yield position, (step.next, stack, (*rows[:variable], row, *rows[variable + 1 :])), cost
+                    yield position, (step.next, stack, (*rows[:variable], row, *rows[variable + 1 :])), log2
         case Recall(variable=variable):
             back = stack if step.next is None else (step, stack)
             yield position, (step.cells[rows[variable]], back, rows), 0.0
 
 
-def _log2_article(article: str, grammar: Grammar, *, complete: bool) -> float:
-    """log2 of the probability that an article is this text, or begins with it; -inf if it cannot be.
+def _word_moves(step: Word, state: _State, text: str, position: int) -> Iterator[tuple[int, _State, float]]:
+    """The moves of a word: each word of the list that the text continues with, or that begins with the text's end."""
+    _, stack, rows = state
+    variable = step.variable
+    for length in step.lengths:
+        entry = step.log2s.get(text[position : position + length])
+        if entry is not None and position + length <= len(text):
+            row, log2 = entry
+            new_rows = rows if variable is None else (*rows[:variable], row, *rows[variable + 1 :])
+            yield position + length, (step.next, stack, new_rows), log2
+    if position + step.lengths[-1] > len(text):
+        rest = text[position:]
+        for said, (_, log2) in step.log2s.items():
+            if len(said) > len(rest) and said.startswith(rest):
+                yield position + len(said), state, log2
 
-    Positions are visited from left to right, and mass always moves to the right or stays, so every derivation's mass
-    arrives exactly once, however the derivations share their states.
+
+def _log2_article(article: str, grammar: Grammar, *, complete: bool) -> float:
+    """The log2 of the probability that an article is this text or, unless ``complete``, begins with it.
+
+    Positions are visited from left to right, and every move leads to the right or stays. So all mass of a position has
+    arrived before the next position is visited, and every derivation is counted exactly once.
+
+    Returns:
+        At most 0; -inf if no derivation agrees with the text.
     """
-    frontier: dict[int, dict[_State, float]] = {0: {(grammar.start, None, (-1,) * grammar.num_variables): 0.0}}
+    forward: dict[int, dict[_State, float]] = {0: {(grammar.start, None, (-1,) * grammar.num_variables): 0.0}}
     positions = [0]
     total = -math.inf
     while positions:
         position = heapq.heappop(positions)
-        states = frontier[position]
+        states = forward[position]
         while states:
             state, mass = states.popitem()
-            at_end = position == len(article)
-            if (at_end and not complete) or (at_end and state[0] is None and state[1] is None):
+            is_finished = state[0] is None and state[1] is None
+            if position == len(article) and (is_finished or not complete):
                 total = _log2_add(total, mass)
                 continue
-            for reached, follower, cost in _moves(state, article, position):
-                if reached > len(article):
-                    total = total if complete else _log2_add(total, mass + cost)
+            for next_position, next_state, log2 in _moves(state, article, position):
+                if next_position > len(article):
+                    total = total if complete else _log2_add(total, mass + log2)
                     continue
-                if reached not in frontier:
-                    frontier[reached] = {}
-                    heapq.heappush(positions, reached)
-                there = frontier[reached]
-                there[follower] = _log2_add(there[follower], mass + cost) if follower in there else mass + cost
-        del frontier[position]
+                if next_position not in forward:
+                    forward[next_position] = {}
+                    heapq.heappush(positions, next_position)
+                _add_mass(forward[next_position], next_state, mass + log2)
+        del forward[position]
     return total
 
 
+def _add_mass(states: dict[_State, float], state: _State, mass: float) -> None:
+    states[state] = _log2_add(states[state], mass) if state in states else mass
+
+
 def log2_probability(text: str, *, grammar: Grammar | None = None) -> float:
-    """Exact log2 P(text), summed over all derivations of its articles, given how many articles there are.
+    """The exact log2 probability of a text, given its number of articles.
 
     Args:
-        text: whole articles with blank lines between them; one newline at the very end does not matter.
-        grammar: the world that the text comes from; Mr and Mrs Watson's if omitted.
+        text: whole articles with blank lines between them; a newline at the very end does not matter.
+        grammar: the world that the text is about; Mr and Mrs Watson's if omitted.
 
     Returns:
-        Bits, at most 0; -inf for a text that the grammar cannot write.
+        At most 0; -inf for a text that the grammar cannot write.
     """
     grammar = grammar or watson_grammar()
     articles = text.removesuffix("\n").split(ARTICLE_SEPARATOR)
@@ -111,23 +147,23 @@ def log2_probability(text: str, *, grammar: Grammar | None = None) -> float:
 
 
 def log2_prefix_probability(text: str, *, grammar: Grammar | None = None) -> float:
-    """Exact log2 of the probability that articles begin with ``text``, which may stop in the middle of a word.
+    """The exact log2 of the probability that a text begins with ``text``, which may end in the middle of a word.
 
     Args:
-        text: whole articles but for the last one, which may be unfinished; blank lines between them.
-        grammar: the world that the text comes from; Mr and Mrs Watson's if omitted.
+        text: articles with blank lines between them; the last one may be unfinished.
+        grammar: the world that the text is about; Mr and Mrs Watson's if omitted.
 
     Returns:
-        Bits, at most 0; -inf if nothing that the grammar writes begins so.
+        At most 0; -inf if the grammar can write no text that begins like this.
     """
     grammar = grammar or watson_grammar()
     *whole, last = text.split(ARTICLE_SEPARATOR)
-    known = sum(_log2_article(article, grammar, complete=True) for article in whole)
-    return known + _log2_article(last, grammar, complete=False)
+    log2_whole = sum(_log2_article(article, grammar, complete=True) for article in whole)
+    return log2_whole + _log2_article(last, grammar, complete=False)
 
 
 def bits_per_byte(text: str, *, grammar: Grammar | None = None) -> float:
-    """The exact bits per byte of a text of this world: what the best possible model pays for it.
+    """The exact bits per byte of a text of this world: what the best possible model needs for it.
 
     Raises:
         CorpusError: the text is empty, or the grammar cannot write one of its articles.
