@@ -1,13 +1,13 @@
-r"""Which runs of words stand word for word in a corpus.
+r"""Which runs of words occur word for word in a corpus.
 
-A word is what stands between ASCII white space, with its punctuation, byte for byte; how much white space there is
-between two words, and of which kind, does not matter. Where a script has no spaces, a word is as long as the text up to
-the next one. No run goes on from one document into the next.
+A word is what lies between ASCII white space, with its punctuation, byte for byte; the amount and kind of white space
+between two words does not matter. Where a script has no spaces, a word reaches to the next space all the same. No run
+continues from one document into the next.
 
-Words are compared by a hash of 64 bits. Of a corpus of 20 MB (four million words) and a million runs looked for, one
-of five million such comparisons of everything would go wrong by chance.
+Words are compared by a hash of 64 bits. With a corpus of 20 MB (four million words) and a million runs to find, one
+such comparison in five million would go wrong by chance.
 
-Shapes: W words of the corpus, Q words of a text that is looked for.
+Shapes: W words of the corpus, Q words of the query (the text whose runs are searched).
 """
 
 import re
@@ -23,24 +23,24 @@ Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
 Positions = np.ndarray[tuple[int], np.dtype[np.intp]]
 
 BETWEEN_DOCUMENTS = b" \0 "
-"""As a word, it is in no text that can be trained on."""
+"""What separates documents; no text that can be trained on contains it."""
 
 _WORD = re.compile(rb"\S+")
 _SPACES = (9, 10, 11, 12, 13, 32)
 _BLOCK_BYTES = 1 << 20
 _BLOCK_TOKENS = 1 << 20
-_FIRST_WORDS = 8  # of a run: so many are looked for in the whole corpus, the rest only where these stand
+_FIRST_WORDS = 8  # of a run: they are searched in the whole corpus, the words after them only where these occur
 _MAX_PLACES = 1000
-_OF_BYTES = np.uint64(0x9E3779B97F4A7C15)
-_OF_WORDS = np.uint64(0xD1342543DE82EF95)
+_BYTE_FACTOR = np.uint64(0x9E3779B97F4A7C15)
+_WORD_FACTOR = np.uint64(0xD1342543DE82EF95)
 
 
 class CorpusWords(NamedTuple):
     """The words of a corpus.
 
     Attributes:
-        text: the corpus, its documents with ``BETWEEN_DOCUMENTS`` between them.
-        starts: where in it each word begins, ``(W,)``.
+        text: the corpus, its documents joined by ``BETWEEN_DOCUMENTS``.
+        starts: where in the text each word begins, ``(W,)``.
         hashes: of the words, ``(W,)``.
     """
 
@@ -50,23 +50,23 @@ class CorpusWords(NamedTuple):
 
     @classmethod
     def from_text(cls, text: bytes) -> "CorpusWords":
-        """Make them of a text."""
+        """Find and hash the words of a text."""
         starts, hashes = _starts_and_hashes(text)
         return cls(text, starts, hashes)
 
     def word(self, index: int) -> bytes:
-        """Return a word."""
+        """Return the word at an index."""
         match = _WORD.match(self.text, int(self.starts[index]))
         assert match is not None
         return match[0]
 
 
 class FollowingWords:
-    """Says which words follow some words in a corpus.
+    """Says which words follow a run of words in a corpus.
 
     Args:
         corpus: the corpus.
-        num_words: how many words are asked for, at least 1.
+        num_words: the length of the run, at least 1.
     """
 
     def __init__(self, corpus: CorpusWords, num_words: int) -> None:
@@ -77,7 +77,7 @@ class FollowingWords:
         self._runs = runs[self._order]
 
     def after(self, words: bytes) -> list[bytes]:
-        """Return the different words that follow these words, ``num_words`` of them, anywhere in the corpus."""
+        """Return the different words that follow a run of ``num_words`` words anywhere in the corpus."""
         key = run_hashes(word_hashes(words), self._num_words)
         low, high = self._runs.searchsorted(key, "left").item(), self._runs.searchsorted(key, "right").item()
         if low == high:
@@ -104,36 +104,43 @@ def word_hashes(text: bytes) -> Hashes:
 
 
 def run_hashes(hashes: Hashes, num_words: int) -> Hashes:
-    """Return the hash of each run of so many words, ``(Q - num_words + 1,)``; none if there are fewer words."""
+    """Return the hash of each run of ``num_words`` words, ``(Q - num_words + 1,)``; empty if there are fewer words."""
     count = max(0, len(hashes) - num_words + 1)
     runs = np.zeros(count, np.uint64)
     for index in range(num_words):
-        runs *= _OF_WORDS
+        runs *= _WORD_FACTOR
         runs += hashes[index : index + count]
-    return _mixed(runs)
+    return _scrambled(runs)
 
 
-def copied_runs(corpus: CorpusWords, text: Hashes, num_words: int) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
-    """Say of each run of so many words of a text whether it stands in the corpus, ``(Q - num_words + 1,)``."""
-    wanted, back = np.unique(run_hashes(text, num_words), return_inverse=True)
-    found = np.zeros(len(wanted), np.bool_)
-    found[_matches(run_hashes(corpus.hashes, num_words), wanted)[1]] = True
-    return found[back]
+def copied_runs(corpus: CorpusWords, query: Hashes, num_words: int) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    """Say for each run of ``num_words`` words of a query whether it occurs in the corpus, ``(Q - num_words + 1,)``."""
+    wanted, back = np.unique(run_hashes(query, num_words), return_inverse=True)
+    is_copied = np.zeros(len(wanted), np.bool_)
+    is_copied[_matches(run_hashes(corpus.hashes, num_words), wanted)[1]] = True
+    return is_copied[back]
 
 
-def longest_runs(corpus: CorpusWords, text: Hashes) -> Positions:
-    """Return how many words from each word of a text on stand in the corpus in a row, ``(Q,)``.
+def longest_runs(corpus: CorpusWords, query: Hashes) -> Positions:
+    """Return how many words in a row, from each word of a query on, occur in the corpus in a row, ``(Q,)``.
 
-    What stands in the corpus more than ``_MAX_PLACES`` times is followed at the first ones only.
+    For example, with the corpus ``a b c d`` and the query ``b c x a b c d``::
+
+        query     b c x a b c d
+        result    2 1 0 4 3 2 1
+
+    Runs of up to ``_FIRST_WORDS`` words are found by their hashes. Where that many words occur, each pair of a place in
+    the query and a place in the corpus is followed word by word, all pairs side by side, until they differ. A run that
+    occurs in the corpus more than ``_MAX_PLACES`` times is followed from the first of them only.
     """
-    lengths = np.zeros(len(text), np.intp)
-    for num_words in range(1, min(_FIRST_WORDS, len(text)) + 1):
-        copied = copied_runs(corpus, text, num_words)
+    lengths = np.zeros(len(query), np.intp)
+    for num_words in range(1, min(_FIRST_WORDS, len(query)) + 1):
+        copied = copied_runs(corpus, query, num_words)
         lengths[: len(copied)][copied] = num_words
     starts = np.flatnonzero(lengths == _FIRST_WORDS)
-    wanted, back = np.unique(run_hashes(text, _FIRST_WORDS)[starts], return_inverse=True)
+    wanted, back = np.unique(run_hashes(query, _FIRST_WORDS)[starts], return_inverse=True)
     places, which = _first_matches(*_matches(run_hashes(corpus.hashes, _FIRST_WORDS), wanted))
-    # All pairs of a place in the corpus and a place in the text with the same first words go on side by side.
+    # All pairs of a place in the corpus and a place in the query with the same first words: theirs[i], ours[i].
     counts, by_run = np.bincount(back, minlength=len(wanted)), back.argsort(kind="stable")
     repeats = counts[which]
     numbers = np.arange(repeats.sum()) - np.repeat(repeats.cumsum() - repeats, repeats)
@@ -141,10 +148,10 @@ def longest_runs(corpus: CorpusWords, text: Hashes) -> Positions:
     theirs = np.repeat(places, repeats)
     length = _FIRST_WORDS
     while len(ours):
-        goes_on = (ours + length < len(text)) & (theirs + length < len(corpus.hashes))
-        ours, theirs = ours[goes_on], theirs[goes_on]
-        goes_on = text[ours + length] == corpus.hashes[theirs + length]
-        ours, theirs = ours[goes_on], theirs[goes_on]
+        has_next = (ours + length < len(query)) & (theirs + length < len(corpus.hashes))
+        ours, theirs = ours[has_next], theirs[has_next]
+        is_same = query[ours + length] == corpus.hashes[theirs + length]
+        ours, theirs = ours[is_same], theirs[is_same]
         length += 1
         lengths[ours] = length
     return lengths
@@ -160,7 +167,7 @@ def _first_matches(places: Positions, which: Positions) -> tuple[Positions, Posi
 
 
 def _matches(runs: Hashes, wanted: Hashes) -> tuple[Positions, Positions]:
-    """Return where in the runs something wanted (ascending, no two the same) stands, and which of it."""
+    """Return the places of the runs that are wanted (ascending, without duplicates), and which of those each is."""
     if not len(wanted):
         return np.zeros(0, np.intp), np.zeros(0, np.intp)
     which = wanted.searchsorted(runs)
@@ -170,6 +177,7 @@ def _matches(runs: Hashes, wanted: Hashes) -> tuple[Positions, Positions]:
 
 
 def _starts_and_hashes(text: bytes) -> tuple[Positions, Hashes]:
+    """Where each word begins, and its hash; in blocks that end between words, so that working memory is bounded."""
     starts, hashes = [], []
     start = 0
     while start < len(text):
@@ -187,28 +195,31 @@ def _starts_and_hashes(text: bytes) -> tuple[Positions, Hashes]:
 
 
 def _block_starts_and_hashes(text: bytes) -> tuple[Positions, Hashes]:
+    """The same of one block: a word's hash is the sum of a value for each byte times a power for its position."""
     codes = np.frombuffer(text, np.uint8)
     in_word = _IN_WORD[codes]
-    begins = in_word.copy()
-    begins[1:] &= ~in_word[:-1]
-    starts: Positions = begins.nonzero()[0]
+    is_first = in_word.copy()
+    is_first[1:] &= ~in_word[:-1]
+    starts: Positions = is_first.nonzero()[0]
     if not len(starts):
         return starts, np.zeros(0, np.uint64)
-    codes, ours = codes[starts[0] :], starts - starts[0]
-    offsets = np.arange(len(codes)) - np.repeat(ours, np.diff(ours, append=len(codes)))  # within a word, or after it
-    powers = np.full(int(offsets.max()) + 1, _OF_BYTES)
+    codes, begins = codes[starts[0] :], starts - starts[0]
+    offsets = np.arange(len(codes)) - np.repeat(
+        begins, np.diff(begins, append=len(codes))
+    )  # within a word, or after it
+    powers = np.full(int(offsets.max()) + 1, _BYTE_FACTOR)
     powers[0] = 1
-    values = _OF_BYTE[codes] * powers.cumprod()[offsets]
-    return starts, _mixed(np.add.reduceat(values, ours))
+    values = _BYTE_VALUES[codes] * powers.cumprod()[offsets]
+    return starts, _scrambled(np.add.reduceat(values, begins))
 
 
-def _mixed(values: Hashes) -> Hashes:
-    """Spread what the values differ in over all bits (the end of splitmix64)."""
+def _scrambled(values: Hashes) -> Hashes:
+    """Spread the bits in which values differ over all 64 (the last steps of splitmix64)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: Hashes = values ^ (values >> np.uint64(31))
-    return mixed
+    scrambled: Hashes = values ^ (values >> np.uint64(31))
+    return scrambled
 
 
 _IN_WORD = np.array([byte not in _SPACES for byte in range(256)])
-_OF_BYTE = np.where(_IN_WORD, _mixed(np.arange(1, 257, dtype=np.uint64)), np.uint64(0))
+_BYTE_VALUES = np.where(_IN_WORD, _scrambled(np.arange(1, 257, dtype=np.uint64)), np.uint64(0))

@@ -45,6 +45,11 @@ def test_the_longest_run_from_each_word_is_what_a_search_finds(corpus, text):
     assert longest_runs(CorpusWords.from_text(corpus), word_hashes(text)).tolist() == expected
 
 
+def test_the_example_of_the_docstring():
+    corpus, query = CorpusWords.from_text(b"a b c d"), word_hashes(b"b c x a b c d")
+    assert longest_runs(corpus, query).tolist() == [2, 1, 0, 4, 3, 2, 1]
+
+
 def test_a_run_of_any_length_is_measured_whole():
     words = [f"w{index}".encode() for index in range(500)]
     corpus = CorpusWords.from_text(b" ".join(words))
@@ -80,7 +85,7 @@ def test_words_that_differ_have_different_hashes():
     assert len(set(word_hashes(b" ".join(words)).tolist())) == len(set(words))
 
 
-def test_no_run_goes_over_a_document_end():
+def test_no_run_continues_over_a_document_end():
     pieces = [b"", b"one two", b" three", b"four five"]
     text = decode_streams([np.array([0, 1, 2, 0, 3, 0]), np.array([0, 3, 0])], pieces)
     assert text == BETWEEN_DOCUMENTS.join([b"", b"one two three", b"four five", b"", b"four five", b""])
