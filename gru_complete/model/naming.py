@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gru_complete.errors import UsageError
-from gru_complete.model.home import models_home
 
 MAX_NAME_BYTES = 80
 
@@ -40,4 +39,6 @@ def _is_fifo(path: str) -> bool:
 
 def model_argument(path: Path) -> str:
     """What to write after ``-m`` in a shell: the name of a model in the models' home, else the quoted path."""
+    from gru_complete.model.home import models_home  # here: it needs numpy, which `--help` should not wait for
+
     return path.name if path.parent == models_home() else shlex.quote(str(path))
