@@ -16,7 +16,7 @@ lines found, and F0.5 weighs precision more. Beside it the plain measure: bits p
 those with the best F0.5 on a log of another seed; `check` with its default is shown too, and what it finds in logs into
 which nothing was put.
 
-    python benchmarks/odd_lines.py [--lines 6000] [--share 0.02] [--seed 0] [--models DIR]
+    python benchmarks/anomalous_lines.py [--lines 6000] [--share 0.02] [--seed 0] [--models DIR]
 """
 
 import os
@@ -28,13 +28,15 @@ import json
 import random
 import string
 import subprocess
-import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
+
+from common import GRU_COMPLETE, Detection, best_threshold, parse_arguments
 
 from gru_complete.checking.anomalous_lines import DEFAULT_THRESHOLD, AnomalousLineFinder
 from gru_complete.runtime.completer import Completer
@@ -407,48 +409,30 @@ def written(log: Log, number: int, share: float) -> tuple[str, list[Put]]:
 
 
 class Scored(NamedTuple):
-    """A log that was looked at: scores of lines by measure, the greatest first, and what was put into it."""
+    """A log whose lines were scored: (score, line) by measure, and what was put into it."""
 
     scores: dict[str, list[tuple[float, int]]]
     put: list[Put]
     num_lines: int
 
-    def outcome(self, measure: str, threshold: float) -> "TokenPredictions":
+    def detection(self, measure: str, threshold: float) -> Detection:
         """What is found with a threshold."""
-        kinds = {one.line: one.kind for one in self.put}
-        found = [line for score, line in self.scores[measure] if score >= threshold]
-        hits = [kinds[line] for line in found if line in kinds]
-        totals = [one.kind for one in self.put]
-        recalls = {kind: hits.count(kind) / max(1, totals.count(kind)) for kind in KINDS}
-        return TokenPredictions(len(found), len(hits), len(self.put), recalls)
+        found = self._lines(measure, threshold)
+        return Detection(len(found), sum(one.line in found for one in self.put), len(self.put))
+
+    def recalls(self, measure: str, threshold: float) -> dict[str, float]:
+        """The recall of each kind of line."""
+        found = self._lines(measure, threshold)
+        hits = Counter(one.kind for one in self.put if one.line in found)
+        totals = Counter(one.kind for one in self.put)
+        return {kind: hits[kind] / max(1, totals[kind]) for kind in KINDS}
+
+    def _lines(self, measure: str, threshold: float) -> set[int]:
+        return {line for score, line in self.scores[measure] if score >= threshold}
 
     def best_threshold(self, measure: str) -> float:
         """With which F0.5 is best."""
-        return max((score for score, _ in self.scores[measure]), key=lambda one: self.outcome(measure, one).f_half)
-
-
-class TokenPredictions(NamedTuple):
-    """How many lines were found, how many of them rightly, how many were to be found; and recall by kind."""
-
-    found: int
-    right: int
-    odd: int
-    recalls: dict[str, float]
-
-    @property
-    def precision(self) -> float:
-        """The share of findings that are right."""
-        return self.right / max(1, self.found)
-
-    @property
-    def recall(self) -> float:
-        """The share of odd lines that are found."""
-        return self.right / max(1, self.odd)
-
-    @property
-    def f_half(self) -> float:
-        """F0.5."""
-        return 1.25 * self.precision * self.recall / max(1e-9, 0.25 * self.precision + self.recall)
+        return best_threshold(self.scores[measure], {one.line for one in self.put})
 
 
 def looked_at(completer: Completer, text: str, put: list[Put]) -> Scored:
@@ -463,17 +447,7 @@ def looked_at(completer: Completer, text: str, put: list[Put]) -> Scored:
 
 def train(corpus: Path, model: Path, minutes: float) -> None:
     """Train as a user does."""
-    command = [
-        sys.executable,
-        "-m",
-        "gru_complete",
-        "train",
-        str(corpus),
-        "-m",
-        str(model),
-        "--minutes",
-        f"{minutes:g}",
-    ]
+    command = [*GRU_COMPLETE, "train", str(corpus), "-m", str(model), "--minutes", f"{minutes:g}"]
     subprocess.run([*command, "--replace", "--quiet"], check=True)
 
 
@@ -501,14 +475,15 @@ def measured(name: str, directory: Path, options: argparse.Namespace) -> dict[st
         ("strangeness, chosen", "strangeness", tuning.best_threshold("strangeness")),
         ("strangeness, the default", "strangeness", DEFAULT_THRESHOLD),
     ):
-        one = test.outcome(measure, threshold)
-        per_thousand = 1000 * nothing.outcome(measure, threshold).found / nothing.num_lines
-        recalls = ", ".join(f"{kind} {share:.2f}" for kind, share in one.recalls.items())
+        one, recalls = test.detection(measure, threshold), test.recalls(measure, threshold)
+        per_thousand = 1000 * nothing.detection(measure, threshold).found / nothing.num_lines
+        shown = ", ".join(f"{kind} {share:.2f}" for kind, share in recalls.items())
         figures = f"{threshold:10.2f}{one.precision:11.3f}{one.recall:8.3f}{one.f_half:7.3f}{per_thousand:7.2f}"
-        print(f"{row:28}{figures}   {recalls}")
+        print(f"{row:28}{figures}   {shown}")
         result[row] = {
-            "threshold": threshold, **one._asdict(), "f_half": one.f_half, "clean_per_1000": per_thousand,
-            "tuning_f_half": tuning.outcome(measure, threshold).f_half,
+            "threshold": threshold, "found": one.found, "right": one.right, "odd": one.actual, "recalls": recalls,
+            "f_half": one.f_half, "clean_per_1000": per_thousand,
+            "tuning_f_half": tuning.detection(measure, threshold).f_half,
         }  # fmt: skip
     print(f"on the tuning log: {_shown(tuning)}\n")
     return result
@@ -516,7 +491,7 @@ def measured(name: str, directory: Path, options: argparse.Namespace) -> dict[st
 
 def _shown(tuning: Scored) -> str:
     """F0.5 by threshold."""
-    return ", ".join(f"{one} {tuning.outcome('strangeness', one).f_half:.3f}" for one in (2, 3, 3.5, 4, 4.5, 5, 6, 8))
+    return ", ".join(f"{one} {tuning.detection('strangeness', one).f_half:.3f}" for one in (2, 3, 3.5, 4, 4.5, 5, 6, 8))
 
 
 def main() -> None:
@@ -529,7 +504,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--models", type=Path, help="keep the models here, and use those that are there")
     parser.add_argument("--json", type=Path, help="also write the figures here")
-    options = parser.parse_args()
+    options = parse_arguments(parser, smoke="--minutes 0.02 --training-lines 300 --lines 100 --share 0.1")
     with tempfile.TemporaryDirectory() as scratch:
         directory = options.models or Path(scratch)
         directory.mkdir(parents=True, exist_ok=True)

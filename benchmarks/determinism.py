@@ -9,12 +9,13 @@ be those of the single calls, but for a few where rounding decides between two o
 
 import argparse
 import json
-import os
 import random
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from common import compiled_environment, parse_arguments
 
 THREADS = (1, 2, 1)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -73,8 +74,7 @@ def random_groups(text: bytes, number: int, generator: random.Random) -> list[Gr
 def run(model: str, arguments: list[str], given: bytes, threads: int) -> tuple[bytes, int]:
     """Run a call; returns what it has printed, and its exit code."""
     command = [sys.executable, "-m", "gru_complete", "complete", "-m", model, *arguments]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    environment.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    environment = compiled_environment() | dict.fromkeys(THREAD_VARIABLES, str(threads))
     done = subprocess.run(command, input=given, capture_output=True, env=environment)
     if done.returncode not in (0, 1):  # 1: nothing to offer
         print(*arguments, repr(given[-40:]), done.stderr.decode(errors="replace"), sep="\n  ", file=sys.stderr)
@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    options = parse_arguments(parser, smoke="{dir}/model {dir}/text.txt --calls 2")
     groups = random_groups(options.text.read_bytes(), options.calls, random.Random(options.seed))
     result = measure(options.model, groups)
     print(json.dumps(result, indent=1) if options.json else "\n".join(f"| {k} | {v} |" for k, v in result.items()))

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from common import parse_arguments
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output.vt100 import Vt100_Output
@@ -89,7 +90,7 @@ def main() -> None:
     parser.add_argument(
         "--before", type=int, default=0, help="bytes of the text that stand in the editor to begin with"
     )
-    arguments = parser.parse_args()
+    arguments = parse_arguments(parser, smoke="{dir}/model {dir}/text.txt --keys 10 --before 50")
     text = arguments.text.read_bytes()[: arguments.before + arguments.keys].decode(errors="ignore")
     before = text[: len(text) - arguments.keys]
     completer = Completer.load(find_model(arguments.model))

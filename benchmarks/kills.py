@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from common import GRU_COMPLETE, parse_arguments
+
 from gru_complete.sample_world.writing import generate
 
 SETTINGS = ["tokenizer.vocab_size=300", "model.hidden_size=48", "model.embedding_size=32", "model.dropout=0.2"]
@@ -24,18 +26,7 @@ SETTINGS += ["training.batch_size=8", "training.seq_len=32", "training.evaluatio
 
 def training(corpus: Path, model: Path, steps: int) -> list[str]:
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    command = [
-        sys.executable,
-        "-m",
-        "gru_complete",
-        "train",
-        str(corpus),
-        "-m",
-        str(model),
-        "--steps",
-        str(steps),
-        "-q",
-    ]
+    command = [*GRU_COMPLETE, "train", str(corpus), "-m", str(model), "--steps", str(steps), "-q"]
     return [*command, *settings]
 
 
@@ -48,7 +39,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parse_arguments(parser, smoke="--kills 1 --steps 30")
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)

@@ -30,6 +30,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from common import describe_text, machine, parse_arguments
+
 # The package is imported in the functions: what its import takes is part of the training's time.
 
 COUNTING = "counting phrases"  # as the training says it
@@ -237,7 +239,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves; needs matplotlib")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--work", type=Path, metavar="DIRECTORY", help="where the training stays; default: nowhere")
-    options = parser.parse_args()
+    smoke = "{dir}/corpus.txt {dir}/text.txt --minutes 0.02 --targets 9 --set training.evaluations=2"
+    options = parse_arguments(parser, smoke=smoke)
     if options.plot is not None and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib: pip install 'gru-complete[plots]'")
     with working_directory(options.work) as work:
@@ -246,8 +249,6 @@ def main() -> None:
             train(options, work, started)
         text = options.test.read_text(encoding="utf-8-sig").encode()[: options.test_bytes].decode(errors="ignore")
         found = score(work, text)
-    from quality import describe_text, machine  # the file beside this one
-
     report = {
         "name": options.name or options.train.stem,
         "machine": machine(),

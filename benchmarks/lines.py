@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from common import parse_arguments
 
 from gru_complete.model.home import find_model
 from gru_complete.runtime.batch import WIDTH, complete_each
@@ -125,7 +126,7 @@ def main() -> None:
     parser.add_argument("text", type=Path)
     parser.add_argument("--prompts", type=int, default=1000)
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    options = parse_arguments(parser, smoke="{dir}/model {dir}/text.txt --prompts 20")
     completer = Completer.load(find_model(options.model))
     prompts = some_prompts(options.text.read_bytes(), options.prompts)
     results = {until: compare(completer, prompts, until) for until in ("sentence", "word")}

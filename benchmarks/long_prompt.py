@@ -22,6 +22,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from common import parse_arguments
+
 MEGABYTE = 1_000_000
 WAYS = {"adapting": "--adapt", "not adapting": "--no-adapt"}
 # The process says itself what it held: what the parent could ask for counts its own memory before the program starts.
@@ -111,7 +113,7 @@ def main() -> None:
     parser.add_argument("--new-words", type=float, nargs="*", default=(1, 3), help="megabytes of such prompts")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    options = parse_arguments(parser, smoke="{dir}/model {dir}/text.txt --megabytes 0.01 0.02 --new-words 0.01")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     text = options.text.read_bytes()
     with tempfile.TemporaryDirectory() as directory:

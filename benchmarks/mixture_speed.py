@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from common import parse_arguments
 
 from gru_complete.model.directory import LoadedModel, load_model
 from gru_complete.model.run_dir import RunDir
@@ -114,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--tokens", type=int, default=2000)
-    options = parser.parse_args()
+    options = parse_arguments(parser, smoke="{dir}/model --tokens 50")
     model = load_model(options.model)
     mixture = memory_of(model)
     clock = measure(model, mixture, options.tokens)

@@ -39,6 +39,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from common import parse_arguments
 from tqdm import tqdm
 
 from gru_complete.evaluation.intervals import Interval, mean_interval, share_interval
@@ -271,7 +272,7 @@ def main() -> None:
     parser.add_argument("--cuts", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures, and those of every cut")
-    options = parser.parse_args()
+    options = parse_arguments(parser, smoke="{dir}/model {dir}/text.txt --cuts 10")
     model = find_model(options.model)
     cuts = cuts_of(options.text.read_text(encoding="utf-8-sig"), options.cuts, options.seed)
     found = measure(Completer.load(model), cuts)

@@ -12,10 +12,11 @@ The script is not called secrets.py, for numpy would import it in place of Pytho
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from common import GRU_COMPLETE, parse_arguments
 
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions
@@ -40,7 +41,7 @@ def planted_text(text: str, times: int) -> str:
 
 def train(corpus: Path, model: Path, steps: int, *more: str) -> str:
     """Train as a person would; what was said on stderr."""
-    command = [sys.executable, "-m", "gru_complete", "train", str(corpus), "-m", str(model), "--steps", str(steps)]
+    command = [*GRU_COMPLETE, "train", str(corpus), "-m", str(model), "--steps", str(steps)]
     return subprocess.run([*command, *more], check=True, capture_output=True, text=True).stderr
 
 
@@ -92,7 +93,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    options = parse_arguments(parser, smoke="--text {dir}/corpus.txt --bytes 12000 --steps 10 --seeds 2")
     text = options.text.read_bytes()[: options.bytes].decode(errors="ignore")
     results = measure(text, options.times, options.steps, options.seeds)
     if options.json:

@@ -13,22 +13,19 @@ end that would follow it; the nats of all pieces are summed and divided by the c
 """
 
 import argparse
-import hashlib
 import json
 import math
 import os
-import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import GRU_COMPLETE, describe_text, machine, parse_arguments
 
 from gru_complete.model.directory import LoadedModel, load_model
 from gru_complete.model.run_dir import RunDir
@@ -36,9 +33,6 @@ from gru_complete.text.tokenizer import DOCUMENT_END
 
 WINDOW_CHARS = 256
 WATCH_SECONDS = 0.1
-GRU_COMPLETE = [sys.executable, "-m", "gru_complete"]
-FLAG_PREFIXES = ("avx", "amx", "fma", "neon", "asimd", "sve")
-PACKAGES = ("torch", "numpy", "sentencepiece")
 SCORES = {
     "static": "static",
     "windows": "static, windows of 256 characters",
@@ -55,41 +49,6 @@ COSTS = {  # key: name, what it is divided by, digits
     "steps": ("steps", 1, 0),
     "tokens_per_second": ("tokens/s in the steps", 1, 0),
 }
-
-
-def machine() -> dict[str, Any]:
-    """What the figures depend on besides the code, and which code it was."""
-    cpuinfo = Path("/proc/cpuinfo")
-    facts = dict(
-        (part.strip() for part in line.split(":", 1))
-        for line in (cpuinfo.read_text().splitlines() if cpuinfo.exists() else ())
-        if ":" in line
-    )
-    flags = facts.get("flags", facts.get("Features", "")).split()
-    return {
-        "processor": facts.get("model name", platform.processor()),
-        "cores": os.cpu_count(),
-        "flags": sorted(flag for flag in flags if flag.startswith(FLAG_PREFIXES)),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
-        "commit": commit(),
-    }
-
-
-def commit() -> str:
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        name = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, check=True, text=True).stdout
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], check=False).returncode
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return name.strip() + ("+changes" if changed else "")
-
-
-def describe_text(path: Path) -> dict[str, Any]:
-    data = path.read_bytes()
-    return {"file": path.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def watched(command: Sequence[str], environment: dict[str, str]) -> tuple[str, float, int]:
@@ -132,7 +91,7 @@ def measure(train: Path, test: Path, minutes: float, seed: int, settings: Sequen
         for setting in ("data.held_out=0", *settings):
             command += ["--set", setting]
         trained, seconds, peak = watched(command, environment)
-        command = [*GRU_COMPLETE, "eval", str(test), "-m", str(path), "--no-keystrokes", "--json"]
+        command = [*GRU_COMPLETE, "eval", str(test), "-m", str(path), "--json"]
         evaluated, _, _ = watched(command, environment)
         report, model = json.loads(evaluated), load_model(path)
         training = json.loads(RunDir.beside(path).plan_path.read_bytes())["config"]["training"]
@@ -214,7 +173,7 @@ def main() -> None:
     parser.add_argument("--name", help="of the text, for the table; default: that of the file")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="settings")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure of every run, run by run")
-    options = parser.parse_args()
+    options = parse_arguments(parser, smoke="{dir}/corpus.txt {dir}/text.txt --minutes 0.02 --json {dir}/quality.json")
     report: dict[str, Any] = {
         "name": options.name or options.train.stem,
         "machine": machine(),

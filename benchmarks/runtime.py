@@ -26,63 +26,22 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from common import GRU_COMPLETE, make_random_models, parse_arguments, seconds_of
 
-from gru_complete.model.architecture import Architecture
-from gru_complete.model.directory import ModelContents, load_model, save_model
-from gru_complete.model.manifest import NGRAMS
-from gru_complete.ngrams.building import count_ngrams
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
+from gru_complete.model.directory import load_model
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.runtime.words import likeliest_words
-from gru_complete.text.sentencepiece_model import FIRST_PIECE
-from gru_complete.text.tokenizer import Tokenizer
-from gru_complete.text.tokenizer_training import train_tokenizer
 
 SIZES = ((128, 192, 512), (256, 384, 1024), (256, 512, 2048))  # E, H, V
 FLOOR = "import numpy, sentencepiece, typer"
 COMPLETE = "import sys; from gru_complete.cli.app import run; run(sys.argv[1:])"
-SAMPLE_BYTES = 1 << 20  # of the text, for the tokenizer
 BLOCK_TOKENS = 100  # generated in turn
 KEYSTROKES = 300
 READ_BYTES = 20_000
 BATCHES = (1, 8, 32)
-
-
-def make_models(directory: Path, text: bytes, sizes: tuple[int, int, int]) -> tuple[Path, Path]:
-    """A model without counts and the same with; their scores are spread as trained ones are: as many may be drawn."""
-    embedding_size, hidden_size, vocab_size = sizes
-    sample = [text[:SAMPLE_BYTES]]
-    tokenizer = Tokenizer(train_tokenizer(sample, vocab_size=vocab_size - FIRST_PIECE, work_dir=directory))
-    stream = np.array([0, *tokenizer.encode(text), 0], np.uint16)
-    arch = Architecture("gru", tokenizer.vocab_size, embedding_size, hidden_size, 1)
-    generator = np.random.default_rng(0)
-    shapes = arch.tensor_shapes().items()
-    weights = {name: generator.normal(size=shape, scale=shape[-1] ** -0.5).astype(np.float32) for name, shape in shapes}
-    weights["projection"] *= 6
-    weights["output_bias"] = np.log(np.bincount(stream, minlength=arch.vocab_size) + 1).astype(np.float32)
-    ngrams = count_ngrams(stream, vocab_size=arch.vocab_size, max_bytes=1_500_000 + 2 * len(text))
-    gate = np.zeros((ngrams.order + NUM_SLOPES, NUM_OUTPUTS), np.float32)
-    gate[: ngrams.order] = 0.5, 0.5, 1, 0, 0
-    mixture = NGramMixture(ngrams, MixingWeights(gate), adapts=False).to_bytes()
-    gru, mixing = directory / "gru", directory / "mixture"
-    for path, extra_files in ((gru, {}), (mixing, {NGRAMS: mixture})):
-        path.mkdir()
-        save_model(
-            path,
-            ModelContents(
-                arch=arch,
-                weights=weights,
-                tokenizer=tokenizer,
-                metrics={},
-                training={},
-                abbreviations=[],
-            ),
-            extra_files=extra_files,
-        )
-    return gru, mixing
 
 
 def in_turn(rounds: int, work: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
@@ -94,15 +53,6 @@ def in_turn(rounds: int, work: dict[str, Callable[[], float]]) -> dict[str, list
             if index:
                 results[name].append(result)
     return results
-
-
-def seconds_of(*arguments: str) -> float:
-    """Seconds that Python takes for these arguments."""
-    # Installed packages are compiled; a checkout whose bytecode may not be written would be compiled in every run.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    start = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], check=True, env=environment, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
 
 
 def resident_megabytes(code: str, *arguments: str) -> float:
@@ -119,7 +69,10 @@ def cold_start(model: Path, runs: int) -> dict[str, float]:
     arguments = ["complete", "Mr Watson goes", "-m", str(model), "--until", "none", "--max-tokens", "20"]
     seconds = in_turn(
         runs,
-        {"complete": lambda: seconds_of("-m", "gru_complete", *arguments), "imports": lambda: seconds_of("-c", FLOOR)},
+        {
+            "complete": lambda: seconds_of([*GRU_COMPLETE, *arguments]),
+            "imports": lambda: seconds_of([sys.executable, "-c", FLOOR]),
+        },
     )
     ratios = [ours / floor for ours, floor in zip(seconds["complete"], seconds["imports"], strict=True)]
     return {
@@ -249,7 +202,7 @@ def _bytes(data: bytes) -> Iterator[bytes]:
 
 def measure(text: bytes, sizes: tuple[int, int, int], *, runs: int, rounds: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as directory:
-        gru, mixing = make_models(Path(directory), text, sizes)
+        gru, mixing = make_random_models(Path(directory), text, sizes)
         arch = load_model(gru).manifest.arch
         return {
             "E": arch.embedding_size,
@@ -274,12 +227,13 @@ def as_table(results: list[dict[str, float]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", type=Path, default=Path(__file__).parent.parent / "data" / "watson.txt")
+    parser.add_argument("--sizes", type=int, default=len(SIZES), help="how many sizes of model, from the smallest")
     parser.add_argument("--runs", type=int, default=20, help="cold starts")
     parser.add_argument("--rounds", type=int, default=40, help="turns of everything else")
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    options = parse_arguments(parser, smoke="--text {dir}/corpus.txt --sizes 1 --runs 1 --rounds 1")
     text = options.text.read_bytes()
-    results = [measure(text, sizes, runs=options.runs, rounds=options.rounds) for sizes in SIZES]
+    results = [measure(text, sizes, runs=options.runs, rounds=options.rounds) for sizes in SIZES[: options.sizes]]
     print(json.dumps(results, indent=1) if options.json else as_table(results))
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from common import parse_arguments
 
 from gru_complete.nn import kernel
 from gru_complete.nn.cells import CELL_CLASSES
@@ -44,6 +45,11 @@ class Candidate(NamedTuple):
 
 
 SHAPES = [Shape(64, 16, 256, 384), Shape(64, 32, 256, 512)]
+
+
+def shape(text: str) -> Shape:
+    """A shape from the command line, e.g. "64,16,256,384"."""
+    return Shape(*map(int, text.split(",")))
 
 
 def layer_operations(shape: Shape, num_gates: int) -> float:
@@ -183,10 +189,13 @@ def as_markdown(report: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument(
+        "--shapes", type=shape, nargs="+", default=SHAPES, metavar="T,B,I,H", help="sizes of the layers"
+    )
     parser.add_argument("--json", action="store_true", help="JSON instead of Markdown tables")
-    options = parser.parse_args()
+    options = parse_arguments(parser, smoke="--rounds 1 --shapes 4,2,16,16")
     kernel.enable()
-    layers = [{"shape": shape._asdict(), "results": measure(shape, options.rounds)} for shape in SHAPES]
+    layers = [{"shape": sizes._asdict(), "results": measure(sizes, options.rounds)} for sizes in options.shapes]
     report = {"machine": machine(), "rounds": options.rounds, "layers": layers}
     print(json.dumps(report, indent=1) if options.json else as_markdown(report))
 

@@ -11,8 +11,8 @@ Pairs (``--tuning-pairs``, ``--pairs``, files as ``eval --pairs`` reads them): h
 text is the wrong word with the right one as first alternative, and how often nothing is found in the right text. The
 threshold is the one with which the lesser of both shares is greatest on the tuning pairs.
 
-    python benchmarks/wording.py MODEL TUNING TEXT [--bytes 60000] [--seed 0]
-    python benchmarks/wording.py MODEL --tuning-pairs A.jsonl --pairs B.jsonl [--number 300]
+    python benchmarks/unusual_words.py MODEL TUNING TEXT [--bytes 60000] [--seed 0]
+    python benchmarks/unusual_words.py MODEL --tuning-pairs A.jsonl --pairs B.jsonl [--number 300]
 """
 
 import os
@@ -29,6 +29,8 @@ from collections import Counter
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
+
+from common import Detection, best_threshold, parse_arguments
 
 from gru_complete.checking.error_model import WORD
 from gru_complete.checking.unusual_words import UnusualWord, WordChecker, threshold_from_manifest
@@ -54,29 +56,6 @@ class Error(NamedTuple):
     offset: int
     right: str
     kind: str
-
-
-class TokenPredictions(NamedTuple):
-    """How many findings there are, how many of them are right, and how many words were to be found."""
-
-    found: int
-    right: int
-    errors: int
-
-    @property
-    def precision(self) -> float:
-        """The share of findings that are right."""
-        return self.right / max(1, self.found)
-
-    @property
-    def recall(self) -> float:
-        """The share of wrong words that are found."""
-        return self.right / max(1, self.errors)
-
-    @property
-    def f_half(self) -> float:
-        """F0.5."""
-        return 1.25 * self.precision * self.recall / max(1e-9, 0.25 * self.precision + self.recall)
 
 
 def corrupted(text: str, seed: int) -> tuple[str, list[Error]]:
@@ -132,26 +111,12 @@ def surprisals(completer: Completer, text: str) -> list[tuple[float, int]]:
     return result
 
 
-def best_threshold(scored: list[tuple[float, int]], errors: list[Error]) -> float:
-    """With which F0.5 is best."""
-    wrong = {error.offset for error in errors}
-    best, threshold, right = 0.0, 0.0, 0
-    for count, (score, offset) in enumerate(sorted(scored, reverse=True), start=1):
-        right += offset in wrong
-        value = TokenPredictions(count, right, len(errors)).f_half
-        if value > best:
-            best, threshold = value, score
-    return threshold
-
-
-def outcome(
-    scored: list[tuple[float, int]], errors: list[Error], threshold: float
-) -> tuple[TokenPredictions, Counter[str]]:
+def detection(scored: list[tuple[float, int]], errors: list[Error], threshold: float) -> tuple[Detection, Counter[str]]:
     """With a threshold; and how many were found of each kind."""
     kinds = {error.offset: error.kind for error in errors}
     found = [offset for score, offset in scored if score >= threshold]
     hits = Counter(kinds[offset] for offset in found if offset in kinds)
-    return TokenPredictions(len(found), sum(hits.values()), len(errors)), hits
+    return Detection(len(found), sum(hits.values()), len(errors)), hits
 
 
 def odds(findings: list[UnusualWord]) -> list[tuple[float, int]]:
@@ -165,11 +130,12 @@ def prose(
     """Precision and recall on corrupted text."""
     texts = [path.read_bytes()[:num_bytes].decode(errors="ignore") for path in (tuning_path, text_path)]
     (tuning, tuning_errors), (text, errors) = (corrupted(one, seed + number) for number, one in enumerate(texts))
-    plain = best_threshold(surprisals(completer, tuning), tuning_errors)
+    places = {error.offset for error in tuning_errors}
+    plain = best_threshold(surprisals(completer, tuning), places)
     tried = odds(list(WordChecker(completer, threshold=MIN_ODDS).findings([tuning])))
-    chosen = best_threshold(tried, tuning_errors)
+    chosen = best_threshold(tried, places)
     print(f"{len(errors)} wrong words of {len(WORD.findall(text))} ({Counter(error.kind for error in errors)})")
-    print(f"on the tuning text `check` had F0.5 {outcome(tried, tuning_errors, chosen)[0].f_half:.3f}\n")
+    print(f"on the tuning text `check` had F0.5 {detection(tried, tuning_errors, chosen)[0].f_half:.3f}\n")
     started = time.perf_counter()
     found = odds(list(WordChecker(completer, threshold=chosen).findings([text])))
     seconds = time.perf_counter() - started
@@ -182,13 +148,20 @@ def prose(
     print(f"{'':26}{'threshold':>10}{'precision':>11}{'recall':>9}{'F0.5':>8}   recall by kind")
     totals = Counter(error.kind for error in errors)
     for name, (threshold, scored) in rows.items():
-        figures, hits = outcome(scored, errors, threshold)
+        figures, hits = detection(scored, errors, threshold)
         kinds = {kind: hits[kind] / max(1, totals[kind]) for kind in KINDS}
         shown = ", ".join(f"{kind} {share:.2f}" for kind, share in kinds.items())
         print(
             f"{name:26}{threshold:10.2f}{figures.precision:11.3f}{figures.recall:9.3f}{figures.f_half:8.3f}   {shown}"
         )
-        result[name] = {"threshold": threshold, **figures._asdict(), "f_half": figures.f_half, "recall_by_kind": kinds}
+        result[name] = {
+            "threshold": threshold,
+            "found": figures.found,
+            "right": figures.right,
+            "errors": figures.actual,
+            "f_half": figures.f_half,
+            "recall_by_kind": kinds,
+        }
     print(f"\n{seconds:.1f} s for {len(text.encode()):,} bytes of corrupted text")
     clean = list(WordChecker(completer, threshold=default).findings([texts[1]]))
     print(f"as it was written: {len(clean)} findings with the default, in {len(WORD.findall(texts[1]))} words")
@@ -256,7 +229,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path)
     parser.add_argument("--number", type=int, default=300, help="pairs of each file")
     parser.add_argument("--json", type=Path, help="also write the figures here")
-    options = parser.parse_args()
+    smoke = "{dir}/model {dir}/corpus.txt {dir}/text.txt --bytes 800 --number 3"
+    smoke += " --tuning-pairs {dir}/pairs.jsonl --pairs {dir}/pairs.jsonl"
+    options = parse_arguments(parser, smoke=smoke)
     model = load_model(find_model(options.model))
     completer, default = Completer.from_model(model), threshold_from_manifest(model.manifest)
     report: dict[str, object] = {}
