@@ -33,7 +33,8 @@ from typing import NamedTuple
 from common import Detection, best_threshold, parse_arguments
 
 from gru_complete.checking.error_model import WORD
-from gru_complete.checking.unusual_words import UnusualWord, WordChecker, threshold_from_manifest
+from gru_complete.checking.threshold import threshold_from_manifest
+from gru_complete.checking.unusual_words import UnusualWord, WordChecker
 from gru_complete.evaluation.intervals import share_interval
 from gru_complete.model.directory import load_model
 from gru_complete.model.home import find_model

@@ -162,7 +162,8 @@ class Model:
             UsageError: the threshold is out of range.
             CorpusError: the text is not valid UTF-8.
         """
-        from gru_complete.checking.unusual_words import WordChecker, threshold_from_manifest
+        from gru_complete.checking.threshold import threshold_from_manifest
+        from gru_complete.checking.unusual_words import WordChecker
         from gru_complete.text.decoding import DocumentReader
 
         if threshold is None:
@@ -268,7 +269,7 @@ def train(
         KeyboardInterrupt: Ctrl-C; its cause is the ``InterruptedRun`` that says what was saved.
     """
     started = time.monotonic()
-    from gru_complete.checking.unusual_words import measure_threshold
+    from gru_complete.checking.threshold import measure_threshold
     from gru_complete.config import load_config
     from gru_complete.training.events import Planned
     from gru_complete.training.run import TrainingRequest, run_training

@@ -1,14 +1,15 @@
-"""How likely a slip is to leave one word where another was meant: a noisy channel, taken from the model itself.
+"""The error model of `check`: how likely it is that one word was written where another was meant.
 
-Of the words w that a slip may leave where ``a`` was meant::
+This is the channel of a noisy-channel spelling model (Kernighan, Church and Gale 1990), taken from the language model
+itself. The probability that a word w was written where ``a`` was meant, given that an error happened there, is::
 
-    slip(w | a) = c(w) exp(S min(cos(e_w, e_a), L)) / (sum over words v: c(v) exp(S min(cos(e_v, e_a), L)))
+    error(w | a) = c(w) exp(S min(cos(e_w, e_a), L)) / (sum over words v: c(v) exp(S min(cos(e_v, e_a), L)))
 
-so a word is the likelier, the more often it is written at all (c, how often the counts saw it) and the more alike both
-are used (e, the rows of the embedding, less their mean). Words that are more alike than L are all the same to it: those
-are names, titles and other words that nobody mistakes for one another because any of them would do.
+So an error is more likely to leave a word the more frequent that word is (c, its frequency by the n-gram counts) and
+the more similarly both words are used (e, the rows of the embedding minus their mean). Words more similar than L all
+count alike: these are names, titles and other words that nobody mistakes for one another, since any would do.
 
-Shapes: C words of the vocabulary, E embedding_size, V vocab_size.
+Shapes: K candidates, E embedding_size, V vocab_size.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from gru_complete.runtime.predictor import Predictor
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 _SHARPNESS = 6.0  # S
-_ALIKE = 0.6  # L
-_UNLIKE = -1.0  # the cosine for words that the vocabulary has in parts only: mostly names, and seldom slips
-_MAX_REMAINDERS = 64  # whose words are kept
-_FREQUENT = 1000  # words that the sum over v runs over
+_MAX_SIMILARITY = 0.6  # L
+_SPLIT_WORD_SIMILARITY = -1.0  # the cosine for words of several tokens: mostly names, and seldom errors
+_MAX_CACHED_PREFIXES = 64
+_NUM_FREQUENT = 1000  # the sum over v covers the most frequent words only
 
 
-class Words:
-    """The vocabulary's whole words after the same bytes, as alternatives.
+class Candidates:
+    """Words that a single token can write after the same bytes.
 
     Attributes:
-        tokens: one for each word, ``(C,)``.
-        words: what each writes after those bytes.
-        vectors: how each is used, ``(C, E)``, of length 1.
-        log_sums: the logarithm of the sum over v in the slips of each, ``(C,)``.
+        tokens: the token of each word, ``(K,)``.
+        words: the words, K of them.
+        vectors: how each word is used: rows of the centred embedding with length 1, ``(K, E)``.
+        log_sums: the logarithm of the denominator of ``error(w | a)`` for each word as a, ``(K,)``.
     """
 
     def __init__(self, tokens: IndexArray, words: list[str], vectors: FloatArray, log_sums: Float64Array) -> None:
@@ -50,10 +51,13 @@ class Words:
 
 
 class ErrorModel:
-    """The slips that one model knows; see the module.
+    """The error model that comes with one language model; see the module.
 
     Args:
-        completer: the model.
+        completer: the language model.
+
+    Attributes:
+        unigrams: the log probability of each token without any context, ``(V,)``.
     """
 
     def __init__(self, completer: Completer) -> None:
@@ -61,62 +65,67 @@ class ErrorModel:
         self._mixture = completer.predictor.mixture
         self.unigrams = self._unigrams(completer.predictor)
         self._vectors = _directions(completer.predictor.stepper.embedding)
-        self._token_of: dict[str, int] = {}  # that writes a word by itself; after a space, if there is one
-        for start in (b"", b" "):
+        self._token_of: dict[
+            str, int
+        ] = {}  # the one that writes a word alone; the one with a space in front is preferred
+        for prefix in (b"", b" "):
             for token, piece in enumerate(self._pieces.pieces):
-                word = _whole_word(piece, start)
+                word = _whole_word(piece, prefix)
                 if word is not None:
                     self._token_of[word] = token
         frequent = np.array(list(self._token_of.values()), np.intp)
-        frequent = frequent[np.argsort(-self.unigrams[frequent], kind="stable")[:_FREQUENT]]
+        frequent = frequent[np.argsort(-self.unigrams[frequent], kind="stable")[:_NUM_FREQUENT]]
         self._frequent = self._vectors[frequent]
         self._frequent_shares = np.exp(self.unigrams[frequent])
-        self._words: dict[bytes, Words] = {}
+        self._candidates: dict[bytes, Candidates] = {}
 
-    def words_after(self, remainder: bytes) -> Words:
-        """The words that one token writes after it wrote these bytes, mostly a space."""
-        found = self._words.get(remainder)
-        if found is None:
-            first, _, stop = self._pieces.range(remainder)
-            tokens, words = [], []
-            for token in self._pieces.order[first:stop].tolist():
-                word = _whole_word(self._pieces.pieces[token], remainder)
-                if word is not None:
-                    tokens.append(token)
-                    words.append(word)
-            vectors = self._vectors[
-                [self._token_of.get(word, token) for word, token in zip(words, tokens, strict=True)]
+    def candidates_after(self, prefix: bytes) -> Candidates:
+        """The words that one token can write after these bytes, with which the token begins: mostly a space."""
+        candidates = self._candidates.get(prefix)
+        if candidates is None:
+            candidates = self._find_candidates(prefix)
+            if len(self._candidates) >= _MAX_CACHED_PREFIXES:
+                self._candidates.clear()
+            self._candidates[prefix] = candidates
+        return candidates
+
+    def _find_candidates(self, prefix: bytes) -> Candidates:
+        """Collect the words after a prefix, and sum up the denominators of their errors."""
+        first, _, stop = self._pieces.range(prefix)
+        tokens, words = [], []
+        for token in self._pieces.order[first:stop].tolist():
+            word = _whole_word(self._pieces.pieces[token], prefix)
+            if word is not None:
+                tokens.append(token)
+                words.append(word)
+        vectors = self._vectors[[self._token_of.get(word, token) for word, token in zip(words, tokens, strict=True)]]
+        sums = np.concatenate(
+            [
+                np.exp(_SHARPNESS * np.minimum(part @ self._frequent.T, _MAX_SIMILARITY)) @ self._frequent_shares
+                for part in np.array_split(vectors, 1 + len(vectors) // 1024)
             ]
-            sums = np.concatenate(
-                [
-                    np.exp(_SHARPNESS * np.minimum(part @ self._frequent.T, _ALIKE)) @ self._frequent_shares
-                    for part in np.array_split(vectors, 1 + len(vectors) // 1024)
-                ]
-            )
-            found = Words(np.array(tokens, np.intp), words, vectors, np.log(np.maximum(sums, 1e-30)))
-            if len(self._words) >= _MAX_REMAINDERS:
-                self._words.clear()
-            self._words[remainder] = found
-        return found
+        )
+        return Candidates(np.array(tokens, np.intp), words, vectors, np.log(np.maximum(sums, 1e-30)))
 
-    def log_probabilities(self, word: str, tokens: Sequence[int], words: Words) -> Float64Array:
-        """The log probability that a slip which hits each of some words leaves ``word`` there, ``(C,)``.
+    def log_probabilities(self, word: str, tokens: Sequence[int], candidates: Candidates) -> Float64Array:
+        """``log error(word | a)`` for each candidate a, ``(K,)``.
 
         Args:
-            word: what stands there.
-            tokens: that write it, at least one.
-            words: what may have been meant.
+            word: the word in the text.
+            tokens: the tokens that write it, at least one.
+            candidates: the words that may have been meant.
         """
-        own = self._token_of.get(word)
-        if own is None:
-            likeness: Float64Array = np.full(len(words.words), _UNLIKE)
+        single_token = self._token_of.get(word)
+        if single_token is None:
+            similarity: Float64Array = np.full(len(candidates.words), _SPLIT_WORD_SIMILARITY)
         else:
-            likeness = np.minimum(words.vectors @ self._vectors[own], _ALIKE).astype(np.float64)
-        result: Float64Array = _SHARPNESS * likeness + self._frequency(tokens) - words.log_sums
+            cosines = candidates.vectors @ self._vectors[single_token]
+            similarity = np.minimum(cosines, _MAX_SIMILARITY).astype(np.float64)
+        result: Float64Array = _SHARPNESS * similarity + self._log_frequency(tokens) - candidates.log_sums
         return np.minimum(result, 0.0)
 
-    def _frequency(self, tokens: Sequence[int]) -> float:
-        """The log probability of tokens after nothing in particular."""
+    def _log_frequency(self, tokens: Sequence[int]) -> float:
+        """The log probability of a few tokens without any context before them."""
         total = float(self.unigrams[tokens[0]])
         if self._mixture is not None:
             ngrams = self._mixture.ngrams
@@ -129,28 +138,28 @@ class ErrorModel:
         return total
 
     def _unigrams(self, predictor: Predictor) -> Float64Array:
-        """The log probability of each token after nothing in particular, ``(V,)``."""
+        """The log probability of each token without any context, ``(V,)``."""
         if self._mixture is not None:
             return np.asarray(np.log(self._mixture.ngrams.token_frequencies()))
-        # Without counts: what the network says of each token wherever it stands, which tied weights put there.
+        # Without n-gram counts: with tied weights the output bias is what the network says in every context.
         bias = predictor.stepper.output_bias.astype(np.float64)
         peak = bias.max()
         return np.asarray(bias - peak - math.log(float(np.exp(bias - peak).sum())))
 
 
 def _directions(embedding: FloatArray) -> FloatArray:
-    """The rows of an embedding less their mean, of length 1."""
+    """The rows of an embedding minus their mean, scaled to length 1."""
     centred = embedding - embedding.mean(axis=0)
     centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
     return np.asarray(centred, np.float32)
 
 
-def _whole_word(piece: bytes, start: bytes) -> str | None:
-    """The word that a piece writes after some bytes that it begins with; None if it is none."""
-    if not piece.startswith(start):
+def _whole_word(piece: bytes, prefix: bytes) -> str | None:
+    """The word that a piece writes after a prefix; None if the piece has another prefix or is not a whole word."""
+    if not piece.startswith(prefix):
         return None
     try:
-        text = piece[len(start) :].decode()
+        text = piece[len(prefix) :].decode()
     except UnicodeDecodeError:
         return None
     return text if WORD.fullmatch(text) else None

@@ -1,6 +1,8 @@
-"""A text segment by segment, with what the model says of every token: read once, in constant memory.
+"""Reads a text segment by segment with one model, keeping what the model predicts at every token.
 
-Shapes: N readings, V vocab_size.
+A segment is white space and the word after it (``text/tokenizer.py``). The text is read once, in constant memory.
+
+Shapes: N tokens of a text, V vocab_size.
 """
 
 from __future__ import annotations
@@ -17,26 +19,27 @@ from gru_complete.runtime.predictor import DecoderState
 from gru_complete.runtime.sampling import damaged_scores
 from gru_complete.text.tokenizer import segments
 
-MANY = 96
-"""Rows of a product at most; also how many segments are read at a time."""
+MAX_ROWS = 96
+"""The most rows of one matrix product, and the number of segments read at a time."""
 
-_MAX_ENCODED = 50_000  # segments whose tokens are kept
+_MAX_CACHED_SEGMENTS = 50_000  # whose tokens are kept
 
 
 class Segment:
-    """A segment that was read.
+    """A segment of the text; ``decoder_states``, ``rows`` and ``costs`` are filled in when it is read.
 
     Attributes:
         data: its bytes.
-        number: how many are before it.
-        line, column, offset: of its first character.
-        tokens: the canonical ones.
-        readings: where each of them begins.
-        rows: the log probabilities of all tokens in the place of each, ``(len(tokens), V)``.
-        costs: of the tokens, in nats.
+        number: how many segments come before it.
+        line, column: of its first character, from 1.
+        offset: of its first character in the whole text, in characters from 0.
+        tokens: its canonical segmentation, N of them.
+        decoder_states: the decoder state before each token.
+        rows: the log probabilities of all tokens at each position, ``(N, V)``.
+        costs: what each token costs, in nats.
     """
 
-    __slots__ = ("column", "costs", "data", "line", "number", "offset", "readings", "rows", "tokens")
+    __slots__ = ("column", "costs", "data", "decoder_states", "line", "number", "offset", "rows", "tokens")
 
     def __init__(self, data: bytes, number: int, line: int, column: int, offset: int, tokens: list[int]) -> None:
         self.data = data
@@ -45,7 +48,7 @@ class Segment:
         self.column = column
         self.offset = offset
         self.tokens = tokens
-        self.readings: list[DecoderState] = []
+        self.decoder_states: list[DecoderState] = []
         self.rows: list[FloatArray] = []
         self.costs: list[float] = []
 
@@ -54,7 +57,7 @@ class SegmentReader:
     """Reads documents with one model.
 
     Args:
-        completer: the model. Its counts learn nothing from the text.
+        completer: the model. Its n-gram counts learn nothing from the text.
     """
 
     def __init__(self, completer: Completer) -> None:
@@ -63,50 +66,50 @@ class SegmentReader:
         self._encoded: dict[bytes, list[int]] = {}
 
     def batches(self, texts: Iterable[str]) -> Iterator[list[Segment]]:
-        """A document's segments, read, up to ``MANY`` at a time.
+        """Read a document; yields its segments, up to ``MAX_ROWS`` at a time.
 
         Args:
-            texts: the document in pieces, however they are cut.
+            texts: the document in parts, cut anywhere.
         """
-        reading = self._predictor.start()
-        waiting = self._segments(texts)
-        while batch := list(islice(waiting, MANY)):
-            reading = self.read(batch, reading)
+        decoder_state = self._predictor.start()
+        unread = self._segments(texts)
+        while batch := list(islice(unread, MAX_ROWS)):
+            decoder_state = self.read(batch, decoder_state)
             yield batch
 
-    def read(self, batch: Sequence[Segment], reading: DecoderState) -> DecoderState:
-        """Read segments that have their tokens only.
+    def read(self, batch: Sequence[Segment], decoder_state: DecoderState) -> DecoderState:
+        """Read segments one after another, filling in their states, rows and costs.
 
         Args:
-            batch: what is read, one after the other; the rest of each is filled in.
-            reading: where the first one begins.
+            batch: segments that have their tokens only.
+            decoder_state: the decoder state before the first one.
 
         Returns:
-            Where the last one ends.
+            The decoder state after the last one.
         """
-        readings = []
+        decoder_states = []
         for segment in batch:
             for token in segment.tokens:
-                segment.readings.append(reading)
-                readings.append(reading)
-                reading = self._predictor.step(reading, token)
-        rows = [row for start in range(0, len(readings), MANY) for row in self.rows(readings[start : start + MANY])]
-        taken = iter(rows)
+                segment.decoder_states.append(decoder_state)
+                decoder_states.append(decoder_state)
+                decoder_state = self._predictor.step(decoder_state, token)
+        blocks = [decoder_states[start : start + MAX_ROWS] for start in range(0, len(decoder_states), MAX_ROWS)]
+        rows = iter([row for block in blocks for row in self.rows(block)])
         for segment in batch:
-            segment.rows = [next(taken) for _ in segment.tokens]
+            segment.rows = [next(rows) for _ in segment.tokens]
             segment.costs = [-float(row[token]) for row, token in zip(segment.rows, segment.tokens, strict=True)]
-        return reading
+        return decoder_state
 
     def _segments(self, texts: Iterable[str]) -> Iterator[Segment]:
-        """Segments with their tokens, not read yet."""
+        """The segments of a document with their tokens, not read yet."""
         line = column = 1
         offset = 0
         carry = b""
         number = 0
-        for block in _and_end(texts):
-            found = list(segments(carry if block is None else carry + block.encode()))
-            carry = b"" if block is None or not found else found.pop()  # more text may lengthen the last one
-            for data in found:
+        for block in _then_none(texts):
+            complete = list(segments(carry if block is None else carry + block.encode()))
+            carry = b"" if block is None or not complete else complete.pop()  # more text may lengthen the last one
+            for data in complete:
                 yield Segment(data, number, line, column, offset, self.encode(data))
                 number += 1
                 text = data.decode(errors="replace")
@@ -115,29 +118,29 @@ class SegmentReader:
                 line += newlines
                 column = len(text) - text.rindex("\n") if newlines else column + len(text)
 
-    def rows(self, readings: Sequence[DecoderState]) -> FloatArray:
-        """The log probabilities of all tokens after each of some readings, ``(N, V)``.
+    def rows(self, decoder_states: Sequence[DecoderState]) -> FloatArray:
+        """The log probabilities of all tokens after each of N decoder states, ``(N, V)``.
 
         Raises:
             ModelError: they are not finite.
         """
-        with np.errstate(over="ignore", invalid="ignore"):  # a stranger's weights may overflow
-            rows = self._predictor.log_probabilities(readings)
+        with np.errstate(over="ignore", invalid="ignore"):  # the weights of an untrusted model may overflow
+            rows = self._predictor.log_probabilities(decoder_states)
             if not math.isfinite(float(rows.sum(dtype=np.float64))):
                 raise damaged_scores()
         return rows
 
     def encode(self, segment: bytes) -> list[int]:
-        """The tokens of a segment, kept for the next time."""
+        """The tokens of a segment, from a cache where possible."""
         tokens = self._encoded.get(segment)
         if tokens is None:
-            if len(self._encoded) >= _MAX_ENCODED:
+            if len(self._encoded) >= _MAX_CACHED_SEGMENTS:
                 self._encoded.clear()
             tokens = self._encoded[segment] = self._tokenizer.encode_segment(segment)
         return tokens
 
 
-def _and_end(texts: Iterable[str]) -> Iterator[str | None]:
-    """The texts, and then None."""
+def _then_none(texts: Iterable[str]) -> Iterator[str | None]:
+    """The texts, and then None as a mark of the end."""
     yield from texts
     yield None

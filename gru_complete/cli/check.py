@@ -73,6 +73,7 @@ def check(
 def _finder(model: str | None, threshold: float | None, *, finds_lines: bool) -> "AnomalousLineFinder | WordChecker":
     """What finds lines or words with the model; without a threshold, the finder's or the model's own."""
     from gru_complete.checking import anomalous_lines, unusual_words
+    from gru_complete.checking.threshold import threshold_from_manifest
     from gru_complete.model.directory import load_model
     from gru_complete.model.home import find_model
     from gru_complete.runtime.completer import Completer
@@ -82,7 +83,7 @@ def _finder(model: str | None, threshold: float | None, *, finds_lines: bool) ->
     if finds_lines:
         least = anomalous_lines.DEFAULT_THRESHOLD if threshold is None else threshold
         return anomalous_lines.AnomalousLineFinder(completer, threshold=least)
-    least = unusual_words.threshold_from_manifest(loaded.manifest) if threshold is None else threshold
+    least = threshold_from_manifest(loaded.manifest) if threshold is None else threshold
     return unusual_words.WordChecker(completer, threshold=least)
 
 

@@ -82,7 +82,7 @@ def train(
         with StopSignals() as stop, TrainingDisplay(console, is_quiet=quiet, explains=explain) as display:
             # torch takes a second or two to import: after the options are checked, and where Ctrl-C is understood.
             display.stage("starting")
-            from gru_complete.checking.unusual_words import measure_threshold
+            from gru_complete.checking.threshold import measure_threshold
             from gru_complete.training.run import TrainingRequest
 
             if plot is not None:
