@@ -1,11 +1,11 @@
-"""Durable writes, directory swaps, locks and strict reading: the only module that writes to disk.
+"""Durable writes and directory swaps. With ``lock``, the only module that writes to disk.
 
-A save is visible either not at all or whole, whenever the process is killed or the power goes. A file is written under
+A save is visible either whole or not at all, whenever the process is killed or the power fails. A file is written under
 a temporary name beside its target, synced to the disk, renamed, and the rename is synced. A failed sync is never
-repeated: the kernel may have dropped the data and then say that all is well (fsyncgate, PostgreSQL 2018).
+repeated: the kernel may have dropped the data and then report success (fsyncgate, PostgreSQL 2018).
 
-Names beside a target NAME: ``.tmp-NAME-xxxxxxxx`` is rubbish unless its writer still runs; ``.old-NAME`` is the
-directory that a swap moved aside, and is what NAME means as long as NAME does not exist.
+Two kinds of names appear beside a target NAME. ``.tmp-NAME-xxxxxxxx`` is rubbish unless its writer still runs.
+``.old-NAME`` is the directory that a swap moved aside; readers use it as NAME while NAME does not exist.
 """
 
 import errno
@@ -30,10 +30,10 @@ _REPLACE_DELAYS_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file durably and atomically: readers see the old content or all of the new.
+    """Write a file durably and atomically: readers see either the old content or all of the new.
 
     Raises:
-        EnvironmentFailure: the disk or a permission said no; the old file is as it was.
+        EnvironmentFailure: the disk is full or refuses the write; the old file is unchanged.
     """
     with open_stream(path) as stream:
         stream.write(data)
@@ -41,10 +41,10 @@ def write_file(path: Path, data: bytes) -> None:
 
 @contextmanager
 def open_stream(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing in pieces; it appears under its name, durably, when the block ends without an error.
+    """Open a file for writing; it appears under its name, durably, when the block ends without an error.
 
     Raises:
-        EnvironmentFailure: the disk or a permission said no, at any write or at the end; the old file is as it was.
+        EnvironmentFailure: the disk is full or refuses the write, at any time; the old file is unchanged.
     """
     with translate_os_errors("write", path):
         target = _real_target(path, stat.S_ISREG, "a regular file")
@@ -74,9 +74,10 @@ class _RawFile(io.FileIO):
         super().__init__(descriptor, "wb", closefd=False)
         self.descriptor = descriptor
         self.path = path
-        self.discard = False  # after an error: what the buffer still holds goes nowhere
+        self.discard = False  # after an error: drop what the buffer still holds
 
     def write(self, data: Any, /) -> int:
+        """Write all of the data; after a failed write, pretend to."""
         if not self.discard:
             self.discard = True
             with translate_os_errors("write", self.path):
@@ -85,6 +86,7 @@ class _RawFile(io.FileIO):
         return memoryview(data).nbytes
 
     def close(self) -> None:
+        """Sync and close; after an error only close, without another error."""
         if self.closed:
             return
         super().close()
@@ -97,7 +99,11 @@ class _RawFile(io.FileIO):
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line to a log in one write; not synced, since no log is worth waiting for."""
+    """Append one line to a log in one write; not synced, since a log is not worth waiting for.
+
+    Raises:
+        EnvironmentFailure: the disk is full or refuses the write.
+    """
     with translate_os_errors("write", path):
         descriptor = os_calls.open(path, _CREATE_FLAGS | os.O_APPEND, 0o666)
         try:
@@ -107,13 +113,21 @@ def append_line(path: Path, line: str) -> None:
 
 
 def remove_file(path: Path) -> None:
-    """Remove a file; one that is not there is as good as removed."""
+    """Remove a file, if it exists.
+
+    Raises:
+        EnvironmentFailure: it exists and cannot be removed.
+    """
     with translate_os_errors("remove", path), suppress(FileNotFoundError):
         os_calls.unlink(path)
 
 
 def make_directory(path: Path) -> None:
-    """Create a directory and its parents, durably; one that exists is left as it is."""
+    """Create a directory and its parents, durably, if it does not exist.
+
+    Raises:
+        EnvironmentFailure: a file is in the way, or the disk refuses.
+    """
     if path.is_dir():
         return
     if path.parent != path:
@@ -128,13 +142,13 @@ def make_directory(path: Path) -> None:
 
 @contextmanager
 def new_directory(target: Path) -> Iterator[Path]:
-    """Fill a temporary directory beside ``target``; it gets the target's name, durably, when the block ends well.
+    """Fill a temporary directory beside ``target``; it gets the target's name, durably, when the block succeeds.
 
     Yields:
         The temporary directory; write the manifest into it last.
 
     Raises:
-        EnvironmentFailure: the disk or a permission said no, or ``target`` exists; nothing new is visible then.
+        EnvironmentFailure: the disk is full or refuses the write, or ``target`` exists; nothing new is visible.
     """
     with _filled_directory(target, may_exist=False) as temporary:
         yield temporary
@@ -142,10 +156,16 @@ def new_directory(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_directory(target: Path) -> Iterator[Path]:
-    """As ``new_directory``, but an existing target is swapped for the new one and then deleted.
+    """Like ``new_directory``, but an existing target is swapped for the new one and then deleted.
 
-    Two renames are not one: a kill between them leaves the old directory under ``.old-NAME``, where
-    ``visible_directory`` finds it until ``recover_directory`` puts it back. The caller holds the lock that guards it.
+    The swap takes two renames: a kill between them leaves the old directory under ``.old-NAME``, where
+    ``visible_directory`` finds it until ``recover_directory`` puts it back. The caller holds the lock of the target.
+
+    Yields:
+        The temporary directory.
+
+    Raises:
+        EnvironmentFailure: the disk is full or refuses the write; the old directory is then back in its place.
     """
     with translate_os_errors("write", target):
         target = _real_target(target, stat.S_ISDIR, "a directory")
@@ -159,6 +179,7 @@ def replace_directory(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _filled_directory(target: Path, *, may_exist: bool) -> Iterator[Path]:
+    """Yield a temporary directory; then sync it and rename it to the target, or undo everything on an error."""
     temporary = _temporary_beside(target)
     with translate_os_errors("write", target):
         os_calls.mkdir(temporary)
@@ -167,7 +188,7 @@ def _filled_directory(target: Path, *, may_exist: bool) -> Iterator[Path]:
         with translate_os_errors("write", target):
             _sync_tree(temporary)
             if os.path.lexists(target):
-                if not may_exist:  # rename() would silently take the place of an empty directory
+                if not may_exist:  # rename() would silently replace an empty directory
                     raise FileExistsError(errno.EEXIST, "it exists already")
                 _replace(target, _aside(target))
             _replace(temporary, target)
@@ -181,16 +202,16 @@ def _filled_directory(target: Path, *, may_exist: bool) -> Iterator[Path]:
 
 
 def visible_directory(target: Path) -> Path:
-    """Where a reader finds ``target``: there, or moved aside by a swap that is under way or was cut by a kill."""
+    """Where a reader finds ``target``: in its place, or moved aside by a swap that is under way or was interrupted."""
     real = Path(os.path.realpath(target))
     return _aside(real) if not os.path.lexists(real) and _aside(real).is_dir() else target
 
 
 def recover_directory(target: Path) -> None:
-    """Finish or undo the swap of ``target`` that a kill has cut, and sweep its temporaries; for the holder of its lock.
+    """Finish or undo an interrupted swap of ``target``, and delete its temporaries. Only the holder of its lock may.
 
     Raises:
-        EnvironmentFailure: the old directory could not be put back or cleared away.
+        EnvironmentFailure: the old directory could not be put back or deleted.
     """
     target = Path(os.path.realpath(target))
     with translate_os_errors("recover", target):
@@ -201,7 +222,7 @@ def recover_directory(target: Path) -> None:
 
 
 def remove_directory(path: Path) -> None:
-    """Delete a directory; a kill on the way leaves only rubbish under a temporary name.
+    """Delete a directory; if killed meanwhile, leave only rubbish under a temporary name.
 
     Raises:
         EnvironmentFailure: there is no such directory, or it could not be deleted.
@@ -214,16 +235,20 @@ def remove_directory(path: Path) -> None:
 
 
 def sweep_temporaries(directory: Path) -> None:
-    """Remove what crashes have left in a directory; only for the holder of its lock: a live writer's files go too."""
+    """Delete what crashes have left in a directory. Only for the holder of its lock: live temporaries go too."""
     _sweep(directory, ".tmp-*")
 
 
 def check_writable(directory: Path, *, needed_bytes: int) -> None:
-    """Find out before the work starts whether ``directory`` takes files and has room; EnvironmentFailure if not."""
+    """Check before the work starts that files can be written in ``directory`` and have room.
+
+    Raises:
+        EnvironmentFailure: they cannot, or fewer than ``needed_bytes`` are free.
+    """
     probe = directory / f".tmp-probe-{os.urandom(4).hex()}"
     write_file(probe, b"probe")
     remove_file(probe)
-    with translate_os_errors("look at", directory):
+    with translate_os_errors("inspect", directory):
         free_bytes = shutil.disk_usage(directory).free
     if free_bytes < needed_bytes:
         message = f"not enough disk space: needs {needed_bytes / 1e6:,.0f} MB, {free_bytes / 1e6:,.0f} MB free"
@@ -239,7 +264,7 @@ def _aside(target: Path) -> Path:
 
 
 def _real_target(path: Path, is_kind: Any, kind: str) -> Path:
-    """Follow links, so that a linked target is replaced where it lies; refuse to replace, say, /dev/null."""
+    """Follow links, so that the target of a link is replaced, not the link; refuse to replace, say, /dev/null."""
     with suppress(FileNotFoundError):
         if not is_kind(os.stat(path).st_mode):
             raise OSError(errno.EINVAL, f"it is not {kind}")
@@ -247,6 +272,7 @@ def _real_target(path: Path, is_kind: Any, kind: str) -> Path:
 
 
 def _replace(source: Path, target: Path) -> None:
+    """Rename, again after a while where a virus scanner holds the file open."""
     for delay_seconds in _REPLACE_DELAYS_SECONDS:
         try:
             return os_calls.replace(source, target)
@@ -264,7 +290,7 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make renames in a directory durable, where the system can: Windows and some network file systems cannot."""
+    """Make renames in a directory durable, where the system can; Windows and some network file systems cannot."""
     try:
         _sync(directory, os.O_RDONLY)
     except OSError as error:
@@ -306,5 +332,5 @@ def _remove_tree(path: Path) -> None:
 
 def _sweep(directory: Path, pattern: str) -> None:
     for path in sorted(directory.glob(pattern)):
-        with suppress(OSError):  # rubbish that stays is no reason to stop
+        with suppress(OSError):  # rubbish that cannot be deleted is no reason to stop
             _remove_tree(path)

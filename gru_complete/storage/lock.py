@@ -15,10 +15,10 @@ LOCK_FILE = "lock"
 
 
 class DirectoryLock:
-    """Exclusive use of a directory for one process, by a lock on its file ``lock``, which is never deleted.
+    """Exclusive use of a directory for one process: a lock on its file ``lock``, which is never deleted.
 
-    The kernel frees the lock when its holder dies, however it dies, so there are no stale locks. A child made by a bare
-    ``fork`` shares it. Network file systems may not honour it between machines.
+    The kernel frees the lock when its holder ends, in whatever way, so there are no stale locks. A child made by a bare
+    ``fork`` shares it. Network file systems may not enforce it between machines.
 
     Raises:
         BusyError: another process holds the lock; the message names its process id.
@@ -29,7 +29,7 @@ class DirectoryLock:
         self._descriptor = -1
 
     def __enter__(self) -> "DirectoryLock":
-        """Take the lock or raise at once."""
+        """Take the lock, or raise ``BusyError`` at once."""
         try:
             with translate_os_errors("lock", self.path):
                 self._descriptor = os_calls.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | OPEN_FLAGS, 0o666)
@@ -39,7 +39,7 @@ class DirectoryLock:
                 holder = {"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
                 write_all(self._descriptor, json.dumps(holder).encode("utf-8"))
             return self
-        except BaseException:  # a signal, too, wherever it comes
+        except BaseException:  # also when a signal arrives in the middle
             self._free()
             raise
 
@@ -53,6 +53,7 @@ class DirectoryLock:
             os_calls.close(descriptor)
 
     def _holder(self) -> str:
+        """Who holds the lock, as its file says."""
         with suppress(ModelError, KeyError, TypeError, ValueError):  # the file may be new and still empty
             holder = strict_json(os.read(self._descriptor, 200), name=LOCK_FILE)
             return f"process {int(holder['pid'])} since {printable(str(holder['since']))[:40]}"
@@ -60,11 +61,14 @@ class DirectoryLock:
 
 
 def _try_lock(descriptor: int) -> bool:
+    """Lock a file without waiting; False if another process holds the lock."""
     try:
         if sys.platform == "win32":
             import msvcrt
 
-            os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # far behind the content, since this lock also bars readers
+            os.lseek(
+                descriptor, 1 << 30, os.SEEK_SET
+            )  # far beyond the content: on Windows a lock also keeps readers out
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
             import fcntl

@@ -1,4 +1,4 @@
-"""The system calls that change the disk, and their failures in words for the user."""
+"""The system calls that change the disk, and their errors in the user's words."""
 
 import errno
 import os
@@ -11,6 +11,7 @@ from gru_complete.errors import EnvironmentFailure, printable
 
 DISK_FULL_HINT = "free some space, or let GRU_COMPLETE_HOME name a directory on another disk"
 OPEN_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+"""Flags of every ``os.open``: children do not inherit the file, and Windows does not translate line ends."""
 
 
 class OsCalls:
@@ -39,13 +40,13 @@ def translate_os_errors(verb: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         message = f"cannot {verb} {printable(path)}: {os_reason(error)}"
-        raise EnvironmentFailure(message, hint=DISK_FULL_HINT if full else None) from error
+        raise EnvironmentFailure(message, hint=DISK_FULL_HINT if is_full else None) from error
 
 
 def os_reason(error: OSError) -> str:
-    """The system's words, to stand after a colon: "no space left on device"."""
+    """What the system says of an error, in lower case to follow a colon: "no space left on device"."""
     text = error.strerror or str(error)
     return printable(text[:1].lower() + text[1:])
 

@@ -14,9 +14,16 @@ _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4",
 
 
 def parse_safetensors(data: bytes, *, name: str) -> dict[str, NDArray[Any]]:
-    """Read-only views of the tensors in a safetensors file, https://github.com/huggingface/safetensors#format.
+    """Parse a safetensors file, https://github.com/huggingface/safetensors#format, into read-only views.
 
-    Stricter than the library, which takes duplicate keys: the tensors must cover the data without holes and overlaps.
+    Stricter than the library, which accepts duplicate keys: tensors must cover the data without holes and overlaps.
+
+    Args:
+        data: the file.
+        name: of the file, for messages.
+
+    Returns:
+        The tensors by name.
 
     Raises:
         ModelError: the bytes are not a safetensors file of plain numbers.
@@ -33,8 +40,8 @@ def parse_safetensors(data: bytes, *, name: str) -> dict[str, NDArray[Any]]:
         where = f"tensor {short_repr(key)} of {name}"
         entry = json_object(entry, where, required=["dtype", "shape", "data_offsets"])
         dtype = _DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
-        shape = whole_numbers(entry["shape"], f"the shape of {where}", most=8)
-        span = whole_numbers(entry["data_offsets"], f"data_offsets of {where}", most=2)
+        shape = whole_numbers(entry["shape"], f"the shape of {where}", max_items=8)
+        span = whole_numbers(entry["data_offsets"], f"data_offsets of {where}", max_items=2)
         if dtype is None:
             raise ModelError(f"{where} has the dtype {short_repr(entry['dtype'])}; known are {', '.join(_DTYPES)}")
         count = math.prod(shape)

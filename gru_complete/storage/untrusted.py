@@ -1,4 +1,4 @@
-"""Strict reading of what a stranger may have written: a regular file, the fields of a JSON object, safetensors."""
+"""Strict reading of files that a stranger may have written: regular files, JSON objects and their fields."""
 
 import hashlib
 import json
@@ -12,27 +12,27 @@ from typing import Any
 from gru_complete.errors import ModelError, printable
 from gru_complete.storage.os_calls import OPEN_FLAGS, os_reason
 
-# A link is not followed, and opening a FIFO that nobody writes to does not wait.
+# Do not follow a link, and do not wait when opening a FIFO that nobody writes to.
 _UNTRUSTED_READ_FLAGS = os.O_RDONLY | OPEN_FLAGS | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
-    """Read a file that may come from a stranger: once, whole, and only if it is an ordinary file of bounded size.
+    """Read a file once and whole, and only if it is an ordinary file of bounded size.
 
     Raises:
         ModelError: it is missing, a link, a FIFO, a device, a directory, too large or unreadable.
     """
     name = printable(path)
     try:
-        _check_regular(os.lstat(path), name)  # before open(), which may wait for, or rewind, what is no file
+        _check_regular(os.lstat(path), name)  # before open(), which may wait for a FIFO or rewind a tape
         descriptor = os.open(path, _UNTRUSTED_READ_FLAGS)
         try:
             _check_regular(os.fstat(descriptor), name)
-            pieces: list[bytes] = []
-            missing = max_bytes + 1
-            while missing and (piece := os.read(descriptor, min(missing, os.fstat(descriptor).st_size + 1))):
-                pieces.append(piece)
-                missing -= len(piece)
+            parts: list[bytes] = []
+            missing = max_bytes + 1  # one more than allowed, to notice a larger file
+            while missing and (part := os.read(descriptor, min(missing, os.fstat(descriptor).st_size + 1))):
+                parts.append(part)
+                missing -= len(part)
         finally:
             os.close(descriptor)
     except FileNotFoundError:
@@ -41,7 +41,7 @@ def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
         raise ModelError(f"{name} cannot be read: {os_reason(error)}") from error
     if not missing:
         raise ModelError(f"{name} is larger than {max_bytes} bytes")
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _check_regular(status: os.stat_result, name: str) -> None:
@@ -56,7 +56,7 @@ def sha256_hex(data: bytes) -> str:
 
 
 def strict_json(data: bytes, *, name: str) -> dict[str, Any]:
-    """Parse a JSON object and refuse what parsers disagree about: duplicate keys, NaN, infinities, anything but UTF-8.
+    """Parse a JSON object; refuse what parsers disagree about: duplicate keys, NaN, infinities, other encodings.
 
     Raises:
         ModelError: ``name`` and what is wrong with it.
@@ -75,7 +75,7 @@ def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in pairs:
         if key in result:
-            raise ValueError(f"the key {key[:60]!r} stands twice")
+            raise ValueError(f"the key {key[:60]!r} occurs twice")
         result[key] = value
     return result
 
@@ -88,7 +88,11 @@ def _finite(digits: str) -> float:
 
 
 def check_format(value: Mapping[str, Any], expected: str, newest: int) -> None:
-    """Refuse what says that it is something else, or of a newer version than this program reads."""
+    """Check the fields ``format`` and ``version``.
+
+    Raises:
+        ModelError: another format, or a newer version than this program reads.
+    """
     if value.get("format") != expected:
         raise ModelError(f"format is {short_repr(value.get('format'))}, not {expected!r}")
     version = whole_number(value.get("version"), "version", smallest=1)
@@ -100,7 +104,17 @@ def check_format(value: Mapping[str, Any], expected: str, newest: int) -> None:
 def json_object(
     value: object, where: str, *, required: Sequence[str] | None = None, optional: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The value, if it is a JSON object with these keys (any keys, if none are named)."""
+    """Check that a value is a JSON object with these keys, and return it.
+
+    Args:
+        value: anything from ``json``.
+        where: what the value is, for messages.
+        required: keys that it must have; None to accept any keys.
+        optional: keys that it may have.
+
+    Raises:
+        ModelError: it is not an object, or a key is missing or unknown.
+    """
     if not isinstance(value, dict):
         raise ModelError(f"{where} is {short_repr(value)}, not an object")
     if required is not None:
@@ -114,19 +128,27 @@ def json_object(
 
 
 def whole_number(value: object, where: str, *, smallest: int, largest: int = 2**63 - 1) -> int:
-    """The value, if it is an int of this range; ``True`` is none."""
+    """Check that a value is an int from ``smallest`` to ``largest``, and return it; ``True`` is rejected.
+
+    Raises:
+        ModelError: it is not.
+    """
     if type(value) is not int or not smallest <= value <= largest:
         raise ModelError(f"{where} is {short_repr(value)}, not a whole number from {smallest} to {largest}")
     return value
 
 
-def whole_numbers(value: object, where: str, *, most: int) -> list[int]:
-    """The value, if it is a list of at most so many ints, none of them negative."""
-    if not isinstance(value, list) or len(value) > most:
-        raise ModelError(f"{where} is {short_repr(value)}, not a list of at most {most} whole numbers")
+def whole_numbers(value: object, where: str, *, max_items: int) -> list[int]:
+    """Check that a value is a list of at most ``max_items`` ints, none of them negative, and return it.
+
+    Raises:
+        ModelError: it is not.
+    """
+    if not isinstance(value, list) or len(value) > max_items:
+        raise ModelError(f"{where} is {short_repr(value)}, not a list of at most {max_items} whole numbers")
     return [whole_number(item, where, smallest=0) for item in value]
 
 
 def short_repr(value: object) -> str:
-    """A value from a stranger's file, fit for a message."""
+    """A value from a stranger's file in short and printable form, for messages."""
     return f"a {type(value).__name__}" if isinstance(value, dict | list) else repr(value)[:60]

@@ -1,99 +1,102 @@
-"""Bytes from a stranger either give tensors that cover them exactly, or are refused."""
+"""Only regular files, unambiguous JSON and values of the right kind are read."""
 
-import json
+import os
+import signal
+from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from safetensors.numpy import load, save
 
 from gru_complete.errors import ModelError
-from gru_complete.storage.tensors import parse_safetensors
+from gru_complete.storage import untrusted
 from gru_complete.storage.untrusted import json_object, whole_number
-
-GOOD = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.arange(4, dtype=np.uint8), "c": np.array(2.5)}
-
-
-def pack(header: object, data: bytes = b"\0" * 8) -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return len(text).to_bytes(8, "little") + text + data
+from tests.storage.faulty_os import posix_only
 
 
-def entry(shape, offsets, dtype="F32"):
-    return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+def test_a_file_of_just_the_allowed_size_is_read_whole(tmp_path):
+    (tmp_path / "file").write_bytes(b"12345")
+    assert untrusted.read_regular_file(tmp_path / "file", max_bytes=5) == b"12345"
+    with pytest.raises(ModelError, match="larger than 4 bytes"):
+        untrusted.read_regular_file(tmp_path / "file", max_bytes=4)
+    (tmp_path / "empty").write_bytes(b"")
+    assert untrusted.read_regular_file(tmp_path / "empty", max_bytes=0) == b""
 
 
-def test_tensors_are_those_of_the_library_and_read_only():
-    data = save(GOOD, metadata={"note": "for others"})
-    tensors = parse_safetensors(data, name="weights")
-    assert tensors.keys() == load(data).keys()
-    for key, expected in load(data).items():
-        np.testing.assert_array_equal(tensors[key], expected)
-        assert tensors[key].dtype == expected.dtype
-        assert not tensors[key].flags.writeable
+@pytest.fixture
+def five_seconds():
+    """Ends a test that waits for a FIFO or a device."""
+    previous = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it hangs"))
+    signal.alarm(5)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, previous)
 
 
-def test_a_file_without_tensors_has_none():
-    assert parse_safetensors(pack({}, b""), name="weights") == {}
+@posix_only
+@pytest.mark.parametrize("kind", ["missing", "symbolic link", "fifo", "device", "directory", "socket-like"])
+def test_only_regular_files_are_read(tmp_path, five_seconds, kind):
+    path = tmp_path / "x\x1b[31m"
+    if kind == "symbolic link":
+        path.symlink_to("/etc/passwd")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        path = Path("/dev/zero")
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "socket-like":
+        path = Path("/dev/null")
+    with pytest.raises(ModelError) as caught:
+        untrusted.read_regular_file(path, max_bytes=100)
+    assert "\x1b" not in str(caught.value)
+    expected = {"missing": "is missing", "symbolic link": "is a symbolic link"}.get(kind, "is not a regular file")
+    assert expected in str(caught.value)
 
 
-ATTACKS = {
-    "nothing": b"",
-    "seven bytes": b"1234567",
-    "zip": b"PK\x03\x04" + b"\0" * 100,
-    "gguf": b"GGUF" + b"\0" * 100,
-    "header of 2^63 bytes": (2**63).to_bytes(8, "little") + b"{}",
-    "header longer than the file": (3).to_bytes(8, "little") + b"{}",
-    "header of 100 MB": (100_000_000).to_bytes(8, "little") + b"{}" + b" " * 100_000_000,
-    "no JSON": pack(b"{]"),
-    "no object": pack([1]),
-    "deep": pack(b'{"a":' * 50_000),
-    "no UTF-8": pack(b'{"\xff": 1}'),
-    "duplicate tensor": pack(b'{"a":%s,"a":%s}' % ((json.dumps(entry([2], [0, 8])).encode(),) * 2)),
-    "duplicate key": pack(b'{"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}}'),
-    "unknown key": pack({"a": {**entry([2], [0, 8]), "hook": "os.system"}}),
-    "missing key": pack({"a": {"dtype": "F32", "shape": [2]}}),
-    "entry of no object": pack({"a": 3}),
-    "unknown dtype": pack({"a": entry([2], [0, 8], "F33")}),
-    "dtype of no text": pack({"a": entry([2], [0, 8], ["F32"])}),
-    "overlap": pack({"a": entry([2], [0, 8]), "b": entry([1], [4, 8])}),
-    "the same bytes twice": pack({"a": entry([2], [0, 8]), "b": entry([2], [0, 8])}),
-    "hole at the start": pack({"a": entry([1], [4, 8])}),
-    "hole in the middle": pack({"a": entry([1], [0, 4]), "b": entry([1], [8, 12])}, b"\0" * 12),
-    "hole at the end": pack({"a": entry([1], [0, 4])}),
-    "beyond the end": pack({"a": entry([3], [0, 12])}),
-    "backwards": pack({"a": entry([2], [8, 0])}),
-    "negative": pack({"a": entry([2], [-8, 0])}),
-    "shape of too few": pack({"a": entry([1], [0, 8])}),
-    "shape that overflows": pack({"a": entry([2**32, 2**32], [0, 8])}),
-    "shape beyond 64 bits": pack({"a": entry([2**64], [0, 8])}),
-    "empty and beyond addresses": pack({"a": entry([0, 2**62], [0, 0])}, b""),
-    "negative shape": pack({"a": entry([-1, -2], [0, 8])}),
-    "fractional shape": pack({"a": entry([2.0], [0, 8])}),
-    "Boolean shape": pack({"a": entry([True, 2], [0, 8])}),
-    "many dimensions": pack({"a": entry([1] * 100 + [2], [0, 8])}),
-    "three offsets": pack({"a": entry([2], [0, 8, 8])}),
-    "infinite offset": pack(b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,1e999]}}'),
-}
+@posix_only
+def test_a_file_that_becomes_a_fifo_between_check_and_open_is_refused(tmp_path, five_seconds, monkeypatch):
+    (tmp_path / "file").write_bytes(b"x")
+    looks_regular = os.lstat(tmp_path / "file")
+    os.mkfifo(tmp_path / "fifo")
+    monkeypatch.setattr(os, "lstat", lambda path: looks_regular)
+    with pytest.raises(ModelError, match="not a regular file"):
+        untrusted.read_regular_file(tmp_path / "fifo", max_bytes=100)
 
 
-@pytest.mark.parametrize("data", ATTACKS.values(), ids=ATTACKS)
-def test_attacks_are_refused_by_name(data):
-    with pytest.raises(ModelError, match="weights"):
-        parse_safetensors(data, name="weights")
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"null",
+        b"[1]",
+        b"{",
+        b'{"a": 1} x',
+        b"\xef\xbb\xbf{}",
+        b"\xff\xfe{\x00}\x00",
+        b'{"a": "\xff"}',
+        b'{"a": 1, "a": 1}',
+        b'{"b": {"a": 1, "a": 2}}',
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b'{"a": 1e999}',
+        b'{"a": ' + b"9" * 5000 + b"}",
+        b'{"a":' * 100_000,
+        b"[" * 100_000 + b"]" * 100_000,
+    ],
+)
+def test_what_parsers_disagree_about_is_refused(data):
+    with pytest.raises(ModelError, match=r"^plan\\x1b is not"):
+        untrusted.strict_json(data, name="plan\x1b")
 
 
-@settings(max_examples=300, deadline=None)
-@given(position=st.integers(0, len(save(GOOD)) - 1), value=st.integers(0, 255), cut=st.integers(0, 3))
-def test_damaged_bytes_give_tensors_or_one_error(position, value, cut):
-    data = bytearray(save(GOOD))
-    data[position] = value
-    try:
-        tensors = parse_safetensors(bytes(data[: len(data) - cut]), name="weights")
-    except ModelError:
-        return
-    assert sum(tensor.nbytes for tensor in tensors.values()) == sum(tensor.nbytes for tensor in GOOD.values())
+def test_ordinary_json_is_read():
+    assert untrusted.strict_json(b'{"a": [1, 2.5, null, true], "b": {"c": "\xc3\xa4"}}', name="plan") == {
+        "a": [1, 2.5, None, True],
+        "b": {"c": "ä"},
+    }
+
+
+def test_sha256_of_a_known_text():
+    assert untrusted.sha256_hex(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 @pytest.mark.parametrize("value", [True, 1.0, "1", None, 0, 11, -1, 2**70, [1]])

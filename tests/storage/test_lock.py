@@ -1,0 +1,57 @@
+"""One process at a time, and a lock that dies with its holder."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gru_complete.errors import BusyError, EnvironmentFailure
+from gru_complete.storage import lock
+from tests.storage.faulty_os import open_descriptors
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from gru_complete.storage.lock import DirectoryLock
+with DirectoryLock(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_process_learns_who_holds_the_lock_and_a_killed_holder_frees_it(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "locked\n"
+        with (
+            pytest.raises(BusyError, match=f"in use by process {holder.pid} since ") as caught,
+            lock.DirectoryLock(tmp_path),
+        ):
+            pass
+        assert caught.value.exit_code == 6
+        holder.kill()
+        holder.wait()
+    with lock.DirectoryLock(tmp_path):
+        pass
+    assert os.listdir(tmp_path) == ["lock"]
+
+
+def test_the_lock_is_exclusive_within_a_process_too_and_can_be_taken_again(tmp_path):
+    before = open_descriptors()
+    for _ in range(2):
+        with lock.DirectoryLock(tmp_path), pytest.raises(BusyError), lock.DirectoryLock(tmp_path):
+            pass
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\x1b", b"{}", b'{"pid": [], "since": 3}'])
+def test_whatever_the_lock_file_says_a_second_holder_is_refused(tmp_path, content):
+    with lock.DirectoryLock(tmp_path):
+        (tmp_path / "lock").write_bytes(content)
+        with pytest.raises(BusyError, match="in use by another process"), lock.DirectoryLock(tmp_path):
+            pass
+
+
+def test_a_missing_directory_cannot_be_locked(tmp_path):
+    with pytest.raises(EnvironmentFailure, match="cannot lock"), lock.DirectoryLock(tmp_path / "missing"):
+        pass
