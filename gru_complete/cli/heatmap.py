@@ -1,7 +1,7 @@
-"""The terminal's picture of what the cells did: a row for each token, a character for each unit.
+"""The gates of a network drawn on a terminal: a row for each token, a character for each unit.
 
-Without colour a value is a bar, from ``·`` (closed) to ``█`` (open); with colour it is a digit on a ground whose
-lightness grows with it (``evaluation/colours.py``).
+Without colour a value is a bar, from ``·`` (closed) to ``█`` (open); with colour it is a digit on a background that is
+lighter the greater the value (``inspection/colours.py``).
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from gru_complete.inspection.trace import CLOSED, OPEN, Trace, printable_piece
 
 BARS = "·▁▂▃▄▅▆▇█"
 MAX_UNITS = 40
-_TOKEN_CELLS = 12
+_TOKEN_COLUMNS = 12
 _SWITCHED_HEAD = "switched most"
 _NUM_LONGEST = 4
 
@@ -28,9 +28,9 @@ class HeatmapStyle(NamedTuple):
     """How to draw.
 
     Attributes:
-        width: cells of a line.
+        width: columns of the terminal.
         has_color: whether colour may be used.
-        has_bars: whether the terminal's encoding has the bars; digits serve where it has not.
+        has_bars: whether the terminal's encoding has the bars; if not, digits are drawn.
     """
 
     width: int
@@ -54,7 +54,7 @@ class HeatmapStyle(NamedTuple):
 
 
 def bar(value: float) -> str:
-    """A value from 0 to 1 as a bar, of which the lowest means closed and the highest open."""
+    """A value from 0 to 1 as a bar; the lowest means closed and the highest open."""
     if value < CLOSED:
         return BARS[0]
     if value > OPEN:
@@ -64,18 +64,18 @@ def bar(value: float) -> str:
 
 
 def fitting_units(trace: Trace, style: HeatmapStyle) -> int:
-    """How many units fit beside each other for every gate."""
+    """How many units fit side by side in the panel of each gate."""
     num_panels = len(trace.panels(0))
-    left = style.width - _TOKEN_CELLS - 6 - num_panels * 7 - 2 - _switched_cells(trace)
+    left = style.width - _TOKEN_COLUMNS - 6 - num_panels * 7 - 2 - _switched_columns(trace)
     return max(4, min(MAX_UNITS, left // num_panels))
 
 
 def draw(trace: Trace, units: Sequence[Sequence[int]], style: HeatmapStyle) -> RenderableType:
-    """The whole picture.
+    """Draw the whole picture.
 
     Args:
-        trace: the text as it was read.
-        units: of each layer, the units to show.
+        trace: what the network did with the text.
+        units: the units to show, by layer.
         style: how to draw.
     """
     fitting = fitting_units(trace, style)
@@ -84,27 +84,27 @@ def draw(trace: Trace, units: Sequence[Sequence[int]], style: HeatmapStyle) -> R
         if trace.num_layers > 1:
             parts += [Text(), Text(f"layer {layer + 1} of {trace.num_layers}", style="bold")]
         for start in range(0, len(chosen), fitting):
-            parts += [Text(), *_map(trace, layer, chosen[start : start + fitting], style)]
+            parts += [Text(), *_layer_map(trace, layer, chosen[start : start + fitting], style)]
     return Group(*parts)
 
 
-def _map(trace: Trace, layer: int, units: Sequence[int], style: HeatmapStyle) -> Iterator[Text]:
-    """Head and rows of one map."""
+def _layer_map(trace: Trace, layer: int, units: Sequence[int], style: HeatmapStyle) -> Iterator[Text]:
+    """The heading and rows of one layer's map: a panel for each gate, side by side."""
     panels = trace.panels(layer)
     digits = len(str(max(units)))
     names = [str(unit).rjust(digits) for unit in units]
-    left = " " * _TOKEN_CELLS
+    left = " " * _TOKEN_COLUMNS
     head = [f"{left}  bits", *(f"{name:<{5 + len(units)}}"[: 5 + len(units)] for name in panels), _SWITCHED_HEAD]
     yield Text("  ".join(head).rstrip(), style="bold", no_wrap=True)
     for row in range(digits):
         last = row == digits - 1
         numbers = "".join(name[row] for name in names)
         columns = [("mean " if last else "     ") + numbers for _ in panels]
-        start = f"{'unit':>{_TOKEN_CELLS + 6}}" if last else f"{left}      "
+        start = f"{'unit':>{_TOKEN_COLUMNS + 6}}" if last else f"{left}      "
         yield Text("  ".join([start, *columns]), style="dim", no_wrap=True)
     for position, piece in enumerate(trace.pieces):
         line = Text(no_wrap=True)
-        line.append(_fitted(printable_piece(piece)))
+        line.append(_fit_to_column(printable_piece(piece)))
         line.append(f" {trace.bits[position]:5.1f}")
         for values in panels.values():
             line.append(f"  {values[position].mean():4.2f} ")
@@ -114,26 +114,26 @@ def _map(trace: Trace, layer: int, units: Sequence[int], style: HeatmapStyle) ->
         yield line
 
 
-def _fitted(text: str) -> str:
-    """A token at its column's width, whatever the width of its characters."""
-    if cell_len(text) > _TOKEN_CELLS:
-        return set_cell_size(text, _TOKEN_CELLS - 1) + "…"
-    return set_cell_size(text, _TOKEN_CELLS)
+def _fit_to_column(text: str) -> str:
+    """A token cut or padded to the width of its column, whatever the width of its characters."""
+    if cell_len(text) > _TOKEN_COLUMNS:
+        return set_cell_size(text, _TOKEN_COLUMNS - 1) + "…"
+    return set_cell_size(text, _TOKEN_COLUMNS)
 
 
-def _switched_cells(trace: Trace) -> int:
+def _switched_columns(trace: Trace) -> int:
     return max(len(_SWITCHED_HEAD), NUM_CHANGES_SHOWN * (2 + len(str(trace.hidden_size - 1))) - 1)
 
 
 def _switches(trace: Trace, position: int, layer: int) -> str:
-    """The units that a token changed most, with the direction."""
+    """The units that a token changed most, with the sign of the change."""
     digits = len(str(trace.hidden_size - 1))
-    found = trace.largest_changes(position, NUM_CHANGES_SHOWN, layer=layer)
-    return " ".join(f"{'+' if switch.change > 0 else '-'}{switch.unit}".rjust(digits + 1) for switch in found)
+    changes = trace.largest_changes(position, NUM_CHANGES_SHOWN, layer=layer)
+    return " ".join(f"{'+' if change.change > 0 else '-'}{change.unit}".rjust(digits + 1) for change in changes)
 
 
 def saturation_table(trace: Trace) -> Table:
-    """The mean of each gate, and the shares of its values that are closed and open."""
+    """The mean of each gate, and the fractions of its values that are closed and open."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("gates")
     for heading in ("mean", f"below {CLOSED}", f"above {OPEN}", "values"):
@@ -145,7 +145,7 @@ def saturation_table(trace: Trace) -> Table:
 
 
 def half_life_lines(trace: Trace) -> Iterator[Text]:
-    """How long the units of each layer keep what they hold."""
+    """How long the units of each layer keep their state."""
     import numpy as np
 
     lives = trace.half_lives()

@@ -1,11 +1,11 @@
-"""`complete -i`: a text is typed, and its continuation stands greyed behind it until it is taken.
+"""`complete -i`: an editor that shows the suggested continuation in grey behind the text.
 
-Tab takes all of it, Ctrl-Right a word. Up and Down walk through other words that may come next, with their
-probabilities. Alt-Enter begins a new line, Enter prints the text on stdout, Ctrl-C leaves and prints nothing. All this
-is drawn on the terminal and wiped at the end, never on stdout, so that ``x=$(gru-complete complete -i)`` works.
+Tab accepts the suggestion, Ctrl-Right accepts a word of it. Up and Down choose among other likely next words, with
+their probabilities. Alt-Enter inserts a newline, Enter prints the text on stdout, Ctrl-C cancels and prints nothing.
+The editor is drawn on the terminal, never on stdout, and erased at the end: ``x=$(gru-complete complete -i)`` works.
 
-The model thinks in a thread of its own: a key is shown at once, and what was thought about an older text is dropped.
-This is the only module that imports prompt_toolkit, and it is imported for ``-i`` only.
+The model runs in a thread of its own: a key is shown at once, and answers about an older text are dropped. This is the
+only module that imports prompt_toolkit, and it is imported only for ``-i``.
 """
 
 from __future__ import annotations
@@ -58,23 +58,23 @@ if TYPE_CHECKING:
     from gru_complete.runtime.completer import Completer, PromptState
     from gru_complete.runtime.options import CompletionOptions
 
-KEYS = "Tab: take  Enter: done  Ctrl-C: leave  Ctrl-Right: word  Up/Down: others"  # a narrow window shows the first
-STYLE = Style.from_dict({"offer": "#888888", "keys": "#888888", "chosen": "reverse"})
-STYLE_WITHOUT_COLOR = Style.from_dict({"offer": "dim", "keys": "dim", "chosen": "reverse"})
-IDLE_SECONDS = 0.1  # without a key, then the candidates are looked for before they are asked for
-_SWITCH_SECONDS = 0.0005  # that the thread which thinks may keep the one that draws waiting
+KEYS = "Tab: accept  Enter: done  Ctrl-C: cancel  Ctrl-Right: word  Up/Down: others"  # a narrow window cuts it off
+STYLE = Style.from_dict({"suggestion": "#888888", "keys": "#888888", "chosen": "reverse"})
+STYLE_WITHOUT_COLOR = Style.from_dict({"suggestion": "dim", "keys": "dim", "chosen": "reverse"})
+IDLE_SECONDS = 0.1  # without a key; after that, candidates are searched before anybody asks for them
+_SWITCH_SECONDS = 0.0005  # the longest that the thread of the model may keep the drawing thread waiting
 
 Answer = TypeVar("Answer")
 
 
 class Suggester(Protocol):
-    """What the editor asks: a ``TypingSession``."""
+    """What the editor needs of a ``TypingSession``."""
 
     def suggest(self, text: bytes, is_stale: Callable[[], bool]) -> str:
-        """What may follow the text."""
+        """The suggested continuation of the text."""
 
     def candidates(self, text: bytes, is_stale: Callable[[], bool]) -> list[Candidate]:
-        """Words that may come next."""
+        """The most likely next words."""
 
 
 def run(
@@ -86,21 +86,21 @@ def run(
     before: PromptState | None = None,
     end: bytes = b"\n",
 ) -> int:
-    """Let a person type and complete a text, then print it.
+    """Run the editor until the user leaves it, then print the text.
 
     Args:
         completer: the model.
-        text: what stands there to begin with.
-        options: where an offer ends.
+        text: the initial text.
+        options: where a suggestion ends.
         console: prints the text.
-        before: what was read before it; it is continued, but neither shown nor printed.
+        before: the state of text that comes before; it is continued, but neither shown nor printed.
         end: printed after the text.
 
     Returns:
-        The exit code: 0, or 130 when the person left with Ctrl-C (and 143, 129 after other signals).
+        The exit code: 0, or 130 after Ctrl-C (143 and 129 after SIGTERM and SIGHUP).
 
     Raises:
-        UsageError: there is no terminal, or one that cannot move its cursor.
+        UsageError: there is no terminal, or it cannot move its cursor.
     """
     with open_terminal() as (keyboard, screen):
         session = TypingSession(completer, options, before)
@@ -120,10 +120,10 @@ def run(
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """While keys are answered: let the drawing have the interpreter soon, and look for rubbish in what is new only."""
+    """While keys are answered: switch threads quickly, and keep the garbage collector to new objects."""
     seconds = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_SECONDS)
-    gc.freeze()  # to look through the model's pieces and all modules takes as long as an answer
+    gc.freeze()  # traversing the model's pieces and all modules takes as long as an answer
     try:
         yield
     finally:
@@ -133,36 +133,35 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def open_terminal() -> Iterator[tuple[TextIO, TextIO]]:
-    """The keyboard and the screen: stdin and stderr, or where these are redirected, the terminal behind them.
+    """The keyboard and the screen: stdin and stderr, or the terminal of the process if these are redirected.
 
     Raises:
-        UsageError: there is none, or it cannot move its cursor.
+        UsageError: there is no terminal, or it cannot move its cursor.
     """
     if os.environ.get("TERM") in ("dumb", "unknown"):
         raise UsageError(
-            f"-i needs a terminal that can move its cursor, and TERM is {os.environ['TERM']}",
-            hint="leave -i out, or set TERM to what the terminal is, as in TERM=xterm",
+            f"-i needs a terminal that can move its cursor, but TERM is {os.environ['TERM']}",
+            hint="leave -i out, or set TERM to the type of your terminal, as in TERM=xterm",
         )
     with ExitStack() as stack:
         try:
             keyboard = sys.stdin if is_terminal(sys.stdin) else stack.enter_context(open(_terminal_name()))
             screen = sys.stderr if is_terminal(sys.stderr) else stack.enter_context(open(_terminal_name(), "w"))
         except OSError:
-            raise UsageError(
-                "-i needs a terminal to type in", hint="leave -i out: the continuation is then printed"
-            ) from None
+            raise UsageError("-i needs a terminal to type in", hint="leave -i out to print the continuation") from None
         yield keyboard, screen
 
 
 def _output(screen: TextIO) -> Output:
+    """What draws on the screen."""
     output = create_output(screen)
     if isinstance(output, Vt100_Output):
-        output.enable_cpr = False  # we need not know where the cursor is, and some terminals do not answer
+        output.enable_cpr = False  # the cursor's position is not needed, and some terminals do not answer
     return output
 
 
 def _terminal_name() -> str:
-    """The file of the terminal that a person sits at."""
+    """The device file of the terminal at which the user sits."""
     if sys.platform == "win32":
         raise OSError("the console has no file")
     for stream in (sys.stdin, sys.stderr, sys.stdout):
@@ -172,32 +171,34 @@ def _terminal_name() -> str:
 
 
 class Editor:
-    """The text being typed, with what is offered for it.
+    """The text being typed, and the suggestions for it.
 
     Args:
-        suggester: answers what may follow.
-        text: what stands there to begin with.
+        suggester: suggests continuations.
+        text: the initial text.
         keyboard: where keys come from.
         screen: where the editor is drawn.
         has_color: whether the screen may show colour.
 
     Attributes:
-        offer: what stands greyed behind the text.
-        exit_code: as the editor was left, once it was.
+        suggestion: what is shown in grey behind the text.
+        exit_code: of the command, once the editor was left.
     """
 
     def __init__(self, suggester: Suggester, text: str, *, keyboard: Input, screen: Output, has_color: bool) -> None:
         self.exit_code = 0
         self._is_left = False
         self._suggester = suggester
-        self._seen = text  # the text that what follows is about
+        self._seen = text  # the text to which the fields below belong
         self._greedy = ""
-        self._is_fresh = False  # whether the model has answered for `_seen`, or what is left of an older offer stands
-        self._is_pausing = False  # whether no key has come for a while
+        self._is_fresh = (
+            False  # whether the model has answered for `_seen`; if not, the rest of an older answer is shown
+        )
+        self._is_idle = False  # whether no key has been pressed for a while
         self._is_list_open = False
-        self._candidates: list[Candidate] | None = None  # asked for in a pause, or when the list is opened
-        self._choice = 0  # counts Down and Up: the greedy offer, then the candidates, in a circle
-        self._question = asyncio.Event()  # set when there is something to think about
+        self._candidates: list[Candidate] | None = None  # searched when idle, or when the list is opened
+        self._choice = 0  # Down presses less Up presses: the greedy continuation, then the candidates, cyclically
+        self._has_question = asyncio.Event()  # set when the model has something to answer
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._buffer = Buffer(document=Document(text))
         self._buffer.on_text_changed += lambda _: self._follow_text()
@@ -211,25 +212,25 @@ class Editor:
             input=keyboard,
             output=screen,
         )
-        # Only once a key is shown: the model would take the interpreter's time from the drawing.
-        self._application.after_render += lambda _: self._question.set()
-        self._application.ttimeoutlen = 0.05  # after so many seconds, an Escape is no beginning of an arrow key
-        self._application.timeoutlen = 0.1  # and after so many, none of Alt-Enter
+        # Only after a key is shown: the model would take the interpreter from the drawing.
+        self._application.after_render += lambda _: self._has_question.set()
+        self._application.ttimeoutlen = 0.05  # seconds after which an Escape is no longer the beginning of an arrow key
+        self._application.timeoutlen = 0.1  # and no longer that of Alt-Enter
 
     @property
     def text(self) -> str:
-        """What is typed."""
+        """The text typed so far."""
         return self._buffer.text
 
     @property
-    def offer(self) -> str:
-        """What stands greyed behind the text: the greedy continuation, or the candidate chosen."""
+    def suggestion(self) -> str:
+        """What is shown in grey behind the text: the greedy continuation, or the rest of the chosen candidate."""
         if not self._buffer.document.is_cursor_at_the_end:
             return ""
-        return self._offer()
+        return self._continuation()
 
     async def run(self) -> str | None:
-        """Let the person type; returns the text, or None if it was left.
+        """Let the user type; returns the text, or None if the editor was cancelled.
 
         Raises:
             GruCompleteError: the model could not answer.
@@ -240,46 +241,50 @@ class Editor:
             self._is_left = True
             self._thread.shutdown()
 
-    # ---------------------------------------------------------------------------------------- thinking
+    # ---------------------------------------------------------------------------------------- answers
 
     def _start(self) -> None:
-        self._application.create_background_task(self._think())
+        """Start the questions to the model, and end the editor on signals."""
+        self._application.create_background_task(self._answer_questions())
         if sys.platform != "win32":
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self._leave, 128 + number)
 
-    async def _think(self) -> None:
-        """Answer what is asked about the latest text; what the text has outrun is dropped."""
+    async def _answer_questions(self) -> None:
+        """Ask the model about the latest text whenever there is something to ask."""
         try:
             while True:
-                await self._question.wait()
-                self._question.clear()
-                text = self._seen
-                if not self._buffer.document.is_cursor_at_the_end:
-                    continue
-                if not self._is_fresh:
-                    greedy = await self._ask(self._suggester.suggest, text)
-                    if greedy is None:
-                        continue
-                    self._greedy, self._is_fresh = greedy, True
-                    self._application.invalidate()
-                    asyncio.get_running_loop().call_later(IDLE_SECONDS, self._pause, text)
-                if self._candidates is None and (self._is_list_open or self._is_pausing):
-                    candidates = await self._ask(self._suggester.candidates, text)
-                    if candidates is not None:
-                        self._candidates = candidates
-                        self._application.invalidate()
+                await self._has_question.wait()
+                self._has_question.clear()
+                if self._buffer.document.is_cursor_at_the_end:
+                    await self._update_suggestions(self._seen)
         except Exception as error:  # prompt_toolkit would print it and wait for Enter
             if not self._application.is_done:
                 self._application.exit(exception=error)
 
-    def _pause(self, text: str) -> None:
+    async def _update_suggestions(self, text: str) -> None:
+        """Get the greedy continuation, then the candidates if they are wanted; stop as soon as the text has changed."""
+        if not self._is_fresh:
+            greedy = await self._ask(self._suggester.suggest, text)
+            if greedy is None:
+                return
+            self._greedy, self._is_fresh = greedy, True
+            self._application.invalidate()
+            asyncio.get_running_loop().call_later(IDLE_SECONDS, self._become_idle, text)
+        if self._candidates is None and (self._is_list_open or self._is_idle):
+            candidates = await self._ask(self._suggester.candidates, text)
+            if candidates is not None:
+                self._candidates = candidates
+                self._application.invalidate()
+
+    def _become_idle(self, text: str) -> None:
+        """Ask for candidates, unless the text has changed."""
         if self._seen is text:
-            self._is_pausing = True
-            self._question.set()
+            self._is_idle = True
+            self._has_question.set()
 
     async def _ask(self, question: Callable[[bytes, Callable[[], bool]], Answer], text: str) -> Answer | None:
-        """Ask in the other thread; None if the text has changed meanwhile."""
+        """Ask in the model's thread; None if the text has changed meanwhile."""
 
         def is_stale() -> bool:
             return self._seen is not text or self._is_left
@@ -290,26 +295,27 @@ class Editor:
             except Stale:
                 return None
 
-        found = await asyncio.get_running_loop().run_in_executor(self._thread, answer)
-        return None if is_stale() else found
+        result = await asyncio.get_running_loop().run_in_executor(self._thread, answer)
+        return None if is_stale() else result
 
-    def _offer(self) -> str:
+    def _continuation(self) -> str:
+        """The rest of the chosen candidate, else the greedy continuation, wherever the cursor is."""
         if self._is_list_open and self._candidates and self._chosen >= 0:
             return self._candidates[self._chosen].rest
         return self._greedy
 
     @property
     def _chosen(self) -> int:
-        """Which candidate is chosen; -1 for none of them, but the greedy offer."""
+        """The index of the chosen candidate; -1 is the greedy continuation."""
         return self._choice % (len(self._candidates or ()) + 1) - 1
 
     def _follow_text(self) -> None:
-        """After a key: keep what is left of the offer when it was typed itself, and ask again."""
-        expected = self._seen + self._offer()
+        """After a key: keep the rest of the suggestion if the key agrees with it, and ask the model again."""
+        expected = self._seen + self._continuation()
         text = self._buffer.text
-        goes_on = text.startswith(self._seen) and expected.startswith(text)
-        self._greedy = expected[len(text) :] if goes_on else ""
-        self._seen, self._is_fresh, self._is_pausing = text, False, False
+        agrees = text.startswith(self._seen) and expected.startswith(text)
+        self._greedy = expected[len(text) :] if agrees else ""
+        self._seen, self._is_fresh, self._is_idle = text, False, False
         self._close_list()
 
     def _close_list(self) -> None:
@@ -318,21 +324,22 @@ class Editor:
     # ---------------------------------------------------------------------------------------- keys
 
     def _key_bindings(self) -> KeyBindings:
+        """What each key does; all other keys do what prompt_toolkit's buffer does with them."""
         bindings = KeyBindings()
         add = bindings.add
-        is_offered = Condition(lambda: bool(self.offer))
+        has_suggestion = Condition(lambda: bool(self.suggestion))
         is_at_end = Condition(lambda: self._buffer.document.is_cursor_at_the_end)
         is_empty = Condition(lambda: not self._buffer.text)
 
         @add("tab")
-        @add("right", filter=is_offered)
+        @add("right", filter=has_suggestion)
         def _take(event: KeyPressEvent) -> None:
-            self._buffer.insert_text(self.offer)
+            self._buffer.insert_text(self.suggestion)
 
-        @add("c-right", filter=is_offered)
-        @add("escape", "f", filter=is_offered)
+        @add("c-right", filter=has_suggestion)
+        @add("escape", "f", filter=has_suggestion)
         def _take_word(event: KeyPressEvent) -> None:
-            self._buffer.insert_text(first_word(self.offer))
+            self._buffer.insert_text(first_word(self.suggestion))
 
         @add("down", filter=is_at_end)
         def _next(event: KeyPressEvent) -> None:
@@ -363,7 +370,7 @@ class Editor:
 
         @add("c-z")
         def _stay(event: KeyPressEvent) -> None:
-            """Stopped inside of $(...), the shell would wait for ever."""
+            """Do nothing: if the process were stopped inside $(...), the shell would wait for ever."""
 
         return bindings
 
@@ -379,27 +386,29 @@ class Editor:
     # ---------------------------------------------------------------------------------------- drawing
 
     def _layout(self) -> Layout:
+        """The text with its suggestion, the list of candidates if it is open, and the line of keys."""
         has_tabs = Condition(lambda: "\t" in self._buffer.text)
         processors = [
-            _ShowHarmless(),
+            _EscapeControls(),
             ConditionalProcessor(TabsProcessor(tabstop=8, char1=" ", char2=" "), has_tabs),
-            AfterInput(lambda: [("class:offer", _on_one_line(self.offer))]),
+            AfterInput(lambda: [("class:suggestion", _on_one_line(self.suggestion))]),
         ]
         text = Window(BufferControl(self._buffer, processors), wrap_lines=True, dont_extend_height=True)
-        listed = FormattedTextControl(self._list_lines, show_cursor=False, get_cursor_position=self._place_of_choice)
-        candidates = Window(listed, dont_extend_height=True)
+        control = FormattedTextControl(self._list_lines, show_cursor=False, get_cursor_position=self._cursor_in_list)
+        candidates = Window(control, dont_extend_height=True)
         keys = Window(FormattedTextControl([("class:keys", KEYS)]), height=Dimension(min=0, max=1))
         is_list_shown = Condition(lambda: self._is_list_open and self._candidates is not None)
         return Layout(HSplit([text, ConditionalContainer(candidates, is_list_shown), keys]))
 
-    def _place_of_choice(self) -> Point:
-        """Where the list is looked at, if not all of it fits into the window."""
+    def _cursor_in_list(self) -> Point:
+        """The line that the window must show if the list does not fit."""
         return Point(0, max(0, self._chosen))
 
     def _list_lines(self) -> StyleAndTextTuples:
+        """The candidates with their probabilities, one per line."""
         candidates = self._candidates or []
         if not candidates:
-            return [("class:keys", "no word to offer")]
+            return [("class:keys", "no suggestions")]
         chosen = self._chosen
         lines: StyleAndTextTuples = []
         for index, candidate in enumerate(candidates):
@@ -408,20 +417,20 @@ class Editor:
         return lines[:-1]
 
 
-class _ShowHarmless(Processor):
-    """Shows what would steer a terminal (marks that turn the direction of writing, say) as replacement characters."""
+class _EscapeControls(Processor):
+    """Shows what could steer a terminal, such as marks that reverse the text direction, as replacement characters."""
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
-        """Replace them one for one, so that the cursor stays where it belongs."""
-        return Transformation([(style, _shown(text)) for style, text, *_ in transformation_input.fragments])
+        """Replace each by one character, so that the cursor stays in place."""
+        return Transformation([(style, _without_controls(text)) for style, text, *_ in transformation_input.fragments])
 
 
-def _shown(text: str) -> str:
+def _without_controls(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char <= "\xa0" or char in JOINERS else "\ufffd" for char in text)
 
 
 def _on_one_line(text: str) -> str:
-    """The model's text as it is offered: newlines as a sign for them, nothing that could steer the terminal."""
+    """Model text as it is shown: newlines as a sign for them, and nothing that could steer the terminal."""
     return terminal_text(text.replace("\n", "↵").replace("\t", " "))

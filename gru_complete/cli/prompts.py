@@ -1,6 +1,6 @@
 """The text so far: from files, the command line and standard input, in blocks or line by line.
 
-No prompt is read whole unless somebody has to have it whole; a line is.
+Only single lines are held in memory as a whole, and the text that is edited with ``-i``.
 """
 
 import os
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 STDIN = "-"
 BLOCK_BYTES = 1 << 16
 MAX_LINE_BYTES = 1 << 20
-_LINES_AHEAD = 128  # that are read while others are being completed
-_PATIENCE_SECONDS = 1.0  # so long nobody needs to be told that something is going on
+_LINES_AHEAD = 128  # lines that are read while others are being completed
+_PATIENCE_SECONDS = 1.0  # before a progress bar appears
 _PAUSE_SECONDS = 0.01
 
 
@@ -31,12 +31,12 @@ def text_blocks(prompt: str | None, file: Path | None, *, drops_newline: bool = 
 
     Args:
         prompt: "-" is standard input, and so is None without a file.
-        file: what comes before.
-        drops_newline: whether standard input loses one final newline.
+        file: text that comes before.
+        drops_newline: whether one final newline of standard input is dropped.
 
     Raises:
         CorpusError: the file or standard input cannot be read.
-        UsageError: there is nothing to continue, and a terminal is no prompt.
+        UsageError: no prompt is given, and standard input is a terminal.
     """
     if file is not None:
         yield from file_blocks(file)
@@ -50,11 +50,11 @@ def text_blocks(prompt: str | None, file: Path | None, *, drops_newline: bool = 
 
 
 def text_to_edit(prompt: str | None, file: Path | None) -> bytes:
-    """What stands in the editor to begin with: PROMPT or standard input as ``text_blocks`` takes them, or nothing.
+    """The initial text of the editor: PROMPT or standard input as ``text_blocks`` reads them, or nothing.
 
     Args:
-        prompt: "-" is standard input, and so is None where something is piped in and there is no file.
-        file: what comes before and is not edited.
+        prompt: "-" is standard input, and so is None if input is piped in and there is no file.
+        file: text that comes before and is not edited.
 
     Raises:
         CorpusError: standard input cannot be read.
@@ -88,11 +88,11 @@ def stdin_blocks() -> Iterator[bytes]:
     """
     if sys.stdin is None:
         raise UsageError("standard input is closed")
-    # Without the buffer: another thread may wait for it in vain while Python ends, which would then be a fatal error.
+    # Unbuffered: if a thread still waited for the buffer while Python exits, that would be a fatal error.
     stream = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
     try:
         while (block := stream.read(BLOCK_BYTES)) != b"":
-            if block is None:  # nothing there yet, and another program has said that nobody shall wait
+            if block is None:  # another program has made the stream non-blocking, and there is nothing to read yet
                 time.sleep(_PAUSE_SECONDS)
             else:
                 yield block
@@ -105,7 +105,7 @@ def _unreadable(what: str, error: OSError) -> CorpusError:
 
 
 def without_final_newline(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """A text less the newline that ``echo`` adds."""
+    """A text without the final newline that ``echo`` adds."""
     held = b""
     for block in blocks:
         block = held + block
@@ -115,9 +115,9 @@ def without_final_newline(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class PromptLines:
-    r"""The lines of standard input, without waiting for the next one where others are at hand.
+    r"""The lines of standard input; a thread reads a few ahead, so that asking for the next one need not wait.
 
-    They are read by a thread of its own, a few ahead. A line ends with a newline (``\n`` or ``\r\n``); the last one may
+    A line ends with a newline (``\n`` or ``\r\n``); the last one may
     have none.
 
     Args:
@@ -130,10 +130,10 @@ class PromptLines:
         threading.Thread(target=self._read, daemon=True).start()
 
     def take(self, waits: bool) -> bytes | None:
-        """Return the next line; None if there is none yet, and it is not waited for.
+        """Return the next line; None if it has not arrived and ``waits`` is off.
 
         Raises:
-            EOFError: there are no more.
+            EOFError: there are no more lines.
             CorpusError: standard input cannot be read, or a line is too long.
         """
         try:
@@ -142,7 +142,7 @@ class PromptLines:
             return None
         if isinstance(line, bytes):
             return line
-        self._lines.put(line)  # for whoever asks again
+        self._lines.put(line)  # for the next call
         raise EOFError if line is None else line
 
     def _read(self) -> None:
@@ -155,7 +155,7 @@ class PromptLines:
 
 
 def split_lines(blocks: Iterable[bytes], end: bytes) -> Iterator[bytes]:
-    """The lines of a text, without what ends them.
+    """The lines of a text, without their ends.
 
     Raises:
         CorpusError: a line is longer than ``MAX_LINE_BYTES``.
@@ -176,15 +176,15 @@ def split_lines(blocks: Iterable[bytes], end: bytes) -> Iterator[bytes]:
 def _check_length(line: bytes, number: int) -> None:
     if len(line) > MAX_LINE_BYTES:
         message = f"line {number:,} of standard input is longer than {MAX_LINE_BYTES:,} bytes"
-        raise CorpusError(message, hint="give a long text without --lines and -0")
+        raise CorpusError(message, hint="complete a long text without --lines and -0")
 
 
 @contextmanager
 def reading_progress(console: "Console") -> Iterator[Callable[[int], None] | None]:
-    """While a text is read: show on a terminal how much of it, if it takes long.
+    """While a text is read, show on a terminal how much of it, if it takes more than a second.
 
     Yields:
-        What is to be told how many bytes were read so far; None where nothing can be shown.
+        A function that takes the number of bytes read so far; None off a terminal.
     """
     if not console.is_animated:
         yield None
@@ -196,7 +196,7 @@ def reading_progress(console: "Console") -> Iterator[Callable[[int], None] | Non
         if not bars:
             if time.monotonic() - started < _PATIENCE_SECONDS:
                 return
-            from tqdm import tqdm  # here, since hardly any text takes so long
+            from tqdm import tqdm  # here, since hardly any text takes that long
 
             bars.append(tqdm(desc="reading", unit="B", unit_scale=True, leave=False, file=sys.stderr))
         bars[0].update(num_bytes - bars[0].n)

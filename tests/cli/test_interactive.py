@@ -60,7 +60,7 @@ class Typist:
         self.press = keys.send_text
 
     async def sees(self, text, offer=None):
-        await until(lambda: self.editor.text == text and offer in (None, self.editor.offer))
+        await until(lambda: self.editor.text == text and offer in (None, self.editor.suggestion))
 
     async def sees_list(self, *words):
         shown = [*words] if words else [""]
@@ -386,7 +386,7 @@ class Terminal:
         return self.tmux("capture-pane", "-ep").rstrip("\n")
 
     def shows(self, pattern):
-        """Wait until a pattern is found on the screen; returns the match."""
+        """Assert that a pattern appears on the screen before ``PATIENCE`` runs out; returns the match."""
         deadline = time.monotonic() + PATIENCE
         while not (match := re.search(pattern, self.screen(), re.MULTILINE)):
             assert time.monotonic() < deadline, f"waited for {pattern!r} in vain:\n{self.screen()}"
@@ -422,7 +422,7 @@ def test_a_person_types_and_takes_what_is_offered(terminal, trained_model):
     terminal.types(f'x=$({command(trained_model, "The c")}); echo "[$x] $?"')
     terminal.presses("Enter")
     offered(terminal, "The c")
-    assert "Tab: take" in terminal.screen()
+    assert "Tab: accept" in terminal.screen()
     terminal.types("at")
     offer = offered(terminal, "The cat")
     terminal.presses("C-Right")
@@ -435,7 +435,7 @@ def test_a_person_types_and_takes_what_is_offered(terminal, trained_model):
     terminal.shows(rf"^{re.escape(taken)}!")
     terminal.presses("Enter")
     assert terminal.shows(r"^\[((?s:.*))\] (\d+)$").groups() == (f"{taken}!", "0")
-    assert "Tab: take" not in terminal.screen()
+    assert "Tab: accept" not in terminal.screen()
 
 
 def test_a_person_chooses_among_other_words(terminal, trained_model):
@@ -472,7 +472,7 @@ def test_a_pasted_text_of_several_lines_wraps_and_goes_out_as_it_was(terminal, t
     (tmp_path / "paste").write_text(text)
     terminal.types(f'{command(trained_model)} > {tmp_path / "out"}; echo "left: $?"')
     terminal.presses("Enter")
-    terminal.shows("Tab: take")
+    terminal.shows("Tab: accept")
     terminal.tmux("load-buffer", str(tmp_path / "paste"))
     terminal.tmux("paste-buffer", "-p")  # -p: in brackets, as terminals paste
     terminal.shows(rf"The{GREY}[^\x1b]+")
@@ -527,7 +527,7 @@ def test_behind_a_file_nothing_is_read_from_a_pipe(terminal, trained_model, tmp_
     (tmp_path / "before").write_text("The old house. ")
     terminal.types(f'yes | {command(trained_model, "-f", tmp_path / "before")}; echo "left: $?"')
     terminal.presses("Enter")
-    terminal.shows(r"Tab: take")
+    terminal.shows(r"Tab: accept")
     terminal.types("The")
     offered(terminal, "The")
     terminal.presses("Enter")
