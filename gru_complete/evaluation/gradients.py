@@ -326,7 +326,17 @@ def _last_nats(model: LanguageModel, rows: IntArray) -> Float64Array:
 def _full_nats(
     model: LanguageModel, texts: Sequence[TokenIds], targets: _Targets, chunk_len: int = 256
 ) -> Float64Array:
-    """The nats of each target after all of its document before it, ``(N,)``."""
+    """The nats of each target after all of its document before it.
+
+    Args:
+        model: in evaluation mode.
+        texts: the documents, with both their ends.
+        targets: the tokens to score.
+        chunk_len: tokens read at once; it changes time and memory, not the result.
+
+    Returns:
+        Nats, ``(N,)``, in the order of ``targets``.
+    """
     nats = np.zeros(len(targets.place))
     for document in np.unique(targets.document):
         indices = np.flatnonzero(targets.document == document)

@@ -162,7 +162,17 @@ def _mean_share(shares: Sequence[float]) -> Interval:
 def _sample_places(
     model: LoadedModel, stream: TokenIds, num_texts: int, num_tokens: int
 ) -> tuple[list[bytes], list[bytes]]:
-    """Return the text before and after evenly spaced places, each moved to the next end of a word."""
+    """Cut a text at evenly spaced places, each moved to the next end of a word.
+
+    Args:
+        model: the model that will continue the text.
+        stream: the text, ``(N,)``.
+        num_texts: at how many places; fewer if the text is short.
+        num_tokens: how much of the text to return after each place.
+
+    Returns:
+        The text before each place and the text after it, both within one document.
+    """
     pieces = model.tokenizer.pieces
     ends = np.flatnonzero(np.asarray(stream) == DOCUMENT_END)
     prompts, continuations = [], []
@@ -180,7 +190,14 @@ def _sample_places(
 def _generate(
     model: LoadedModel, prompts: Sequence[bytes], num_tokens: int, progress: Callable[[int], object] | None
 ) -> list[bytes]:
-    """Continue each prompt with the default settings of ``complete``."""
+    """Continue each prompt with the default settings of ``complete``.
+
+    Args:
+        model: the model.
+        prompts: the texts to continue.
+        num_tokens: how far.
+        progress: called with 1 after each text.
+    """
     remaining = iter(prompts)
 
     def take_prompt(waits: bool) -> bytes:

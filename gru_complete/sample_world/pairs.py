@@ -131,6 +131,12 @@ def _rest_of_sentence(article: str, mention: Mention, mentions: Sequence[Mention
 
     A long rest would only add noise to both scores, and a rest with another word that agrees with the right text would
     be a second mistake in the wrong text.
+
+    Args:
+        article: the right text.
+        mention: the decisive word.
+        mentions: all parts of the article that recall a variable.
+        sentence_end: where the sentence of the decisive word ends.
     """
     rest = article[mention.end : sentence_end]
     is_recalled = any(

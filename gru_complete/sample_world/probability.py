@@ -78,7 +78,14 @@ def _moves(state: _State, text: str, position: int) -> Iterator[tuple[int, _Stat
 
 
 def _word_moves(step: Word, state: _State, text: str, position: int) -> Iterator[tuple[int, _State, float]]:
-    """The moves of a word: each word of the list that the text continues with, or that begins with the text's end."""
+    """The moves of ``_moves`` for a word: each word of the list that the text has here, or ends in the middle of.
+
+    Args:
+        step: the step of the state.
+        state: q.
+        text: the article, or its beginning.
+        position: p.
+    """
     _, stack, rows = state
     variable = step.variable
     for length in step.lengths:

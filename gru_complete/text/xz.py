@@ -1,4 +1,7 @@
-"""What a general-purpose compressor makes of the same text: the cheapest model there is to compare with."""
+"""Bits per byte of a text by xz, a general-purpose compressor: the cheapest model to compare with.
+
+Training measures it on its held-out split; ``evaluation/baselines.py`` finds the text and the context for ``eval``.
+"""
 
 import lzma
 

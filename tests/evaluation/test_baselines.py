@@ -12,7 +12,7 @@ from gru_complete.text.shards import read_shard
 from gru_complete.text.xz import xz_bits_per_byte
 
 
-def test_xz_pays_what_it_adds_to_the_training_text(trained_model, monkeypatch):
+def test_xz_needs_the_size_that_the_text_adds_to_the_training_text(trained_model, monkeypatch):
     model = load_model(trained_model)
     stream, header = read_held_out(model)
     training, _ = read_shard(trained_model.with_name("tiny.run") / "training.tokens")
@@ -34,7 +34,7 @@ def test_without_the_training_text_there_is_no_baseline(trained_model, tmp_path,
     assert measure_xz(load_model(trained_model), stream, header.num_bytes) is None
 
 
-def test_xz_pays_eight_bits_for_each_byte_of_noise_and_little_for_what_it_has_read(monkeypatch):
+def test_xz_needs_eight_bits_for_a_byte_of_noise_and_little_for_a_text_that_it_has_read(monkeypatch):
     noise, other = (np.random.default_rng(seed).bytes(30_000) for seed in (0, 1))
     assert xz_bits_per_byte(other, noise) == pytest.approx(8, abs=0.02)
     # What it has read it copies, 273 bytes at a time at most, and says in less than 12 bytes from where.

@@ -14,7 +14,7 @@ def outcome(*pairs):
     )
 
 
-def test_the_error_of_five_predictions_is_that_by_hand():
+def test_the_calibration_error_of_five_predictions_agrees_with_a_calculation_by_hand():
     calibration = Calibration(num_bins=2)
     calibration.add(outcome((0.2, True), (0.6, True), (0.5, False)))  # 0.5 belongs to the bin that ends there
     calibration.add(outcome((1.0, True), (0.5, False)))
@@ -28,7 +28,7 @@ def test_the_error_of_five_predictions_is_that_by_hand():
     assert record["bins"][1] == {"num_tokens": 2, "confidence": pytest.approx(0.8), "accuracy": 1.0}
 
 
-def test_who_is_right_as_often_as_sure_has_no_error():
+def test_a_model_that_is_right_as_often_as_it_is_confident_has_no_error():
     calibration = Calibration()
     calibration.add(outcome(*[(0.25, index < 25) for index in range(100)], *[(1.0, True)] * 7))
     assert calibration.expected_error == pytest.approx(0)
@@ -37,7 +37,7 @@ def test_who_is_right_as_often_as_sure_has_no_error():
 
 
 @pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml")])
-def test_the_picture_is_of_the_kind_that_its_name_says(tmp_path, name, start):
+def test_the_suffix_of_the_name_chooses_the_format_of_the_picture(tmp_path, name, start):
     pytest.importorskip("matplotlib")
     calibration = Calibration()
     calibration.add(outcome((0.2, True), (0.6, True), (0.5, False)))

@@ -1,4 +1,4 @@
-"""Canaries: how they are made and planted, and their exact ranks against brute force."""
+"""Exposure, exact ranks against brute force, and the report."""
 
 import math
 from types import SimpleNamespace
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gru_complete.errors import ModelError, UsageError
+from gru_complete.errors import ModelError
 from gru_complete.evaluation import canaries
 from gru_complete.evaluation.canaries import (
     Canary,
@@ -16,18 +16,7 @@ from gru_complete.evaluation.canaries import (
     rank_canary,
     rank_number,
 )
-from gru_complete.evaluation.planting import (
-    CANARIES_EACH,
-    NUM_CANARIES,
-    TIMES,
-    OriginalTraining,
-    find_training,
-    make_canaries,
-    plant_canaries,
-    train_with_canaries,
-)
 from gru_complete.model.directory import load_model
-from gru_complete.model.manifest import Base
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.stepper import Stepper
 
@@ -37,68 +26,15 @@ def model(trained_model):
     return load_model(trained_model)
 
 
-def predictors_of(model):
+def make_predictors(model):
     stepper = Stepper(model.manifest.arch, model.weights)
     return [Predictor(stepper, model.mixture), Predictor(stepper)]
-
-
-# ------------------------------------------------------------------------------------------- making and planting
-
-
-def test_canaries_are_drawn_for_each_number_of_times_and_share_nothing():
-    made = make_canaries([b"The cat ate the bird.\n"], seed=3)
-    assert [canary.times for canary in made] == [times for times in TIMES for _ in range(CANARIES_EACH)]
-    syllables = [canary.name.lower()[start : start + 2] for canary in made for start in (0, 2, 4)]
-    assert len(set(syllables)) == len(syllables) == 3 * NUM_CANARIES
-    assert len({canary.number for canary in made}) == NUM_CANARIES
-    assert all(len(canary.number) == 5 and canary.number.isdigit() for canary in made)
-    assert made == make_canaries([b"another text\n"], seed=3) != make_canaries([b""], seed=4)
-
-
-def test_no_name_stands_in_the_text():
-    taken = make_canaries([], seed=3)[5].name
-    assert taken not in {canary.name for canary in make_canaries([b"a", f"He is {taken}s friend".encode()], seed=3)}
-
-
-DOCUMENTS = [
-    b"".join(b"line %d of the first\n" % number for number in range(200)),
-    b"no line end at all",
-    b"\n\n",
-    b"".join(b"line %d of the last\n" % number for number in range(300)) + b"begun",
-]
-
-
-def test_each_canary_stands_in_the_text_exactly_so_often_and_nothing_else_changes():
-    made = make_canaries(DOCUMENTS, seed=1)
-    planted = plant_canaries(DOCUMENTS, made, seed=2)
-    assert len(planted) == len(DOCUMENTS)
-    together = b"".join(planted)
-    lines = together.splitlines(keepends=True)
-    for canary in made:
-        assert lines.count(canary.line) == together.count(canary.name.encode()) == canary.times
-    own = {canary.line for canary in made}
-    for before, after in zip(DOCUMENTS, planted, strict=True):
-        assert b"".join(line for line in after.splitlines(keepends=True) if line not in own) == before
-
-
-def test_canaries_are_evenly_spread():
-    text = b"".join(b"%05d\n" % number for number in range(10_000))
-    canary = Canary("Bobibu", "12345", 16)
-    (planted,) = plant_canaries([text], [canary], seed=0)
-    lines = planted.splitlines(keepends=True)
-    places = [index for index, line in enumerate(lines) if line == canary.line]
-    assert np.ptp(np.diff(places)) <= 2
-    assert abs(np.diff(places).mean() - 10_000 / 16) < 2
-
-
-def test_an_empty_text_of_canaries_is_the_text():
-    assert plant_canaries(DOCUMENTS, [Canary("Bobibu", "12345", 0)], seed=0) == DOCUMENTS
 
 
 # ------------------------------------------------------------------------------------------------------- exposure
 
 
-def test_exposure_is_that_of_the_paper():
+def test_exposure_follows_the_formula_of_the_paper():
     assert exposure(1) == pytest.approx(5 * math.log2(10))
     assert exposure(100_000) == 0
     assert exposure(256, 1024) == 2
@@ -128,10 +64,10 @@ def brute_force(predictor, prefix, number, digits):
 
 
 @pytest.mark.parametrize("number", ["000", "123", "907", "555"])
-def test_ranks_are_those_of_brute_force_under_both_models(model, number):
+def test_ranks_agree_with_brute_force_under_both_models(model, number):
     digits = model.tokenizer.encode(b" 0123456789")[-10:]
     prefix = model.tokenizer.encode(b"\nBobibu: ")
-    both = predictors_of(model)
+    both = make_predictors(model)
     start = both[0].read(both[0].start(), prefix)
     scorers = [predictor.log_probabilities for predictor in both]
     ranks = rank_number(both[0], scorers, start, digits, list(map(int, number)))
@@ -141,9 +77,9 @@ def test_ranks_are_those_of_brute_force_under_both_models(model, number):
         assert abs(rank - expected) < rounding
 
 
-def test_the_likeliest_and_the_least_likely_number_have_the_ranks_at_both_ends(model):
+def test_the_most_and_the_least_likely_number_rank_first_and_last(model):
     digits = model.tokenizer.encode(b" 0123456789")[-10:]
-    predictor = predictors_of(model)[1]
+    predictor = make_predictors(model)[1]
     prefix = model.tokenizer.encode(b"\nBobibu: ")
     _, logs = brute_force(predictor, prefix, "00", digits)
     start = predictor.read(predictor.start(), prefix)
@@ -154,7 +90,7 @@ def test_the_likeliest_and_the_least_likely_number_have_the_ranks_at_both_ends(m
 
 def test_ranks_of_a_canary_are_those_after_its_name_on_a_line_of_its_own(model, monkeypatch):
     monkeypatch.setattr(canaries, "NUM_DIGITS", 3)
-    both = predictors_of(model)
+    both = make_predictors(model)
     digits = model.tokenizer.encode(b" 0123456789")[-10:]
     found = rank_canary(Canary("Bobibu", "314", 1), model.tokenizer, both)
     start = both[0].read(both[0].start(), model.tokenizer.encode(b"\nBobibu: "))
@@ -192,7 +128,7 @@ def test_digits_of_known_probabilities_give_a_known_rank():
         assert rank_number(predictor, [predictor.log_probabilities], None, range(10), number) == [expected]
 
 
-def test_what_one_model_leaves_out_another_still_counts():
+def test_a_prefix_is_kept_if_it_is_likely_enough_under_any_model():
     low, high = FixedPredictor([0.55, *([0.05] * 9)]), FixedPredictor([*([0.05] * 9), 0.55])
     scorers = [low.log_probabilities, high.log_probabilities]
     alone = [rank_number(low, [scorer], None, range(10), [0, 9, 0])[0] for scorer in scorers]
@@ -229,19 +165,19 @@ def test_a_tokenizer_that_joins_digits_is_refused(model):
     pieces = [b"", b"12", b"345"]
     joining = SimpleNamespace(encode=lambda text: [1, 2] * 5, pieces=pieces)
     with pytest.raises(ModelError, match="into digits"):
-        rank_canary(Canary("Bobibu", "12345", 1), joining, predictors_of(model))
+        rank_canary(Canary("Bobibu", "12345", 1), joining, make_predictors(model))
 
 
 # -------------------------------------------------------------------------------------------------------- reports
 
 
-def report_of(ranks_by_times):
+def make_report(ranks_by_times):
     made = [Canary("x", "00000", times) for times, ranks in ranks_by_times.items() for _ in ranks]
     return CanaryReport.from_ranks(7, made, [(rank, 10.0) for ranks in ranks_by_times.values() for rank in ranks])
 
 
-def test_the_report_has_means_and_how_many_come_first():
-    report = report_of({0: [50_000, 25_000, 80_000], 1: [100, 1, 10_000], 2: [1, 1, 1]})
+def test_the_report_has_means_and_the_number_of_first_ranks():
+    report = make_report({0: [50_000, 25_000, 80_000], 1: [100, 1, 10_000], 2: [1, 1, 1]})
     assert [level.times for level in report.levels] == [0, 1, 2]
     assert report.levels[1].num_first == 1
     assert report.levels[1].exposure == pytest.approx(math.log2(1000))
@@ -264,7 +200,7 @@ def test_the_report_has_means_and_how_many_come_first():
     assert (record["steps"], record["candidates"]) == (7, 100_000)
 
 
-def test_of_a_model_without_counts_there_is_only_the_network():
+def test_a_model_without_n_grams_has_no_separate_results_of_its_network():
     made = [Canary("x", "00000", times) for times in (0, 1, 2)]
     report = CanaryReport.from_ranks(7, made, [[5.0], [1.0], [2.5]])
     assert report.network_levels is None
@@ -295,47 +231,8 @@ def test_of_a_model_without_counts_there_is_only_the_network():
         ({1: [10, 1000, 100], 2: [1, 1, 1]}, "(mean rank 100 of 100,000; by chance 36,790); ..."),
     ],
 )
-def test_the_conclusion_follows_from_the_figures(ranks, expected):
+def test_the_conclusion_agrees_with_the_figures(ranks, expected):
     begin, _, end = expected.partition("...")
-    conclusion = report_of({0: [50_000.0], **ranks}).conclusion
+    conclusion = make_report({0: [50_000.0], **ranks}).conclusion
     assert begin in conclusion
     assert conclusion.endswith(end) or not end
-
-
-# ------------------------------------------------------------------------------------------------------- training
-
-
-def test_the_training_is_that_of_the_model_but_for_the_canaries(model, tmp_path):
-    known = find_training(model, device="cpu")
-    assert known.config.training.steps == model.manifest.training["steps"]
-    *_, planted = train_with_canaries(known, tmp_path)
-    other = planted.model
-    assert other.manifest.arch == model.manifest.arch
-    assert other.manifest.training["steps"] == model.manifest.training["steps"]
-    assert other.tokenizer.sha256 == model.tokenizer.sha256
-    assert other.fingerprint != model.fingerprint
-    again = find_training(other, device="cpu")
-    assert list(again.tuning) == list(known.tuning)
-    own = {canary.line for canary in planted.canaries}
-    lines = text_of(again).splitlines(keepends=True)
-    assert sum(map(own.__contains__, lines)) == CANARIES_EACH * sum(TIMES)
-    assert b"".join(line for line in lines if line not in own) == text_of(known)
-
-
-def test_an_adapted_model_is_refused_and_its_base_named(model):
-    other = model._replace(manifest=model.manifest._replace(base=Base("holmes", "0" * 64)))
-    with pytest.raises(UsageError, match="was adapted") as caught:
-        find_training(other, device="cpu")
-    assert caught.value.hint == "use the model that it was adapted from, 'holmes'"
-
-
-@pytest.mark.parametrize("steps", ["abc", None, -5, 0, 2.5, True])
-def test_a_model_that_does_not_say_its_steps_is_refused(model, steps):
-    facts = {**model.manifest.training, "steps": steps}
-    other = model._replace(manifest=model.manifest._replace(training=facts))
-    with pytest.raises(ModelError, match="how many steps"):
-        find_training(other, device="cpu")
-
-
-def text_of(known: OriginalTraining):
-    return known.tokenizer.decode(known.training.tolist())

@@ -64,7 +64,7 @@ def test_without_a_step_the_score_is_the_static_one(model, document, settings, d
     assert_equal_nats(nats, token_nats(model, document))
 
 
-def test_a_step_goes_down_the_gradient_and_back_towards_the_trained_weights(document):
+def test_a_step_follows_the_gradient_and_decays_towards_the_trained_weights(document):
     model = LanguageModel(VOCAB_SIZE, embedding_size=5, hidden_size=7).double()
     settings = DynamicSettings(learning_rate=0.03, decay=0.25, segment_len=8, smoothing=0.75)
     segments = dynamic_logits(model, document, settings)
@@ -91,13 +91,13 @@ def test_a_step_goes_down_the_gradient_and_back_towards_the_trained_weights(docu
     assert next(segments, None) is None
 
 
-def test_a_phrase_that_comes_again_and_again_is_learnt(model, dynamic_nats):
+def test_a_repeated_phrase_is_learnt(model, dynamic_nats):
     phrase = np.random.default_rng(1).integers(1, VOCAB_SIZE, 20)
     tokens = np.concatenate([[0], np.tile(phrase, 30), [0]])
     assert dynamic_nats(model, tokens, SETTINGS)[-200:].mean() < 0.8 * token_nats(model, tokens)[-200:].mean()
 
 
-def test_a_gradient_that_is_not_finite_teaches_nothing(model, document, monkeypatch, dynamic_nats):
+def test_nothing_is_learnt_from_a_gradient_that_is_not_finite(model, document, monkeypatch, dynamic_nats):
     monkeypatch.setattr(torch.autograd, "grad", lambda _, inputs: [torch.full_like(part, torch.nan) for part in inputs])
     assert_equal_nats(dynamic_nats(model, document, SETTINGS), token_nats(model, document))
 

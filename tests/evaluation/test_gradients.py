@@ -41,7 +41,7 @@ def deaf(model):
     return model
 
 
-def test_a_simple_rnn_passes_on_its_recurrent_weight_at_each_step():
+def test_a_simple_rnn_multiplies_the_gradient_by_its_recurrent_weight_at_each_step():
     model = deaf(language_model("rnn"))
     with torch.no_grad():
         model.cells[0].weight_h.copy_(0.8 * torch.eye(6))
@@ -51,7 +51,7 @@ def test_a_simple_rnn_passes_on_its_recurrent_weight_at_each_step():
 
 
 @pytest.mark.parametrize("cell", ["gru-simple", "gru", "gru-reset-after"])
-def test_a_gated_unit_passes_on_what_its_update_gate_keeps(cell):
+def test_a_gated_unit_passes_back_the_share_that_its_update_gate_keeps(cell):
     model = deaf(language_model(cell))
     bias = -3.0
     with torch.no_grad():
@@ -62,7 +62,7 @@ def test_a_gated_unit_passes_on_what_its_update_gate_keeps(cell):
     assert flow.half_lives == [pytest.approx(math.log(2) / -math.log(kept), rel=1e-4)]
 
 
-def test_an_lstm_passes_on_what_its_forget_gate_keeps():
+def test_an_lstm_passes_back_the_share_that_its_forget_gate_keeps():
     """Counted from the state before the last, in which the loss reads the cell."""
     model = deaf(language_model("lstm"))
     bias = 2.0
@@ -83,7 +83,7 @@ def test_no_gradient_crosses_a_document_end():
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
-def test_the_gradient_is_that_of_a_difference_quotient(num_layers):
+def test_the_gradient_agrees_with_a_difference_quotient(num_layers):
     """Of the last layer: what a lower one writes goes on in the states of the higher ones, too."""
     model = language_model("gru", num_layers=num_layers).double()
     stream, steps, end = random_stream(80), 3, 64 + 3 + 1  # one window: its last target is token 68
@@ -109,7 +109,7 @@ def test_the_gradient_is_that_of_a_difference_quotient(num_layers):
     assert np.array(ours[2:]) / ours[1] == pytest.approx(np.array(norms[1:]) / norms[0], rel=1e-4)
 
 
-def test_half_lives_lie_between_steps_on_a_line_of_logarithms():
+def test_half_lives_are_interpolated_on_a_line_through_the_logarithms():
     assert half_life([1.0, 0.5]) == 1.0
     assert half_life([0.25**k for k in range(3)]) == pytest.approx(0.5)
     assert half_life([1.0, 0.8, 0.4]) == pytest.approx(1 + math.log(1.6) / math.log(2))
@@ -128,7 +128,7 @@ def test_a_model_without_recurrence_needs_one_token():
     assert all(abs(extra.value) < 1e-5 for extra in context.extra_nats.values())
 
 
-def test_extra_nats_are_those_of_reading_the_last_tokens_alone():
+def test_extra_nats_are_those_of_reading_only_the_last_tokens():
     model = language_model("gru")
     stream = random_stream(400, ends=[150])
     context = effective_context(model, stream, context_lengths=(1, 3), num_positions=10_000)
@@ -152,7 +152,7 @@ def test_extra_nats_are_those_of_reading_the_last_tokens_alone():
         assert context.extra_nats[kept].value == pytest.approx(np.mean(found), abs=1e-5)
 
 
-def test_the_context_matters_up_to_where_it_stays_of_no_use():
+def test_the_context_matters_up_to_the_length_from_which_on_more_does_not_help():
     def context(*values):
         return EffectiveContext({2**i: Interval(value, value, value) for i, value in enumerate(values)}, 3.0, 100)
 

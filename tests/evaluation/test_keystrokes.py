@@ -3,7 +3,6 @@ from types import SimpleNamespace
 import pytest
 
 from gru_complete.evaluation import keystrokes
-from gru_complete.evaluation.intervals import ratio_interval
 from gru_complete.evaluation.keystrokes import TypedWord, count_words, evaluate_keystrokes
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.words import likeliest_words
@@ -47,7 +46,7 @@ def asked(monkeypatch):
     return found
 
 
-def test_keys_are_counted_as_by_hand(asked):
+def test_keys_agree_with_a_count_by_hand(asked):
     told = []
     report = evaluate_keystrokes(Toy(), ["The cat, sat"], progress=told.append)
     # One suggestion: "T", "h", take "The " (which writes the space); its space, "c", "a", take "t"; ",", take " sat".
@@ -84,7 +83,7 @@ def test_the_words_are_evenly_spaced_over_all_documents(monkeypatch):
     assert seen == [("a", " ", "b", " "), ("", "- ", "d", ","), ("", "", "f", "")]  # the 2nd, 4th and 6th of six
 
 
-def test_a_model_is_asked_as_words_would_be(trained_model, monkeypatch):
+def test_suggestions_are_those_of_complete_words(trained_model, monkeypatch):
     completer = Completer.load(trained_model)
     text = "The old cat saw a small bird near the river."
     quick = evaluate_keystrokes(completer, [text])
@@ -98,7 +97,7 @@ def test_a_model_is_asked_as_words_would_be(trained_model, monkeypatch):
     assert quick.savings[3].value >= quick.savings[1].value > 0
 
 
-def test_the_names_in_json():
+def test_json_has_the_documented_keys():
     typed = [TypedWord(4, (4, 2), (False, True, True)), TypedWord(6, (6, 3), (False, False, True))]
     record = keystrokes.KeystrokesReport.from_words(typed).to_json()
     assert record["keystroke_savings"]["1"] == 0
@@ -108,9 +107,3 @@ def test_the_names_in_json():
     assert record["next_word"]["top3"] == 0.5
     assert record["next_word"]["top5"] == 1
     assert record["next_word"]["num_words"] == record["keystroke_savings"]["num_words"] == 2
-
-
-def test_the_interval_of_a_ratio():
-    # Ratio 6 / 12; rests 1 - 2, 2 - 2, 3 - 2: variance (1 + 0 + 1) / 2 = 1, of the sum 3, so 1.96 * sqrt(3) / 12.
-    assert ratio_interval([1, 2, 3], [4, 4, 4]) == pytest.approx((0.5, 0.5 - 0.28290, 0.5 + 0.28290), abs=1e-5)
-    assert ratio_interval([1], [4]).to_json() == {"value": 0.25, "low": None, "high": None}

@@ -45,7 +45,7 @@ def test_the_sum_over_segmentations_is_tighter_than_one(predictor):
     assert cost.bits_per_byte == pytest.approx(cost.nats / math.log(2) / cost.num_bytes)
 
 
-def test_of_equally_likely_tokens_it_is_a_sum_over_compositions():
+def test_with_equally_likely_tokens_the_probability_is_a_sum_over_all_segmentations():
     arch = Architecture("gru", len(Words.pieces), 5, 7, 1)
     weights = {name: np.zeros(shape) for name, shape in arch.tensor_shapes().items()}
     one = 1 / len(Words.pieces)  # the probability of each token, of the document's end too
@@ -55,7 +55,7 @@ def test_of_equally_likely_tokens_it_is_a_sum_over_compositions():
     assert cost.one_segmentation_nats == pytest.approx(-math.log(one * one))
 
 
-def test_it_is_the_cost_of_each_byte_after_those_before_it(predictor):
+def test_the_cost_is_that_of_each_byte_after_those_before_it(predictor):
     document, tokenizer, index = DOCUMENTS[0], Words(), PieceIndex(Words.pieces)
     reading, nats, hypotheses = predictor.start(), 0.0, None
     for segment in segments(document):
@@ -69,7 +69,7 @@ def test_it_is_the_cost_of_each_byte_after_those_before_it(predictor):
     assert score_marginal(predictor, tokenizer, [document], width=None).nats == pytest.approx(nats, abs=1e-9)
 
 
-def test_one_segmentation_is_the_cost_of_its_tokens(predictor):
+def test_the_cost_of_one_segmentation_is_that_of_its_tokens(predictor):
     reading, nats = predictor.start(), 0.0
     for token in [*(token for part in segments(DOCUMENTS[0]) for token in Words().encode_segment(part)), 0]:
         nats -= predictor.log_probabilities([reading])[0, token]
@@ -78,13 +78,13 @@ def test_one_segmentation_is_the_cost_of_its_tokens(predictor):
     assert cost.one_segmentation_nats == pytest.approx(nats, abs=1e-9)
 
 
-def test_a_bounded_sample_is_the_beginning(predictor):
+def test_a_sample_with_a_maximum_size_is_the_beginning_of_the_text(predictor):
     cost = score_marginal(predictor, Words(), DOCUMENTS, max_bytes=6)
     whole = score_marginal(predictor, Words(), [DOCUMENTS[0][:6]])
     assert cost.num_bytes == 6
     assert cost.nats < whole.nats  # the document goes on
 
 
-def test_no_text_is_no_cost(predictor):
+def test_an_empty_text_is_refused(predictor):
     with pytest.raises(ValueError, match="no text"):
         score_marginal(predictor, Words(), [])

@@ -20,7 +20,7 @@ def text():
     return rng.normal(size=(90, 5)).astype(np.float32), rng.integers(0, VOCAB_SIZE, 90).tolist()
 
 
-def test_tokens_are_weighted_by_how_near_their_features_are(monkeypatch):
+def test_tokens_are_weighted_by_the_similarity_of_their_features(monkeypatch):
     monkeypatch.setattr(neural_cache, "_THETA", np.log(4.0))
     # Cosines 1, 0 and -1 to the features at hand, whatever the lengths: weights 4, 1 and 1/4.
     cache = filled(np.array([[3, 0], [0, 0.1], [-2, 0]], np.float32), [5, 2, 5])
@@ -37,7 +37,7 @@ def test_the_probabilities_sum_to_one(text):
         assert 0 < share < 1
 
 
-def test_a_cache_without_text_asks_for_no_share():
+def test_an_empty_cache_has_no_share_in_the_mixture():
     probabilities, share = NeuralCache(3).predict(np.ones(3, np.float32), VOCAB_SIZE)
     assert share == 0
     assert not probabilities.any()
@@ -55,12 +55,12 @@ def test_only_the_last_tokens_are_kept(text, monkeypatch):
         assert found_share == pytest.approx(share, rel=1e-5)
 
 
-def test_near_features_are_believed_sooner_than_distant_ones():
+def test_similar_features_give_the_cache_a_larger_share():
     cache = filled(np.array([[1, 0, 0], [0, 1, 0]], np.float32), [1, 2])
     near, distant = (cache.predict(np.array(row, np.float32), VOCAB_SIZE)[1] for row in ([1, 0.1, 0], [0.1, 0.1, 1]))
     assert near > distant
 
 
-def test_features_of_length_zero_are_no_error():
+def test_features_of_length_zero_are_accepted():
     probabilities, _ = filled(np.zeros((2, 3), np.float32), [1, 2]).predict(np.zeros(3, np.float32), VOCAB_SIZE)
     np.testing.assert_allclose(probabilities, [0, 0.5, 0.5, 0, 0, 0, 0])

@@ -18,7 +18,7 @@ def hashes(*texts):
     return [word_hashes(text) for text in texts]
 
 
-def test_the_figures_of_two_texts_as_counted_by_hand():
+def test_the_figures_of_two_texts_agree_with_a_count_by_hand():
     # Runs of four: "two three four five" and "three four five six" of 3; none of 2.
     report = measure_copying(
         CorpusWords.from_text(CORPUS), hashes(b"two three four five six seven", b"no eight nine no one")
@@ -29,12 +29,18 @@ def test_the_figures_of_two_texts_as_counted_by_hand():
     assert set(report.shares) == {4}
 
 
-def test_texts_do_not_run_on_into_each_other():
+def test_the_json_of_a_single_text_has_no_infinities():
+    record = measure_copying(CorpusWords.from_text(CORPUS), hashes(b"one two three four")).to_json()
+    assert record["longest_run"] == {"value": 4, "low": None, "high": None, "max": 4}
+    json.dumps(record, allow_nan=False)  # must not raise
+
+
+def test_no_run_spans_two_texts():
     report = measure_copying(CorpusWords.from_text(CORPUS), hashes(b"one two", b"three four", b"five six", b"x", b"y"))
     assert (report.longest_run.value, report.max_run, report.shares) == (6 / 5, 2, {})
 
 
-def test_all_or_nothing_copied_is_no_certainty():
+def test_the_interval_is_not_empty_when_all_or_nothing_is_copied():
     corpus = CorpusWords.from_text(b" ".join(f"w{index}".encode() for index in range(40)))
     all_copied = measure_copying(corpus, hashes(corpus.text, corpus.text)).shares[12]
     none_copied = measure_copying(corpus, hashes(b"x " * 12, b"y " * 12)).shares[12]
@@ -44,7 +50,7 @@ def test_all_or_nothing_copied_is_no_certainty():
     assert 0.3 < all_copied.low < 0.4  # Wilson, 2 of 2
 
 
-def test_generated_text_is_compared_with_what_people_wrote_in_its_place(trained_model):
+def test_generated_text_is_compared_with_human_text_at_the_same_places(trained_model):
     model = load_model(trained_model)
     stream, _ = read_held_out(model)
     told = []
@@ -62,7 +68,7 @@ def test_generated_text_is_compared_with_what_people_wrote_in_its_place(trained_
     assert "generated_without_counts" not in alone.to_json()
 
 
-def test_text_that_stands_in_the_corpus_is_found_there_whole(trained_model):
+def test_text_from_the_corpus_is_found_completely(trained_model):
     model = load_model(trained_model)
     stream = np.fromfile(trained_model.with_name("tiny.run") / "training.tokens", "<u2")
     report = evaluate_novelty(model, stream, num_texts=5, num_tokens=80)
@@ -81,13 +87,13 @@ def test_places_are_at_word_ends_within_a_document(trained_model):
         assert following[:1].isspace()
 
 
-def test_a_text_of_no_words_is_refused(trained_model):
+def test_a_text_that_is_too_short_to_continue_is_refused(trained_model):
     model = load_model(trained_model)
     with pytest.raises(CorpusError, match="too short"):
         evaluate_novelty(model, np.array([0, *model.tokenizer.encode(b"The"), 0]))
 
 
-def test_eval_prints_a_table_and_has_a_key(run, trained_model, tmp_path):
+def test_eval_novelty_prints_a_table_or_json(run, trained_model, tmp_path):
     code, out, err = run("eval", "-m", trained_model, "--novelty", "--json")
     assert (code, err) == (0, "")
     record = json.loads(out)
@@ -111,7 +117,7 @@ def test_without_a_run_directory_novelty_is_refused(run, trained_model, tmp_path
         evaluate_novelty(load_model(tmp_path / "alone"), read_held_out(load_model(trained_model))[0])
 
 
-def test_runs_of_every_length_as_counted_by_hand():
+def test_the_shares_of_all_run_lengths_agree_with_a_count_by_hand():
     words = [f"w{index}".encode() for index in range(20)]
     text = b" ".join([b"new", *words[3:17]])  # of 15 words 12 runs of four, 8 of eight, 4 of twelve; "new" in one each
     report = measure_copying(CorpusWords.from_text(b" ".join(words)), hashes(text))
@@ -120,7 +126,7 @@ def test_runs_of_every_length_as_counted_by_hand():
     assert (report.longest_run.value, report.max_run) == (14, 14)
 
 
-def test_texts_that_agree_keep_their_share():
+def test_texts_with_the_same_share_have_that_share():
     # One of three runs each: of three texts that is 1/3, not one or none of three.
     texts = hashes(*[b"one two three four x y"] * 3)
     share = measure_copying(CorpusWords.from_text(CORPUS), texts).shares[4]
@@ -130,7 +136,7 @@ def test_texts_that_agree_keep_their_share():
     assert 0 < half.low < 1 / 2 < half.high < 1
 
 
-def test_all_are_cut_to_the_same_words_at_each_place(trained_model, monkeypatch):
+def test_all_writers_are_compared_on_the_same_number_of_words_at_each_place(trained_model, monkeypatch):
     written = {
         "people": [b"one two three four five cut", b" seven eight nine ten cut"],
         "both": [b"one two three four no cut", b" six seven eight nine ten cut"],

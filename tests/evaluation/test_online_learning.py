@@ -71,7 +71,7 @@ def test_the_probabilities_of_all_tokens_sum_to_one(model, mixture):
 
 
 @pytest.mark.usefixtures("short_chunks")
-def test_each_way_alone_is_what_it_is_elsewhere(model, mixture, dynamic_nats):
+def test_each_learner_alone_agrees_with_its_own_module(model, mixture, dynamic_nats):
     tokens = document(150)
     found = all_nats(model, tokens, mixture)
     np.testing.assert_allclose(found["static"], token_nats(model, tokens, mixture=mixture), atol=1e-5)
@@ -104,7 +104,7 @@ def test_the_cache_is_mixed_into_every_other_set(model, mixture):
         np.testing.assert_allclose(found[with_cache], expected, atol=1e-4, err_msg=with_cache)
 
 
-def test_a_phrase_that_comes_again_and_again_is_learnt_in_every_way(model, mixture, monkeypatch):
+def test_every_set_of_learners_learns_a_repeated_phrase(model, mixture, monkeypatch):
     monkeypatch.setattr(
         online_learning, "DEFAULT", DynamicSettings(learning_rate=0.03)
     )  # a fresh model has much to learn
@@ -124,5 +124,5 @@ def test_documents_are_scored_as_if_each_were_alone(model, mixture):
         assert together[name].seconds > 0
 
 
-def test_no_documents_cost_nothing(model, mixture):
+def test_without_documents_there_are_no_costs(model, mixture):
     assert measure_online_learning(model, [], mixture=mixture) == {}

@@ -51,7 +51,7 @@ def test_a_uniform_model_prefers_the_shorter_text(uniform):
     assert report.overall == PairScore(1.0, 1)
 
 
-def test_groups_are_scored_apart_and_shown_in_order(loaded):
+def test_groups_are_scored_separately_and_listed_in_order(loaded):
     good, bad = ("The cat ate.", "zqx jvk wq"), ("zqx jvk wq", "The cat ate.")
     pairs = [Pair(*good, "b", 61), Pair(*bad, "a", 6), Pair(*good, "b", 6), Pair(*bad, "b", 5)]
     report = evaluate_pairs(*loaded, pairs)
@@ -64,14 +64,14 @@ def test_groups_are_scored_apart_and_shown_in_order(loaded):
     ]
 
 
-def test_swapping_right_and_wrong_turns_every_score_around(loaded):
+def test_swapping_right_and_wrong_reverses_every_score(loaded):
     pairs = [Pair("The cat ate.", "The ate cat.", "order", 1), Pair("a dog", "a gdo", "letters", 9)]
     swapped = [Pair(pair.wrong, pair.right, pair.phenomenon, pair.distance) for pair in pairs]
     there, back = (evaluate_pairs(*loaded, each).overall.accuracy for each in (pairs, swapped))
     assert there + back == 1
 
 
-def test_pairs_are_read_as_written(tmp_path):
+def test_pairs_are_read_as_they_were_written(tmp_path):
     path = tmp_path / "pairs.jsonl"
     record = {"right": "sie läuft 🏃", "wrong": "sie laufen", "phenomenon": "number", "distance": 0}
     path.write_text(json.dumps(record) + "\n")
@@ -79,7 +79,7 @@ def test_pairs_are_read_as_written(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["right", "wrong", "phenomenon"])
-def test_half_a_character_is_refused_where_it_stands(tmp_path, key):
+def test_half_a_character_is_refused_with_its_line(tmp_path, key):
     path = tmp_path / "pairs.jsonl"
     record = {"right": "a", "wrong": "b", "phenomenon": "c", "distance": 1}
     path.write_text(f"{json.dumps(record)}\n{json.dumps({**record, key: chr(0xD800)})}\n")

@@ -50,7 +50,7 @@ def test_a_uniform_model_costs_log_of_its_vocabulary_for_each_token(model, strea
     assert report.perplexity == pytest.approx(VOCAB_SIZE, rel=1e-6)
 
 
-def test_a_uniform_model_is_as_sure_as_its_vocabulary_is_large(model):
+def test_a_uniform_model_has_the_confidence_of_chance(model):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
@@ -99,7 +99,7 @@ def mixture(stream):
     return NGramMixture(ngrams, MixingWeights(weights), adapts=True)
 
 
-def test_what_each_part_pays_alone_stands_beside_the_mixture(model, stream, mixture):
+def test_the_costs_of_network_and_n_grams_alone_are_reported_with_the_mixture(model, stream, mixture):
     sizes = header(num_bytes=1500, num_chars=1000)
     with_memory = evaluate(model, stream, sizes, mixture=mixture).to_json()
     without = evaluate(model, stream, sizes).to_json()
@@ -111,7 +111,7 @@ def test_what_each_part_pays_alone_stands_beside_the_mixture(model, stream, mixt
     assert with_memory["adapted"]["nats_per_char"] != with_memory["nats_per_char"]
 
 
-def test_what_the_counts_pay_alone_is_that_by_hand():
+def test_the_cost_of_the_n_grams_alone_agrees_with_a_calculation_by_hand():
     """Kneser-Ney of the document 1 1 2: before 1 stood 0 and 1, before 2 stood 1, before the end stood 2."""
     arrays = count_ngrams(np.array([0, 1, 1, 2, 0], np.uint16), vocab_size=3, order=2).to_arrays()
     discounts = np.array([[0.3, 0.6, 0.9], [0.5, 0.8, 1.1]], np.float32)
@@ -129,7 +129,7 @@ def test_what_the_counts_pay_alone_is_that_by_hand():
     assert found["ngrams_only"]["nats_per_char"] == pytest.approx(-math.log(probability) / 2, rel=1e-5)
 
 
-def test_adapted_is_scored_once_when_every_way_is(model, stream, mixture):
+def test_the_adapted_cost_is_not_computed_twice_with_online_learning(model, stream, mixture):
     sizes = header(num_bytes=1500, num_chars=1000)
     plain = evaluate(model, stream, sizes, mixture=mixture)
     every = evaluate(model, stream, sizes, mixture=mixture, online=True)
@@ -137,7 +137,7 @@ def test_adapted_is_scored_once_when_every_way_is(model, stream, mixture):
     assert every.to_json()["adapted"]["nats_per_char"] == pytest.approx(plain.to_json()["adapted"]["nats_per_char"])
 
 
-def test_offers_are_asked_for_in_a_bounded_part_of_the_text(trained_model, monkeypatch):
+def test_suggestions_are_measured_on_the_beginning_of_the_text(trained_model, monkeypatch):
     model = load_model(trained_model)
     texts = ["The cat ate.", "A dog saw a river. Ünd so weiter.", "More."]
     stream = np.array([0, *(token for text in texts for token in [*model.tokenizer.encode(text.encode()), 0])])

@@ -1,7 +1,6 @@
 import pytest
 
 from gru_complete.evaluation import suggestions
-from gru_complete.evaluation.intervals import mean_interval, share_interval
 from gru_complete.evaluation.suggestions import evaluate_suggestions
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.suggestions import SuggestedCharacter
@@ -17,7 +16,7 @@ class Parrot:
         return context
 
 
-def test_offers_are_compared_with_what_follows(monkeypatch):
+def test_suggestions_are_compared_with_the_text_that_follows(monkeypatch):
     answers = {"": [("a", 0.9), ("b", 0.5)], "ab": [("c", 0.6), ("x", 0.5)], "abcd": [], "x": [("y", 0.4)]}
 
     def suggest(text, least):
@@ -49,20 +48,9 @@ def test_places_are_evenly_spaced_and_their_texts_are_read_from_the_start(number
     assert starts == sorted(set(starts))
 
 
-def test_asking_for_more_confidence_offers_less(trained_model):
+def test_a_higher_confidence_gives_fewer_suggestions(trained_model):
     report = evaluate_suggestions(Completer.load(trained_model), ["The old house saw a cat. The dog liked the river."])
     assert report.num_positions == 49
     shares = [tradeoff.suggested.value for tradeoff in report.tradeoffs]
     assert shares == sorted(shares, reverse=True)
     assert shares[0] > 0
-
-
-def test_intervals():
-    share = share_interval(8, 10)  # Wilson 1927, as in Agresti and Coull 1998
-    assert share == pytest.approx((0.8, 0.4901, 0.9433), abs=1e-4)
-    assert share_interval(0, 0) == (0, 0, 1)
-    assert share_interval(5, 5).high == 1
-    mean = mean_interval([1.0, 2.0, 3.0, 4.0])
-    assert mean.value == 2.5
-    assert mean.high - mean.value == pytest.approx(1.959964 * (5 / 3 / 4) ** 0.5)
-    assert mean_interval([1.0]).to_json() == {"value": 1, "low": None, "high": None}
