@@ -85,7 +85,7 @@ def score(work: Path, text: str) -> dict[str, Any]:
     from gru_complete.ngrams.mixture import NGramMixture
     from gru_complete.text.shards import documents
     from gru_complete.text.tokenizer import DOCUMENT_END
-    from gru_complete.training.mixing import count, fit_mixing_weights
+    from gru_complete.training.mixing import count_parts, fit_mixing_weights
     from gru_complete.training.plan import read_plan
     from gru_complete.training.tokenized_corpus import read_tokenized_corpus
 
@@ -98,8 +98,7 @@ def score(work: Path, text: str) -> dict[str, Any]:
         return {"bits_per_byte": nats / math.log(2) / len(text.encode()), "nats_per_char": nats / len(text)}
 
     def counts_of(*parts: str) -> Any:
-        num_bytes = sum(prepared.headers[part].num_bytes for part in parts)
-        return count([prepared.streams[part] for part in parts], prepared.tokenizer, settings, num_bytes=num_bytes)
+        return count_parts(prepared, parts, settings)
 
     counts, whole = (counts_of("training"), counts_of("training", "tuning")) if settings.order else (None, None)
     found = json.loads((work / LOOKS_FILE).read_text())

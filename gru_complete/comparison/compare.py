@@ -40,14 +40,13 @@ from gru_complete.nn.cells import CELL_CLASSES
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.storage import atomic, lock, untrusted
 from gru_complete.text.corpus import CorpusReport
-from gru_complete.training import events, plan, probe
+from gru_complete.training import automatic, events, planning, probe
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.curve import EvaluationPoint, read_curve
 from gru_complete.training.device import choose_device
 from gru_complete.training.plan import read_plan
 from gru_complete.training.refusals import refuse_nested_paths
 from gru_complete.training.run import (
-    CLOSING_SECONDS,
     TrainingRequest,
     run_training,
 )
@@ -360,9 +359,9 @@ def _choose(
     device = choose_device(config.training.device)
     stream, num_bytes = prepared.streams["training"], prepared.headers["training"].num_bytes
     hidden_size = config.model.hidden_size or min(
-        plan.WIDTH_WITHOUT_MINUTES, plan.widest_hidden_size(num_bytes, epochs=0)
+        automatic.WIDTH_WITHOUT_MINUTES, automatic.widest_hidden_size(num_bytes, epochs=0)
     )
-    batch_size = config.training.batch_size or plan.automatic_batch_size(len(stream), hidden_size, device)
+    batch_size = config.training.batch_size or automatic.automatic_batch_size(len(stream), hidden_size, device)
     model = config.model.model_copy(
         update={
             "hidden_size": hidden_size,
@@ -385,12 +384,8 @@ def _choose(
         return settings
     steps = training.steps or _steps_in_time(request, settings, prepared, device)
     epochs = steps * batch_size * training.seq_len / len(stream)
-    dropout, weight_dropout = model.dropout, model.weight_dropout
-    if dropout is None:
-        dropout = plan.automatic_dropout(epochs)
-    if weight_dropout is None:
-        wide = plan.is_wide(hidden_size, num_bytes)
-        weight_dropout = plan.automatic_weight_dropout(epochs, wide=wide)
+    wide = automatic.is_wide(hidden_size, num_bytes)
+    dropout, weight_dropout = planning.choose_dropout(model, epochs=epochs, wide=wide)
     config = config.model_copy(
         update={
             "model": model.model_copy(update={"dropout": dropout, "weight_dropout": weight_dropout}),
@@ -420,7 +415,7 @@ def _steps_in_time(
         stream, paragraph_ends(prepared.tokenizer, stream), training.batch_size, training.seq_len, training.seed
     )
     if training.precision == "auto":
-        training = training.model_copy(update={"precision": plan.automatic_precision(device)})
+        training = training.model_copy(update={"precision": automatic.automatic_precision(device)})
     max_threads = torch.get_num_threads()
     seconds = []
     for cell in request.cells:
@@ -430,7 +425,7 @@ def _steps_in_time(
             update={
                 "cell": cell,
                 "hidden_size": settings.hidden_sizes[cell],
-                "dropout": config.model.dropout or plan.PROBED_DROPOUT,
+                "dropout": config.model.dropout or planning.PROBED_DROPOUT,
                 "weight_dropout": config.model.weight_dropout or 0.0,
             }
         )
@@ -445,8 +440,8 @@ def _steps_in_time(
             )
         )
         torch.set_num_threads(max_threads)
-    budget = max(1.0, 60 * training.minutes - CLOSING_SECONDS)
-    return max(1, min(int(budget / (max(seconds) * plan.EVALUATION_OVERHEAD)), plan.max_useful_steps(batches)))
+    budget = max(1.0, 60 * training.minutes - probe.CLOSING_SECONDS)
+    return max(1, min(int(budget / (max(seconds) * planning.EVALUATION_OVERHEAD)), automatic.max_useful_steps(batches)))
 
 
 def _train(

@@ -63,7 +63,12 @@ class Batches:
     @property
     def steps_per_epoch(self) -> int:
         """Chunks that read the whole stream once; the last one may run a little over into the next row's part."""
-        return max(1, len(self.stream) // (self.batch_size * self.seq_len))
+        return max(1, len(self.stream) // self.tokens_per_step)
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens that one update reads: B times T."""
+        return self.batch_size * self.seq_len
 
     def chunk(self, step: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """What the update number ``step`` (from 1) reads: ``(tokens, targets)``, both ``(B, T)`` int64."""

@@ -1,8 +1,10 @@
-"""Checkpoints of a run: the model directory's files plus what the loop needs to go on, bit for bit.
+"""Checkpoints of a run: the files of a model directory plus what the loop needs to continue, bit for bit.
 
 ``NAME.run/checkpoints/step-N/`` holds manifest, weights, tokenizer, ``optimizer.safetensors`` (the moments and the
-rows' recurrent state) and ``loop.json``. A checkpoint is written whole or not at all, the older ones are pruned only
-after that, and the best one by the tuning part's loss is never pruned.
+recurrent state of the rows) and ``loop.json``. A checkpoint is written whole or not at all. Older ones are deleted only
+after that, and the one with the lowest loss on the tuning split (the validation split) is never deleted.
+
+Shapes: B rows, L num_layers, S state_rows, H hidden_size.
 """
 
 import dataclasses
@@ -27,21 +29,24 @@ from gru_complete.training.learner import Learner
 OPTIMIZER_FILE = "optimizer.safetensors"
 LOOP_FILE = "loop.json"
 KEPT_BESIDE_BEST = 2
+SMOOTHING = 0.98  # of the training loss, from step to step
+_KEYS = {"evaluations_since_best": "looks_since_best"}
+"""Fields of ``LoopState`` that ``loop.json`` calls by another name: it is a file format, and stays as it is."""
 
 
 @dataclass(frozen=True)
 class LoopState:
-    """Where the loop stands after ``step`` updates; with weights, moments and recurrent state it is all there is.
+    """The state of the loop after ``step`` updates; with weights, moments and recurrent state it is complete.
 
     Args:
         step: updates made.
         max_steps: updates planned.
-        replanned: whether ``max_steps`` was changed already; it is changed once at most.
-        rate_scale: factor on the learning rate, halved each time training had to go back.
-        best_step: the step whose weights had the lowest tuning loss; 0 before the first look.
+        replanned: whether ``max_steps`` was changed already; it is changed at most once.
+        rate_scale: factor on the learning rate, halved at each rollback.
+        best_step: the step whose weights had the lowest tuning loss; 0 before the first evaluation.
         best_loss: that loss, nats per token.
-        looks_since_best: looks at the tuning part since then.
-        step_seconds: seconds spent in steps and looks, over all processes of this run.
+        evaluations_since_best: evaluations since then.
+        step_seconds: seconds spent in steps and evaluations, over all sessions of this run.
         train_loss: smoothed training loss, nats per token.
     """
 
@@ -51,13 +56,24 @@ class LoopState:
     rate_scale: float = 1.0
     best_step: int = 0
     best_loss: float = float("inf")
-    looks_since_best: int = 0
+    evaluations_since_best: int = 0
     step_seconds: float = 0.0
     train_loss: float | None = None
 
+    def after_update(self, loss: float) -> "LoopState":
+        """The state one step later; ``loss`` is that step's, nats per token."""
+        smoothed = loss if self.train_loss is None else self.train_loss + (1 - SMOOTHING) * (loss - self.train_loss)
+        return dataclasses.replace(self, step=self.step + 1, train_loss=smoothed)
+
+    def after_evaluation(self, loss: float) -> "LoopState":
+        """The state once this step has scored ``loss`` on the tuning split, nats per token."""
+        if loss < self.best_loss:
+            return dataclasses.replace(self, best_step=self.step, best_loss=loss, evaluations_since_best=0)
+        return dataclasses.replace(self, evaluations_since_best=self.evaluations_since_best + 1)
+
     def to_json(self) -> bytes:
-        """The fields as ``loop.json``; an infinite loss, which JSON cannot say, as null."""
-        fields = dataclasses.asdict(self)
+        """The state as ``loop.json``; an infinite loss, which JSON cannot express, is null."""
+        fields = {_KEYS.get(name, name): value for name, value in dataclasses.asdict(self).items()}
         if not np.isfinite(self.best_loss):
             fields["best_loss"] = None
         return json.dumps(fields, sort_keys=True).encode()
@@ -69,8 +85,10 @@ class LoopState:
         Raises:
             ModelError: it is something else.
         """
+        names = {key: name for name, key in _KEYS.items()}
         try:
-            return cls(**{**raw, "best_loss": float("inf") if raw["best_loss"] is None else raw["best_loss"]})
+            fields = {names.get(key, key): value for key, value in raw.items()}
+            return cls(**{**fields, "best_loss": float("inf") if raw["best_loss"] is None else raw["best_loss"]})
         except (KeyError, TypeError) as error:
             raise ModelError(f"{LOOP_FILE} cannot be used ({type(error).__name__})") from None
 
@@ -94,17 +112,24 @@ class CheckpointStore:
         return self.directory / f"step-{step:08d}"
 
     def steps(self) -> list[int]:
-        """The steps that have a checkpoint, oldest first."""
+        """The steps that have a checkpoint, ascending."""
         names = (path.name.removeprefix("step-") for path in self.directory.glob("step-*"))
         return sorted(int(name) for name in names if name.isdecimal())
 
     def save(
         self, learner: Learner, state: Tensor | None, loop: LoopState, *, training_facts: Mapping[str, Any]
     ) -> Path:
-        """Write the checkpoint of ``loop.step`` durably, then prune.
+        """Write the checkpoint of ``loop.step`` durably, then delete the older ones.
+
+        Args:
+            learner: the model with its optimizer.
+            state: the recurrent state of the rows, ``(L, S, B, H)``; None before step 1.
+            loop: the state of the loop.
+            training_facts: what the manifest says about the training.
 
         Raises:
-            EnvironmentFailure: the disk refuses; the older checkpoints stand.
+            EnvironmentFailure: the disk refuses; the older checkpoints remain.
+            ModelError: weights are not finite.
         """
         tensors = learner.optimizer_tensors()
         if state is not None:
@@ -133,15 +158,16 @@ class CheckpointStore:
                 atomic.remove_directory(self.path(step))
 
     def load_newest(self, learner: Learner) -> tuple[LoopState, Tensor | None, list[str]]:
-        """Put the newest usable checkpoint into the learner and remove the damaged ones after it.
+        """Load the newest usable checkpoint into the learner and remove the damaged ones after it.
 
-        What they held comes again, step by step; left there, they would pass for the newest.
+        Their steps are made again; if they remained, they would be taken for the newest.
 
         Returns:
-            Where the loop stood, the rows' recurrent state, and a note for each damaged checkpoint passed over.
+            The state of the loop, the recurrent state of the rows ``(L, S, B, H)``, and a note for each damaged
+            checkpoint that was skipped. Without any checkpoint: the state before step 1.
 
         Raises:
-            ModelError: there are checkpoints, and none of them can be used.
+            ModelError: there are checkpoints, but none can be used.
         """
         notes: list[str] = []
         for step in reversed(self.steps()):
@@ -163,7 +189,7 @@ class CheckpointStore:
         return LoopState(), None, notes
 
     def load(self, step: int, learner: Learner) -> tuple[LoopState, Tensor | None]:
-        """Put the checkpoint of one step into the learner; returns the loop's and the recurrent state.
+        """Load the checkpoint of one step into the learner; returns the loop's and the recurrent state.
 
         Raises:
             ModelError: it is missing or damaged.

@@ -1,15 +1,16 @@
-"""The learning curve of a training, from the log in its run directory."""
+"""The learning curve of a training, from the log in its run directory (``metrics_log.py`` writes it)."""
 
 import json
 from dataclasses import dataclass
 from typing import Any
 
 from gru_complete.model.run_dir import RunDir
+from gru_complete.training.events import Evaluated, RolledBack, Stepped
 
 
 @dataclass(frozen=True)
 class EvaluationPoint:
-    """The tuning part, looked at after ``step`` updates that took ``seconds``."""
+    """What the tuning split (the validation split) cost after ``step`` updates that took ``seconds``."""
 
     step: int
     seconds: float
@@ -18,11 +19,11 @@ class EvaluationPoint:
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """What a training logged on the way that led to its model.
+    """What a training logged about the steps that led to its model.
 
     Args:
         losses: smoothed nats per token of the training text, by step, ascending.
-        evaluations: ascending, at most one for a step.
+        evaluations: ascending, at most one per step.
     """
 
     losses: dict[int, float]
@@ -30,9 +31,9 @@ class LearningCurve:
 
 
 def read_curve(run_dir: RunDir) -> LearningCurve:
-    """The curve so far; empty where there is no log.
+    """The curve so far; empty if there is no log.
 
-    A training that was killed, or went back since its numbers were not finite, makes some steps again: the log then
+    A training that was killed, or rolled back because its numbers were not finite, makes some steps again: the log then
     has lines of steps that led nowhere, which are left out.
     """
     losses: dict[int, float] = {}
@@ -45,19 +46,19 @@ def read_curve(run_dir: RunDir) -> LearningCurve:
     for line in lines:
         try:
             record: dict[str, Any] = json.loads(line)
-            kind = record["event"]
-            step = int(record["to_step"]) + 1 if kind == "wentback" else int(record["step"])
-            if step < newest or kind == "wentback":
+            name = record["event"]
+            is_rollback = name == RolledBack.log_name
+            step = int(record["to_step"]) + 1 if is_rollback else int(record["step"])
+            if step < newest or is_rollback:
                 losses = {past: loss for past, loss in losses.items() if past < step}
                 evaluations = [past for past in evaluations if past.step < step]
             newest = step
-            if kind == "stepped":
+            if name == Stepped.log_name:
                 losses[step] = float(record["loss"])
-            elif kind == "looked":
+            elif name == Evaluated.log_name:
                 evaluations = [past for past in evaluations if past.step < step]
-                evaluations.append(
-                    EvaluationPoint(step, float(record["seconds"]), float(record["tuning_bits_per_byte"]))
-                )
-        except (ValueError, KeyError, TypeError):  # a line that a kill has cut
+                seconds, bits_per_byte = float(record["seconds"]), float(record["tuning_bits_per_byte"])
+                evaluations.append(EvaluationPoint(step, seconds, bits_per_byte))
+        except (ValueError, KeyError, TypeError):  # a line that was cut off by a kill
             continue
     return LearningCurve(losses, evaluations)

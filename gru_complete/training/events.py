@@ -1,7 +1,7 @@
-"""What training tells whoever runs it, event by event; it never prints.
+"""What a training reports, event by event; the library itself never prints.
 
-Events with a ``log_name`` are logged in ``NAME.run/metrics.jsonl`` under that name: it is a file format, and stays
-as it is whatever the class is called.
+Events with a ``log_name`` are logged in ``NAME.run/metrics.jsonl`` under that name, which is a file format: it stays as
+it is, whatever the class is called.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from gru_complete.training.plan import Plan
 
 @dataclass(frozen=True)
 class Note:
-    """Something the user should know and need not act on."""
+    """Something the user should know but need not act on."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Working:
-    """A stage other than the steps has begun, e.g. "training the tokenizer"."""
+    """A stage other than the steps begins, e.g. "training the tokenizer"."""
 
     stage: str
 
@@ -36,14 +36,14 @@ class CorpusRead:
 
 @dataclass(frozen=True)
 class SecretsFound:
-    """There is in the corpus what looks secret; the report has kinds, counts and places, no values."""
+    """The corpus contains what looks like secrets; the report has kinds, counts and places, but no values."""
 
     report: SecretsReport
 
 
 @dataclass(frozen=True)
 class Planned:
-    """The plan is made (or found again, when a run is resumed at ``step``)."""
+    """The plan is made, or read again if the run is resumed after ``step`` updates."""
 
     plan: Plan
     num_parameters: int
@@ -67,9 +67,9 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The tuning part was scored and, where ``checkpoint`` is not None, the step saved.
+    """The tuning split (the validation split) was scored and, unless ``checkpoint`` is None, the step saved.
 
-    ``seconds`` is the time that the run's steps have taken so far, in all sessions.
+    ``seconds`` is the time that the steps of the run have taken so far, over all sessions.
     """
 
     log_name: ClassVar[str] = "looked"
@@ -82,7 +82,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Replanned:
-    """The machine is not as quick as probed; the number of steps was changed."""
+    """The machine is faster or slower than probed; the number of steps was changed."""
 
     log_name: ClassVar[str] = "replanned"
     step: int
@@ -91,7 +91,7 @@ class Replanned:
 
 @dataclass(frozen=True)
 class RolledBack:
-    """Numbers were not finite at ``step``; training goes on from ``to_step`` with a lower learning rate."""
+    """Numbers were not finite at ``step``; training continues from ``to_step`` at half the learning rate."""
 
     log_name: ClassVar[str] = "wentback"
     step: int
@@ -101,7 +101,7 @@ class RolledBack:
 
 @dataclass(frozen=True)
 class Finished:
-    """The model directory is written, ``num_bytes`` large; ``metrics`` are those of its manifest."""
+    """The model directory is written, ``num_bytes`` in all; ``metrics`` are those of its manifest."""
 
     model_path: Path
     step: int

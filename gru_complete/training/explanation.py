@@ -1,13 +1,7 @@
 """What `train --explain` says of a plan."""
 
-from gru_complete.training.plan import (
-    MAX_EPOCHS,
-    TOKENS_PER_WEIGHT,
-    Plan,
-    architecture_from_config,
-    is_wide,
-    widest_hidden_size,
-)
+from gru_complete.training.automatic import MAX_EPOCHS, TOKENS_PER_WEIGHT, is_wide, widest_hidden_size
+from gru_complete.training.plan import Plan, architecture_from_config
 
 
 def explain(plan: Plan, *, num_bytes: int, num_tokens: int, vocab_size: int) -> list[str]:

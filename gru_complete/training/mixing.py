@@ -1,8 +1,9 @@
-"""The memory that goes with a trained network: counts of the text, and the gate that mixes them in.
+"""The n-gram mixture of a trained network: counts of the text, and the weights with which they are mixed in.
 
-The gate is fitted on the tuning part, which neither the network nor the counts have seen; then the counts take it in.
+The mixing weights are fitted on the tuning split (the validation split), which neither the network nor the counts have
+seen; then the counts take it in. ``ngrams/mixture.py`` explains the mixture.
 
-Shapes: N tokens of the tuning part, V vocab_size.
+Shapes: N tokens of the tuning split, V vocab_size.
 """
 
 from __future__ import annotations
@@ -17,64 +18,73 @@ from torch import Tensor
 
 from gru_complete.arrays import TokenIds
 from gru_complete.config import NGramsConfig
+from gru_complete.model.run_dir import Part
 from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.counts import NGrams
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture, evidence_features
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.text.shards import documents
-from gru_complete.text.tokenizer import Tokenizer
+from gru_complete.training.device import return_freed_memory
 from gru_complete.training.scoring import read_documents, score_tokens
+from gru_complete.training.tokenized_corpus import TokenizedCorpus
 
-MAX_SCORES = 1 << 25  # N * V: what the fit holds twice in float16, 128 MB
+MAX_SCORES = 1 << 25  # N * V: the fit holds this many twice in float16, 128 MB
 ITERATIONS = 20
-PRIOR = 1e-4  # pull towards the start, for gates that the tuning part says little of
+PRIOR = 1e-4  # pull towards the start, for weights of which the tuning split says little
 BLOCK = 512
-MIN_TOKENS = 256  # of a document, unless it is shorter: the first tokens say little of those that follow
+MIN_TOKENS = 256  # of a document, unless it is shorter: its first tokens say little about later ones
 START = (0.7, 0.3, 0.0, 0.0, 0.0)  # where the powers and the shares end for most texts, give or take 0.3
-ADAPTING_TOKENS = 20_000  # of the tuning part, on which learning from the text at hand is tried
+ONLINE_TRIAL_TOKENS = 20_000  # of the tuning split, on which learning from the current document is tried
 
 
 def automatic_bytes(num_bytes: int) -> int:
-    """The most that the counts of this much text take on disk: what fits beside the network in 10 MB, or 25 MB."""
+    """The most that the counts of a text of ``num_bytes`` take on disk.
+
+    With the network they then fit in 10 MB, or 25 MB with the largest one.
+    """
     return min(9_500_000, 1_000_000 + 11 * num_bytes // 5)
 
 
-def count(streams: Sequence[TokenIds], tokenizer: Tokenizer, settings: NGramsConfig, *, num_bytes: int) -> NGrams:
-    """Count the phrases of some token streams.
+def count_parts(corpus: TokenizedCorpus, parts: Sequence[Part], settings: NGramsConfig) -> NGrams:
+    """Count the n-grams of some splits of a text.
 
     Args:
-        streams: documents between document ends, ``(N,)`` each.
-        tokenizer: what cut them.
+        corpus: the text.
+        parts: which splits of it.
         settings: order and size.
-        num_bytes: of the text.
     """
+    tokenizer = corpus.tokenizer
     has_digit = np.array([any(byte in b"0123456789" for byte in piece) for piece in tokenizer.pieces])
-    return count_ngrams(
-        *streams,
+    num_bytes = sum(corpus.headers[part].num_bytes for part in parts)
+    return_freed_memory()
+    counts = count_ngrams(
+        *(corpus.streams[part] for part in parts),
         vocab_size=tokenizer.vocab_size,
         order=settings.order,
         max_bytes=settings.max_bytes or automatic_bytes(num_bytes),
         digit_tokens=has_digit,
     )
+    return_freed_memory()
+    return counts
 
 
 def make_mixture(
     model: LanguageModel, counts: NGrams, tuning: TokenIds, settings: NGramsConfig, *, device: torch.device
 ) -> NGramMixture:
-    """Fit the gate, and see whether learning from the text at hand gains.
+    """Fit the mixing weights, and find out whether learning from the current document lowers the cost.
 
     Args:
-        model: the network as trained.
-        counts: those of the training part alone.
-        tuning: token ids of the tuning part, ``(N,)``.
-        settings: whether to adapt, if the user has said so.
+        model: the trained network.
+        counts: those of the training split alone.
+        tuning: token ids of the tuning split, ``(N,)``.
+        settings: whether to learn from the current document, if the user has decided that.
         device: where the model is.
     """
-    mixing = fit_mixing_weights(model, counts, documents(tuning), device=device)
-    mixture = NGramMixture(counts, mixing, adapts=bool(settings.adapt))
+    weights = fit_mixing_weights(model, counts, documents(tuning), device=device)
+    mixture = NGramMixture(counts, weights, adapts=bool(settings.adapt))
     if settings.adapt is not None:
         return mixture
-    sample = documents(np.asarray(tuning[:ADAPTING_TOKENS]))
+    sample = documents(np.asarray(tuning[:ONLINE_TRIAL_TOKENS]))
     static = score_tokens(model, sample, mixture=mixture, device=device)
     adapted = score_tokens(model, sample, mixture=mixture, adapted=True, device=device)
     return mixture._replace(adapts=adapted.total_nats < static.total_nats)
@@ -82,11 +92,18 @@ def make_mixture(
 
 @dataclass(frozen=True)
 class _Block:
-    """Tokens: log probabilities of both models ``(n, V)`` float16, what the gate sees, and what came ``(n, 1)``."""
+    """Some tokens of the tuning split, n of them.
+
+    Attributes:
+        gru: log probabilities under the network, float16 ``(n, V)``.
+        counts: log probabilities under the n-gram model, float16 ``(n, V)``.
+        evidence: the features that the mixing weights multiply, ``(n, order + NUM_SLOPES)``.
+        targets: token ids, ``(n, 1)``.
+    """
 
     gru: Tensor
     counts: Tensor
-    seen: Tensor
+    evidence: Tensor
     targets: Tensor
 
 
@@ -98,19 +115,19 @@ def fit_mixing_weights(
     device: torch.device,
     max_scores: int = MAX_SCORES,
 ) -> MixingWeights:
-    """Find the gate that makes the tuning part likeliest.
+    """Find the mixing weights under which the tuning split is most likely.
 
     Args:
-        model: the GRU as trained.
-        ngrams: the counts of the training part alone.
-        documents: token streams of the tuning part; if they are too much, of some of them the beginning is used.
+        model: the trained network.
+        ngrams: the counts of the training split alone.
+        documents: token streams of the tuning split; if they are too long, the beginnings of some are used.
         device: where the model is.
-        max_scores: tokens times vocabulary that are looked at.
+        max_scores: the most scores to use, tokens times vocabulary.
 
     Returns:
-        The mixture; a minimum of the mean nats per token by L-BFGS (Liu and Nocedal 1989).
+        A minimum of the mean nats per token, found by L-BFGS (Liu and Nocedal 1989).
     """
-    used = beginnings(documents, max(1, max_scores // ngrams.vocab_size))
+    used = sample_beginnings(documents, max(1, max_scores // ngrams.vocab_size))
     blocks = list(_blocks(model, ngrams, used, device))
     num_tokens = sum(len(block.targets) for block in blocks)
     start = torch.zeros(ngrams.order + NUM_SLOPES, NUM_OUTPUTS)
@@ -132,24 +149,27 @@ def fit_mixing_weights(
     return MixingWeights(weights.detach().numpy())
 
 
-def beginnings(documents: Sequence[npt.NDArray[np.integer]], most_tokens: int) -> list[npt.NDArray[np.integer]]:
-    """About so many targets of evenly spaced documents: the same share of each, but of short documents all."""
+def sample_beginnings(documents: Sequence[npt.NDArray[np.integer]], max_tokens: int) -> list[npt.NDArray[np.integer]]:
+    """The beginnings of evenly spaced documents, about ``max_tokens`` targets in all.
+
+    Each document gives the same share of its tokens, and short ones give everything.
+    """
     num_targets = sum(len(document) - 1 for document in documents)
-    if num_targets <= most_tokens:
+    if num_targets <= max_tokens:
         return list(documents)
     from_each = min(MIN_TOKENS, -(-num_targets // len(documents)))
-    spaced = documents[:: -(-len(documents) * from_each // most_tokens)]
-    share = most_tokens / sum(len(document) - 1 for document in spaced)
+    spaced = documents[:: -(-len(documents) * from_each // max_tokens)]
+    share = max_tokens / sum(len(document) - 1 for document in spaced)
     return [document[: 1 + max(1, int(share * (len(document) - 1)))] for document in spaced]
 
 
 def _blocks(
     model: LanguageModel, ngrams: NGrams, documents: Sequence[npt.NDArray[np.integer]], device: torch.device
 ) -> Iterator[_Block]:
+    """Read the documents under both models, in blocks of ``BLOCK`` tokens."""
     for document in documents:
-        reading = ngrams.score_stream(document)
-        evidence = reading.evidence
-        seen = torch.from_numpy(evidence_features(evidence, ngrams.order))
+        evidence = ngrams.score_stream(document).evidence
+        features = torch.from_numpy(evidence_features(evidence, ngrams.order))
         contexts = ngrams.contexts(document[:-1])
         done = 0
         for chunk in read_documents(model, [document], chunk_len=BLOCK, device=device):
@@ -158,15 +178,15 @@ def _blocks(
             yield _Block(
                 gru=chunk.logits.log_softmax(-1).half().cpu(),
                 counts=torch.from_numpy(np.log(ngrams.distributions(contexts[rows]))).half(),
-                seen=seen[rows],
+                evidence=features[rows],
                 targets=torch.from_numpy(chunk.tokens[1:]).unsqueeze(-1),
             )
 
 
 def _nats(weights: Tensor, block: _Block) -> Tensor:
-    """Of all the block's tokens: ``Mixture.mix`` once more, where gradients can be had."""
-    gates = block.seen @ weights
+    """Nats of all tokens of a block: ``MixingWeights.mix`` again, but differentiable; a test compares them."""
+    powers_and_shares = block.evidence @ weights
     gru, counts = block.gru.float(), block.counts.float()
-    product = (gates[:, :1] * gru + gates[:, 1:2] * counts).log_softmax(-1)
+    product = (powers_and_shares[:, :1] * gru + powers_and_shares[:, 1:2] * counts).log_softmax(-1)
     experts = torch.cat([scores.gather(-1, block.targets) for scores in (product, counts, gru)], dim=-1)
-    return -torch.logsumexp(gates[:, 2:].log_softmax(-1) + experts, dim=-1).sum()
+    return -torch.logsumexp(powers_and_shares[:, 2:].log_softmax(-1) + experts, dim=-1).sum()

@@ -26,8 +26,8 @@ from gru_complete.text.secrets import SecretScanner
 from gru_complete.text.shards import ShardHeader, header_path, read_shard, write_shard
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 from gru_complete.text.tokenizer_training import sample_blocks, train_tokenizer
+from gru_complete.training.automatic import automatic_vocab_size
 from gru_complete.training.events import Event, Working
-from gru_complete.training.plan import automatic_vocab_size
 
 SPOOL_FILE = ".tmp-corpus.txt"  # by its name it is swept after a kill, and no part of a corpus
 MIN_TOKENS = 64

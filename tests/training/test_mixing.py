@@ -128,39 +128,39 @@ def test_the_same_text_gives_the_same_gate(wise_network, wise_counts):
 
 @pytest.mark.parametrize("max_scores", [1, 100 * VOCAB_SIZE])
 def test_a_few_tokens_give_a_gate_too(wise_network, wise_counts, max_scores):
-    mixing = fit_mixing_weights(wise_network, wise_counts, documents(TUNING), device=CPU, max_scores=max_scores)
-    assert np.isfinite(mixing.weights).all()
-    mixture = NGramMixture(wise_counts, mixing, adapts=False)
+    fitted = fit_mixing_weights(wise_network, wise_counts, documents(TUNING), device=CPU, max_scores=max_scores)
+    assert np.isfinite(fitted.weights).all()
+    mixture = NGramMixture(wise_counts, fitted, adapts=False)
     NGramMixture.from_bytes(
         mixture.to_bytes(), vocab_size=VOCAB_SIZE, name="ngrams"
     )  # which refuses a gate beyond its bounds
 
 
 def test_no_text_leaves_the_gate_at_its_start(wise_network, wise_counts):
-    mixing = fit_mixing_weights(wise_network, wise_counts, [], device=CPU)
-    np.testing.assert_array_equal(mixing.weights[:3], np.tile(np.float32(mixing.START), (3, 1)))
-    np.testing.assert_array_equal(mixing.weights[3:], 0)
+    fitted = fit_mixing_weights(wise_network, wise_counts, [], device=CPU)
+    np.testing.assert_array_equal(fitted.weights[:3], np.tile(np.float32(mixing.START), (3, 1)))
+    np.testing.assert_array_equal(fitted.weights[3:], 0)
 
 
 @pytest.mark.parametrize("lengths", [[5000], [10] * 1000, [300] * 100, [5, 2000, 7, 900], [2] * 5000])
-@pytest.mark.parametrize("most_tokens", [1, 400, 2000, 100_000])
-def test_as_much_is_looked_at_as_may_be(lengths, most_tokens):
+@pytest.mark.parametrize("max_tokens", [1, 400, 2000, 100_000])
+def test_as_much_is_looked_at_as_may_be(lengths, max_tokens):
     texts = [np.arange(length) + 100_000 * number for number, length in enumerate(lengths)]
-    beginnings = mixing.beginnings(texts, most_tokens)
+    beginnings = mixing.sample_beginnings(texts, max_tokens)
     for beginning in beginnings:
         whole = texts[beginning[0] // 100_000]
         assert len(beginning) >= 2
         np.testing.assert_array_equal(beginning, whole[: len(beginning)])
     num_targets = sum(len(beginning) - 1 for beginning in beginnings)
     available = sum(lengths) - len(lengths)
-    assert num_targets <= max(most_tokens, len(beginnings))
-    assert num_targets >= 0.4 * min(most_tokens, available)
+    assert num_targets <= max(max_tokens, len(beginnings))
+    assert num_targets >= 0.4 * min(max_tokens, available)
 
 
 def test_short_documents_are_read_to_their_end():
     """Of a thousand documents of ten tokens, a tenth: not one token of each."""
     texts = [np.arange(11)] * 1000
-    assert {len(beginning) for beginning in mixing.beginnings(texts, 1000)} == {11}
+    assert {len(beginning) for beginning in mixing.sample_beginnings(texts, 1000)} == {11}
 
 
 @pytest.mark.parametrize("adapt", [None, False, True])

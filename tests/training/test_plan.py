@@ -1,5 +1,5 @@
 from gru_complete.model.architecture import Architecture
-from gru_complete.training.plan import (
+from gru_complete.training.automatic import (
     TOKENS_PER_WEIGHT,
     WIDTHS,
     automatic_dropout,

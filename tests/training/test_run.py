@@ -22,11 +22,11 @@ from gru_complete.model.home import find_model, remove_model
 from gru_complete.nn import kernel
 from gru_complete.storage import atomic, lock, untrusted
 from gru_complete.text.shards import read_shard
-from gru_complete.training import events, plan, run
+from gru_complete.training import events, planning, run
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.device import out_of_memory_hint
 from gru_complete.training.learner import Learner
-from gru_complete.training.loop import TuningSplit, _steps_that_fit
+from gru_complete.training.loop import TuningScore, TuningSplit, _steps_that_fit
 from gru_complete.training.run import TrainingRequest, run_training
 
 
@@ -300,7 +300,7 @@ def test_a_tuning_loss_that_is_not_finite_sends_the_run_back(request_for, monkey
 
     def once_nan(self, learner):
         scores.append(score(self, learner))
-        return (float("nan"), float("nan")) if len(scores) == 2 else scores[-1]
+        return TuningScore(float("nan"), float("nan")) if len(scores) == 2 else scores[-1]
 
     monkeypatch.setattr(TuningSplit, "score", once_nan)
     assert of_type(train(request_for()), events.RolledBack) == [events.RolledBack(step=12, to_step=6, rate_scale=0.5)]
@@ -319,7 +319,7 @@ def test_a_best_look_that_was_not_saved_does_not_cost_the_best_that_was(request_
 
     def scripted(self, learner):
         loss = next(losses, None)
-        return (loss, loss) if loss is not None else score(self, learner)
+        return TuningScore(loss, loss) if loss is not None else score(self, learner)
 
     monkeypatch.setattr(CheckpointStore, "save", full_at_step_12)
     monkeypatch.setattr(TuningSplit, "score", scripted)
@@ -339,7 +339,7 @@ def test_steps_are_counted_anew_when_the_speed_is_off_by_more_than_five_percent(
 
 def test_a_machine_slower_than_probed_gets_fewer_steps_once(request_for, monkeypatch, tiny_overrides):
     overrides = [setting for setting in tiny_overrides if "steps" not in setting]
-    monkeypatch.setattr(plan, "probe_step_seconds", lambda *_, **__: 0.0001)
+    monkeypatch.setattr(planning, "probe_step_seconds", lambda *_, **__: 0.0001)
     config = load_config(None, [*overrides, "training.minutes=0.08"])
     seen = train(request_for(config=config, started=time.monotonic()))
     replanned = of_type(seen, events.Replanned)

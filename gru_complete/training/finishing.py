@@ -1,0 +1,157 @@
+"""From the last checkpoint to a model: the better weights, the n-gram mixture, what is measured, the directory."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gru_complete.arrays import TokenIds
+from gru_complete.config import Config
+from gru_complete.errors import ModelError
+from gru_complete.model.directory import LoadedModel, ModelContents, save_model
+from gru_complete.model.manifest import NGRAMS, Manifest
+from gru_complete.ngrams.counts import NGrams
+from gru_complete.ngrams.mixture import NGramMixture
+from gru_complete.nn.language_model import export_weights, load_weights
+from gru_complete.storage import atomic
+from gru_complete.text.shards import documents
+from gru_complete.text.xz import CONTEXT_BYTES, xz_bits_per_byte
+from gru_complete.training.checkpoint import CheckpointStore, LoopState
+from gru_complete.training.learner import Learner
+from gru_complete.training.loop import TuningSplit
+from gru_complete.training.mixing import ONLINE_TRIAL_TOKENS, count_parts, make_mixture, sample_beginnings
+from gru_complete.training.probe import REPORT_TOKENS
+from gru_complete.training.scoring import score_tokens
+from gru_complete.training.tokenized_corpus import TokenizedCorpus
+
+MEASURED_BYTES = 4_000  # of the tuning split (the validation split), for the caller's measure
+
+Measure = Callable[[LoadedModel, Sequence[str]], Mapping[str, float]]
+"""Finds figures of a model, given documents that neither its network nor its counts have seen, if these suffice."""
+
+
+def load_the_better(store: CheckpointStore, learner: Learner, tuning: TuningSplit, last: LoopState) -> float:
+    """Leave the better of the last and the best checkpoint in the learner, which holds the last.
+
+    Returns:
+        Bits per byte of the tuning split under the better one.
+    """
+    last_bits = tuning.score(learner).bits_per_byte
+    if last.best_step in (0, last.step) or last.best_step not in store.steps():
+        return last_bits
+    last_weights = export_weights(learner.model)
+    try:
+        store.load(last.best_step, learner)
+    except ModelError:
+        return last_bits
+    best_bits = tuning.score(learner).bits_per_byte
+    if best_bits <= last_bits:
+        return best_bits
+    load_weights(learner.model, last_weights)
+    return last_bits
+
+
+def fit_and_measure(
+    config: Config, learner: Learner, corpus: TokenizedCorpus, counts: NGrams | None, measure: Measure | None = None
+) -> tuple[NGramMixture | None, dict[str, float]]:
+    """Fit the n-gram mixture on the tuning split, and measure the model there.
+
+    The counts take in the tuning split after the mixing weights were fitted on it. ``tuning_bits_per_byte`` comes from
+    its first ``ONLINE_TRIAL_TOKENS`` tokens, before the counts take them in, but with the mixing weights fitted there:
+    unlike ``held_out_bits_per_byte`` it does not come from text that nothing was fitted on.
+
+    Args:
+        config: with every automatic value filled in.
+        learner: holds the network.
+        corpus: the text.
+        counts: the n-gram counts of the training split; None if the network is to work alone.
+        measure: what else to measure.
+
+    Returns:
+        The mixture, None without counts, and the figures.
+    """
+    if counts is None:
+        return None, _measure_unseen(measure, learner, corpus, None)
+    tuning = corpus.streams["tuning"]
+    mixture = make_mixture(learner.model, counts, tuning, config.ngrams, device=learner.device)
+    sample: TokenIds = np.asarray(tuning[:ONLINE_TRIAL_TOKENS])
+    scores = score_tokens(learner.model, documents(sample), mixture=mixture, device=learner.device)
+    bits = scores.total_nats / np.log(2) / len(corpus.tokenizer.decode(sample.tolist()))
+    metrics = {"tuning_bits_per_byte": bits} | _measure_unseen(measure, learner, corpus, mixture)
+    whole = count_parts(corpus, ("training", "tuning"), config.ngrams)
+    return mixture._replace(ngrams=whole), metrics
+
+
+def _measure_unseen(
+    measure: Measure | None, learner: Learner, corpus: TokenizedCorpus, mixture: NGramMixture | None
+) -> dict[str, float]:
+    """The caller's figures of the model as it is before its counts take in the tuning split."""
+    if measure is None:
+        return {}
+    manifest = Manifest(
+        learner.model.architecture, {"abbreviations": corpus.abbreviations}, {}, {}, files={}, tool_version=""
+    )
+    weights, tokenizer = export_weights(learner.model), corpus.tokenizer
+    model = LoadedModel(Path(), manifest, weights, tokenizer, fingerprint="", mixture=mixture)
+    tuning, header = corpus.streams["tuning"], corpus.headers["tuning"]
+    max_tokens = 1 + MEASURED_BYTES * len(tuning) // header.num_bytes
+    sample = sample_beginnings(documents(np.asarray(tuning)), max_tokens)
+    texts = [tokenizer.decode(document.tolist()).decode(errors="ignore") for document in sample]
+    return dict(measure(model, [text.rpartition(" ")[0] for text in texts]))  # the last word may be cut
+
+
+def measure_held_out(corpus: TokenizedCorpus, learner: Learner, mixture: NGramMixture | None) -> dict[str, float]:
+    """Bits per byte on the first ``REPORT_TOKENS`` of the held-out split: of the model, the counts alone and xz."""
+    if "held_out" not in corpus.streams:
+        return {}
+    stream = np.asarray(corpus.streams["held_out"][:REPORT_TOKENS], dtype=np.int64)
+    tokenizer = corpus.tokenizer
+    text = tokenizer.decode(stream.tolist())
+    context = tokenizer.decode(corpus.streams["training"][-CONTEXT_BYTES // 2 :].tolist())
+    scores = score_tokens(learner.model, documents(stream), mixture=mixture, device=learner.device)
+    metrics = {
+        "held_out_bits_per_byte": scores.total_nats / np.log(2) / len(text),
+        "held_out_bytes": len(text),
+    }
+    if mixture is not None:
+        metrics["ngrams_bits_per_byte"] = mixture.ngrams.total_nats(stream) / np.log(2) / len(text)
+    return metrics | {"xz_bits_per_byte": xz_bits_per_byte(context, text)}
+
+
+def write_model(
+    path: Path,
+    learner: Learner,
+    corpus: TokenizedCorpus,
+    mixture: NGramMixture | None,
+    *,
+    metrics: Mapping[str, float],
+    facts: Mapping[str, Any],
+) -> None:
+    """Write the model directory, replacing an old one whole.
+
+    Args:
+        path: the directory.
+        learner: holds the network.
+        corpus: has the tokenizer and the abbreviations.
+        mixture: the n-gram mixture; None if the network is to work alone.
+        metrics: what was measured.
+        facts: what the manifest says about the training.
+
+    Raises:
+        EnvironmentFailure: the disk or a permission refused.
+        ModelError: weights are not finite.
+    """
+    with atomic.replace_directory(path) as directory:
+        save_model(
+            directory,
+            ModelContents(
+                arch=learner.model.architecture,
+                weights=export_weights(learner.model),
+                tokenizer=corpus.tokenizer,
+                metrics=metrics,
+                training=facts,
+                abbreviations=corpus.abbreviations,
+            ),
+            extra_files={} if mixture is None else {NGRAMS: mixture.to_bytes()},
+        )

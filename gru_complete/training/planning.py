@@ -1,0 +1,222 @@
+"""Making a plan: width, batch size, number of steps and dropout, from the corpus and a speed probe of a few seconds.
+
+Letters: N tokens of the training split, V vocab_size, H hidden_size.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from gru_complete.config import Config, ModelConfig, TrainingConfig
+from gru_complete.errors import ConfigError, ModelError
+from gru_complete.model.architecture import Architecture
+from gru_complete.training.automatic import (
+    PROBED_WIDTH,
+    WIDTH_WITHOUT_MINUTES,
+    automatic_batch_size,
+    automatic_dropout,
+    automatic_hidden_size,
+    automatic_precision,
+    automatic_vocab_size,
+    automatic_weight_dropout,
+    is_wide,
+    max_useful_steps,
+)
+from gru_complete.training.batches import Batches, paragraph_ends
+from gru_complete.training.plan import Plan, architecture_from_config, describe_environment
+from gru_complete.training.probe import probe_step_seconds
+from gru_complete.training.tokenized_corpus import TokenizedCorpus
+
+PROBED_DROPOUT = 0.1  # any value: it costs the same
+EVALUATION_OVERHEAD = 1.04  # evaluations and saves take 4 % of the steps' time
+
+
+class Sizes(NamedTuple):
+    """The sizes of the network and of its batches."""
+
+    hidden_size: int
+    embedding_size: int
+    batch_size: int
+
+
+class Steps(NamedTuple):
+    """The number of optimizer updates, and the seconds that they may take; None if the user gave the number."""
+
+    max_steps: int
+    budget_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the decisions depend on.
+
+    Args:
+        config: as the user gave it.
+        training: its section for training, with the precision filled in.
+        corpus: the text.
+        deadline: the ``time.monotonic()`` at which steps and evaluations must be over.
+        device: where training runs.
+        max_threads: the most CPU threads to try.
+    """
+
+    config: Config
+    training: TrainingConfig
+    corpus: TokenizedCorpus
+    deadline: float
+    device: torch.device
+    max_threads: int
+
+    @property
+    def num_tokens(self) -> int:
+        """N."""
+        return len(self.corpus.streams["training"])
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the training split."""
+        return self.corpus.headers["training"].num_bytes
+
+    def model_with(self, sizes: Sizes, **settings: float) -> ModelConfig:
+        """The network's section of the config with these sizes and settings filled in."""
+        filled_in = {"hidden_size": sizes.hidden_size, "embedding_size": sizes.embedding_size, **settings}
+        return self.config.model.model_copy(update=filled_in)
+
+    def architecture(self, sizes: Sizes) -> Architecture:
+        """The network of these sizes."""
+        return architecture_from_config(self.model_with(sizes), self.corpus.tokenizer.vocab_size)
+
+    def batches(self, sizes: Sizes) -> Batches:
+        """What the steps read.
+
+        Raises:
+            CorpusError: the text is too short for the batch size.
+        """
+        stream = self.corpus.streams["training"]
+        ends = paragraph_ends(self.corpus.tokenizer, stream)
+        return Batches(stream, ends, sizes.batch_size, self.training.seq_len, self.training.seed)
+
+    def epochs(self, sizes: Sizes, num_steps: float) -> float:
+        """How often each token is read in ``num_steps``."""
+        return num_steps * sizes.batch_size * self.training.seq_len / self.num_tokens
+
+
+def make_plan(config: Config, corpus: TokenizedCorpus, *, deadline: float, device: torch.device) -> Plan:
+    """Decide what the config leaves open.
+
+    Args:
+        config: as the user gave it.
+        corpus: the text.
+        deadline: the ``time.monotonic()`` at which steps and evaluations on the tuning split must be over.
+        device: where training runs.
+
+    Raises:
+        ConfigError: the config asks for sizes beyond what a model may have.
+        CorpusError: the text is too short for the batch.
+    """
+    training = config.training
+    if training.precision == "auto":
+        training = training.model_copy(update={"precision": automatic_precision(device)})
+    situation = Situation(config, training, corpus, deadline, device, torch.get_num_threads())
+
+    hidden_size = choose_hidden_size(situation)
+    sizes = choose_sizes(situation, hidden_size)
+    max_steps, budget_seconds = choose_steps(situation, sizes)
+    wide = is_wide(sizes.hidden_size, situation.num_bytes)
+    dropout, weight_dropout = choose_dropout(config.model, epochs=situation.epochs(sizes, max_steps), wide=wide)
+
+    vocab_size = config.tokenizer.vocab_size or automatic_vocab_size(situation.num_bytes)
+    run_settings = {"batch_size": sizes.batch_size, "threads": torch.get_num_threads(), "device": device.type}
+    filled_in = {
+        "tokenizer": config.tokenizer.model_copy(update={"vocab_size": vocab_size}),
+        "model": situation.model_with(sizes, dropout=dropout, weight_dropout=weight_dropout),
+        "training": training.model_copy(update=run_settings),
+    }
+    return Plan(
+        requested=config,
+        config=config.model_copy(update=filled_in),
+        max_steps=max_steps,
+        evaluate_every=max(1, math.ceil(max_steps / training.evaluations)),
+        budget_seconds=budget_seconds,
+        corpus_sha256=corpus.headers["training"].corpus_sha256,
+        environment=describe_environment(device),
+    )
+
+
+def choose_hidden_size(situation: Situation) -> int:
+    """H: what the config says, else the widest network that the text and the time allow."""
+    if situation.config.model.hidden_size is not None:
+        return situation.config.model.hidden_size
+    if situation.training.steps is not None:
+        return WIDTH_WITHOUT_MINUTES
+    probed = choose_sizes(situation, PROBED_WIDTH)
+    num_steps, _ = _steps_in_time(situation, probed)
+    num_tokens = num_steps * probed.batch_size * situation.training.seq_len
+
+    def num_weights(hidden_size: int) -> int:
+        return situation.architecture(choose_sizes(situation, hidden_size)).num_parameters
+
+    return automatic_hidden_size(situation.num_bytes, situation.num_tokens, num_weights, num_tokens)
+
+
+def choose_sizes(situation: Situation, hidden_size: int) -> Sizes:
+    """The other sizes: what the config says, else what suits this width.
+
+    Raises:
+        ConfigError: they are beyond what a model may have.
+    """
+    embedding_size = situation.config.model.embedding_size or min(256, hidden_size)
+    batch_size = situation.config.training.batch_size or automatic_batch_size(
+        situation.num_tokens, hidden_size, situation.device
+    )
+    sizes = Sizes(hidden_size, embedding_size, batch_size)
+    try:
+        Architecture.from_json(situation.architecture(sizes)._asdict())
+    except ModelError as error:
+        raise ConfigError(f"the model would be too large: {error}") from None
+    return sizes
+
+
+def choose_steps(situation: Situation, sizes: Sizes) -> Steps:
+    """What the config says, else the steps that fit the time, but never more than are useful.
+
+    Raises:
+        CorpusError: the text is too short for the batch size.
+    """
+    batches = situation.batches(sizes)
+    if situation.training.steps is not None:
+        return Steps(situation.training.steps, None)
+    num_steps, seconds = _steps_in_time(situation, sizes)
+    return Steps(max(1, min(int(num_steps), max_useful_steps(batches))), seconds)
+
+
+def choose_dropout(model: ModelConfig, *, epochs: float, wide: bool) -> tuple[float, float]:
+    """Dropout of features and of recurrent weights: what the config says, else what suits the number of epochs."""
+    dropout, weight_dropout = model.dropout, model.weight_dropout
+    if dropout is None:
+        dropout = automatic_dropout(epochs)
+    if weight_dropout is None:
+        weight_dropout = automatic_weight_dropout(epochs, wide=wide)
+    return dropout, weight_dropout
+
+
+def _steps_in_time(situation: Situation, sizes: Sizes) -> tuple[float, float]:
+    """Probe the speed of a network of these sizes: the steps until the deadline, and the seconds until then."""
+    wished = situation.config.model
+    model = situation.model_with(
+        sizes,
+        dropout=PROBED_DROPOUT if wished.dropout is None else wished.dropout,
+        weight_dropout=wished.weight_dropout or 0.0,
+    )
+    step_seconds = probe_step_seconds(
+        model,
+        situation.training,
+        situation.batches(sizes),
+        vocab_size=situation.corpus.tokenizer.vocab_size,
+        device=situation.device,
+        max_threads=situation.max_threads,
+    )
+    seconds = max(1.0, situation.deadline - time.monotonic())
+    return seconds / (step_seconds * EVALUATION_OVERHEAD), seconds
