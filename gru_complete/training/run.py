@@ -110,7 +110,7 @@ class Session:
     loop: TrainingLoop
 
 
-def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | None]) -> Iterator[Event]:
+def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | None]) -> Generator[Event, None, None]:
     """Train and write a model, reporting every step of the way.
 
     Args:
