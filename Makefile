@@ -43,9 +43,10 @@ coverage: $(STAMP)  ## run the tests and say which lines they reach
 	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=
 	$(BIN)/python -m coverage report --skip-covered --show-missing
 
-lint: $(STAMP)  ## ruff: style and likely mistakes
+lint: $(STAMP)  ## ruff: style and likely mistakes; import-linter: the order of the rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 format: $(STAMP)  ## let ruff set the code
 	$(BIN)/ruff format .

@@ -1,7 +1,12 @@
+from pathlib import Path
+
 import pytest
+import yaml
 
 from gru_complete.config import MAX_CONFIG_BYTES, Config, load_config
 from gru_complete.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def write(tmp_path, text):
@@ -98,3 +103,17 @@ def test_an_override_is_checked_like_the_file():
 def test_a_config_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         Config().model.num_layers = 2
+
+
+def test_the_default_file_lists_every_setting_with_its_default():
+    path = CONFIGS / "default.yaml"
+    written = yaml.safe_load(path.read_text())
+    assert {section: set(values) for section, values in written.items()} == {
+        section: set(values) for section, values in Config().model_dump().items()
+    }
+    assert load_config(path) == Config()
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_of_the_repository_can_be_loaded(path):
+    assert load_config(path).training.evaluations >= 1
