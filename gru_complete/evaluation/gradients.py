@@ -24,7 +24,7 @@ Shapes: B windows, H hidden_size, L num_layers, N positions, S state_rows, T tok
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ from torch.nn import functional as F
 from gru_complete.arrays import Float64Array, IntArray, TokenIds
 from gru_complete.errors import CorpusError
 from gru_complete.evaluation.intervals import Interval, mean_interval
+from gru_complete.evaluation.progress import Progress
 from gru_complete.nn.cells import RecurrentCell
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.text.shards import documents
@@ -50,8 +51,6 @@ CONTEXT_LENGTHS = tuple(2**power for power in range(11))
 """How many tokens of context are kept: 1 to 1,024."""
 MATTERS_NATS = 0.01
 _BATCH_SIZE = 128
-
-Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ punctuation. The text before a sampled word is always the true one, and the mode
 would.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gru_complete.evaluation.intervals import Interval, ratio_interval, share_interval
 from gru_complete.evaluation.places import places_in_parts
+from gru_complete.evaluation.progress import Progress
 from gru_complete.runtime.completer import Completer, PromptState
 from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.wordbreaks import spans, word_prefix
@@ -110,7 +111,7 @@ def evaluate_keystrokes(
     documents: Sequence[str],
     *,
     num_words: int = NUM_WORDS,
-    progress: Callable[[int], object] | None = None,
+    progress: Progress | None = None,
 ) -> KeystrokesReport | None:
     """Let the simulated user write evenly spaced words.
 

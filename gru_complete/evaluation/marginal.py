@@ -15,9 +15,10 @@ because the first byte of a segment was already paid for by the segmentations of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gru_complete.evaluation.progress import Progress
 from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.predictor import DecoderState, Predictor
 from gru_complete.runtime.segmentation import DEFAULT_WIDTH, Hypotheses
@@ -67,7 +68,7 @@ def score_marginal(
     *,
     max_bytes: int = SAMPLE_BYTES,
     width: int | None = DEFAULT_WIDTH,
-    progress: Callable[[int], object] | None = None,
+    progress: Progress | None = None,
 ) -> MarginalCost:
     """Score the beginning of some documents, each from a fresh state.
 

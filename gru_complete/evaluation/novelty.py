@@ -12,7 +12,7 @@ would give an interval of width 0; then every text counts as one trial with that
 Shapes: N tokens of the stream.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from gru_complete.arrays import TokenIds
 from gru_complete.errors import CorpusError
 from gru_complete.evaluation.intervals import Interval, mean_interval, share_interval
 from gru_complete.evaluation.places import evenly_spaced
+from gru_complete.evaluation.progress import Progress
 from gru_complete.model.corpus_words import SEEN_PARTS, corpus_words
 from gru_complete.model.directory import LoadedModel
 from gru_complete.runtime.batch import complete_each
@@ -93,7 +94,7 @@ def evaluate_novelty(
     *,
     num_texts: int = NUM_TEXTS,
     num_tokens: int = NUM_TOKENS,
-    progress: Callable[[int], object] | None = None,
+    progress: Progress | None = None,
 ) -> NoveltyReport:
     """Let a model continue a text at evenly spaced places, and compare with how the text itself continues.
 
@@ -187,9 +188,7 @@ def _sample_places(
     return prompts, continuations
 
 
-def _generate(
-    model: LoadedModel, prompts: Sequence[bytes], num_tokens: int, progress: Callable[[int], object] | None
-) -> list[bytes]:
+def _generate(model: LoadedModel, prompts: Sequence[bytes], num_tokens: int, progress: Progress | None) -> list[bytes]:
     """Continue each prompt with the default settings of ``complete``.
 
     Args:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from gru_complete.arrays import TokenIds
 from gru_complete.config import Config
 from gru_complete.errors import ModelError, UsageError, printable
 from gru_complete.evaluation.canaries import NUM_DIGITS, Canary, CanaryReport, rank_canary
+from gru_complete.evaluation.progress import Progress
 from gru_complete.model.corpus_words import run_dir_with_text
 from gru_complete.model.directory import LoadedModel, load_model
 from gru_complete.model.run_dir import RunDir
@@ -226,7 +227,7 @@ def _decode_documents(stream: TokenIds, tokenizer: Tokenizer) -> Iterator[Iterat
         yield (tokenizer.decode(inner[start : start + _BLOCK_TOKENS].tolist()) for start in starts)
 
 
-def rank_canaries(trained: CanaryModel, *, progress: Callable[[int], object] | None = None) -> CanaryReport:
+def rank_canaries(trained: CanaryModel, *, progress: Progress | None = None) -> CanaryReport:
     """Rank every canary, under the whole model and under its network alone.
 
     Args:

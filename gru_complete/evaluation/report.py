@@ -25,6 +25,7 @@ from gru_complete.evaluation.keystrokes import KeystrokesReport, count_words, ev
 from gru_complete.evaluation.marginal import SAMPLE_BYTES, MarginalCost, score_marginal
 from gru_complete.evaluation.novelty import NoveltyReport
 from gru_complete.evaluation.online_learning import OnlineCost, measure_online_learning
+from gru_complete.evaluation.progress import Progress
 from gru_complete.evaluation.suggestions import SuggestionsReport, evaluate_suggestions
 from gru_complete.model.directory import LoadedModel
 from gru_complete.model.run_dir import RunDir
@@ -36,8 +37,6 @@ from gru_complete.training.scoring import TokenScores, score_tokens
 
 SUGGESTION_TEXT_BYTES = 1_000_000
 """How much of a text suggestions are measured on: as much as training holds out at most by default."""
-
-Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ At evenly spaced places of a text that the model has not seen, the model suggest
 (``runtime/suggestions.py``). A suggestion counts as accepted if the text continues with all of it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gru_complete.evaluation.intervals import Interval, mean_interval, share_interval
 from gru_complete.evaluation.places import places_in_parts
+from gru_complete.evaluation.progress import Progress
 from gru_complete.runtime.completer import Completer, PromptState
 from gru_complete.runtime.suggestions import SuggestedCharacter, suggest
 
@@ -84,7 +85,7 @@ def evaluate_suggestions(
     *,
     confidences: Sequence[float] = CONFIDENCES,
     num_positions: int = NUM_POSITIONS,
-    progress: Callable[[int], object] | None = None,
+    progress: Progress | None = None,
 ) -> SuggestionsReport:
     """Ask for suggestions at evenly spaced places.
 

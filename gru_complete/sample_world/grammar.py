@@ -121,18 +121,39 @@ class Grammar:
     contrasts: dict[str, str]
 
 
-_PATTERN = re.compile(r"\[(?:([aAsdgl]):)?(\w+)\]|\{(\w+)(?:([:=.])(\w+))?(!)?\w*\}")
+_REFERENCE = re.compile(
+    r"""
+    \[ (?: (?P<form>[aAsdgl]) : )? (?P<name>\w+) \]                                       # [rule], [list], [s:list]
+    | \{ (?P<variable>\w+) (?: (?P<mark>[:=.]) (?P<source>\w+) )? (?P<different>!)? \w* \}  # {V:table}, {V.column}, {V}
+    """,
+    re.VERBOSE,
+)
 
 
 class _Compiler:
     """Turns the text of a grammar into linked steps.
 
     Each rule is compiled once, or twice if it is also used with a capital letter.
+
+    Attributes:
+        blocks: the lines of each block, by its kind and name, such as ("rule", "article").
+        columns: the names of each table's columns.
+        sources: for each variable the table or list that its rows are from.
+        variables: the index of each variable.
+        rules: the compiled alternatives of each rule, and their weights.
     """
 
     def __init__(self, source: str) -> None:
         self.blocks: dict[tuple[str, str], list[str]] = {}
         self.columns: dict[str, list[str]] = {}
+        self._read_blocks(source)
+        self.sources: dict[str, str] = {}
+        self._find_variables()
+        self.variables = {variable: index for index, variable in enumerate(self.sources)}
+        self.rules: dict[str, tuple[tuple[Step | None, ...], tuple[int, ...]]] = {}
+
+    def _read_blocks(self, source: str) -> None:
+        """Sort the lines of a grammar into blocks: a line without indentation starts one."""
         lines: list[str] = []
         for line in source.splitlines():
             if not line.strip() or line.startswith("#"):
@@ -144,14 +165,18 @@ class _Compiler:
             if kind == "table":
                 self.columns[name] = columns
             lines = self.blocks.setdefault((kind, " ".join([name, *columns]) if kind == "contrast" else name), [])
-        self.kinds: dict[str, str] = {}
-        """For each variable the table or list that its rows are from."""
+
+    def _find_variables(self) -> None:
+        """Find where each variable gets its rows.
+
+        Raises:
+            UsageError: from two tables or lists.
+        """
         for lines in self.blocks.values():
-            for match in _PATTERN.finditer("\n".join(lines)):
-                if match[4] in (":", "=") and self.kinds.setdefault(match[3], match[5]) != match[5]:
-                    raise UsageError(f"the grammar's variable {match[3]} is chosen from two lists")
-        self.variables = {variable: index for index, variable in enumerate(self.kinds)}
-        self.rules: dict[str, tuple[tuple[Step | None, ...], tuple[int, ...]]] = {}
+            for match in _REFERENCE.finditer("\n".join(lines)):
+                variable, source = match["variable"], match["source"]
+                if match["mark"] in (":", "=") and self.sources.setdefault(variable, source) != source:
+                    raise UsageError(f"the grammar's variable {variable} is chosen from two lists")
 
     def compile_from(self, start: str) -> Grammar:
         """Compile every rule that can be reached from ``start``."""
@@ -167,7 +192,7 @@ class _Compiler:
         """Compile one pattern so that ``then`` follows it."""
         parts: list[str | re.Match[str]] = []
         end = 0
-        for match in _PATTERN.finditer(pattern):
+        for match in _REFERENCE.finditer(pattern):
             parts += [pattern[end : match.start()], match]
             end = match.end()
         parts.append(pattern[end:])
@@ -184,20 +209,19 @@ class _Compiler:
         Raises:
             UsageError: it refers to something that the grammar does not define.
         """
-        form, name, variable, mark, source, different = match.groups()
-        if name is not None:
-            return self._compile_call(name, form or "", then)
-        if variable not in self.kinds:
+        if match["name"] is not None:
+            return self._compile_call(match["name"], match["form"] or "", then)
+        if match["variable"] not in self.sources:
             raise UsageError(f"the grammar never chooses what {match[0]} recalls")
-        index, kind = self.variables[variable], self.kinds[variable]
-        if mark == ":":
-            return Bind(then, index, len(self._find_lines("table", kind)), different is not None)
-        if mark == "=":
-            return Word(then, *self._read_words(kind, ""), index)
-        if mark == ".":
-            return Recall(then, index, *self._compile_column(kind, source))
-        texts, _ = self._read_words(kind, "")
-        return Recall(then, index, kind, tuple(Say(None, text) for text in texts))
+        variable, source = self.variables[match["variable"]], self.sources[match["variable"]]
+        if match["mark"] == ":":
+            return Bind(then, variable, len(self._find_lines("table", source)), match["different"] is not None)
+        if match["mark"] == "=":
+            return Word(then, *self._read_words(source, ""), variable)
+        if match["mark"] == ".":
+            return Recall(then, variable, *self._compile_column(source, match["source"]))
+        texts, _ = self._read_words(source, "")
+        return Recall(then, variable, source, tuple(Say(None, text) for text in texts))
 
     def _compile_call(self, name: str, form: str, then: Step | None) -> Step:
         """Compile a reference to a rule or to a list of words; ``Name`` is ``name`` with a capital letter."""
