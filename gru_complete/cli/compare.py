@@ -9,7 +9,15 @@ import typer
 
 from gru_complete.cli.checks import RECALL_LENGTHS, check_choice, check_minutes_or_steps
 from gru_complete.cli.display import TrainingDisplay
-from gru_complete.cli.options import ConfigOption, DeviceOption, PairsOption, SeedOption, SettingsOption, overrides
+from gru_complete.cli.options import (
+    ConfigOption,
+    DeviceOption,
+    PairsOption,
+    SeedOption,
+    SettingsOption,
+    overrides,
+    training_settings,
+)
 from gru_complete.cli.output import json_line
 from gru_complete.cli.progress import recall_bar, show_recall
 from gru_complete.errors import UsageError
@@ -76,14 +84,9 @@ def compare(
         raise UsageError("--match time needs --minutes, not --steps")
     if recall is not None:
         check_range("--recall", recall, *RECALL_LENGTHS)
-    options = {
-        "ngrams.order": "0",
-        "training.minutes": minutes,
-        "training.steps": "null" if minutes is not None or match == "time" else steps,
-        "training.seed": seed,
-        "training.device": device,
-    }
-    checked = load_config(config, overrides(settings, options))
+    steps = "null" if match == "time" else steps
+    options = training_settings(minutes=minutes, steps=steps, seed=seed, device=device)
+    checked = load_config(config, overrides(settings, {"ngrams.order": "0", **options}))
     names = None if cells is None else _cell_names(cells)
     path = resolve_model_path(model or default_model_name(corpus))
     console: Console = context.obj
@@ -113,8 +116,8 @@ def compare(
             if plot is not None:
                 _draw(request, compared, plot)
     except StopNow as stopped:
-        hint = "run the same command again to resume"
-        raise stopped.as_error("interrupted; what was trained and measured is kept", hint=hint) from None
+        message, hint = "interrupted; what was trained and measured is kept", "run the same command again to resume"
+        raise stopped.as_error(message, hint=hint) from None
     _print(console, request, compared, as_json=as_json)
 
 

@@ -171,11 +171,7 @@ def complete(
     path = find_model(model)
     request.model = path.name
     learns = adapt if learn_from_prompt is None else learn_from_prompt
-    completer = load_completer(path, learns=learns)
-    if novel:
-        from gru_complete.model.corpus_words import corpus_words
-
-        completer.corpus = corpus_words(path, completer.tokenizer)
+    completer = load_completer(path, learns=learns, is_novel=novel > 0)
     before = None if state_in is None else load_state(state_in, completer, learns)
     if file is not None and (reads_lines or interactive):
         with reading_progress(console) as progress:

@@ -18,16 +18,17 @@ def use_one_thread() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def load_completer(path: Path, *, learns: bool | None) -> "Completer":
+def load_completer(path: Path, *, learns: bool | None, is_novel: bool = False) -> "Completer":
     """Load a model for completing.
 
     Args:
         path: its directory.
         learns: whether it learns phrases from the prompt; None: if the model is known to predict better with it.
+        is_novel: whether it will be asked not to reproduce its training text, which it then has to have.
 
     Raises:
         ModelError: the directory is no model or a damaged one.
-        UsageError: the model cannot learn, though it has to.
+        UsageError: the model cannot learn, or its training text is missing.
     """
     from gru_complete.runtime.completer import Completer
 
@@ -35,4 +36,8 @@ def load_completer(path: Path, *, learns: bool | None) -> "Completer":
     if learns and completer.predictor.mixture is None:
         message = "--learn-from-prompt: this model has no n-gram model, which is what learns"
         raise UsageError(message, hint="train a model without ngrams.order=0")
+    if is_novel:
+        from gru_complete.model.corpus_words import corpus_words
+
+        completer.corpus = corpus_words(path, completer.tokenizer)
     return completer

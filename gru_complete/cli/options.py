@@ -42,6 +42,21 @@ OldLearnFromPromptOption = Annotated[bool | None, typer.Option("--adapt/--no-ada
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
 
 
+def training_settings(
+    *, minutes: str | None, steps: str | None, seed: str | None, device: str | None
+) -> dict[str, str | None]:
+    """The settings behind options of ``train`` and ``compare``, as ``overrides`` takes them.
+
+    A time limit on the command line beats a number of steps in the config file.
+    """
+    return {
+        "training.minutes": minutes,
+        "training.steps": steps if minutes is None else "null",
+        "training.seed": seed,
+        "training.device": device,
+    }
+
+
 def overrides(settings: Sequence[str] | None, options: Mapping[str, str | None]) -> list[str]:
     """The settings of ``--set``, then those that have an option of their own, which win.
 

@@ -17,6 +17,7 @@ from gru_complete.cli.options import (
     SeedOption,
     SettingsOption,
     overrides,
+    training_settings,
 )
 from gru_complete.cli.output import json_line
 from gru_complete.errors import InterruptedRun, printable
@@ -69,10 +70,7 @@ def train(
     check_minutes_or_steps(minutes, steps)
     options = {
         "model.cell": cell,
-        "training.minutes": minutes,
-        "training.steps": steps if minutes is None else "null",
-        "training.seed": seed,
-        "training.device": device,
+        **training_settings(minutes=minutes, steps=steps, seed=seed, device=device),
         "data.redact": "true" if redact else None,
     }
     checked = load_config(config, overrides(settings, options))

@@ -1,43 +1,12 @@
-import io
 import json
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
-from gru_complete.cli import heatmap
-from gru_complete.cli.heatmap import HeatmapStyle, bar
+from gru_complete.cli.heatmap import bar
 from gru_complete.model.architecture import CELLS
-from gru_complete.model.directory import ModelContents, load_model, save_model
-
-
-@pytest.fixture
-def model_of(trained_model, tmp_path):
-    """Make an untrained model of any cell and depth with the tiny model's tokenizer."""
-    base = load_model(trained_model)
-
-    def make(cell, num_layers=1):
-        arch = base.manifest.arch._replace(cell=cell, num_layers=num_layers)
-        generator = np.random.default_rng(0)
-        shapes = arch.tensor_shapes().items()
-        weights = {name: generator.normal(size=shape, scale=0.5).astype(np.float32) for name, shape in shapes}
-        path = tmp_path / f"{cell}-{num_layers}"
-        path.mkdir()
-        save_model(
-            path,
-            ModelContents(
-                arch=arch,
-                weights=weights,
-                tokenizer=base.tokenizer,
-                metrics={},
-                training={},
-                abbreviations=[],
-            ),
-        )
-        return path
-
-    return make
+from gru_complete.model.directory import load_model
 
 
 def test_a_row_for_each_token_without_colour_in_a_pipe(run, trained_model):
@@ -84,26 +53,6 @@ def test_every_cell_and_depth_can_be_looked_into(run, model_of, cell, num_layers
     record = json.loads(run("inspect", "The cat ate", "-m", path, "--json")[1])
     assert record["cell"] == cell
     assert {unit["layer"] for unit in record["units"]} == set(range(1, num_layers + 1))
-
-
-@pytest.mark.parametrize("width", [80, 100, 200])
-def test_lines_fit_the_width(model_of, width):
-    from rich.console import Console as RichConsole
-
-    from gru_complete.inspection.trace import trace_text
-
-    for cell in CELLS:
-        read = trace_text(load_model(model_of(cell)), "The 日本語 cat ate a \u200b\x1b[31m".encode())
-        look = HeatmapStyle(width, has_color=False)
-        units = [read.most_varied(0, 24)]
-        rich = RichConsole(width=10_000, record=True, file=io.StringIO())
-        rich.print(heatmap.draw(read, units, look))
-        lines = rich.export_text().splitlines()
-        assert max(heatmap.cell_len(line) for line in lines) <= width
-
-
-def test_values_are_bars_whose_ends_mean_closed_and_open():
-    assert [bar(value) for value in (0, 0.099, 0.1, 0.5, 0.9, 0.901, 1)] == ["·", "·", "▁", "▄", "▇", "█", "█"]
 
 
 @pytest.mark.parametrize("terminal", ["xterm-256color", "dumb"])

@@ -10,7 +10,6 @@ import time
 import pytest
 
 from gru_complete.cli import prompts
-from gru_complete.cli.prompts import split_lines, without_final_newline
 
 GRU_COMPLETE = [sys.executable, "-m", "gru_complete"]
 PROMPTS = [b"The ca", b"", b"A dog saw", b"The old b"]
@@ -155,14 +154,6 @@ def test_a_line_that_is_too_long_is_refused_by_its_number(run, trained_model, mo
     code, out, err = run("complete", "--lines", "-m", trained_model, stdin=b"The ca\n" + 101 * b"a")
     assert (code, out.count(b"\n")) == (3, 1)
     assert "line 2 of standard input is longer than 100 bytes" in err
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 100])
-def test_lines_do_not_depend_on_the_blocks_they_come_in(size):
-    text = b"a\n\nbc\r\nd\r"
-    blocks = [text[start : start + size] for start in range(0, len(text), size)]
-    assert list(split_lines(blocks, b"\n")) == [b"a", b"", b"bc", b"d\r"]
-    assert b"".join(without_final_newline([*blocks, b"\n", b"\n"])) == text + b"\n"
 
 
 # --------------------------------------------------------------------------------------------------------- words
