@@ -149,14 +149,15 @@ def _write_files(console: "Console", inspection: "Inspection", outputs: Mapping[
     """Draw each file, and name it on stderr."""
     if not outputs:
         return
-    from gru_complete.inspection.png import png
-    from gru_complete.inspection.svg import page, svg
+    from gru_complete.inspection.html_page import render_page
+    from gru_complete.inspection.png import render_png
+    from gru_complete.inspection.svg import render_svg
     from gru_complete.storage.atomic import write_file
 
     makers = {
-        "svg": lambda: svg(inspection).encode(),
-        "png": lambda: png(inspection),
-        "html": lambda: page(inspection).encode(),
+        "svg": lambda: render_svg(inspection).encode(),
+        "png": lambda: render_png(inspection),
+        "html": lambda: render_page(inspection).encode(),
     }
     for name, path in outputs.items():
         write_file(path, makers[name]())

@@ -1,1 +1,1 @@
-"""inspection."""
+"""`inspect`: what the cells of a network do with a text, and which units follow which feature of it."""

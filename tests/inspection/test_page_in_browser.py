@@ -8,8 +8,8 @@ import subprocess
 import numpy as np
 import pytest
 
+from gru_complete.inspection.html_page import render_page
 from gru_complete.inspection.record import Inspection
-from gru_complete.inspection.svg import page
 from gru_complete.inspection.trace import GATE_NAMES, Trace, trace_text
 from gru_complete.model.directory import load_model
 
@@ -32,7 +32,7 @@ def opened(tmp_path):
 
     def run_script(inspection, script):
         path = tmp_path / "page.html"
-        path.write_text(page(inspection).replace("</body>", f"<script>{script}</script></body>"), "utf-8")
+        path.write_text(render_page(inspection).replace("</body>", f"<script>{script}</script></body>"), "utf-8")
         options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
         command = [BROWSER, *options, "--virtual-time-budget=2000", "--dump-dom", path.as_uri()]
         return subprocess.run(command, check=True, capture_output=True, timeout=120).stdout.decode()
