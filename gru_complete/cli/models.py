@@ -85,13 +85,11 @@ def _summary(path: Path) -> dict[str, Any]:
         manifest = load_model(path).manifest
     except ModelError as error:
         return {"name": path.name, "bytes": size, "problem": str(error)}
-    metrics = manifest.metrics
-    bits_per_byte = metrics.get("held_out_bits_per_byte", metrics.get("tuning_bits_per_byte"))
     return {
         "name": path.name,
         "cell": manifest.arch.cell,
         "num_parameters": manifest.arch.num_parameters,
-        "bits_per_byte": bits_per_byte if isinstance(bits_per_byte, float) else None,  # anyone may write a manifest
+        "bits_per_byte": manifest.bits_per_byte,
         "bytes": size,
-        "finished": bool(manifest.training.get("finished")),
+        "finished": manifest.is_finished,
     }

@@ -493,7 +493,8 @@ def _measure(
     module = network_from_model(model, device)
     kept = _Kept(request.directory / f"{cell}.figures.json")
     curve = read_curve(RunDir.beside(path))
-    steps = int(model.manifest.training["steps"])
+    steps = model.manifest.steps
+    assert steps is not None  # our own training wrote the manifest
     text = kept.part("text", model.fingerprint, lambda: _measure_text(settings, cell, model, module, device))
     pairs = recall = None
     if request.pairs:

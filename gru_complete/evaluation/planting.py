@@ -132,11 +132,10 @@ def find_training(model: LoadedModel, *, device: str) -> OriginalTraining:
         raise UsageError(message, hint=f"use the model that it was adapted from, '{model.manifest.base.name}'")
     run_dir = run_dir_with_text(model.path)
     plan = read_plan(run_dir)
-    facts = model.manifest.training
-    if facts.get("run_id") != plan.run_id:
+    if model.manifest.run_id != plan.run_id:
         raise run_dir.other_training()
-    steps = facts.get("steps")
-    if type(steps) is not int or steps < 1:
+    steps = model.manifest.steps
+    if steps is None:
         raise ModelError(f"{printable(model.path.name)} does not say how many steps it was trained for")
     # The run directory holds the text after redaction.
     config = plan.config.model_copy(
@@ -247,4 +246,6 @@ def rank_canaries(trained: CanaryModel, *, progress: Progress | None = None) -> 
         ranks.append(rank_canary(canary, model.tokenizer, predictors))
         if progress is not None:
             progress(1)
-    return CanaryReport.from_ranks(int(model.manifest.training["steps"]), trained.canaries, ranks)
+    steps = model.manifest.steps
+    assert steps is not None  # the training that planted the canaries wrote the manifest
+    return CanaryReport.from_ranks(steps, trained.canaries, ranks)

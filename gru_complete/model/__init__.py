@@ -1,1 +1,1 @@
-"""model."""
+"""The finished model as a directory: its sizes, manifest, weights and name, and the run directory beside it."""

@@ -1,8 +1,11 @@
-"""The sizes that fix every tensor of a model."""
+"""The sizes of a model, which fix the name and shape of every weight.
+
+Shapes: V vocab_size, E embedding_size, H hidden_size, G gates of the cell, I inputs of a cell (E or H).
+"""
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,21 +13,28 @@ from numpy.typing import NDArray
 from gru_complete.errors import ModelError
 from gru_complete.storage.untrusted import json_object, short_repr, whole_number
 
-if TYPE_CHECKING:
-    pass
-
-
 GATES = {"rnn": 1, "rnn-relu": 1, "gru-simple": 2, "gru": 3, "gru-reset-after": 3, "lstm": 4}
+"""The blocks of H rows in a cell's weights: its gates and, if it has gates, its candidate (see ``nn/cells``)."""
 CELLS = tuple(GATES)
 STATE_ROWS = {cell: 2 if cell == "lstm" else 1 for cell in CELLS}
+"""The vectors of size H that a cell carries from step to step: the LSTM has its memory besides its output."""
 _MAX_SIZES = {"vocab_size": 70_000, "embedding_size": 8192, "hidden_size": 8192, "num_layers": 16}
 _MAX_PARAMETERS = 200_000_000
 
 Weights = Mapping[str, NDArray[np.float32]]
+"""The weights by the names of ``Architecture.tensor_shapes``."""
 
 
 class Architecture(NamedTuple):
-    """The sizes that fix every tensor of a model."""
+    """The kind of cell and the sizes of a model.
+
+    Attributes:
+        cell: one of ``CELLS``.
+        vocab_size: V.
+        embedding_size: E.
+        hidden_size: H, of every cell.
+        num_layers: how many cells there are, one upon the other.
+    """
 
     cell: str
     vocab_size: int
@@ -33,7 +43,7 @@ class Architecture(NamedTuple):
     num_layers: int
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The name and shape of every weight; the rows of a cell's weights are its gates in the order of the table."""
+        """The name and shape of every weight; a cell's gates are blocks of rows in the order of ``nn/cells``."""
         gate_rows = GATES[self.cell] * self.hidden_size
         shapes: dict[str, tuple[int, ...]] = {"embedding": (self.vocab_size, self.embedding_size)}
         for layer in range(self.num_layers):
@@ -55,7 +65,7 @@ class Architecture(NamedTuple):
 
     @classmethod
     def from_json(cls, value: object) -> "Architecture":
-        """Read what a manifest says, and refuse sizes that only a mistake or an attack would ask for.
+        """Read the ``arch`` of a manifest, and refuse sizes that only a mistake or an attack would ask for.
 
         Raises:
             ModelError: a key is missing, unknown, of the wrong type or out of range.
@@ -67,5 +77,5 @@ class Architecture(NamedTuple):
             whole_number(sizes[name], f"arch.{name}", smallest=1, largest=largest)
         arch = cls(**sizes)
         if arch.num_parameters > _MAX_PARAMETERS:
-            raise ModelError(f"arch asks for {arch.num_parameters} parameters; the most is {_MAX_PARAMETERS}")
+            raise ModelError(f"arch asks for {arch.num_parameters} parameters; at most {_MAX_PARAMETERS} are allowed")
         return arch

@@ -1,24 +1,22 @@
-"""What an adapted model has learnt: four bits for each number of a matrix."""
+"""What an adapted model has learnt, as a change of its base's weights: four bits for each number of a matrix."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gru_complete.errors import ModelError
+from gru_complete.model.architecture import Weights
 from gru_complete.storage.untrusted import short_repr
 
-if TYPE_CHECKING:
-    pass
-from gru_complete.model.architecture import Weights
-
-CODES, SCALE = ".steps", ".scale"
+_CODES_SUFFIX, _SCALE_SUFFIX = ".steps", ".scale"  # names in the file, so a format
 Delta = Mapping[str, NDArray[Any]]
+"""A change of weights by name; see ``apply_delta``."""
 
 
 def pack_delta(before: Weights, after: Weights) -> dict[str, NDArray[Any]]:
-    """A change of the weights as ``apply_delta`` takes it: four bits for each number of a matrix.
+    """Pack the change from one set of weights to another, as ``apply_delta`` reads it.
 
     What fine-tuning changes can be kept in few bits (BitDelta, Liu et al. 2024, arXiv:2402.10193). Measured on what
     100 kB of text taught a model, four bits lose 0.03 % of the gain; a singular value decomposition cut off at the rank
@@ -31,20 +29,21 @@ def pack_delta(before: Weights, after: Weights) -> dict[str, NDArray[Any]]:
             delta[name] = change
             continue
         scale = np.abs(change).max(axis=1) / 7
-        steps = np.rint(change / np.where(scale > 0, scale, 1)[:, None]).astype(np.int8)
-        nibbles = np.pad(steps + 8, ((0, 0), (0, change.shape[1] % 2))).astype(np.uint8)
-        delta[name + CODES], delta[name + SCALE] = nibbles[:, ::2] | nibbles[:, 1::2] << 4, scale
+        codes = np.rint(change / np.where(scale > 0, scale, 1)[:, None]).astype(np.int8)  # -7 to 7
+        nibbles = np.pad(codes + 8, ((0, 0), (0, change.shape[1] % 2))).astype(np.uint8)
+        delta[name + _CODES_SUFFIX], delta[name + _SCALE_SUFFIX] = nibbles[:, ::2] | nibbles[:, 1::2] << 4, scale
     return delta
 
 
 def apply_delta(weights: Weights, delta: Delta, *, name: str) -> dict[str, NDArray[np.float32]]:
-    """The weights of an adapted model.
+    """Compute the weights of an adapted model: those of its base plus its delta.
 
     Args:
         weights: those of the base.
-        delta: what to add to each. For a vector ``x`` a float32 array of its shape. For a matrix ``x`` ``(R, C)``
-            ``x.steps``, whole numbers from -8 to 7 plus 8, two to a byte with the first in its lower half, uint8
-            ``(R, ceil(C / 2))``; and ``x.scale``, what a step of each row is, float32 ``(R,)``.
+        delta: what to add to each. For a vector ``x``, a float32 array of its shape. For a matrix ``x`` with R rows and
+            n columns, ``x.scale``, a float32 number for each row ``(R,)``; and ``x.steps``, how many times that number
+            to add, from -8 to 7: stored plus 8, two in a byte with the first in its lower half, uint8
+            ``(R, ceil(n / 2))``.
         name: of the delta, for messages.
 
     Raises:
@@ -55,17 +54,20 @@ def apply_delta(weights: Weights, delta: Delta, *, name: str) -> dict[str, NDArr
         if array.ndim == 1:
             shapes[key] = array.shape
         else:
-            shapes[key + CODES], shapes[key + SCALE] = (len(array), (array.shape[1] + 1) // 2), (len(array),)
+            shapes[key + _CODES_SUFFIX], shapes[key + _SCALE_SUFFIX] = (
+                (len(array), (array.shape[1] + 1) // 2),
+                (len(array),),
+            )
     check_tensors(delta, shapes, name=name)
     changed = {}
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found by who checks the weights
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller checks that the weights are finite
         for key, array in weights.items():
             if array.ndim == 1:
                 changed[key] = array + delta[key]
                 continue
-            packed = delta[key + CODES]
+            packed = delta[key + _CODES_SUFFIX]
             nibbles = np.stack([packed & 15, packed >> 4], axis=-1).reshape(len(array), -1)[:, : array.shape[1]]
-            changed[key] = array + (nibbles.astype(np.float32) - 8) * delta[key + SCALE][:, None]
+            changed[key] = array + (nibbles.astype(np.float32) - 8) * delta[key + _SCALE_SUFFIX][:, None]
     return changed
 
 
@@ -81,7 +83,7 @@ def check_tensors(tensors: Delta, shapes: Mapping[str, tuple[int, ...]], *, name
             problems.append(f"{short_repr(key)} is not expected")
         elif array.shape != shapes[key]:
             problems.append(f"{key} has the shape {array.shape}, expected {shapes[key]}")
-        elif array.dtype != (dtype := np.uint8 if key.endswith(CODES) else np.float32):
+        elif array.dtype != (dtype := np.uint8 if key.endswith(_CODES_SUFFIX) else np.float32):
             problems.append(f"{key} is {array.dtype}, expected {np.dtype(dtype)}")
         elif not np.isfinite(array).all():
             problems.append(f"{key} contains NaN or infinity")

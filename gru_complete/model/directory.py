@@ -1,15 +1,13 @@
-"""The finished model as a directory: written whole, and safe to load from a stranger.
+"""Saving and loading a model directory: written whole, and safe to load from a stranger.
 
-A directory holds ``manifest.json`` (written last: the commit record), ``weights.safetensors`` and ``tokenizer.model``;
-a checkpoint adds what it needs to go on. An adapted model holds ``delta.safetensors`` in place of the last two, what
-is to be added to the weights of the model of that name beside it, whose counts it shares. Nothing in it is code, a
-path or a template. Loading reads the bytes of a few fixed names once, checks size and SHA-256 of those bytes and parses
-those bytes: nothing can change in between.
+A directory holds ``manifest.json`` (written last: the commit record), ``weights.safetensors`` and ``tokenizer.model``,
+and mostly ``ngrams.safetensors``; a checkpoint adds what it needs to continue. An adapted model holds
+``delta.safetensors`` instead: what to add to the weights of its base, a model beside it, whose tokenizer and n-gram
+model it shares. Nothing in a directory is code, a path or a template. Loading reads the bytes of a few fixed names
+once, checks the size and SHA-256 of those bytes and parses those bytes, so that nothing can change in between.
 
-The records here and in ``runtime`` are named tuples: a dataclass takes half a millisecond to make, which `complete`
-would wait for.
-
-Shapes: V vocab_size, E embedding_size, H hidden_size, G gates of the cell, I inputs of a cell (E for the first, or H).
+The records here and in ``runtime`` are named tuples: a dataclass takes half a millisecond to make, for which `complete`
+would have to wait.
 """
 
 import json
@@ -45,15 +43,20 @@ from gru_complete.model.manifest import (
     Manifest,
 )
 
-_READ_ATTEMPTS = 100  # each but the first follows a replacement of the model while it was read
-Result = TypeVar("Result")
+_READ_ATTEMPTS = 100  # after the first, each follows a replacement of the model while it was read
+_Result = TypeVar("_Result")
 
 
 class LoadedModel(NamedTuple):
-    """A loaded model; ``fingerprint`` is the SHA-256 of its manifest, which names every other byte of it.
+    """A model in memory; an adapted model has weights, tokenizer and n-gram model like any other.
 
-    ``memory`` holds the counts and how they are mixed in; None for a model without.
-    The weights and the tokenizer of an adapted model are there as those of any other.
+    Attributes:
+        path: where it was loaded from.
+        manifest: what is known of it.
+        weights: as ``manifest.arch.tensor_shapes()`` names them.
+        tokenizer: its tokenizer.
+        fingerprint: the SHA-256 of its manifest, which has the SHA-256 of every other file.
+        mixture: the n-gram model and how it is mixed in; None for the network alone.
     """
 
     path: Path
@@ -129,14 +132,14 @@ def save_delta(
 
     Args:
         directory: where to write.
-        base: what is changed; a model with weights of its own.
+        base: the model that is adapted; it has weights of its own.
         delta: what to add to its weights, as ``apply_delta`` takes it.
         metrics: what was measured.
         training: facts about the training.
 
     Raises:
-        ModelError: these things do not make a model that ``load_model`` would take.
-        EnvironmentFailure: the disk or a permission said no.
+        ModelError: ``load_model`` would refuse this model.
+        EnvironmentFailure: the disk is full or refuses the write.
     """
     from safetensors.numpy import save  # here, so that reading a model does not wait for it
 
@@ -161,36 +164,39 @@ def _write_files(directory: Path, manifest: Manifest, files: Mapping[str, bytes]
     manifest_bytes = json.dumps(manifest.to_json(), ensure_ascii=False, indent=2).encode("utf-8")
     Manifest.from_json(untrusted.strict_json(manifest_bytes, name=MANIFEST))
     if len(manifest_bytes) > MAX_BYTES[MANIFEST]:
-        raise ModelError(f"the manifest would take {len(manifest_bytes)} bytes; the most is {MAX_BYTES[MANIFEST]}")
+        raise ModelError(
+            f"the manifest would take {len(manifest_bytes)} bytes; at most {MAX_BYTES[MANIFEST]} are allowed"
+        )
     for name, data in files.items():
         atomic.write_file(directory / name, data)
     atomic.write_file(directory / MANIFEST, manifest_bytes)
 
 
 def load_model(path: Path) -> LoadedModel:
-    """Load a model and trust nothing in it; a model that is replaced meanwhile gives the old one or the new one.
+    """Load a model, trusting nothing in it. If it is replaced meanwhile, the result is the old or the new model.
 
     Raises:
         ModelError: it is missing, damaged, made by a newer version, or not a model.
     """
     for _ in range(_READ_ATTEMPTS):
-        seen = _current_version(path)
+        version = _current_version(path)
         try:
             return _load_once(path)
         except ModelError:
-            if seen is not None and _current_version(path) == seen:
+            if version is not None and _current_version(path) == version:
                 raise
     return _load_once(path)
 
 
 def _load_once(path: Path) -> LoadedModel:
+    """Load a model, or fail if it is replaced meanwhile."""
     from gru_complete.text.tokenizer import Tokenizer
 
     directory = atomic.visible_directory(path)
     manifest, fingerprint = load_manifest(directory)
     if manifest.base is not None:
         return _load_adapted(path, directory, manifest, fingerprint)
-    # Both are mostly hashing, which needs no Python: the tokenizer is checked meanwhile.
+    # Both are mostly hashing, during which Python can check the tokenizer.
     mixture = _start_in_thread(partial(_load_mixture, directory, manifest))
     weights = _start_in_thread(partial(_load_weights, directory, manifest))
     try:
@@ -208,9 +214,9 @@ def _load_weights(directory: Path, manifest: Manifest) -> Weights:
     return weights
 
 
-def _start_in_thread(work: Callable[[], Result]) -> Callable[[], Result]:
-    """Begin some work beside what follows; what is returned waits for its result, or raises its error."""
-    results: list[Result] = []
+def _start_in_thread(work: Callable[[], _Result]) -> Callable[[], _Result]:
+    """Start some work in a thread; the function returned waits for it and returns its result or raises its error."""
+    results: list[_Result] = []
     errors: list[Exception] = []
 
     def run() -> None:
@@ -219,7 +225,7 @@ def _start_in_thread(work: Callable[[], Result]) -> Callable[[], Result]:
         except Exception as error:
             errors.append(error)
 
-    def result() -> Result:
+    def result() -> _Result:
         thread.join()
         if errors:
             raise errors[0]
@@ -231,6 +237,7 @@ def _start_in_thread(work: Callable[[], Result]) -> Callable[[], Result]:
 
 
 def _load_mixture(directory: Path, manifest: Manifest) -> "NGramMixture | None":
+    """Read the n-gram model, if there is one."""
     from gru_complete.ngrams.mixture import NGramMixture
 
     if NGRAMS not in manifest.files:
@@ -240,19 +247,20 @@ def _load_mixture(directory: Path, manifest: Manifest) -> "NGramMixture | None":
 
 
 def _load_adapted(path: Path, directory: Path, manifest: Manifest, fingerprint: str) -> LoadedModel:
+    """Load an adapted model: its base, and the delta to add."""
     assert manifest.base is not None
     base_path = Path(os.path.realpath(path)).parent / manifest.base.name
     what = f"{printable(path)} only holds what it has learnt beyond the model '{manifest.base.name}'"
     if not has_manifest(base_path):
         raise ModelError(f"{what}, which is not beside it", hint=f"put that model back as {printable(base_path)}")
-    if load_manifest(atomic.visible_directory(base_path))[0].base is not None:  # nor may two be each other's base
+    if load_manifest(atomic.visible_directory(base_path))[0].base is not None:  # nor can two be each other's base
         raise ModelError(f"{what}, which is adapted itself")
     base = load_model(base_path)
     if base.fingerprint != manifest.base.fingerprint:
         hint = f"adapt the new one: gru-complete adapt {base_path.name} FILE -m {printable(path.name)} --replace"
         raise ModelError(f"{what}, and another model has that name now", hint=hint)
     if base.manifest.arch != manifest.arch or base.manifest.tokenizer != manifest.tokenizer:
-        raise ModelError(f"{what}, and has other sizes than that")
+        raise ModelError(f"{what}, and its sizes are not those of that model")
     name = printable(directory / DELTA)
     delta = parse_safetensors(_read_listed(directory, manifest, DELTA), name=name)
     weights = apply_delta(base.weights, delta, name=name)
@@ -274,9 +282,9 @@ def read_extra_file(path: Path, name: str) -> bytes:
 
 
 def _current_version(path: Path) -> tuple[Path, str] | None:
-    """What changes when a model is replaced: where it is found while directories are swapped, and its manifest's bytes.
+    """Where a model is found while directories are swapped, and the SHA-256 of its manifest; None without one.
 
-    Inodes and times will not do: the next model may get the same ones at once.
+    It changes whenever the model is replaced. Inodes and times would not do: the next model may get the same ones.
     """
     directory = atomic.visible_directory(path)
     try:
@@ -298,7 +306,7 @@ def read_manifest_bytes(directory: Path) -> bytes:
     """
     if not os.path.lexists(directory / MANIFEST):
         message = f"{printable(directory)} is not a gru-complete model (no {MANIFEST})"
-        raise ModelError(message, hint="did training finish? The same gru-complete train command goes on")
+        raise ModelError(message, hint="did training finish? The same gru-complete train command continues it")
     return untrusted.read_regular_file(directory / MANIFEST, max_bytes=MAX_BYTES[MANIFEST])
 
 
@@ -321,6 +329,7 @@ def load_manifest(directory: Path) -> tuple[Manifest, str]:
 
 
 def _read_listed(directory: Path, manifest: Manifest, name: str) -> bytes:
+    """Read a file and check that it is the one that the manifest lists."""
     entry = manifest.files[name]
     data = untrusted.read_regular_file(directory / name, max_bytes=entry.num_bytes)
     if len(data) != entry.num_bytes:

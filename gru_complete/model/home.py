@@ -14,10 +14,10 @@ _TRAIN_HINT = "train one with: gru-complete train CORPUS"
 
 
 def models_home() -> Path:
-    """The directory that holds the models known by name.
+    """The directory that holds the models that have a name only.
 
     Raises:
-        EnvironmentFailure: no home directory is known.
+        EnvironmentFailure: the user has no home directory.
     """
     home = os.environ.get("GRU_COMPLETE_HOME")
     if not home:
@@ -31,11 +31,11 @@ def models_home() -> Path:
 
 
 def resolve_model_path(name_or_path: str) -> Path:
-    """Where a model is or will be: a path if there is a separator in it, else a name under ``models_home()``.
+    """The path of a model that exists or will: a path if it has a separator, else a name under ``models_home()``.
 
     Raises:
-        UsageError: the name could not be told from a hidden file, an option, a run directory or a path, or the path
-            ends in no name, or in one too long to have others made of it.
+        UsageError: the name looks like a hidden file, an option or a run directory, or the path does not end in a name,
+            or in one so long that names with a suffix would be too long.
     """
     if "/" in name_or_path or os.sep in name_or_path:
         name = os.path.basename(name_or_path.rstrip(f"/{os.sep}"))
@@ -50,11 +50,11 @@ def resolve_model_path(name_or_path: str) -> Path:
 
 
 def find_model(option: str | None) -> Path:
-    """The model that a command is to use: the option's, else ``$GRU_COMPLETE_MODEL``'s, else the one trained last.
+    """The model that a command shall use: the option's, else ``$GRU_COMPLETE_MODEL``'s, else the one trained last.
 
     Raises:
         ModelError: there is no such model.
-        UsageError: the name is none.
+        UsageError: this cannot be the name of a model.
     """
     name = option if option is not None else os.environ.get("GRU_COMPLETE_MODEL") or None
     if name is None:
@@ -73,7 +73,7 @@ def remember_last(path: Path) -> None:
     """Note which model was trained last, for commands without ``-m``.
 
     Raises:
-        EnvironmentFailure: the disk or a permission said no.
+        EnvironmentFailure: the disk is full or refuses the write.
     """
     home = models_home()
     name = path.name if path.parent == home else os.path.abspath(path)
@@ -82,6 +82,7 @@ def remember_last(path: Path) -> None:
 
 
 def _last_trained() -> str | None:
+    """The name or the absolute path of the model that was trained last, if any."""
     path = models_home() / "last"
     return os.fsdecode(untrusted.read_regular_file(path, max_bytes=10_000)) if path.exists() else None
 
@@ -98,9 +99,9 @@ def remove_model(path: Path, *, run_only: bool) -> None:
     """Delete a model and its run directory, or the run directory only, which holds the corpus as tokens.
 
     Raises:
-        ModelError: there is no model or run directory at this path; nothing else is ever deleted.
-        BusyError: a training is under way there.
-        EnvironmentFailure: the disk or a permission said no.
+        ModelError: there is no model or run directory at this path. Nothing else is ever deleted.
+        BusyError: a training is using the run directory.
+        EnvironmentFailure: the disk is full or refuses the write.
     """
     run_dir = RunDir.beside(path)
     if not run_only:

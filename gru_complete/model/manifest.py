@@ -1,27 +1,28 @@
-"""``manifest.json``: what it says, and the checks that a stranger's must pass."""
+"""``manifest.json``: what it says, and the checks that it must pass, since it may come from a stranger.
+
+The names of files and keys are a format.
+"""
 
 import os
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from gru_complete.errors import ModelError, printable
-from gru_complete.storage.untrusted import check_format, json_object, short_repr, whole_number
-
-if TYPE_CHECKING:
-    pass
 from gru_complete.model.architecture import Architecture
+from gru_complete.storage.untrusted import check_format, json_object, short_repr, whole_number
 
 FORMAT = "gru-complete"
 VERSION = 1
 MANIFEST = "manifest.json"
 CHECK_THRESHOLD = "check_threshold"
-"""Among the manifest's metrics: the least odds that `check` reports unless it is told."""
+"""The key of a metric: the lowest odds that `check` reports by default."""
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer.model"
 DELTA = "delta.safetensors"
 NGRAMS = "ngrams.safetensors"
 EXTRA_FILES = (NGRAMS, "optimizer.safetensors", "loop.json")
+"""Files that a model may have besides its weights and tokenizer; the last two are a checkpoint's."""
 
 MAX_BYTES = {
     MANIFEST: 64_000,
@@ -32,25 +33,32 @@ MAX_BYTES = {
     "optimizer.safetensors": 1 << 31,
     "loop.json": 1 << 20,
 }
+"""The largest size of each file that is read."""
 TOKENIZER_FLAGS = {"kind": "sentencepiece", "document_end": 0, "first_piece": 257}
+"""Facts about the tokenizer that all models share today; a manifest with others is refused."""
 
 
 class FileRecord(NamedTuple):
-    """What the manifest says of a file."""
+    """The size and the SHA-256 of a file."""
 
     num_bytes: int
     sha256: str
 
 
 class Base(NamedTuple):
-    """The model that an adapted one changes: its name, beside the adapted one, and its fingerprint."""
+    """The model that an adapted one changes.
+
+    Attributes:
+        name: of its directory, beside that of the adapted model.
+        fingerprint: the SHA-256 of its manifest.
+    """
 
     name: str
     fingerprint: str
 
     @classmethod
     def from_json(cls, value: object) -> "Base":
-        """Read what a manifest says; a name that could lead anywhere else is refused.
+        """Read the ``base`` of a manifest; a name that could lead to another place is refused.
 
         Raises:
             ModelError: a key is missing, unknown or of the wrong form.
@@ -62,10 +70,23 @@ class Base(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """What ``manifest.json`` says; plain numbers and short strings, never text or paths.
+    """What ``manifest.json`` says: plain numbers and short strings, never text or paths.
 
-    ``tokenizer`` holds the tokenizer's flags and the corpus' abbreviations, ``metrics`` what was measured, ``training``
-    facts such as steps and seconds; ``base`` is there in adapted models only.
+    Attributes:
+        arch: the sizes.
+        tokenizer: ``TOKENIZER_FLAGS`` and the corpus' ``abbreviations``.
+        metrics: what was measured, each only where it was: ``held_out_bits_per_byte`` and ``held_out_bytes``,
+            ``tuning_bits_per_byte`` (of the validation split; in adapted models also ``tuning_bits_per_byte_before``),
+            ``ngrams_bits_per_byte``, ``xz_bits_per_byte``, and ``CHECK_THRESHOLD``.
+        training: facts about the training: ``run_id``, ``steps``, ``finished``, ``seconds``, ``torch`` (its version),
+            ``num_training_tokens`` and ``num_training_bytes``.
+        files: the other files of the directory.
+        tool_version: of the program that wrote the model.
+        base: of an adapted model; None for all others.
+        format: always ``FORMAT``.
+        version: of the format.
+
+    Anyone may write a manifest, so that a metric or a fact may be missing or of another type: the properties say None.
     """
 
     arch: Architecture
@@ -78,8 +99,31 @@ class Manifest(NamedTuple):
     format: str = FORMAT
     version: int = VERSION
 
+    @property
+    def steps(self) -> int | None:
+        """The optimizer updates of the training."""
+        steps = self.training.get("steps")
+        return steps if type(steps) is int and steps >= 1 else None
+
+    @property
+    def run_id(self) -> str | None:
+        """What names the training that made the model; its run directory has the same."""
+        run_id = self.training.get("run_id")
+        return run_id if isinstance(run_id, str) else None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the training came to its end; else this is what an interrupted one left."""
+        return bool(self.training.get("finished"))
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """The main measure of quality: on held-out text, or without any on the validation split."""
+        bits = self.metrics.get("held_out_bits_per_byte", self.metrics.get("tuning_bits_per_byte"))
+        return bits if isinstance(bits, float) else None
+
     def to_json(self) -> dict[str, Any]:
-        """The manifest as it stands in the file."""
+        """The JSON object of the file."""
         return {
             "format": self.format,
             "version": self.version,
@@ -94,42 +138,43 @@ class Manifest(NamedTuple):
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Manifest":
-        """Check everything a manifest says; keys that begin with ``x-`` are for others and are left alone.
+        """Check everything a manifest says; keys that begin with ``x-`` are for other programs and are ignored.
 
         Raises:
-            ModelError: it is of another or a newer format, or something in it is not as it must be.
+            ModelError: it has another or a newer format, or something in it is missing, unknown or out of range.
         """
         check_format(value, FORMAT, VERSION)
         required = ["format", "version", "tool_version", "arch", "tokenizer", "metrics", "training", "files"]
-        known = json_object(
+        fields = json_object(
             {key: value[key] for key in value if not key.startswith("x-")},
             "manifest",
             required=required,
             optional=["base"],
         )
-        base = Base.from_json(known["base"]) if "base" in known else None
-        _check_facts(known["tool_version"], "tool_version")
-        _check_tokenizer_flags(known["tokenizer"])
+        base = Base.from_json(fields["base"]) if "base" in fields else None
+        _check_facts(fields["tool_version"], "tool_version")
+        _check_tokenizer_flags(fields["tokenizer"])
         for part in ("metrics", "training"):
-            _check_facts(json_object(known[part], part), part)
+            _check_facts(json_object(fields[part], part), part)
         return cls(
-            arch=Architecture.from_json(known["arch"]),
-            tokenizer=known["tokenizer"],
-            metrics=known["metrics"],
-            training=known["training"],
-            files=_file_records(known["files"], is_adapted=base is not None),
-            tool_version=str(known["tool_version"]),
+            arch=Architecture.from_json(fields["arch"]),
+            tokenizer=fields["tokenizer"],
+            metrics=fields["metrics"],
+            training=fields["training"],
+            files=_file_records(fields["files"], is_adapted=base is not None),
+            tool_version=str(fields["tool_version"]),
             base=base,
         )
 
 
 def is_model_name(name: str) -> bool:
-    """Whether this may name a model: nothing hidden, no option, no run directory, no path."""
+    """Whether a string can be the name of a model: not a hidden file, an option, a run directory or a path."""
     is_plain = re.fullmatch(r"\w[\w .+()-]*", name) is not None and len(os.fsencode(name)) <= 100
     return is_plain and not name.endswith((" ", ".", ".run")) and name != "last"
 
 
 def _check_tokenizer_flags(value: object) -> None:
+    """Check that the tokenizer is of the only kind there is, and that its abbreviations are short words."""
     flags = json_object(value, "tokenizer", required=[*TOKENIZER_FLAGS, "abbreviations"])
     for key, expected in TOKENIZER_FLAGS.items():
         if type(flags[key]) is not type(expected) or flags[key] != expected:
@@ -143,6 +188,7 @@ def _check_tokenizer_flags(value: object) -> None:
 
 
 def _file_records(value: object, *, is_adapted: bool) -> dict[str, FileRecord]:
+    """Check the list of files: those that a model of its kind must have and may have."""
     required, optional = ([DELTA], ()) if is_adapted else ([WEIGHTS, TOKENIZER], EXTRA_FILES)
     listed = json_object(value, "files", required=required, optional=optional)
     records = {}
@@ -160,7 +206,7 @@ def _sha256(value: object, where: str) -> str:
 
 
 def _check_facts(value: object, where: str, *, depth: int = 3) -> None:
-    """Let numbers, short strings and shallow mappings of them pass."""
+    """Refuse everything but numbers, short strings and shallow mappings of them."""
     if isinstance(value, dict) and depth > 0 and len(value) <= 200:
         for key, item in value.items():
             _check_facts(key, f"a key of {where}")
@@ -169,6 +215,5 @@ def _check_facts(value: object, where: str, *, depth: int = 3) -> None:
         if len(value) > 100 or not value.isprintable():
             raise ModelError(f"{where[:200]} is not a short printable string")
     elif not (value is None or isinstance(value, bool | int | float)):
-        raise ModelError(
-            f"{where[:200]} is {short_repr(value)}, not a number, a short string or a small mapping of them"
-        )
+        problem = f"{short_repr(value)}, not a number, a short string or a small mapping of them"
+        raise ModelError(f"{where[:200]} is {problem}")

@@ -37,7 +37,7 @@ def unfinished_plan(run_dir: RunDir, *, may_be_damaged: bool) -> Plan | None:
 def belongs_to_run(model_path: Path, plan: Plan) -> bool:
     """Whether a model was left by this run, when it was interrupted or killed just before its end."""
     try:
-        return load_model(model_path).manifest.training.get("run_id") == plan.run_id
+        return load_model(model_path).manifest.run_id == plan.run_id
     except ModelError:
         return False
 

@@ -1,0 +1,123 @@
+"""Models by name: found, listed, removed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gru_complete.errors import BusyError, ModelError, UsageError
+from gru_complete.model.home import (
+    find_model,
+    list_models,
+    models_home,
+    remember_last,
+    remove_model,
+    resolve_model_path,
+)
+from gru_complete.model.run_dir import RunDir
+from gru_complete.storage import lock
+from tests.model.models import (
+    save_random_model,
+)
+
+
+def test_a_separator_makes_a_path_and_everything_else_is_a_name(home):
+    assert resolve_model_path("./novel") == Path("novel")
+    assert resolve_model_path("/tmp/x.run") == Path("/tmp/x.run")
+    for name in ("novel", "my novel (2)", "Tagebuch-2024_ä", "v1.2", "日記"):
+        assert resolve_model_path(name) == home / name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".hidden", "-x", "x.run", "x ", "x.", "a\nb", "\x1b[2J", "a\0", "last", "a:b", "x" * 101]
+)
+def test_what_cannot_be_a_name_is_refused(home, name):
+    with pytest.raises(UsageError, match="cannot be the name of a model") as caught:
+        resolve_model_path(name)
+    assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["/", "./", ".//", "../", "./.", "a/..", "a/../", "/..", "a/.", "./" + "x" * 5000])
+def test_a_path_that_ends_in_no_usable_name_is_refused(path):
+    with pytest.raises(UsageError, match="cannot be the place of a model"):
+        resolve_model_path(path)
+
+
+def test_a_path_may_end_in_a_separator_and_lie_above():
+    assert resolve_model_path("models/novel/") == Path("models/novel")
+    assert resolve_model_path("../novel") == Path("../novel")
+
+
+def test_models_live_in_the_users_data_directory_by_default(monkeypatch):
+    monkeypatch.delenv("GRU_COMPLETE_HOME", raising=False)
+    assert models_home().is_absolute()
+    assert models_home().parts[-2:] == ("gru-complete", "models")
+
+
+def test_the_option_beats_the_environment_which_beats_the_last_trained(home, tokenizer, monkeypatch):
+    home.mkdir()
+    for name in ("one", "two", "three"):
+        save_random_model(home / name, tokenizer)
+    with pytest.raises(ModelError, match="no model has been trained yet") as caught:
+        find_model(None)
+    assert caught.value.hint == "train one with: gru-complete train CORPUS"
+    remember_last(home / "one")
+    assert find_model(None) == home / "one"
+    monkeypatch.setenv("GRU_COMPLETE_MODEL", "two")
+    assert find_model(None) == home / "two"
+    assert find_model("three") == home / "three"
+
+
+def test_the_last_trained_may_lie_elsewhere(home, saved):
+    remember_last(saved)
+    assert find_model(None) == saved
+
+
+@pytest.mark.parametrize("name", ["novel", "./novel"])
+def test_a_missing_model_says_what_to_do(home, name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=f"no model named '{name}'") as caught:
+        find_model(name)
+    assert caught.value.hint == f"train one with: gru-complete train CORPUS -m {name}"
+
+
+def test_a_directory_that_is_not_a_model_is_refused(home):
+    (home / "novel").mkdir(parents=True)
+    with pytest.raises(ModelError, match="is not a gru-complete model"):
+        find_model("novel")
+
+
+def test_models_are_listed_without_what_is_not_finished(home, tokenizer):
+    assert list_models() == []
+    home.mkdir()
+    for name in ("b", "a", ".tmp-c-12345678"):
+        save_random_model(home / name, tokenizer)
+    (home / "a.run").mkdir()
+    (home / "empty").mkdir()
+    remember_last(home / "a")
+    assert list_models() == [home / "a", home / "b"]
+
+
+def test_removing_takes_the_model_and_its_run_and_nothing_else(saved):
+    run_dir = RunDir.beside(saved).path
+    run_dir.mkdir()
+    with lock.DirectoryLock(run_dir), pytest.raises(BusyError):
+        remove_model(saved, run_only=False)
+    remove_model(saved, run_only=True)
+    assert os.listdir(saved.parent) == ["model"]
+    with pytest.raises(ModelError, match="model.run is not a run directory"):
+        remove_model(saved, run_only=True)
+    remove_model(saved, run_only=False)
+    assert os.listdir(saved.parent) == []
+
+
+def test_what_is_not_a_model_is_not_removed(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "manifest.json").write_text("{}")
+    (tmp_path / "web.run").mkdir()
+    for name in ("photos", "web", "missing"):
+        for run_only in (False, True):
+            with pytest.raises(ModelError, match="is not a"):
+                remove_model(tmp_path / name, run_only=run_only)
+    assert sorted(os.listdir(tmp_path)) == ["photos", "web", "web.run"]
