@@ -29,17 +29,19 @@ def adapt(
     new: Annotated[
         str, typer.Option("--model", "-m", help="Name or directory of the new model, beside MODEL.", metavar="NEW")
     ],
-    epochs: Annotated[int | None, typer.Option(min=1, help="Maximum number of passes over the text.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of passes over the text.", metavar="N")
+    ] = None,
     minutes: Annotated[float, typer.Option(help="Time limit.", metavar="N")] = 5.0,
     redact: RedactOption = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an existing model NEW.")] = False,
     quiet: QuietOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Teach MODEL new text and save the change as the model NEW, which needs MODEL beside it.
+    """Teach MODEL new text and save the change as the model NEW.
 
-    The end of the text is set aside for validation. If the model does not predict it better afterwards, no model is
-    written and the exit code is 1.
+    NEW is small and needs MODEL beside it. The end of the text is set aside for validation. If the model does not
+    predict it better afterwards, no model is written and the exit code is 1.
     """
     import tempfile  # here, so that other commands need not wait for it
 

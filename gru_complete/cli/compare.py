@@ -34,7 +34,7 @@ RECALL_MINUTES = 3.0
 
 def compare(
     context: typer.Context,
-    corpus: Annotated[list[str], typer.Argument(help="Text to learn: files or directories.", metavar="CORPUS")],
+    corpus: Annotated[list[str], typer.Argument(help="Text to learn: files or directories.", metavar="CORPUS...")],
     cells: Annotated[
         str | None, typer.Option(help="Cells to compare; default: all but rnn-relu.", metavar="CELL,...")
     ] = None,

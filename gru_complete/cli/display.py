@@ -246,7 +246,7 @@ def describe_secrets(report: "SecretsReport") -> Iterator[str]:
 def expected_quality(num_bytes: int) -> str:
     """What a corpus of this size is good for, in words."""
     if num_bytes < 50_000:
-        return "frequent words and phrases; from about 200 kB on it learns more of the way you write"
+        return "frequent words and phrases; with 200 kB or more it learns more of your style"
     if num_bytes < 500_000:
         return "words and set phrases, sentences that mostly hold together"
     if num_bytes < 5_000_000:

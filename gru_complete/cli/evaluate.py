@@ -88,9 +88,10 @@ def evaluate(
     offers: Annotated[bool, typer.Option("--offers", hidden=True)] = False,
     memory: Annotated[bool, typer.Option("--memory", hidden=True)] = False,
 ) -> None:
-    """Measure how well a model predicts text: bits per byte, perplexity, accuracy of the next token, calibration.
+    """Measure how well a model predicts text.
 
-    With --pairs alone, only the pairs are scored.
+    Without options: bits per byte, perplexity, accuracy of the next token and calibration. With --pairs alone, only the
+    pairs are scored.
     """
     from gru_complete.model.directory import load_model
     from gru_complete.model.home import find_model

@@ -36,7 +36,7 @@ def prime(
     quiet: QuietOption = False,
     adapt: OldLearnFromPromptOption = None,
 ) -> None:
-    """Read text once and save the state of the model, from which `complete --state-in` continues at once.
+    """Read text once and save the state, for `complete --state-in` to continue.
 
     The state file is small, however long the text, and fits only the model that read the text. If completions learn
     from the text, the file contains its last 100,000 tokens.

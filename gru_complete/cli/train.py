@@ -34,7 +34,7 @@ def train(
     context: typer.Context,
     corpus: Annotated[
         list[str],
-        typer.Argument(help="Text to learn: files, directories, or '-' for standard input.", metavar="CORPUS"),
+        typer.Argument(help="Text to learn: files, directories, or '-' for standard input.", metavar="CORPUS..."),
     ],
     model: Annotated[
         str | None,
