@@ -221,7 +221,9 @@ class CanaryReport:
         pairs = list(zip(ranks, canaries, strict=True))
         by_model = [
             [
-                LevelResult(times, tuple(of_canary[model] for of_canary, canary in pairs if canary.times == times))
+                LevelResult(
+                    times, tuple(canary_ranks[model] for canary_ranks, canary in pairs if canary.times == times)
+                )
                 for times in sorted({canary.times for canary in canaries})
             ]
             for model in range(len(ranks[0]))

@@ -348,6 +348,6 @@ def _full_nats(
             if in_chunk.any():
                 places = places[in_chunk]
                 logits = model.logits(features[places - 1 - start, 0])
-                found = F.cross_entropy(logits, tokens[0, places], reduction="none")
-                nats[indices[in_chunk]] = found.double().cpu().numpy()
+                chunk_nats = F.cross_entropy(logits, tokens[0, places], reduction="none")
+                nats[indices[in_chunk]] = chunk_nats.double().cpu().numpy()
     return nats

@@ -99,24 +99,19 @@ def evaluate_suggestions(
         progress: called with 1 at each place.
     """
     lowest = min(confidences)
-    outcomes: list[list[Outcome]] = [[] for _ in confidences]
+    outcomes: dict[float, list[Outcome]] = {confidence: [] for confidence in confidences}
     num_asked = 0
     for prompt_state, following in _sample_places(completer, documents, num_positions):
         characters = list(suggest(completer.hypotheses(prompt_state), lowest))
         num_asked += 1
         if progress is not None:
             progress(1)
-        for confidence, of_confidence in zip(confidences, outcomes, strict=True):
+        for confidence in confidences:
             text = _join([character for character in characters if character.probability >= confidence])
             if text:
-                of_confidence.append(Outcome(len(text), following.startswith(text)))
-    return SuggestionsReport(
-        num_asked,
-        tuple(
-            Tradeoff.from_outcomes(confidence, of_confidence, num_asked)
-            for confidence, of_confidence in zip(confidences, outcomes, strict=True)
-        ),
-    )
+                outcomes[confidence].append(Outcome(len(text), following.startswith(text)))
+    tradeoffs = (Tradeoff.from_outcomes(confidence, outcomes[confidence], num_asked) for confidence in confidences)
+    return SuggestionsReport(num_asked, tuple(tradeoffs))
 
 
 def _sample_places(
