@@ -102,7 +102,7 @@ def whole_tokens(
     for seed in range(rounds):
         for name, (completer, context, first_tokens) in starts.items():
             options = CompletionOptions(max_tokens=num_tokens, until="none", seed=seed)
-            stream = CompletionStream(completer, b"", context, first_tokens, options)
+            stream = CompletionStream(completer, context, first_tokens, options)
             start = time.perf_counter()
             for _ in stream:
                 pass

@@ -53,7 +53,7 @@ def given_away(model: Path, seeds: int) -> dict[str, int]:
         context = completer.read(prefix.encode())
         for seed in range(seeds):
             options = CompletionOptions(until="none", max_tokens=60, seed=seed)
-            counts[kind] += secret.encode() in completer.complete(context, options).data
+            counts[kind] += secret.encode() in completer.complete_from(context, options).data
     return counts
 
 

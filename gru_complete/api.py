@@ -125,11 +125,8 @@ class Model:
             min_confidence=min_confidence,
             novel=novel,
         )
-        if novel and self._completer.corpus is None:
-            from gru_complete.model.corpus_words import corpus_words
-
-            self._completer.corpus = corpus_words(self.path, self._loaded.tokenizer)
-        return self._completer.complete(_as_bytes(prompt), options)
+        completer = self._guarded_completer if novel else self._completer
+        return completer.complete(_as_bytes(prompt), options)
 
     def words(self, prompt: str | bytes, k: int = 5) -> list[Word]:
         """List the most likely whole words that finish the word begun, or come next.
@@ -215,6 +212,13 @@ class Model:
     @cached_property
     def _completer(self) -> Completer:
         return Completer.from_model(self._loaded)
+
+    @cached_property
+    def _guarded_completer(self) -> Completer:
+        """The completer that knows the text which ``novel`` must not copy."""
+        from gru_complete.model.corpus_words import corpus_words
+
+        return self._completer.with_corpus(corpus_words(self.path, self._loaded.tokenizer))
 
 
 def load(model: str | os.PathLike[str] | None = None) -> Model:

@@ -8,56 +8,63 @@ from gru_complete.cli.prompts import PromptLines, reading_progress
 from gru_complete.cli.results import Result, on_one_line
 from gru_complete.cli.states import refuse_to_overwrite, save_state
 from gru_complete.errors import UsageError
-from gru_complete.runtime.completer import Completer, PromptState
-from gru_complete.runtime.draft import Completion
+from gru_complete.runtime.completer import MAX_COMPLETIONS, Completer
 from gru_complete.runtime.options import MAX_BEAM, CompletionOptions, check_range
+from gru_complete.runtime.prompt_state import PromptState
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
 
-MAX_COMPLETIONS = 10_000
 MAX_WORDS = 1000
 
 
+def check_numbers(options: CompletionOptions, number: int, words: int) -> None:
+    """Check how many completions or words are requested, before any work.
+
+    Args:
+        options: how completions are drawn.
+        number: of completions.
+        words: the number of words to list.
+
+    Raises:
+        UsageError: a number is outside its range.
+    """
+    uses_beam = options.beam > 0 or options.sampling.temperature == 0
+    if uses_beam and number > MAX_BEAM:
+        how = "with --beam" if options.beam else "at temperature 0"
+        hint = f"ask for {MAX_BEAM} at most, or draw them: --temperature 0.7 without --beam"
+        raise UsageError(f"-n {number}: {how} completions are found by beam search, {MAX_BEAM} at most", hint=hint)
+    check_range("-n", number, 1, MAX_COMPLETIONS)
+    check_range("--words", words, 0, MAX_WORDS)
+
+
 class Request:
-    """What is asked for, besides the text; every value is checked when the request is made.
+    """What is requested, besides the text. ``check_numbers`` has checked it.
 
     Args:
         options: how completions are drawn, and where they end.
-        number: how many of them, different ones.
+        number: how many different completions.
         words: how many words to list instead; 0 for none.
-        as_json: whether records are printed.
-        echo: whether the text so far is printed before its completion.
-        null: whether results end with NUL.
-
-    Attributes:
-        model: its name, for records.
-
-    Raises:
-        UsageError: a value is outside its range.
+        as_json: whether to print records.
+        echo: whether to print the text so far before its completion.
+        null: whether results end with NUL instead of a newline.
+        model: the name of the model, for records.
     """
 
     def __init__(
-        self, options: CompletionOptions, number: int, words: int, as_json: bool, echo: bool, null: bool
+        self, options: CompletionOptions, number: int, words: int, as_json: bool, echo: bool, null: bool, model: str
     ) -> None:
-        is_searched = options.beam > 0 or options.sampling.temperature == 0
-        if is_searched and number > MAX_BEAM:
-            how = "with --beam" if options.beam else "at temperature 0"
-            hint = f"ask for {MAX_BEAM} at most, or draw them: --temperature 0.7 without --beam"
-            raise UsageError(f"-n {number}: {how} completions are searched, {MAX_BEAM} at most", hint=hint)
-        check_range("-n", number, 1, MAX_COMPLETIONS)
-        check_range("--words", words, 0, MAX_WORDS)
         self.options = options
         self.number = number
         self.words = words
         self.as_json = as_json
         self.echo = echo
         self.null = null
-        self.model = ""
+        self.model = model
 
     @property
-    def may_be_empty(self) -> bool:
-        """Whether there may be nothing to offer, which the exit code says."""
+    def is_suggestion(self) -> bool:
+        """Whether the text printed may be empty, which the exit code then says."""
         return self.options.min_confidence is not None
 
     @property
@@ -88,23 +95,28 @@ def answer(
     """Print what may follow a text.
 
     Args:
-        console: where to.
+        console: where to print.
         completer: the model.
-        request: what is asked for.
-        before: what was read before the text.
+        request: what is requested.
+        before: where the text before it ended.
         blocks: the text.
-        state_out: a file to keep it in.
+        state_out: a file to save its state in.
         end: printed after a single completion.
 
     Returns:
-        Whether there was anything to offer.
+        Whether there was anything to print; without ``min_confidence`` always True.
+
+    Raises:
+        CorpusError: the text cannot be read.
+        UsageError: ``state_out`` is a file of another kind.
+        EnvironmentFailure: the state cannot be written.
+        ModelError: the model's scores are not finite.
     """
     if state_out is not None:
         refuse_to_overwrite(state_out)
     is_single = not (request.as_json or request.words or request.number > 1)
-    echoes_at_once = is_single and request.echo and not request.may_be_empty
     kept: list[bytes] = []  # the text, if it has to be printed later
-    if echoes_at_once:
+    if is_single and request.echo and not request.is_suggestion:
         blocks = _tee(blocks, console.write)
     elif request.as_json or request.echo:
         blocks = _tee(blocks, kept.append)
@@ -120,46 +132,50 @@ def answer(
         if result.has_text:
             console.write(request.line(result, prompt))
             has_text = True
-    return has_text or not request.may_be_empty
+    return has_text or not request.is_suggestion
 
 
 def answer_lines(console: "Console", completer: Completer, request: Request, before: PromptState | None) -> bool:
     """Print what may follow each line of standard input.
 
     Args:
-        console: where to.
+        console: where to print.
         completer: the model.
-        request: what is asked for.
-        before: what was read before each line.
+        request: what is requested.
+        before: where the text before each line ended.
 
     Returns:
-        Whether there was anything to offer for any of them.
+        Whether there was anything to print for any of them; without ``min_confidence`` always True.
+
+    Raises:
+        CorpusError: standard input cannot be read, or a line is too long.
+        ModelError: the model's scores are not finite.
     """
     lines = PromptLines(request.end)
     has_text = False
     for prompt, result in _results_by_line(completer, request, before, lines):
         console.write(request.line(result, prompt))
         has_text = has_text or result.has_text
-    return has_text or not request.may_be_empty
+    return has_text or not request.is_suggestion
 
 
 def _results_by_line(
     completer: Completer, request: Request, before: PromptState | None, lines: PromptLines
 ) -> Iterator[tuple[bytes, Result]]:
-    from gru_complete.runtime.batch import complete_each
+    """Each line with its results: drawn side by side where possible, else line after line."""
+    if not (request.words or request.options.beam or request.is_suggestion or request.number > 1):
+        from gru_complete.runtime.batch import complete_each
 
-    if not (request.words or request.options.beam or request.may_be_empty or request.number > 1):
         for completion in complete_each(completer, lines.take, request.options, before):
             yield completion.prompt, Result.from_completion(completion, prompt=completion.prompt, model=request.model)
         return
     before = completer.read(b"", before)
-    while (prompt := _next(lines)) is not None:
-        prompt_state = completer.read(prompt, before)
-        for result in results(completer, prompt_state, request, prompt, separator=b"\t"):
+    while (prompt := _next_line(lines)) is not None:
+        for result in results(completer, completer.read(prompt, before), request, prompt, separator=b"\t"):
             yield prompt, result
 
 
-def _next(lines: PromptLines) -> bytes | None:
+def _next_line(lines: PromptLines) -> bytes | None:
     try:
         return lines.take(True)
     except EOFError:
@@ -169,55 +185,58 @@ def _next(lines: PromptLines) -> bytes | None:
 def results(
     completer: Completer, prompt_state: PromptState, request: Request, prompt: bytes, *, separator: bytes
 ) -> Iterator[Result]:
-    """What may follow a text that was read: all words in one result, or a result for each completion.
+    """Yield what may follow a text that was read: all words in one result, or a result for each completion.
 
     Args:
         completer: the model.
         prompt_state: the text.
-        request: what is asked for.
+        request: what is requested.
         prompt: the text again, for records.
         separator: between words.
+
+    Raises:
+        ModelError: the model's scores are not finite.
     """
     if request.words:
         from gru_complete.runtime.words import likeliest_words
 
-        found = likeliest_words(completer.hypotheses(prompt_state), request.words)
-        likely = [word for word in found if word.probability >= (request.options.min_confidence or 0)]
-        yield Result.from_words(likely, prompt=prompt, model=request.model, separator=separator)
+        words = likeliest_words(completer.hypotheses(prompt_state), request.words)
+        words = [word for word in words if word.probability >= (request.options.min_confidence or 0)]
+        yield Result.from_words(words, prompt=prompt, model=request.model, separator=separator)
         return
-    for completion in _completions(completer, prompt_state, request):
+    for completion in completer.complete_many(prompt_state, request.options, request.number):
         yield Result.from_completion(completion, prompt=prompt, model=request.model)
-
-
-def _completions(completer: Completer, prompt_state: PromptState, request: Request) -> Iterator[Completion]:
-    return completer.complete_many(prompt_state, request.options, request.number)
 
 
 def _print_single(
     console: "Console", completer: Completer, prompt_state: PromptState, request: Request, prompt: bytes, end: bytes
 ) -> bool:
-    """Print a completion as it is, piece by piece; returns whether there was any."""
-    pieces: Iterable[bytes] = completer.stream(prompt_state, request.options)
-    if request.options.beam:  # which is not known to be the likeliest before it is finished
-        pieces = (completion.data for completion in _completions(completer, prompt_state, request))
+    """Print one completion as it is, piece by piece; return False if a suggestion is empty."""
     has_text = False
     try:
-        for piece in pieces:
+        for piece in _pieces(completer, prompt_state, request.options):
             if piece:
                 console.write(piece if has_text else prompt + piece)
                 has_text = True
     except KeyboardInterrupt:
         console.write(b"\n")
         raise
-    if request.may_be_empty and not has_text:
+    if request.is_suggestion and not has_text:
         return False
     if end:
         console.write(end if has_text else prompt + end)
     return True
 
 
+def _pieces(completer: Completer, prompt_state: PromptState, options: CompletionOptions) -> Iterable[bytes]:
+    """One completion in pieces. Beam search yields a single piece, since it knows its result only at the end."""
+    if options.beam:
+        return (completion.data for completion in completer.complete_many(prompt_state, options, 1))
+    return completer.stream(prompt_state, options)
+
+
 def _tee(blocks: Iterable[bytes], to: Callable[[bytes], object]) -> Iterator[bytes]:
-    """The blocks, each after something was told of it."""
+    """The blocks, each after ``to`` was called with it."""
     for block in blocks:
         to(block)
         yield block

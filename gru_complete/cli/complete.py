@@ -153,7 +153,7 @@ def complete(
     """Continue PROMPT and print only the continuation."""
     use_one_thread()
     gc.disable()  # nothing that is imported becomes garbage
-    from gru_complete.cli.answers import Request, answer, answer_lines
+    from gru_complete.cli.answers import Request, answer, answer_lines, check_numbers
     from gru_complete.cli.states import load_state
     from gru_complete.model.home import find_model
 
@@ -165,11 +165,11 @@ def complete(
     if logprobs and not as_json:
         raise UsageError("--logprobs needs --json")
     options = _options(context)
-    request = Request(options, number, words, as_json, echo, null)
+    check_numbers(options, number, words)
     console: Console = context.obj
     console.check_output()  # before any work
     path = find_model(model)
-    request.model = path.name
+    request = Request(options, number, words, as_json, echo, null, path.name)
     learns = adapt if learn_from_prompt is None else learn_from_prompt
     completer = load_completer(path, learns=learns, is_novel=novel > 0)
     before = None if state_in is None else load_state(state_in, completer, learns)

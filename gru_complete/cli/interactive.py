@@ -55,8 +55,9 @@ from gru_complete.runtime.session import Candidate, Stale, TypingSession, first_
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
-    from gru_complete.runtime.completer import Completer, PromptState
+    from gru_complete.runtime.completer import Completer
     from gru_complete.runtime.options import CompletionOptions
+    from gru_complete.runtime.prompt_state import PromptState
 
 KEYS = "Tab: accept  Enter: done  Ctrl-C: cancel  Ctrl-Right: word  Up/Down: others"  # a narrow window cuts it off
 STYLE = Style.from_dict({"suggestion": "#888888", "keys": "#888888", "chosen": "reverse"})

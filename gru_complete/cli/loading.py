@@ -39,5 +39,5 @@ def load_completer(path: Path, *, learns: bool | None, is_novel: bool = False) -
     if is_novel:
         from gru_complete.model.corpus_words import corpus_words
 
-        completer.corpus = corpus_words(path, completer.tokenizer)
+        completer = completer.with_corpus(corpus_words(path, completer.tokenizer))
     return completer

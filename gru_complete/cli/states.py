@@ -8,7 +8,8 @@ from gru_complete.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
-    from gru_complete.runtime.completer import Completer, PromptState
+    from gru_complete.runtime.completer import Completer
+    from gru_complete.runtime.prompt_state import PromptState
 
 
 def load_state(path: Path, completer: "Completer", adapt: bool | None) -> "PromptState":

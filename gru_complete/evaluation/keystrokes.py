@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 from gru_complete.evaluation.intervals import Interval, ratio_interval, share_interval
 from gru_complete.evaluation.places import places_in_parts
 from gru_complete.evaluation.progress import Progress
-from gru_complete.runtime.completer import Completer, PromptState
+from gru_complete.runtime.completer import Completer
+from gru_complete.runtime.prompt_state import PromptState
 from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.wordbreaks import spans, word_prefix
 from gru_complete.runtime.words import is_among

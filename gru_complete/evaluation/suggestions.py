@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from gru_complete.evaluation.intervals import Interval, mean_interval, share_interval
 from gru_complete.evaluation.places import places_in_parts
 from gru_complete.evaluation.progress import Progress
-from gru_complete.runtime.completer import Completer, PromptState
+from gru_complete.runtime.completer import Completer
+from gru_complete.runtime.prompt_state import PromptState
 from gru_complete.runtime.suggestions import SuggestedCharacter, suggest
 
 CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)

@@ -83,6 +83,24 @@ class CharacterMasks:
         return self._inside[low_high]
 
 
+class CompletionEncoder:
+    """Encodes the text of a completion, without the bytes of its first character that belong to the prompt.
+
+    Args:
+        pending: the first bytes of a character that the prompt does not finish; b"" if it finishes all.
+    """
+
+    def __init__(self, pending: bytes) -> None:
+        self._num_prompt_bytes = len(pending)
+
+    def encode(self, text: str) -> bytes:
+        """Return the next characters of the completion as bytes."""
+        data = text.encode()
+        if data and self._num_prompt_bytes:
+            data, self._num_prompt_bytes = data[self._num_prompt_bytes :], 0
+        return data
+
+
 def _length(first: int) -> int:
     """Return how many bytes a character with this first byte has."""
     return 2 if first < 0xE0 else 3 if first < 0xF0 else 4

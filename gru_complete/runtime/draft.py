@@ -1,42 +1,50 @@
-"""A completion while it is drawn: which tokens came, what is certain of its text, and why it ended.
+"""A completion while it is drawn: which tokens came, how much of its text is certain, and why it ended.
 
-It knows no model: one prompt's completion (``completer.py``) and those of many at once (``batch.py``) are drafts alike.
+A draft knows no model: it turns scores into the next token. So one prompt's completion (``completer.py``) and those of
+many prompts side by side (``batch.py``) are the same code.
+
+Shapes: V vocab_size.
 """
 
 from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from gru_complete.arrays import FloatArray
 from gru_complete.runtime.boundaries import TextCutter
-from gru_complete.runtime.characters import is_complete
+from gru_complete.runtime.characters import CompletionEncoder, is_complete
+from gru_complete.runtime.constraints import Constraints
+from gru_complete.runtime.first_tokens import FirstTokens
 from gru_complete.runtime.options import CompletionOptions
+from gru_complete.runtime.predictor import DecoderState
+from gru_complete.runtime.prompt_state import PromptState
+from gru_complete.runtime.sampling import PENALTY_TOKENS, sample
+from gru_complete.runtime.vocabulary import Vocabulary
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 if TYPE_CHECKING:
     from gru_complete.runtime.logprobs import TokenLogprobs
     from gru_complete.runtime.novel import NovelGuard
 
-PENALTY_TOKENS = 64  # how far back the repetition penalty looks: llama.cpp's default
-
 
 class Completion(NamedTuple):
     """A finished completion; ``str(completion)`` is its text.
 
     Attributes:
-        prompt: the text continued.
+        prompt: the text continued; b"" if only its state was given.
         data: the text of the completion, UTF-8. After a prompt that ends within a character, it begins with the rest
             of that character.
-        tokens: how many were drawn, with a document end and those past the end of the text; of an offer
-            (``offers.py``), the fewest that can write it.
-        logprob: the sum of their natural log probabilities at temperature 1, nothing filtered; of an offer, that of
-            its text.
-        stop_reason: "until", "stop", "max_tokens", "document_end", "confidence", or "novel": whatever might follow
-            would copy the corpus.
+        tokens: the number of tokens drawn, including a document end and tokens past the end of the text; for a
+            suggestion (``suggestions.py``), the fewest tokens that can write it.
+        logprob: the sum of the tokens' natural log probabilities, at temperature 1 and before all filters; for a
+            suggestion, the log probability of its text.
+        stop_reason: "until", "stop", "max_tokens", "document_end", "confidence", or "novel": everything that might
+            follow would copy the corpus.
         seed: of the random numbers.
-        logprobs: of each token, if they were asked for.
+        logprobs: of each token, if requested.
     """
 
     prompt: bytes
@@ -52,128 +60,194 @@ class Completion(NamedTuple):
         return self.data.decode(errors="replace")
 
 
+class TextStream(Protocol):
+    """A text that comes in pieces, each yielded as soon as it is certain.
+
+    Every piece is whole UTF-8 characters, except for the rest of a character that the prompt began. Joined, the pieces
+    are ``result.data``.
+
+    Attributes:
+        result: the finished text; None until the last piece was taken.
+    """
+
+    result: Completion | None
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the pieces, from the start each time."""
+        ...
+
+
 class Draft:
     """A completion that is being drawn.
 
     Args:
-        options: how, and where it ends.
+        vocabulary: what each token adds to the text.
+        prompt: what is continued.
+        options: how to draw, and where the completion ends.
         cutter: finds its end.
-        recent: the last tokens of the prompt.
-        tail: the prompt's last characters.
-        pending: the first bytes of a character that the prompt did not finish; ``tail`` is without them.
-        guard: what keeps it from copying the corpus, if anything does.
+        recent: the last tokens of the prompt, if there is a repetition penalty.
+        guard: keeps the completion from copying the corpus, if anything does.
 
     Attributes:
-        recent: the last tokens of the text.
         pending: the first bytes of an unfinished character.
-        uniform: gives the next random number from [0, 1).
-        reason: why it has ended, as ``Completion`` names it; None before.
-        may_block: whether ``blocked`` may find something.
-        num_rivals: how many of each token's rivals to name.
-        is_guarded: whether ``forbidden`` may find something.
+        uniform: returns the next random number from [0, 1).
+        reason: why the draft ended, in the words of ``Completion.stop_reason``; None before the end.
     """
 
     def __init__(
         self,
+        vocabulary: Vocabulary,
+        prompt: PromptState,
         options: CompletionOptions,
         cutter: TextCutter,
         *,
-        recent: Iterable[int],
-        tail: str,
-        pending: bytes,
+        recent: Iterable[int] = (),
         guard: NovelGuard | None = None,
     ) -> None:
-        self.recent = deque(recent, maxlen=PENALTY_TOKENS)
-        self.pending = pending
+        tail = prompt.whole_tail.encode()
+        self.pending = prompt.pending
         self.uniform = random.Random(options.seed).random
         self.reason: str | None = None
+        self._vocabulary = vocabulary
         self._options = options
         self._cutter = cutter
-        self._of_prompt = len(pending)  # so many bytes of the first character are the prompt's
-        self._words = options.words_not_repeated
-        self.may_block = self._words > 0
-        self.num_rivals = options.logprobs
-        self._written = tail.encode()  # and all whole characters since
-        self._text: list[bytes] = []
-        self._tokens = 0
+        self._encoder = CompletionEncoder(self.pending)
+        self._recent = deque(recent, maxlen=PENALTY_TOKENS)
+        self._num_words = options.words_not_repeated
+        self._written = tail  # and all whole characters since; kept only if words must not be repeated
+        self._pieces: list[bytes] = []  # of the text, as far as it is certain
+        self._num_tokens = 0
         self._logprob = 0.0
         self._logprobs: list[TokenLogprobs] = []
         self._guard = guard
-        self.is_guarded = guard is not None
-        self._word_prefix = unfinished_word(tail.encode() + pending) if guard is not None else b""
-        self._after_prompt = b""
+        self._word_prefix = unfinished_word(tail + self.pending) if guard is not None else b""
+        self._after_prompt = b""  # kept only if there is a guard
 
-    def forbidden(self) -> list[int]:
-        """Return the tokens that must not come next, since they would copy the corpus."""
-        return [] if self._guard is None else self._guard.forbidden(self._word_prefix, self._after_prompt)
+    def draw_first(self, first_tokens: FirstTokens) -> tuple[DecoderState, int, bytes]:
+        """Draw the text that the first token adds, then which token adds it, after which hypothesis.
 
-    def end(self, reason: str) -> bytes:
-        """End where it is; returns what was held back until now."""
-        return self._end(reason)
+        One random number is used, and a second one where several tokens add the same text.
 
-    def blocked(self, index: Mapping[bytes, Sequence[int]]) -> list[int]:
-        """Return where those byte strings are that may not come next, since they would repeat what was said."""
-        if not self.may_block or self.pending:
-            return []
-        from gru_complete.runtime.repeats import repeating  # here, since most completions may repeat
+        Returns:
+            Where the token begins, the token, and what has become certain of the completion.
+        """
+        sampling, scores = self._options.sampling, first_tokens.log_probabilities
+        constraints = self._first_constraints(first_tokens)
+        allowed = constraints.apply(scores)
+        assert allowed is not None  # nothing is forbidden as the first token
+        index = sample(allowed, sampling, constraints.recent, self.uniform())
+        row, token, _ = first_tokens.choose(index, self.uniform, greedy=sampling.temperature == 0)
+        certain = self._append_scored(token, first_tokens.texts, scores, index)
+        return first_tokens.rows[row].decoder_state, token, certain
 
-        return repeating(self._written, self._words, index)
+    def draw_next(self, scores: FloatArray) -> tuple[int, bytes]:
+        """Draw the next token, with one random number.
 
-    def append(self, token: int, written: bytes, logprob: float, logprobs: TokenLogprobs | None = None) -> bytes:
-        """Take the next token.
+        Args:
+            scores: natural log probabilities of what may follow, ``(V,)``.
+
+        Returns:
+            The token, and what has become certain of the completion.
+
+        Raises:
+            ModelError: no token has a finite score.
+        """
+        constraints = self._constraints()
+        allowed = constraints.apply(scores)
+        if allowed is None:
+            return DOCUMENT_END, self._end("novel")
+        token = sample(allowed, self._options.sampling, constraints.recent, self.uniform())
+        return token, self._append_scored(token, self._vocabulary.pieces, scores, token)
+
+    def append(self, token: int, added: bytes, logprob: float, logprobs: TokenLogprobs | None = None) -> bytes:
+        """Append a token that was drawn.
 
         Args:
             token: its id.
-            written: what it adds to the text.
-            logprob: the natural logarithm of its probability at temperature 1, nothing filtered.
-            logprobs: the same with its rivals, where they were asked for.
+            added: what it adds to the text.
+            logprob: its natural log probability, at temperature 1 and before all filters.
+            logprobs: the same with its rivals, if requested.
 
         Returns:
-            What is now certain to belong to the completion: whole characters.
+            What has become certain of the completion: whole characters.
         """
-        self._tokens += 1
+        self._num_tokens += 1
         self._logprob += logprob
         if logprobs is not None:
             self._logprobs.append(logprobs)
         if token == DOCUMENT_END:
             return self._end("document_end")
-        self.recent.append(token)
-        self.pending += written
-        if self.is_guarded:
-            self._after_prompt += written
+        self._recent.append(token)
+        self.pending += added
+        if self._guard is not None:
+            self._after_prompt += added
         certain = b""
         if is_complete(self.pending):
-            if self.may_block:
+            if self._num_words:
                 self._written += self.pending
-            certain = self._certain(self._cutter.feed(self.pending.decode()))
+            certain = self._keep(self._cutter.feed(self.pending.decode()))
             self.pending = b""
             self.reason = self._cutter.reason
-        if self.reason is None and self._tokens == self._options.max_tokens:
+        if self.reason is None and self._num_tokens == self._options.max_tokens:
             certain += self._end("max_tokens")
         return certain
 
-    def completion(self, prompt: bytes) -> Completion:
-        """Return it, once it has ended."""
+    def completion(self, prompt: bytes = b"") -> Completion:
+        """Return the completion of a draft that has ended."""
         assert self.reason is not None
-        text = b"".join(self._text)
-        logprobs = tuple(self._logprobs)
-        return Completion(prompt, text, self._tokens, self._logprob, self.reason, self._options.seed, logprobs)
+        data, logprobs = b"".join(self._pieces), tuple(self._logprobs)
+        return Completion(prompt, data, self._num_tokens, self._logprob, self.reason, self._options.seed, logprobs)
+
+    def _first_constraints(self, first_tokens: FirstTokens) -> Constraints:
+        """What the text that the first token adds must respect."""
+        has_penalty = self._options.sampling.repetition_penalty != 1
+        return Constraints(
+            self._vocabulary.first_masks.mask(first_tokens, self.pending),
+            recent=first_tokens.indices_of_tokens(list(self._recent)) if has_penalty else (),
+            blocked=self._repeating(first_tokens.places) if self._num_words else (),
+        )
+
+    def _constraints(self) -> Constraints:
+        """What the next token must respect."""
+        forbidden = () if self._guard is None else self._guard.forbidden(self._word_prefix, self._after_prompt)
+        return Constraints(
+            self._vocabulary.masks.after(self.pending),
+            recent=self._recent,
+            blocked=self._repeating(self._vocabulary.places) if self._num_words else (),
+            forbidden=forbidden,
+        )
+
+    def _repeating(self, index: Mapping[bytes, Sequence[int]]) -> list[int]:
+        """Return where those byte strings are that would repeat what was said."""
+        if self.pending:
+            return []
+        from gru_complete.runtime.repeats import repeating  # here, since most completions may repeat words
+
+        return repeating(self._written, self._num_words, index)
+
+    def _append_scored(self, token: int, texts: Sequence[bytes], scores: FloatArray, index: int) -> bytes:
+        """Append a token that adds ``texts[index]`` with the log probability ``scores[index]``."""
+        logprobs = None
+        if num_rivals := self._options.logprobs:
+            from gru_complete.runtime.logprobs import token_logprobs  # here, since few completions need it
+
+            logprobs = token_logprobs(texts, scores, index, num_rivals)
+        return self.append(token, texts[index], float(scores[index]), logprobs)
 
     def _end(self, reason: str) -> bytes:
-        """End here; returns what was held back until now."""
-        rest = self._certain(self._cutter.finish())
+        """End here; return what was held back until now."""
+        rest = self._keep(self._cutter.finish())
         self.reason = self._cutter.reason or reason
         return rest
 
-    def _certain(self, text: str) -> bytes:
-        data = text.encode()
-        if data and self._of_prompt:
-            data, self._of_prompt = data[self._of_prompt :], 0
+    def _keep(self, text: str) -> bytes:
+        """Keep text that is certain; return it as bytes."""
+        data = self._encoder.encode(text)
         if data:
-            self._text.append(data)
+            self._pieces.append(data)
         return data
 
 
 def unfinished_word(text: bytes) -> bytes:
-    """Return the word that a text ends with, b"" if it ends with white space."""
+    """Return the word that a text ends with; b"" if it ends with white space."""
     return b"" if not text or text[-1:].isspace() else text.split()[-1]

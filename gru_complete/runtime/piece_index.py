@@ -1,4 +1,7 @@
-"""The vocabulary's pieces by their bytes: which pieces may begin, continue or end a text."""
+"""The vocabulary's pieces by their bytes: which pieces may begin, continue or end a text.
+
+Shapes: V vocab_size, D distinct texts that a first token can add.
+"""
 
 from __future__ import annotations
 
@@ -11,38 +14,38 @@ import numpy as np
 
 from gru_complete.arrays import IndexArray
 
-_MAX_PREFIXES = 1 << 16  # remembered by the index
-_END = 256  # the document's end among the next bytes
+END_BYTE = 256
+"""The index of the document end in an array over the next bytes."""
+
+_MAX_PREFIXES = 1 << 16  # whose ranges are kept
 
 
 class Endings(NamedTuple):
-    """What follows a prefix in the M tokens that begin with it and are longer, in the order of the index.
+    """What follows a prefix in the tokens that begin with it and are longer, numbered in the order of the index.
 
     Attributes:
-        own: those whose ending is a piece of its own, as numbers below M.
-        places: where that piece is among the distinct.
-        rest: the others.
+        whole: the numbers of the tokens whose ending is itself a piece.
+        places: where that piece is among the distinct pieces.
+        partial: the numbers of the other tokens.
         texts: their endings.
     """
 
-    own: IndexArray
+    whole: IndexArray
     places: IndexArray
-    rest: IndexArray
+    partial: IndexArray
     texts: list[bytes]
 
 
 class PieceIndex:
-    """The vocabulary as sorted byte strings: what begins with the same bytes lies side by side.
+    """The vocabulary as sorted byte strings: pieces that begin with the same bytes are neighbours.
 
     Args:
-        pieces: the bytes of each token; b"" for the document end, which is not among the sorted.
+        pieces: the bytes of each token; b"" for the document end, which is not sorted with the others.
 
     Attributes:
         pieces: the same.
         order: the tokens, sorted by their bytes, ``(V - 1,)``.
-        distinct: the different byte strings, sorted, ``(D,)``; the first is b"", the document end.
-        place: where each token's bytes are among the distinct, ``(V,)``.
-        longest: the most bytes that a token has.
+        longest: the number of bytes of the longest piece.
     """
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
@@ -56,9 +59,9 @@ class PieceIndex:
         self._endings: dict[bytes, Endings] = {}
 
     def range(self, prefix: bytes) -> tuple[int, int, int]:
-        """Return (start, longer, stop): ``order[start:longer]`` equal the prefix, ``order[longer:stop]`` go on."""
-        found = self._ranges.get(prefix)
-        if found is None:
+        """Return (start, longer, stop): ``order[start:longer]`` are the prefix, ``order[longer:stop]`` continue it."""
+        ranges = self._ranges.get(prefix)
+        if ranges is None:
             if len(prefix) > self.longest:
                 return 0, 0, 0
             pieces = self._sorted
@@ -70,11 +73,11 @@ class PieceIndex:
                 stop = bisect_left(pieces, True, longer, key=lambda piece: not piece.startswith(prefix))
             if len(self._ranges) >= _MAX_PREFIXES:
                 self._ranges.clear()
-            found = self._ranges[prefix] = start, longer, stop
-        return found
+            ranges = self._ranges[prefix] = start, longer, stop
+        return ranges
 
     def beginning(self, text: bytes) -> list[tuple[int, int, int]]:
-        """Return the ranges of the text's prefixes of 1, 2, ... bytes, as far as pieces begin with them."""
+        """Return the ranges of the text's prefixes of 1, 2, ... bytes, up to the first that begins no piece."""
         ranges = []
         for size in range(1, len(text) + 1):
             start, longer, stop = self.range(text[:size])
@@ -91,33 +94,33 @@ class PieceIndex:
 
     def next_bytes(self, prefix: bytes) -> IndexArray:
         """Return the byte that follows the prefix in each token that begins with it and is longer."""
-        found = self._next_bytes.get(prefix)
-        if found is None:
+        next_bytes = self._next_bytes.get(prefix)
+        if next_bytes is None:
             _, longer, stop = self.range(prefix)
             values = [piece[len(prefix)] for piece in self._sorted[longer:stop]]
-            found = self._next_bytes[prefix] = np.array(values, np.intp)
-        return found
+            next_bytes = self._next_bytes[prefix] = np.array(values, np.intp)
+        return next_bytes
 
     def endings(self, prefix: bytes) -> Endings:
         """Return what follows the prefix in each token that begins with it and is longer."""
-        found = self._endings.get(prefix)
-        if found is None:
+        endings = self._endings.get(prefix)
+        if endings is None:
             _, longer, stop = self.range(prefix)
             texts = [piece[len(prefix) :] for piece in self._sorted[longer:stop]]
             places = [self.place_of.get(text, -1) for text in texts]
-            own = [number for number, place in enumerate(places) if place >= 0]
-            rest = [number for number, place in enumerate(places) if place < 0]
-            found = self._endings[prefix] = Endings(
-                np.array(own, np.intp),
-                np.array([places[number] for number in own], np.intp),
-                np.array(rest, np.intp),
-                [texts[number] for number in rest],
+            whole = [number for number, place in enumerate(places) if place >= 0]
+            partial = [number for number, place in enumerate(places) if place < 0]
+            endings = self._endings[prefix] = Endings(
+                np.array(whole, np.intp),
+                np.array([places[number] for number in whole], np.intp),
+                np.array(partial, np.intp),
+                [texts[number] for number in partial],
             )
-        return found
+        return endings
 
     @cached_property
     def distinct(self) -> list[bytes]:
-        """See the class."""
+        """The different byte strings, sorted; the first is b"", the document end."""
         return sorted(self.place_of)
 
     @cached_property
@@ -127,15 +130,15 @@ class PieceIndex:
 
     @cached_property
     def places_of(self) -> dict[bytes, list[int]]:
-        """The same as lists of one, as ``repeats.repeating`` takes them."""
+        """The same places as lists of length 1, as ``repeats.repeating`` takes them."""
         return {piece: [place] for piece, place in self.place_of.items()}
 
     @cached_property
     def ordered_place(self) -> IndexArray:
-        """Where the bytes of each token of ``order`` are among the distinct, ``(V - 1,)``."""
+        """Where the bytes of each token of ``order`` are among ``distinct``, ``(V - 1,)``."""
         return self.place[self.order]
 
     @cached_property
     def place(self) -> IndexArray:
-        """See the class."""
+        """Where the bytes of each token are among ``distinct``, ``(V,)``."""
         return np.array([self.place_of[piece] for piece in self.pieces], np.intp)

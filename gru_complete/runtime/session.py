@@ -15,9 +15,10 @@ from typing import NamedTuple
 from gru_complete.arrays import FloatArray
 from gru_complete.ngrams.overlay import Overlay
 from gru_complete.runtime import wordbreaks
-from gru_complete.runtime.completer import Completer, PromptState
+from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
 from gru_complete.runtime.predictor import DecoderState, Predictor
+from gru_complete.runtime.prompt_state import PromptState
 from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.words import Word, likeliest_words
 

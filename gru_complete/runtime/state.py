@@ -30,9 +30,10 @@ from gru_complete.arrays import token_dtype
 from gru_complete.errors import ModelError, printable
 from gru_complete.ngrams.overlay import MAX_CONTEXT, MAX_TOKENS, Overlay
 from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS
-from gru_complete.runtime.completer import Completer, PromptState
-from gru_complete.runtime.draft import PENALTY_TOKENS
+from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.predictor import DecoderState
+from gru_complete.runtime.prompt_state import PromptState
+from gru_complete.runtime.sampling import PENALTY_TOKENS
 from gru_complete.storage import atomic, untrusted
 from gru_complete.storage.tensors import parse_safetensors
 from gru_complete.storage.untrusted import check_format, json_object, short_repr

@@ -39,7 +39,7 @@ def completer(request, trained_model):
 
 
 def assert_as_alone(completions, prompts, completer, options, before=None):
-    alone = [completer.complete(completer.read(prompt, before), options) for prompt in prompts]
+    alone = [completer.complete_from(completer.read(prompt, before), options) for prompt in prompts]
     assert [one.prompt for one in completions] == prompts
     assert len([1 for one, other in zip(completions, alone, strict=True) if one.data == other.data]) >= len(prompts) - 1
     for one, other in zip(completions, alone, strict=True):

@@ -12,7 +12,7 @@ from gru_complete.errors import ModelError, UsageError
 from gru_complete.model.directory import ModelContents, save_model
 from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
-from gru_complete.runtime import completer as completer_module
+from gru_complete.runtime import prompt_state as prompt_state_module
 from gru_complete.runtime.boundaries import CONTEXT_CHARACTERS, UNTIL
 from gru_complete.runtime.characters import unfinished
 from gru_complete.runtime.completer import Completer
@@ -114,22 +114,22 @@ def test_one_random_number_is_used_per_token(random_letters):
 
 
 def test_many_completions_are_those_of_the_seeds_that_follow(random_letters):
-    many = list(random_letters.complete_many(b"x", CompletionOptions(seed=5), 3))
+    many = list(random_letters.complete_many(random_letters.read(b"x"), CompletionOptions(seed=5), 3))
     assert [done.seed for done in many] == [5, 6, 7]
-    assert many == [ask(random_letters, b"x", seed=seed) for seed in (5, 6, 7)]
+    assert many == [ask(random_letters, b"x", seed=seed)._replace(prompt=b"") for seed in (5, 6, 7)]
 
 
 def test_many_completions_read_the_prompt_once(scored_model, byte_pieces):
     model = scored_model(letters)
     completer = Completer(Predictor(model), byte_pieces())
     num_read = []
-    for _ in completer.complete_many(b"x" * 20, CompletionOptions(max_tokens=1), 5):
+    for _ in completer.complete_many(completer.read(b"x" * 20), CompletionOptions(max_tokens=1), 5):
         num_read.append(len(model.texts))
     assert num_read == num_read[:1] * 5
 
 
 def test_a_stream_can_be_drawn_again(random_letters):
-    stream = random_letters.stream(b"x", CompletionOptions())
+    stream = random_letters.stream(random_letters.read(b"x"), CompletionOptions())
     assert list(stream) == list(stream)
     assert stream.result is not None
 
@@ -153,7 +153,8 @@ def test_a_stop_string_is_found_across_tokens_and_not_printed(says):
 
 
 def test_no_piece_gives_away_the_beginning_of_a_stop_string(says):
-    stream = says("a", "E", "N", "E", "N", "D").stream(b"", CompletionOptions(stop=[b"END"]))
+    completer = says("a", "E", "N", "E", "N", "D")
+    stream = completer.stream(completer.read(b""), CompletionOptions(stop=[b"END"]))
     assert list(stream) == [b"a", b"EN"]
 
 
@@ -181,7 +182,8 @@ def test_a_character_in_byte_pieces_is_one_piece_of_the_stream(scored_model, byt
     tokenizer = byte_pieces()
     script = [1 + byte for byte in "é走😀".encode()]
     model = scored_model(lambda tokens: 50 * (np.arange(257) == [*script, 0][len(tokens) - 1]))
-    stream = Completer(Predictor(model), tokenizer).stream(b"", CompletionOptions(until="none"))
+    completer = Completer(Predictor(model), tokenizer)
+    stream = completer.stream(completer.read(b""), CompletionOptions(until="none"))
     assert list(stream) == ["é".encode(), "走".encode(), "😀".encode()]
 
 
@@ -197,7 +199,7 @@ PIECES = ("né".encode(), b". ", "。".encode(), b"\n\n", b"\x1b[31m", b"Mr", b"
 
 def check_stream(completer, options):
     """Every piece is text by itself, free of control characters; together they are the text."""
-    stream = completer.stream(b"", options)
+    stream = completer.stream(completer.read(b""), options)
     pieces = list(stream)
     for piece in pieces:
         assert piece
@@ -239,7 +241,7 @@ def test_ten_thousand_completions_of_random_bytes_are_text(scored_model, byte_pi
     completer = Completer(Predictor(Forgetful(lambda tokens: logits)), tokenizer)
     options = CompletionOptions(max_tokens=8, until="none", sampling=SamplingOptions(temperature=1, min_p=0))
     kinds = set()
-    for done in completer.complete_many(b"", options, 10_000):
+    for done in completer.complete_many(completer.read(b""), options, 10_000):
         kinds.update(len(character.encode()) for character in done.data.decode())
     assert kinds == {1, 2, 3, 4}
 
@@ -264,15 +266,16 @@ def test_an_option_out_of_range_is_refused(options, said):
 
 def test_the_number_of_completions_has_a_range(random_letters):
     with pytest.raises(UsageError, match="between 1 and 10000, not 0"):
-        list(random_letters.complete_many(b"", CompletionOptions(), 0))
+        list(random_letters.complete_many(random_letters.read(b""), CompletionOptions(), 0))
 
 
 def test_several_completions_at_temperature_zero_are_those_of_a_beam(random_letters):
     greedy = {"sampling": SamplingOptions(temperature=0), "max_tokens": 4, "until": "none"}
-    searched = list(random_letters.complete_many(b"x", CompletionOptions(**greedy), 3))
+    prompt = random_letters.read(b"x")
+    searched = list(random_letters.complete_many(prompt, CompletionOptions(**greedy), 3))
     assert len({done.data for done in searched}) == 3
-    assert searched == list(random_letters.complete_many(b"x", CompletionOptions(beam=3, **greedy), 3))
-    assert searched == list(random_letters.complete_many(b"x", CompletionOptions(beam=2, **greedy), 3))
+    assert searched == list(random_letters.complete_many(prompt, CompletionOptions(beam=3, **greedy), 3))
+    assert searched == list(random_letters.complete_many(prompt, CompletionOptions(beam=2, **greedy), 3))
 
 
 @pytest.mark.parametrize(
@@ -281,17 +284,17 @@ def test_several_completions_at_temperature_zero_are_those_of_a_beam(random_lett
         (101, {}, "at temperature 0,? .* between 1 and 100, not 101"),
         (101, {"beam": 5}, "with a beam, .* between 1 and 100, not 101"),
         (2, {"logprobs": 1}, "logprobs does not go"),
-        (2, {"min_confidence": 0.1}, "min-confidence offers one text"),
+        (2, {"min_confidence": 0.1}, "min-confidence suggests one text"),
     ],
 )
-def test_what_does_not_go_with_a_beam_is_refused_before_the_prompt_is_read(random_letters, n, options, said):
+def test_what_does_not_go_with_a_beam_is_refused_before_anything_is_predicted(random_letters, n, options, said):
     asked = CompletionOptions(sampling=SamplingOptions(temperature=0), **options)
     with pytest.raises(UsageError, match=said):
-        random_letters.complete_many(b"x", asked, n)
+        random_letters.complete_many(random_letters.read(b"x"), asked, n)
 
 
 def test_the_largest_seed_is_followed_by_the_smallest(random_letters):
-    many = random_letters.complete_many(b"", CompletionOptions(seed=2**64 - 1), 2)
+    many = random_letters.complete_many(random_letters.read(b""), CompletionOptions(seed=2**64 - 1), 2)
     assert [done.seed for done in many] == [2**64 - 1, 0]
 
 
@@ -319,14 +322,14 @@ def test_a_model_loaded_from_its_directory_completes_as_it_did(real, tokenizer, 
     options = CompletionOptions(until="none", max_tokens=30, seed=1)
     loaded = Completer.load(tmp_path)
     assert loaded.complete(b"Mr Watson", options) == real.complete(b"Mr Watson", options)
-    assert loaded.cutter("", CompletionOptions()).feed("Mrs. ") == "Mrs. "
+    assert loaded._cutter(loaded.read(b""), CompletionOptions()).feed("Mrs. ") == "Mrs. "
 
 
 def test_how_the_prompt_is_cut_into_blocks_changes_nothing(real, monkeypatch):
     prompt = "Mr Watson goes to Köln. 走 They like cats. ".encode() * 9
     whole = real.read(prompt)
     for size in (1, 7, 64):
-        monkeypatch.setattr(completer_module, "READ_BYTES", size)
+        monkeypatch.setattr(prompt_state_module, "READ_BYTES", size)
         cut = real.read(prompt)
         assert cut.decoder_state.hidden.tolist() == whole.decoder_state.hidden.tolist()
         assert (cut.recent, cut.tail) == (whole.recent, whole.tail)
@@ -405,7 +408,7 @@ def test_what_is_offered_is_likely_as_text_not_as_tokens(scored_model, byte_piec
     done = ask(completer, until="none", min_confidence=0.5)
     assert (done.data, done.tokens, done.stop_reason) == (b"on", 1, "confidence")
     assert done.logprob == pytest.approx(math.log(0.6))
-    assert b"".join(completer.stream(b"", CompletionOptions(until="none", min_confidence=0.5))) == b"on"
+    assert b"".join(completer.stream(completer.read(b""), CompletionOptions(until="none", min_confidence=0.5))) == b"on"
 
 
 # ------------------------------------------------------------------ prompts that end anywhere
@@ -491,7 +494,7 @@ def test_a_character_that_the_prompt_begins_is_finished(scored_model, byte_piece
     tokenizer = byte_pieces(" 走る".encode())
     completer = Completer(Predictor(scored_model(lambda tokens: 50 * (np.arange(258) == 257))), tokenizer)
     for size in (2, 3):
-        stream = completer.stream(" 走".encode()[:size], CompletionOptions(max_tokens=2, until="none"))
+        stream = completer.stream(completer.read(" 走".encode()[:size]), CompletionOptions(max_tokens=2, until="none"))
         assert list(stream) == [" 走る".encode()[size:], " 走る".encode()]
 
 
@@ -511,17 +514,24 @@ def test_a_stop_string_may_hold_the_character_that_the_prompt_begins(scored_mode
     assert ask(completer, begun, until="none", max_tokens=1, stop=["走xy".encode()]).data == "走x".encode()[1:]
 
 
-def test_openings_are_drawn_as_often_as_they_are_likely(real):
+def draw_first(completer, prompt_state, first_tokens, options, uniform):
+    """Draw the first token with given numbers in place of random ones: where it begins, the token, the text it adds."""
+    draft = completer.draft(prompt_state, options)
+    draft.uniform = uniform
+    return draft.draw_first(first_tokens)
+
+
+def test_first_tokens_are_drawn_as_often_as_they_are_likely(real):
     """Evenly spaced numbers in place of random ones, at temperature 1 with nothing filtered."""
     prompt_state = real.read(b"Mr Wat")
     first_tokens = real.first_tokens(prompt_state)
-    sampling = SamplingOptions(temperature=1, min_p=0)
-    allowed = real.first_token_mask(first_tokens, b"") == 0
+    options = CompletionOptions(sampling=SamplingOptions(temperature=1, min_p=0), until="none")
+    allowed = real.vocabulary.first_masks.mask(first_tokens, b"") == 0
     expected = np.where(allowed, np.exp(first_tokens.log_probabilities), 0)
     num_drawn, drawn = 2000, dict.fromkeys(first_tokens.texts, 0)
     for number in range(num_drawn):
         uniform = iter([(number + 0.5) / num_drawn, 0.5]).__next__
-        drawn[real.first_token(first_tokens, (), b"", sampling, uniform)[2]] += 1
+        drawn[draw_first(real, prompt_state, first_tokens, options, uniform)[2]] += 1
     for text, chance in zip(first_tokens.texts, expected / expected.sum(), strict=True):
         assert abs(drawn[text] / num_drawn - chance) <= 1 / num_drawn
 
@@ -530,14 +540,15 @@ def test_the_segmentation_is_drawn_from_its_posterior(real):
     prompt_state = real.read(b"Mr Wat")
     first_tokens = real.first_tokens(prompt_state)
     several = [i for i in np.flatnonzero(first_tokens.log_probabilities > -9) if len(first_tokens.choices(i)) > 1]
-    sampling = SamplingOptions(temperature=1, min_p=0)
-    chances = np.where(real.first_token_mask(first_tokens, b"") == 0, np.exp(first_tokens.log_probabilities), 0)
+    options = CompletionOptions(sampling=SamplingOptions(temperature=1, min_p=0), until="none")
+    allowed = real.vocabulary.first_masks.mask(first_tokens, b"") == 0
+    chances = np.where(allowed, np.exp(first_tokens.log_probabilities), 0)
     ends = np.cumsum(chances / chances.sum())
     for index in [index for index in several if chances[index]][:3]:
         found = {}
         for number in range(500):
             uniform = iter([ends[index] - chances[index] / 2, (number + 0.5) / 500]).__next__
-            decoder_state, token, text, _ = real.first_token(first_tokens, (), b"", sampling, uniform)
+            decoder_state, token, text = draw_first(real, prompt_state, first_tokens, options, uniform)
             assert text == first_tokens.texts[index]
             found[id(decoder_state), token] = found.get((id(decoder_state), token), 0) + 1
         for row, token, share in first_tokens.choices(index):
@@ -547,7 +558,7 @@ def test_the_segmentation_is_drawn_from_its_posterior(real):
 def test_a_context_is_continued_as_its_text_is(real):
     options = CompletionOptions(until="none", max_tokens=9, seed=4)
     prompt_state = real.read(b"Mr Watson go")
-    assert real.complete(prompt_state, options).data == real.complete(b"Mr Watson go", options).data
+    assert real.complete_from(prompt_state, options).data == real.complete(b"Mr Watson go", options).data
     assert real.stream(prompt_state, options).result is None
     first = next(real.complete_many(prompt_state, options, 2))
-    assert first.data == real.complete(prompt_state, options).data
+    assert first.data == real.complete_from(prompt_state, options).data

@@ -18,8 +18,7 @@ PROMPTS = [b"", b"The", b"The ca", b"A dog liked the", b"Bird the saw \n", b"caf
 @pytest.fixture(scope="module")
 def completer(trained_model):
     completer = Completer.load(trained_model)
-    completer.corpus = corpus_words(trained_model, completer.tokenizer)
-    return completer
+    return completer.with_corpus(corpus_words(trained_model, completer.tokenizer))
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +71,11 @@ def test_a_beam_copies_nothing_either(completer, corpus):
     known = runs(corpus.split(), 3)
     for prompt in PROMPTS:
         options = CompletionOptions(until="none", max_tokens=30, beam=4, novel=3)
-        found = [completion.data for completion in completer.complete_many(prompt, options, 4)]
+        found = [completion.data for completion in completer.complete_many(completer.read(prompt), options, 4)]
         assert found
         assert all(runs(written_words(prompt, text), 3) & known == set() for text in found)
-        free = [completion.data for completion in completer.complete_many(prompt, options.changed(novel=0), 4)]
+        unguarded = completer.complete_many(completer.read(prompt), options.changed(novel=0), 4)
+        free = [completion.data for completion in unguarded]
         assert any(runs(written_words(prompt, text), 3) & known for text in free)
 
 
@@ -142,7 +142,7 @@ def test_documents_do_not_run_on():
 
 def test_what_was_cut_apart_for_training_stands_in_the_corpus_whole(completer, corpus, trained_model):
     words = corpus.split()
-    known = completer.corpus.text.split()
+    known = corpus_words(trained_model, completer.tokenizer).text.split()
     missing = runs(words, 5) - runs(known, 5)
     assert missing == set()
     assert runs(known, 5) - runs(words, 5) == {run for run in runs(known, 5) if b"\0" in run}

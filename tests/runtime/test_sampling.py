@@ -6,16 +6,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gru_complete.errors import ModelError, UsageError
+from gru_complete.runtime.constraints import Constraints
 from gru_complete.runtime.options import SamplingOptions
-from gru_complete.runtime.sampling import candidates, distribution, draw
+from gru_complete.runtime.sampling import candidates, draw
 
 EIGHTHS = np.log(np.array([1, 2, 4, 1], dtype=np.float32) / 8)  # probabilities 1/8, 1/4, 1/2, 1/8
 
 PLAIN = {"temperature": 1.0, "min_p": 0.0}
 
 
+def distribution(logits, options, *, recent=()):
+    """The probability of every token, 0 for those filtered out."""
+    tokens, weights = candidates(logits, options, recent=recent)
+    probabilities = np.zeros(len(logits))
+    probabilities[tokens] = weights / weights.sum()
+    return probabilities
+
+
 def chances(logits=EIGHTHS, *, recent=(), mask=None, **options):
-    return distribution(logits, SamplingOptions(**{**PLAIN, **options}), recent=recent, mask=mask).round(6).tolist()
+    allowed = logits if mask is None else Constraints(mask).apply(logits)
+    return distribution(allowed, SamplingOptions(**{**PLAIN, **options}), recent=recent).round(6).tolist()
 
 
 def test_at_temperature_one_the_distribution_is_the_softmax():
@@ -103,9 +113,10 @@ def test_min_p_and_temperature_zero_go_by_the_likeliest_that_typical_leaves():
 
 @pytest.mark.parametrize("temperature", [0, 1e-300, 1])
 def test_a_blocked_token_has_no_chance_unless_there_is_no_other(temperature):
-    everything = range(len(EIGHTHS))
-    assert candidates(EIGHTHS, SamplingOptions(temperature, min_p=0), blocked=[2])[0].tolist().count(2) == 0
-    blocked = distribution(EIGHTHS, SamplingOptions(temperature), blocked=everything)
+    blocked = Constraints(np.zeros(len(EIGHTHS)), blocked=[2]).apply(EIGHTHS)
+    assert candidates(blocked, SamplingOptions(temperature, min_p=0))[0].tolist().count(2) == 0
+    everything = Constraints(np.zeros(len(EIGHTHS)), blocked=range(len(EIGHTHS))).apply(EIGHTHS)
+    blocked = distribution(everything, SamplingOptions(temperature))
     assert blocked.tolist() == distribution(EIGHTHS, SamplingOptions(temperature)).tolist()
     assert EIGHTHS[2] > -1
 

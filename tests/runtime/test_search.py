@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from gru_complete.errors import ModelError
 from gru_complete.runtime.boundaries import TextCutter, boundary
-from gru_complete.runtime.characters import CharacterMasks
 from gru_complete.runtime.options import CompletionOptions
-from gru_complete.runtime.search import TRIES, Continuations, FirstStep, beam_search, distinct
+from gru_complete.runtime.search import TRIES, SearchStart, beam_search, distinct
+from gru_complete.runtime.vocabulary import Vocabulary
 
 
 class WrittenDown:
@@ -31,13 +31,11 @@ class WrittenDown:
 def search(pieces, chances, *, before="", pending=b"", beam=4, until="none", **options):
     """The best texts after nothing."""
     options = CompletionOptions(beam=beam, until=until, **options)
-    model, masks = WrittenDown(chances), CharacterMasks(pieces)
-    first = model.log_probabilities([()])[0] + masks.after(pending)
-    start = FirstStep(pieces, first, lambda token: ((), token), pending)
+    model, vocabulary = WrittenDown(chances), Vocabulary(pieces)
+    first = model.log_probabilities([()])[0] + vocabulary.masks.after(pending)
+    start = SearchStart(pieces, first, lambda token: ((), token), pending, before)
     cutter = TextCutter(boundary(until, before=before, abbreviations=()), [stop.decode() for stop in options.stop])
-    return beam_search(
-        model, Continuations(pieces), masks, start, before=before, cutter=cutter, overlay=None, options=options
-    )
+    return beam_search(model, vocabulary, start, cutter=cutter, options=options)
 
 
 def by_name(pieces, table, default=b""):
@@ -58,7 +56,7 @@ PIECES = [b"", b"a", b"b", b"c", b"ab", b".", b" d", b" e", b" "]
 def test_a_likely_text_with_an_unlikely_beginning_is_found():
     third = {b"b": 1 / 3, b"c": 1 / 3, b"ab": 1 / 3}
     found = search(PIECES, by_name(PIECES, {b"": {b"a": 0.6, b"b": 0.4}, b"a": third}), beam=2)
-    assert found[0].text == b"b"
+    assert found[0].data == b"b"
     assert found[0].log_probability == pytest.approx(math.log(0.4))
     assert found[0].stop_reason == "document_end"
 
@@ -66,13 +64,13 @@ def test_a_likely_text_with_an_unlikely_beginning_is_found():
 def test_a_text_of_several_segmentations_has_their_probabilities_together():
     table = {b"": {b"a": 0.3, b"ab": 0.3, b"c": 0.4}, b"a": {b"b": 1}}
     found = search(PIECES, by_name(PIECES, table), beam=3)
-    assert [(text.text, round(math.exp(text.log_probability), 6)) for text in found] == [(b"ab", 0.6), (b"c", 0.4)]
+    assert [(text.data, round(math.exp(text.log_probability), 6)) for text in found] == [(b"ab", 0.6), (b"c", 0.4)]
 
 
 def test_texts_of_one_beam_are_merged_before_they_go_on():
     table = {b"": {b"a": 0.4, b"ab": 0.6}, b"a": {b"b": 0.5, b"c": 0.5}, b"ab": {b"c": 0.9, b".": 0.1}}
     table |= {b"a|b": {b"c": 1}, b"a|c": {b"": 1}, b"ab|c": {b"c": 1}, b"a|b|c": {b"c": 1}}
-    found = {text.text: math.exp(text.log_probability) for text in search(PIECES, by_name(PIECES, table), beam=9)}
+    found = {text.data: math.exp(text.log_probability) for text in search(PIECES, by_name(PIECES, table), beam=9)}
     assert found[b"abcc"] == pytest.approx(0.6 * 0.9 + 0.4 * 0.5)
 
 
@@ -93,7 +91,7 @@ def test_a_beam_that_holds_everything_finds_every_text_with_its_probability():
             text = b"".join(pieces[token] for token in tokens)
             expected[text] = expected.get(text, 0) + chance
     found = search(pieces, chances, beam=100, max_tokens=4, no_repeat=0)
-    ended = {text.text: text for text in found if text.stop_reason == "document_end"}
+    ended = {text.data: text for text in found if text.stop_reason == "document_end"}
     short = [text for text in expected if len(text) < 4]  # longer ones may also be cut off by max_tokens
     assert len(short) > 10
     for text in short:
@@ -103,41 +101,41 @@ def test_a_beam_that_holds_everything_finds_every_text_with_its_probability():
 def test_the_end_of_a_text_is_as_likely_as_all_that_shows_it_together():
     table = {b"": {b"a": 0.5, b"b": 0.5}, b"a": {b" d": 0.3, b" e": 0.3, b" ": 0.1, b"": 0.2, b"b": 0.1}}
     found = search(PIECES, by_name(PIECES, table), until="word")
-    chances = {text.text: math.exp(text.log_probability) for text in found}
+    chances = {text.data: math.exp(text.log_probability) for text in found}
     assert chances[b"a"] == pytest.approx(0.5 * 0.9)
-    assert [text.stop_reason for text in found if text.text == b"a"] == ["until"]
+    assert [text.stop_reason for text in found if text.data == b"a"] == ["until"]
 
 
 def test_an_end_of_many_unlikely_tokens_is_likely():
     next_words = [b" " + str(number).encode() for number in range(500)]
     table = {b"": {b"a": 1}, b"a": {b"b": 0.5, **dict.fromkeys(next_words, 0.5 / 500)}}
     pieces = [b"", b"a", b"b", *next_words]
-    found = {text.text: math.exp(text.log_probability) for text in search(pieces, by_name(pieces, table), until="word")}
+    found = {text.data: math.exp(text.log_probability) for text in search(pieces, by_name(pieces, table), until="word")}
     assert found[b"a"] == pytest.approx(0.5)
 
 
 def test_an_end_within_a_token_is_cut_off():
     pieces = [b"", b"a.", b" d", b"b c"]
     found = search(pieces, by_name(pieces, {b"": {b"a.": 0.6, b"b c": 0.4}, b"a.": {b" d": 1}}), until="word")
-    assert [(text.text, round(math.exp(text.log_probability), 6)) for text in found] == [(b"a.", 0.6), (b"b", 0.4)]
+    assert [(text.data, round(math.exp(text.log_probability), 6)) for text in found] == [(b"a.", 0.6), (b"b", 0.4)]
 
 
 def test_stop_strings_are_honoured_across_tokens():
     table = {b"": {b"a": 1}, b"a": {b"b": 1}, b"a|b": {b"c": 1}, b"a|b|c": {b"c": 1}}
     found = search(PIECES, by_name(PIECES, table), stop=(b"bc",))
-    assert [(text.text, text.stop_reason) for text in found] == [(b"a", "stop")]
+    assert [(text.data, text.stop_reason) for text in found] == [(b"a", "stop")]
 
 
 def test_what_was_held_back_for_a_stop_string_belongs_to_the_text_when_it_ends():
     found = search(PIECES, by_name(PIECES, {b"": {b"a": 1}, b"a": {b"b": 1}}), stop=(b"bc",))
-    assert [(text.text, text.stop_reason) for text in found] == [(b"ab", "document_end")]
+    assert [(text.data, text.stop_reason) for text in found] == [(b"ab", "document_end")]
 
 
 @pytest.mark.parametrize("max_tokens", [1, 3])
 def test_a_text_without_end_ends_after_max_tokens(max_tokens):
     chances = by_name(PIECES, {}, default=b"a")
     found = search(PIECES, chances, max_tokens=max_tokens, no_repeat=0)
-    assert [(text.text, text.tokens, text.stop_reason) for text in found] == [
+    assert [(text.data, text.tokens, text.stop_reason) for text in found] == [
         (b"a" * max_tokens, max_tokens, "max_tokens")
     ]
 
@@ -155,22 +153,22 @@ def round_and_round(decoder_state):
 
 @pytest.mark.parametrize("beam", [1, 4])
 def test_by_default_no_words_are_repeated(beam):
-    looping = search(WORDS, round_and_round, beam=beam, max_tokens=12, no_repeat=0)[0].text
+    looping = search(WORDS, round_and_round, beam=beam, max_tokens=12, no_repeat=0)[0].data
     assert looping == b" of the state" * 4
-    text = search(WORDS, round_and_round, beam=beam, max_tokens=12)[0].text
+    text = search(WORDS, round_and_round, beam=beam, max_tokens=12)[0].data
     assert text.count(b" of the state") <= 2
 
 
 def test_the_end_of_the_prompt_counts_as_if_it_were_written():
     before = "the state of the state of the state"
-    assert search(WORDS, round_and_round, before=before, max_tokens=1, beam=1, no_repeat=0)[0].text == b" of"
-    assert search(WORDS, round_and_round, before=before, max_tokens=1, beam=1)[0].text != b" of"
+    assert search(WORDS, round_and_round, before=before, max_tokens=1, beam=1, no_repeat=0)[0].data == b" of"
+    assert search(WORDS, round_and_round, before=before, max_tokens=1, beam=1)[0].data != b" of"
 
 
 def test_the_end_of_a_text_is_no_repetition():
     pieces = [b"", b"a great word", b" ", b" and"]
     table = {b"": {b"a great word": 1}, b"a great word": {b" ": 0.9, b" and": 0.1}}
-    assert search(pieces, by_name(pieces, table), before="a great word and ", until="word", no_repeat=2)[0].text == b"a"
+    assert search(pieces, by_name(pieces, table), before="a great word and ", until="word", no_repeat=2)[0].data == b"a"
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([b"", b"\xc3", b"\xe2\x82", b"\xf0"]), st.integers(1, 5))
@@ -184,10 +182,10 @@ def test_only_valid_text_is_found_and_no_text_twice(byte_pieces, seed, pending, 
 
     found = search(pieces, chances, pending=pending, beam=beam, max_tokens=6)
     assert 1 <= len(found) <= beam
-    assert len({text.text for text in found}) == len(found)
+    assert len({text.data for text in found}) == len(found)
     assert [text.score for text in found] == sorted((text.score for text in found), reverse=True)
     for text in found:
-        whole = (pending + text.text).decode() if text.text else ""
+        whole = (pending + text.data).decode() if text.data else ""
         assert all(character.isprintable() or character in "\t\n\xad" or ord(character) > 0x9F for character in whole)
     assert found == search(pieces, chances, pending=pending, beam=beam, max_tokens=6)
 

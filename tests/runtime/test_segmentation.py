@@ -269,7 +269,10 @@ def test_texts_of_tokens_are_what_these_tokens_add(model):
     first_tokens = model.open(b"a").first_tokens()
     remainders = {row.remainder for row in first_tokens.rows}
     assert remainders == {b"", b"a"}
-    texts = [first_tokens.texts[index] for index in first_tokens.of_tokens([PIECES.index(b"ab"), PIECES.index(b"bb")])]
+    texts = [
+        first_tokens.texts[index]
+        for index in first_tokens.indices_of_tokens([PIECES.index(b"ab"), PIECES.index(b"bb")])
+    ]
     assert sorted(texts) == [b"ab", b"b", b"bb"]
 
 

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.runtime import session as session_module
-from gru_complete.runtime.completer import Completer, PromptState
+from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.predictor import Predictor
+from gru_complete.runtime.prompt_state import PromptState
 from gru_complete.runtime.session import Stale, TypingSession, common_prefix_length, first_word, first_words
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.text.tokenizer import segments

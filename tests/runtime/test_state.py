@@ -56,7 +56,7 @@ def test_any_bytes_may_be_read_on(static, data, more):
 
 def test_completions_are_those_of_the_text_itself(completer):
     options = CompletionOptions(seed=3)
-    saved = completer.complete(again(completer, completer.read(TEXT)), options)
+    saved = completer.complete_from(again(completer, completer.read(TEXT)), options)
     read = completer.complete(TEXT, options)
     assert (saved.data, saved.logprob) == (read.data, read.logprob)
 

@@ -98,7 +98,7 @@ def test_of_a_model_it_is_as_likely_as_its_text(trained_model):
 def completion(chances, min_confidence, *, segment=b"", pieces=(), until="none", stop=(), max_tokens=100):
     options = CompletionOptions(max_tokens, until, min_confidence=min_confidence)
     cutter = TextCutter(boundary(until, before=segment.decode(errors="ignore"), abbreviations=()), stop)
-    stream = SuggestionStream(b"", Texts(chances, segment, pieces), cutter, options)
+    stream = SuggestionStream(Texts(chances, segment, pieces), cutter, options)
     written = list(stream)
     assert all(written)
     assert b"".join(written) == stream.result.data
