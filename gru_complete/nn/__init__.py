@@ -1,1 +1,1 @@
-"""The recurrent cells and the language model, in PyTorch."""
+"""The network: recurrent cells, their loops over a sequence, the language model and its loss."""

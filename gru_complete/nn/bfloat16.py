@@ -1,9 +1,9 @@
-"""Training in bfloat16 on processors with matrix units: the C library ``bfloat16.c`` and what is asked of it.
+"""Training in bfloat16 on processors with matrix units: the C library ``bfloat16.c`` and its functions.
 
 Weights, states, sums and everything between products stay float32; a product's operands are rounded once. The library
-is compiled as ``kernel``'s is, and only used if it then computes what the cell's equations say.
+is compiled as ``kernel``'s is, and used only if it then computes the cell's equations (``cells``).
 
-Shapes: T time steps, B rows, I input_size, H hidden_size, V vocab_size.
+Shapes: T time steps, B rows, H hidden_size, V vocab_size, N tokens of a chunk in all rows.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from gru_complete.nn.cells import GRUCell
 BFLOAT16 = torch.bfloat16
 SOURCE = Path(__file__).with_suffix(".c")
 FLAGS = ["-O3", "-march=sapphirerapids", "-mprefer-vector-width=512", "-fPIC", "-shared"]
-"""The oldest processors with AMX; floating-point arithmetic is left exact, so that NaN and infinities pass through."""
+"""For the oldest processors with AMX; without unsafe arithmetic, so that NaN and infinities pass through."""
 
 
 def is_available(device: torch.device) -> bool:
-    """Whether training there may ask for bfloat16; not on a GPU, where the time loop waits for launches anyway."""
+    """Whether training on this device can use bfloat16; not on a GPU, where the time loop waits for launches anyway."""
     return device.type == "cpu" and library() is not None
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled library; None where the processor has no matrix units, or no compiler, or the results are wrong."""
+    """The compiled library; None if there are no matrix units or no compiler, or if its results are wrong."""
     if kernel.is_switched_off() or platform.machine() != "x86_64" or not _has_tiles():
         return None
     try:
@@ -50,18 +50,18 @@ def library() -> ctypes.CDLL | None:
 
 
 def _has_tiles() -> bool:
-    """Whether the processor multiplies tiles of bfloat16; one asked to that cannot would end the program."""
+    """Whether the processor multiplies tiles of bfloat16; the instruction would kill the program on another one."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
-    except OSError:  # no Linux: then nobody lets us use them
+    except OSError:  # not Linux: the system would not permit them
         return False
     return "amx_bf16" in flags and "amx_tile" in flags
 
 
 def _computes_the_cell(loaded: ctypes.CDLL) -> bool:
-    """Whether a short sequence has the values and gradients of the cell's equations, as far as rounding allows."""
+    """Whether a short sequence has the values and gradients of the cell's equations, up to rounding."""
     generator = torch.Generator().manual_seed(0)
-    with torch.random.fork_rng(devices=[]):  # a cell draws weights, and training's generator must not notice
+    with torch.random.fork_rng(devices=[]):  # making a cell draws weights; training's generator must not advance
         cell = GRUCell(32, 64)
     cell.reset_parameters(generator=generator)
     x, grad = torch.randn(3, 16, 32, generator=generator), torch.randn(3, 16, 64, generator=generator)
@@ -82,7 +82,7 @@ def _computes_the_cell(loaded: ctypes.CDLL) -> bool:
 
 
 def _call(loaded: ctypes.CDLL | None, name: str, *arguments: Tensor | int | float | None) -> None:
-    """Call a function of the library; tensors are handed over as their addresses and must be contiguous."""
+    """Call a function of the library; tensors are passed as addresses and must be contiguous."""
     loaded = loaded or library()
     assert loaded is not None
     converted: list[Any] = []
@@ -103,13 +103,13 @@ def product(left: Tensor, right: Tensor) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """``x @ weight.T`` in bfloat16, ``(..., K)`` and ``(M, K)`` to ``(..., M)``, as are the gradients."""
+    """``x @ weight.T`` with operands and result in bfloat16; from the last axis of x to the first of the weight."""
     result: Tensor = _Linear.apply(x.flatten(0, -2), weight)  # type: ignore[no-untyped-call]
     return result.view(*x.shape[:-1], -1)
 
 
 class _Linear(torch.autograd.Function):
-    """Autograd's own would convert the operands a second time; it does convert a gradient to the dtype it needs."""
+    """A product of bfloat16 operands. Autograd's own would convert them a second time for the gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
@@ -125,14 +125,14 @@ class _Linear(torch.autograd.Function):
 
 
 def drop(x: Tensor, dropped: int) -> Tensor:
-    """Dropout of ``dropped`` of 256 features, scaling up the others, float32 to bfloat16, by torch's generator."""
+    """Dropout: zero ``dropped`` of 256 features and scale up the others, float32 to bfloat16, by torch's generator."""
     seed = int(torch.empty((), dtype=torch.int64).random_(-(2**63), None))
     result: Tensor = _Drop.apply(x.contiguous(), seed, dropped)  # type: ignore[no-untyped-call]
     return result
 
 
 class _Drop(torch.autograd.Function):
-    """One pass over the memory where autograd would take four."""
+    """Dropout in one pass over memory, where autograd would take four."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, seed: int, dropped: int) -> Tensor:
@@ -151,7 +151,7 @@ class _Drop(torch.autograd.Function):
 
 
 def fits(num_rows: int, hidden_size: int) -> bool:
-    """Whether the cell's kernel takes such shapes: whole tiles only."""
+    """Whether the GRU's kernel can run such shapes: whole tiles only."""
     return num_rows % 16 == 0 and hidden_size % 32 == 0
 
 
@@ -163,7 +163,7 @@ def gru_forward(
     weight_h: Tensor,
     loaded: ctypes.CDLL | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run the default cell forward.
+    """Run the GRU forward.
 
     Args:
         gates: products of the inputs, without bias, bfloat16 ``(T, B, 3H)``; overwritten with the gates u, r, c.
@@ -171,11 +171,11 @@ def gru_forward(
         start: state before the first step, ``(B, H)``.
         keep: ``(T, B, 1)`` or None.
         weight_h: ``(3H, H)``.
-        loaded: the library, where it is not ``library()`` yet.
+        loaded: the library, while ``library()`` is still being made.
 
     Returns:
-        States h ``(T + 1, B, H)`` with the start first, and in bfloat16 what the products have seen: the kept states
-        and r*h, ``(T, B, H)`` each.
+        States h ``(T + 1, B, H)`` with the start first, and the operands of the products in bfloat16: the states after
+        ``keep``, and r*h, ``(T, B, H)`` each.
     """
     num_steps, num_rows, _ = gates.shape
     size = weight_h.shape[1]
@@ -196,14 +196,14 @@ def gru_backward(
     seen: Tensor,
     loaded: ctypes.CDLL | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run back through time.
+    """Run the GRU backward through time.
 
     Args:
         grad_hidden: gradient of every step's output, ``(T, B, H)``.
         gates: as ``gru_forward`` left them.
         keep: ``(T, B, 1)`` or None.
         weight_h: ``(3H, H)``.
-        seen: the kept states, as ``gru_forward`` returned them.
+        seen: the states after ``keep``, as ``gru_forward`` returned them.
         loaded: as in ``gru_forward``.
 
     Returns:
@@ -221,13 +221,13 @@ def gru_backward(
 
 
 def softmax_gradient(scores: Tensor, bias: Tensor, targets: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Losses, and in place of the scores the gradient of their sum divided by ``count``.
+    """Compute the losses, and overwrite the scores with the gradient of the losses' sum divided by ``count``.
 
     Args:
         scores: without bias, bfloat16 ``(N, V)``; overwritten.
         bias: ``(V,)``.
         targets: int64 ``(N,)``.
-        count: over how many tokens the mean is.
+        count: the number of tokens that the mean is over.
 
     Returns:
         ``-log softmax(scores + bias)`` at the targets ``(N,)``, and the bias's gradient ``(V,)``.

@@ -1,13 +1,25 @@
-"""The recurrent cells, one class each, as equations.
+"""The recurrent cells, one class each, as equations: the only place where they are explained.
 
-Shapes: B rows, I input_size, H hidden_size, G num_gates, S state_rows (2 for the LSTM, else 1).
+A cell reads one input x at a time and carries a state h along. The default, the gated recurrent unit (Cho et al. 2014,
+arXiv:1406.1078v3), computes two gates and a candidate at each step::
+
+    u, r = sigma(W_ur [h, x] + b_ur)    gates, between 0 and 1: how much to update, how much of h to use
+    c    = tanh(W_c [r*h, x] + b_c)     candidate for the new state
+    h'   = u*c + (1 - u)*h              where u is near 0 the state is kept, where u is near 1 it is replaced
+
+``[h, x]`` is concatenation, so ``W [h, x]`` is ``weight_h @ h + weight_x @ x``; ``*`` is elementwise. Half of the
+literature writes ``h' = z*h + (1 - z)*c``: the same cell with z = 1 - u, that is, with the update gate's weights
+negated.
 
 All cells share one layout: ``weight_x`` ``(G*H, I)``, ``weight_h`` ``(G*H, H)`` and ``bias`` ``(G*H,)``, where gate
-number k owns the rows from ``k*H`` to ``(k+1)*H``. The order of the gates is written in each class and is part of the
-model file. ``[h, x]`` is concatenation, so ``W [h, x]`` is ``weight_h @ h + weight_x @ x``; ``*`` is elementwise.
+number k owns the rows from ``k*H`` to ``(k+1)*H`` and the candidate counts as a gate. The order of the gates is given
+in each class and is part of the model file.
 
-The update gate u says how much of the candidate c enters the state: ``h' = u*c + (1 - u)*h``. Half of the literature
-writes ``h' = z*h + (1 - z)*c``: the same cell with u = 1 - z, that is, with the update gate's weights negated.
+``RecurrentCell.step`` of each class is the equation. Five other implementations do the same faster or elsewhere, and
+tests compare them with these: ``sequence`` (a whole sequence in torch), ``kernel.c`` and ``bfloat16.c`` (in C),
+``runtime/stepper`` (numpy, for completions) and ``inspection/trace`` (which shows the gates).
+
+Shapes: B rows, I inputs of a cell, H hidden_size, G gates of a cell, S state_rows (2 for the LSTM, else 1).
 """
 
 from __future__ import annotations
@@ -21,16 +33,20 @@ from torch.nn import functional as F
 
 
 class RecurrentCell(nn.Module):
-    """What the cells have in common: the parameters' layout, their initial values, and the order of the work.
+    """What the cells have in common: the layout of the parameters, their initial values, and a step in two parts.
 
-    A step is cut in two, because only the second part has to wait for the previous state: ``input_products`` (all that
-    depends on x, so that a sequence may compute it in one matrix product) and ``step`` (the rest).
+    Only the second part of a step has to wait for the previous state: ``input_products`` depends on x alone, so a
+    sequence computes all of them in one matrix product, and ``step`` does the rest.
+
+    Args:
+        input_size: I.
+        hidden_size: H.
     """
 
     num_gates: ClassVar[int]
     state_rows: ClassVar[int] = 1
     update_gate: ClassVar[int | None] = None
-    """Which block of rows decides how much is written; None where nothing does."""
+    """The number of the gate that says how much of the state is replaced; None in cells without gates."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -43,7 +59,7 @@ class RecurrentCell(nn.Module):
         self.reset_parameters()
 
     def with_recurrent_weights(self, weight_h: Tensor) -> RecurrentCell:
-        """The same cell with other recurrent weights ``(G*H, H)``, through which gradients flow."""
+        """A copy of the cell with other recurrent weights ``(G*H, H)``, through which gradients flow."""
         twin = copy.copy(self)
         twin._parameters = {name: value for name, value in self._parameters.items() if name != "weight_h"}
         twin.weight_h = weight_h  # type: ignore[assignment]
@@ -62,9 +78,9 @@ class RecurrentCell(nn.Module):
         weights orthogonal (Saxe et al. 2014, arXiv:1312.6120), biases zero except the update gate's.
 
         Args:
-            update_bias: bias of the update gate; negative, so that a fresh cell keeps its memory.
+            update_bias: bias of the update gate; negative, so that a fresh cell keeps most of its state.
             chrono_length: if given, the update gate's biases are ``-log Uniform(1, chrono_length - 1)`` instead, so
-                that the units remember over spans up to that many steps (Tallec and Ollivier 2018, arXiv:1804.11188).
+                that the units keep their state over up to that many steps (Tallec and Ollivier 2018, arXiv:1804.11188).
             generator: source of randomness; torch's global one if omitted.
 
         Raises:
@@ -88,11 +104,11 @@ class RecurrentCell(nn.Module):
             update.uniform_(1.0, chrono_length - 1.0, generator=generator).log_().neg_()
 
     def _gates_of(self, parameter: Tensor) -> tuple[Tensor, ...]:
-        """The parameter's rows as one view for each gate."""
+        """The parameter's rows, one view for each gate."""
         return parameter.view(self.num_gates, self.hidden_size, *parameter.shape[1:]).unbind(0)
 
     def input_products(self, x: Tensor) -> Tensor:
-        """What the input adds before the nonlinearities: ``(..., I)`` to ``(..., G*H)``."""
+        """What the input adds to every gate before the nonlinearity, ``W_x x + b``: ``(..., I)`` to ``(..., G*H)``."""
         return F.linear(x, self.weight_x, self.bias)
 
     def step(self, products: Tensor, state: Tensor) -> Tensor:
@@ -123,7 +139,7 @@ class SimpleRNNCell(RecurrentCell):
 
 
 class ReLURNNCell(RecurrentCell):
-    """h' = relu(W [h, x] + b), begun as one that keeps everything (Le et al. 2015, arXiv:1504.00941)."""
+    """h' = relu(W [h, x] + b), initialised to keep its state (Le et al. 2015, arXiv:1504.00941)."""
 
     num_gates = 1
 
@@ -134,10 +150,10 @@ class ReLURNNCell(RecurrentCell):
         chrono_length: int | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        """As the other cells, but for the recurrent weights: the identity.
+        """As in the other cells, except for the recurrent weights: the identity.
 
-        So gradients neither vanish nor explode at first. Rectified, a random orthogonal matrix would halve the state's
-        square at each step.
+        So gradients neither vanish nor explode at first. With relu, a random orthogonal matrix would halve the squared
+        state at each step.
         """
         super().reset_parameters(update_bias, chrono_length, generator)
         nn.init.eye_(self.weight_h)
@@ -164,7 +180,7 @@ class SimplifiedGRUCell(RecurrentCell):
 
 
 class GRUCell(RecurrentCell):
-    """The gated recurrent unit, reset before the hidden-to-hidden product (Cho et al. 2014, arXiv:1406.1078v3).
+    """The gated recurrent unit, reset before the hidden-to-hidden product: the default, explained above.
 
     Gates u, r, c:
     u, r = sigma(W_ur [h, x] + b_ur);  c = tanh(W_c [r*h, x] + b_c);  h' = u*c + (1 - u)*h.
@@ -225,7 +241,7 @@ class LSTMCell(RecurrentCell):
         chrono_length: int | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        """As the other cells, with the input gate as update gate and the forget gate's bias its opposite.
+        """As in the other cells, with the input gate as update gate and the forget gate's bias its negative.
 
         So a fresh cell forgets little (Jozefowicz et al. 2015), and i + f = 1, which makes cell' = f*cell + i*g the
         GRU's interpolation at the start (as in Tallec and Ollivier 2018).

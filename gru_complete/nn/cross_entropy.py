@@ -1,6 +1,6 @@
-"""The training loss: from the features to the mean nats per token, with the gradients on the way.
+"""The training loss: from features to the mean nats per token, with the gradients computed on the way.
 
-Shapes: N tokens, E embedding_size, V vocab_size.
+Shapes: N tokens of a chunk in all rows, E embedding_size, V vocab_size.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from gru_complete.nn import bfloat16
 
 LOGITS_AT_ONCE = 1 << 19
-"""Scores held together, 2 MB of float32: what a processor's cache holds beside the weights."""
+"""Scores that are held at a time, 2 MB of float32: what a processor's cache holds besides the weights."""
 
 
 def linear_cross_entropy(
@@ -23,9 +23,9 @@ def linear_cross_entropy(
 ) -> Tensor:
     """Mean of -log softmax(weight @ features + bias) at the targets, in nats.
 
-    The same as ``F.cross_entropy(F.linear(features, weight, bias), targets)``, without ever holding all N*V scores: a
-    few rows at a time give their loss and their gradient while they are in the cache. Meant for training: the
-    gradients are computed in the forward pass, needed or not.
+    The same as ``F.cross_entropy(F.linear(features, weight, bias), targets)``, but never holds all N*V scores: loss
+    and gradient of a few rows are computed while their scores are in the cache. For training only: the gradients are
+    computed in the forward pass even if they are not needed.
 
     Args:
         features: ``(N, E)``.
@@ -40,7 +40,7 @@ def linear_cross_entropy(
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """The gradient of the logits is softmax minus one-hot, so it is there as soon as the loss is."""
+    """The gradient of the logits is softmax minus one-hot, so it can be computed along with the loss."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:

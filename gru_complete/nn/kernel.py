@@ -1,13 +1,16 @@
-"""The default cell's time loops in C (``kernel.c``), compiled on the machine that trains; off until ``enable``.
+"""The GRU's time loops in C (``kernel.c``), compiled on the machine that trains; off until ``enable``.
 
-The library is built by the user's own compiler for this processor, in a private directory that is gone as soon as the
-library is loaded: about a second, paid once a training, and no cache that could be stale or forged. It is used only
-after its values and gradients have been compared with the cell's equations. Without a compiler, or when anything goes
-wrong on the way, ``enable`` says so and the loops of ``sequence`` run in torch, with the same results to rounding.
+The user's own compiler builds the library for this processor, in a private directory that is deleted as soon as the
+library is loaded: about a second, once a training, and no cache that could be stale or forged. The library is used only
+after its values and gradients have been compared with the cell's equations (``cells``). Without a compiler, or if
+anything else fails, ``enable`` says so and the loops of ``sequence`` run in torch, with the same results to rounding.
 
-Threads are those that torch has already: a second OpenMP runtime would wait for its turn by spinning and take the
-processor from the first. So the library is compiled with OpenMP and linked without it, and the loader finds the
-runtime that torch has loaded for all to see.
+The threads are those of torch: a second OpenMP runtime would spin while it waits for its turn, and take the processor
+from the first. So the library is compiled with OpenMP and linked without it, and the loader finds the runtime that
+torch has loaded.
+
+Whether the kernel is enabled is a state of the process, as torch's number of threads is: it changes the speed, and the
+results only by rounding.
 
 Shapes: T time steps, B rows, H hidden_size.
 """
@@ -31,10 +34,10 @@ from gru_complete.nn.cells import GRUCell
 
 SOURCE = Path(__file__).with_name("kernel.c")
 SWITCH = "GRU_COMPLETE_KERNEL"
-"""Environment variable: "off" keeps to torch."""
+"""An environment variable; "off" means no compiled code."""
 COMPILE_SECONDS = 60
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
-# The first that the compiler knows: left to itself it takes half of a wide vector, and on ARM it may want "-mcpu".
+# The first that the compiler accepts is used. By default it takes half of a wide vector; on ARM it may want "-mcpu".
 PROCESSOR_FLAGS = (("-march=native", "-mprefer-vector-width=512"), ("-march=native",), ("-mcpu=native",), ())
 
 
@@ -60,8 +63,8 @@ class Kernel:
         self.max_rows = int(library.gru_max_rows())
         self.has_threads = bool(library.gru_has_threads())
 
-    def takes(self, products: Tensor) -> bool:
-        """Whether the loops can work on such input products, ``(T, B, 3H)``."""
+    def can_run(self, products: Tensor) -> bool:
+        """Whether the loops can run on input products like these, ``(T, B, 3H)``."""
         return (
             products.device.type == "cpu"
             and products.dtype == torch.float32
@@ -72,18 +75,38 @@ class Kernel:
     def forward(
         self, weight_h: Tensor, keep: Tensor | None, states: Tensor, products: Tensor, reset_states: Tensor
     ) -> None:
-        """Fill in what the steps give: see ``sequence``'s loop of the same arguments. All contiguous."""
+        """Run the loop forward, in place of ``sequence``'s; all tensors are float32 and contiguous.
+
+        Args:
+            weight_h: ``(3H, H)``.
+            keep: ``(T, B)`` or None.
+            states: ``(T + 1, B, H)``, of which the first is set; the others are filled in.
+            products: the input products ``(T, B, 3H)``; overwritten with the gates u, r, c.
+            reset_states: filled with r*h, ``(T, B, H)``.
+        """
         self._run(self._library.gru_forward, weight_h, keep, states, products, reset_states)
 
     def backward(
         self, weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: Tensor, grad_hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Gradients of the products ``(T, B, 3H)`` and of the start ``(B, H)``. All contiguous."""
+        """Run the loop backward; all tensors are float32 and contiguous.
+
+        Args:
+            weight_h: ``(3H, H)``.
+            keep: ``(T, B)`` or None.
+            states: ``(T + 1, B, H)``.
+            gates: as ``forward`` left them, ``(T, B, 3H)``.
+            grad_hidden: gradient of every step's output, ``(T, B, H)``.
+
+        Returns:
+            The gradients of the input products ``(T, B, 3H)`` and of the first state ``(B, H)``.
+        """
         d_products, d_start = torch.empty_like(gates), torch.empty_like(states[0])
         self._run(self._library.gru_backward, weight_h, keep, states, gates, grad_hidden, d_products, d_start)
         return d_products, d_start
 
     def _run(self, function: ctypes._NamedFuncPointer, weight_h: Tensor, keep: Tensor | None, *tensors: Tensor) -> None:
+        """Call a C function with the sizes, the number of threads and the addresses of all tensors."""
         num_states, num_rows, size = tensors[0].shape  # the states, (T + 1, B, H)
         workspace = weight_h.new_empty(self._library.gru_workspace(num_rows, size))
         arguments = (weight_h, keep, *tensors, workspace)
@@ -93,6 +116,7 @@ class Kernel:
 
 
 _active: Kernel | None = None
+# Written into plan.json, which a resumed training compares.
 _description = "torch: the compiled kernel was not asked for"
 
 
@@ -100,7 +124,7 @@ def enable() -> str:
     """Compile, load and check the kernel, so that ``sequence`` uses it from now on in this process.
 
     Returns:
-        What runs from now on, and if that is torch, why; as ``description``. Never raises for a machine's lack.
+        What runs from now on and, if that is torch, why; see ``description``. A missing compiler is not an error.
     """
     global _active, _description
     if _active is not None:
@@ -126,7 +150,7 @@ def disable() -> None:
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Inside, torch runs whether the kernel is enabled or not: to compare the two."""
+    """Within this block torch runs, even if the kernel is enabled: to compare the two."""
     global _active
     before, _active = _active, None
     try:
@@ -136,17 +160,17 @@ def paused() -> Iterator[None]:
 
 
 def description() -> str:
-    """Which loops run, and why."""
+    """Which loops run, torch's or the kernel's, and why."""
     return _description
 
 
 def active_for(products: Tensor) -> Kernel | None:
-    """The kernel, if it is enabled and can work on such input products."""
-    return _active if _active is not None and _active.takes(products) else None
+    """The kernel, if it is enabled and can run on input products like these, ``(T, B, 3H)``."""
+    return _active if _active is not None and _active.can_run(products) else None
 
 
 def is_switched_off() -> bool:
-    """Whether the user wants no compiled code."""
+    """Whether the user has switched compiled code off."""
     return os.environ.get(SWITCH, "").lower() == "off"
 
 
@@ -156,7 +180,7 @@ def users_compiler() -> list[str]:
 
 
 def _build() -> tuple[Kernel, str]:
-    """The kernel and the name of its compiler.
+    """Compile and load the kernel; return it and the name of its compiler.
 
     Raises:
         OSError: there is no compiler, no directory to compile in, or the library cannot be loaded.
@@ -180,10 +204,18 @@ def _build() -> tuple[Kernel, str]:
 
 
 def compile_library(compiler: list[str], source: Path, flags: list[str], library: Path, *, threads: bool) -> None:
-    """Compile one C source to a shared library that uses the OpenMP runtime which torch has loaded, if any.
+    """Compile one C source to a shared library.
+
+    Args:
+        compiler: its command.
+        source: the C file.
+        flags: for the compiler.
+        library: the file to write.
+        threads: whether to use OpenMP, with the runtime that torch has loaded.
 
     Raises:
-        OSError, subprocess.SubprocessError: there is no compiler, or it does not take the source.
+        OSError: there is no compiler.
+        subprocess.SubprocessError: it does not compile the source, or takes too long.
     """
 
     def call(*arguments: str) -> None:
@@ -206,7 +238,7 @@ def compile_library(compiler: list[str], source: Path, flags: list[str], library
 
 
 def _check(kernel: Kernel) -> None:
-    """Compare with autograd through the cell's own equations, on a shape that fills neither tile nor vector.
+    """Compare the kernel with autograd through the cell's equations, on sizes that are no multiple of a tile or vector.
 
     Raises:
         ValueError: the results differ by more than rounding.
@@ -217,7 +249,7 @@ def _check(kernel: Kernel) -> None:
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator)
 
-    with torch.random.fork_rng(devices=[]):  # a cell draws weights, and training's generator must not notice
+    with torch.random.fork_rng(devices=[]):  # making a cell draws weights; training's generator must not advance
         cell = GRUCell(1, size)
     weight = draw(3 * size, size) / size**0.5
     cell.weight_h.data.copy_(weight)
@@ -244,9 +276,10 @@ def _check(kernel: Kernel) -> None:
 
 
 def _first_line(error: Exception) -> str:
+    """The line of a compiler's or the system's message that says most."""
     if isinstance(error, subprocess.CalledProcessError):
         said = error.stderr.decode(errors="replace").strip().splitlines()
         return next((line for line in said if "error" in line), f"{error.cmd[0]} failed")
-    # The directory's name is another each time, and the description tells set-ups apart.
+    # Without the directory's name, which differs each time: descriptions of equal machines must be equal.
     said = getattr(error, "strerror", None) or re.sub(r"\S*gru-complete-\S*", "", str(error)).strip(" :")
     return str(said).splitlines()[0] if said else type(error).__name__

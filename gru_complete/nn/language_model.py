@@ -70,19 +70,26 @@ class LanguageModel(nn.Module):
         self.dropout = dropout
         self.weight_dropout = weight_dropout
         self.training_dtype = torch.float32
-        """What the operands of products are rounded to in ``loss``, where there are kernels for it."""
+        """The type that ``loss`` rounds the operands of products to; ``Learner`` sets it where kernels exist."""
         self.embedding = nn.Parameter(torch.empty(vocab_size, embedding_size))
         input_sizes = [embedding_size] + [hidden_size] * (num_layers - 1)
         cells = [CELL_CLASSES[cell](input_size, hidden_size) for input_size in input_sizes]
+        self.cells = nn.ModuleList(cells)
+        is_projected = embedding_size != hidden_size
+        self.projection = nn.Parameter(torch.empty(embedding_size, hidden_size)) if is_projected else None
+        self.output_bias = nn.Parameter(torch.zeros(vocab_size))
         for layer in cells:
             layer.reset_parameters(update_bias, chrono_length)
-        self.cells = nn.ModuleList(cells)
-        projected = embedding_size != hidden_size
-        self.projection = nn.Parameter(torch.empty(embedding_size, hidden_size)) if projected else None
-        self.output_bias = nn.Parameter(torch.zeros(vocab_size))
-        # Rows of length about 3. As output weights they must not make a fresh model sure of anything, which asks for
-        # small ones (length 1 is usual); but the first cell sees them too, and learns sooner where they move its gates.
-        nn.init.normal_(self.embedding, std=3 * embedding_size**-0.5)
+        self._reset_embedding()
+
+    def _reset_embedding(self) -> None:
+        """Draw the embedding and the projection.
+
+        The embedding's rows get a length of about 3. As output weights they must not make a fresh model sure of
+        anything, which asks for small ones (length 1 is usual); but the first cell sees them too, and learns faster if
+        they move its gates.
+        """
+        nn.init.normal_(self.embedding, std=3 * self.architecture.embedding_size**-0.5)
         if self.projection is not None:
             nn.init.xavier_uniform_(self.projection)
 
@@ -95,7 +102,7 @@ class LanguageModel(nn.Module):
     def forward(self, tokens: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Read a chunk of text and score what follows each position.
 
-        Where a token is ``DOCUMENT_END`` the row's state is zeroed before it is read: a document starts there.
+        A token ``DOCUMENT_END`` starts a document: the row's state is zeroed before it is read.
 
         Args:
             tokens: token ids, ``(B, T)``.
@@ -103,7 +110,7 @@ class LanguageModel(nn.Module):
 
         Returns:
             Logits ``(B, T, V)``, where position t scores token t + 1, and the state after the last token. Gradients
-            flow through the state; whoever truncates them detaches it.
+            flow through the state; detach it to truncate them.
         """
         features, state = self.read(tokens, state)
         return self.logits(features).transpose(0, 1), state
@@ -111,7 +118,7 @@ class LanguageModel(nn.Module):
     def loss(self, tokens: Tensor, targets: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean nats per token of ``targets``, the tokens one step later ``(B, T)``, and the state at the end.
 
-        For training: see ``linear_cross_entropy``. What a text costs is in ``scoring``.
+        For training: see ``linear_cross_entropy``. ``training/scoring`` measures what a text costs.
         """
         dtype = self.training_dtype
         features, state = self.read(tokens, state, dtype=dtype)
@@ -121,7 +128,16 @@ class LanguageModel(nn.Module):
     def read(
         self, tokens: Tensor, state: Tensor | None = None, *, dtype: torch.dtype = torch.float32
     ) -> tuple[Tensor, Tensor]:
-        """``forward`` without the last product: what ``logits`` turns into scores, time-major ``(T, B, E)``."""
+        """``forward`` without the last product.
+
+        Args:
+            tokens: token ids, ``(B, T)``.
+            state: where the previous chunk ended, ``(L, S, B, H)``; zeros if omitted.
+            dtype: bfloat16 to round the operands of products to it, where ``bfloat16.is_available``.
+
+        Returns:
+            The features that ``logits`` turns into scores, time-major ``(T, B, E)``, and the state at the end.
+        """
         state = self.initial_state(len(tokens)) if state is None else state
         starts = tokens == DOCUMENT_END
         keep = (~starts).to(self.embedding.dtype) if bool(starts.any()) else None
@@ -142,7 +158,7 @@ class LanguageModel(nn.Module):
         return features, torch.stack(ends)
 
     def logits(self, features: Tensor) -> Tensor:
-        """Unnormalised scores ``(..., V)`` of what ``read`` returned, ``(..., E)``."""
+        """Unnormalised scores ``(..., V)`` from the features ``(..., E)`` that ``read`` returned."""
         return F.linear(features, self.embedding, self.output_bias)
 
 
@@ -150,7 +166,7 @@ def drop_features(features: Tensor, share: float, *, dtype: torch.dtype = torch.
     """Dropout (Srivastava et al. 2014): set a random share of the features to zero and scale up the rest.
 
     One random byte decides on each feature, so that the share is rounded to a multiple of 1/256. ``F.dropout`` draws a
-    float for each, which on a CPU takes ten times as long and was an eighth of a training step.
+    float for each, which takes ten times as long on a CPU: an eighth of a training step.
 
     Args:
         features: any shape.

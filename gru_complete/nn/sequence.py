@@ -1,17 +1,19 @@
 """Recurrent cells over a whole sequence: the time loops.
 
-Shapes: T time steps, B rows, I input_size, H hidden_size, S state_rows, G num_gates.
-
-``run_by_steps`` is the plain loop, right for every cell. Every cell has a faster way as well:
+The equations are in ``cells``. ``run_by_steps`` is the plain loop, which works for every cell. Every cell also has a
+faster way:
 
 - ``gru``, ``gru-simple``, ``rnn`` and ``rnn-relu`` are one autograd node for the whole sequence instead of a dozen for
-  each step (``_Sequence``). All that does not wait for the previous step is done for all steps in one matrix product
-  (input products, weight gradients, input gradient); what is left inside the loop writes into memory reserved
+  each step (``_Sequence``). Everything that does not wait for the previous step is done for all steps in one matrix
+  product (input products, weight gradients, input gradient); the rest, inside the loop, writes into memory reserved
   beforehand. On a CPU the loops of ``gru`` can be those of ``kernel``, once it is enabled.
-- ``lstm`` and ``gru-reset-after`` are torch's own layers with the gates in another order, where no row is interrupted.
+- ``lstm`` and ``gru-reset-after`` are torch's own layers with the gates in another order, unless a row's state is reset
+  within the sequence.
 
 Inside, everything is time-major ``(T, B, ...)`` and contiguous, so that a step is one block of memory. An argument
 ``(B, T, ...)`` that is a transposed view of such memory is read without a copy, and the results are such views.
+
+Shapes: T time steps, B rows, I inputs of a cell, H hidden_size, S state_rows, G gates of a cell.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ def run_sequence(
         x: inputs, ``(B, T, I)`` with T at least 1.
         state: where the previous chunk ended, ``(S, B, H)``.
         keep: 1 or 0 for each position, ``(B, T)``; where it is 0 the row's state is zeroed before that step (a
-            document starts there). None: no such position.
-        dtype: bfloat16 to round the operands of products to it where cell and shapes allow it; only asked for where
+            document starts there). None if there is no 0.
+        dtype: bfloat16 to round the operands of products to it where cell and shapes allow it; only valid where
             ``bfloat16.is_available``. The inputs may then be in it.
 
     Returns:
@@ -72,7 +74,7 @@ def run_sequence(
             cell.bias,
         )
         return hidden.transpose(0, 1), hidden[-1:]
-    # torch's layers know no interruptions, and on a GPU they copy the weights with a warning.
+    # torch's layers cannot reset a row within the sequence, and on a GPU they copy the weights with a warning.
     if x.device.type == "cpu" and (keep is None or bool(keep.all())):
         if isinstance(cell, LSTMCell):
             return _torch_lstm(cell, x, state)
@@ -82,7 +84,17 @@ def run_sequence(
 
 
 def run_by_steps(cell: RecurrentCell, x: Tensor, state: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The same as ``run_sequence``, one step after the other through autograd: slow, and right for every cell."""
+    """The same as ``run_sequence``, step by step through autograd: slow, and the reference for every cell.
+
+    Args:
+        cell: any of the cells.
+        x: inputs, ``(B, T, I)``.
+        state: before the first step, ``(S, B, H)``.
+        keep: see ``run_sequence``.
+
+    Returns:
+        As ``run_sequence``.
+    """
     products = cell.input_products(x.transpose(0, 1))
     outputs = []
     for step, products_t in enumerate(products.unbind(0)):
@@ -94,15 +106,16 @@ def run_by_steps(cell: RecurrentCell, x: Tensor, state: Tensor, keep: Tensor | N
 
 
 class _Loops(NamedTuple):
-    """A cell's two loops in time, which know nothing of autograd or of the inputs.
+    """A cell's loops over time, forward and backward, without autograd and without the inputs.
 
     Attributes:
-        forward: from the weights ``(G*H, H)``, ``keep`` ``(T, B)`` or None, states ``(T + 1, B, H)`` with the start
-            first, and the input products ``(T, B, G*H)``: fills in the other states, turns the products into gates
-            and candidates, and returns what the candidates' product has seen in place of the state, r*h
-            ``(T, B, H)``, if that is something else.
-        backward: from the weights, ``keep``, the states, the gates and the gradient of every step's output
-            ``(T, B, H)``: the gradients of the input products and of the start ``(B, H)``.
+        forward: called with ``weight_h`` ``(G*H, H)``, ``keep`` ``(T, B)`` or None, the states ``(T + 1, B, H)`` of
+            which only the first is set, and the input products ``(T, B, G*H)``. It fills in the other states and
+            overwrites the products with gates and candidates. It returns r*h ``(T, B, H)`` if the candidate sees that
+            instead of the state, else None.
+        backward: called with ``weight_h``, ``keep``, the states, the gates and the gradient of every step's output
+            ``(T, B, H)``. It returns the gradients of the input products ``(T, B, G*H)`` and of the first state
+            ``(B, H)``.
     """
 
     forward: Callable[[Tensor, Tensor | None, Tensor, Tensor], Tensor | None]
@@ -110,7 +123,11 @@ class _Loops(NamedTuple):
 
 
 class _Sequence(torch.autograd.Function):
-    """A cell over a whole sequence as one node of the graph."""
+    """A cell over a whole sequence as one autograd node.
+
+    The tensors are time-major: x ``(T, B, I)``, start ``(B, H)``, keep ``(T, B)`` or None, ``weight_x`` ``(G*H, I)``,
+    ``weight_h`` ``(G*H, H)``, bias ``(G*H,)``; the result is the output of every step ``(T, B, H)``.
+    """
 
     @staticmethod
     def forward(
@@ -151,7 +168,7 @@ class _Sequence(torch.autograd.Function):
 
 
 class _GRUSequenceBFloat16(torch.autograd.Function):
-    """The same with the operands of all products in bfloat16, as x may be; autograd converts the gradients."""
+    """``_Sequence`` of a GRU with the operands of all products in bfloat16, as x may be; gradients are converted."""
 
     @staticmethod
     def forward(
@@ -201,7 +218,7 @@ def _gru_forward(weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: T
         compiled.forward(weight_h, keep, states, gates, reset_states)
         return reset_states
     size = states.shape[-1]
-    # A product of few rows is up to twice as quick when its right side lies in the order it is read.
+    # A product of few rows is up to twice as fast when its right side lies in the order in which it is read.
     gates_weight = weight_h[: 2 * size].t().contiguous()
     candidate_weight = weight_h[2 * size :].t().contiguous()
     # Views of all steps at once: slicing inside the loop would cost as much as the arithmetic.
@@ -211,7 +228,7 @@ def _gru_forward(weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: T
         gates[..., : 2 * size].unbind(0),
         *_each_gate(gates, 3),
         reset_states.unbind(0),
-        _interruptions(keep, len(gates)),
+        _resets(keep, len(gates)),
         strict=True,
     )
     for previous, following, gate, update, reset, candidate, reset_state, kept in steps:
@@ -252,7 +269,7 @@ def _gru_backward(
         reset.unbind(0),
         d_products[..., : 2 * size].unbind(0),
         *_each_gate(d_products, 3),
-        _interruptions(keep, len(gates)),
+        _resets(keep, len(gates)),
         strict=True,
     )
     for grad, slope_u, slope_c, slope_r, share, r, d_gate, d_u, d_r, d_c, kept in reversed(list(steps)):
@@ -275,7 +292,7 @@ def _simplified_forward(weight_h: Tensor, keep: Tensor | None, states: Tensor, g
         states[1:].unbind(0),
         gates.unbind(0),
         *_each_gate(gates, 2),
-        _interruptions(keep, len(gates)),
+        _resets(keep, len(gates)),
         strict=True,
     )
     for previous, following, gate, update, candidate, kept in steps:
@@ -302,7 +319,7 @@ def _simplified_backward(
         (1 - update).unbind(0),
         d_products.unbind(0),
         *_each_gate(d_products, 2),
-        _interruptions(keep, len(gates)),
+        _resets(keep, len(gates)),
         strict=True,
     )
     for grad, slope_u, slope_c, share, d_gate, d_u, d_c, kept in reversed(list(steps)):
@@ -316,7 +333,7 @@ def _simplified_backward(
 
 
 def _rnn_forward(weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: Tensor) -> None:
-    """No gate, the candidate is the state: see ``_Loops`` and ``SimpleRNNCell``."""
+    """No gates, the candidate is the state: see ``_Loops`` and ``SimpleRNNCell``."""
     _ungated_forward(torch.tanh_, weight_h, keep, states, gates)
 
 
@@ -328,11 +345,9 @@ def _relu_forward(weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: 
 def _ungated_forward(
     activate_: Callable[[Tensor], Tensor], weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: Tensor
 ) -> None:
-    """``activate_`` works in place."""
+    """The loop of cells without gates; ``activate_`` is the nonlinearity, in place. See ``_Loops``."""
     weight = weight_h.t().contiguous()
-    steps = zip(
-        states[:-1].unbind(0), states[1:].unbind(0), gates.unbind(0), _interruptions(keep, len(gates)), strict=True
-    )
+    steps = zip(states[:-1].unbind(0), states[1:].unbind(0), gates.unbind(0), _resets(keep, len(gates)), strict=True)
     for previous, following, products, kept in steps:
         if kept is not None:
             previous = previous * kept
@@ -356,12 +371,19 @@ def _relu_backward(
 def _ungated_backward(
     slopes: Tensor, weight_h: Tensor, keep: Tensor | None, states: Tensor, gates: Tensor, grad_hidden: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """``slopes`` are the activation's, ``(T, B, H)``."""
+    """The loop of cells without gates, backward; see ``_Loops``.
+
+    Args:
+        slopes: the derivative of the nonlinearity at every output, ``(T, B, H)``.
+        weight_h: ``(H, H)``.
+        keep: ``(T, B)`` or None.
+        states: ``(T + 1, B, H)``.
+        gates: ``(T, B, H)``; only its shape matters.
+        grad_hidden: gradient of every step's output, ``(T, B, H)``.
+    """
     d_products = torch.empty_like(gates)
     d_state = torch.zeros_like(states[0])
-    steps = zip(
-        grad_hidden.unbind(0), slopes.unbind(0), d_products.unbind(0), _interruptions(keep, len(gates)), strict=True
-    )
+    steps = zip(grad_hidden.unbind(0), slopes.unbind(0), d_products.unbind(0), _resets(keep, len(gates)), strict=True)
     for grad, slope, d_product, kept in reversed(list(steps)):
         torch.mul(d_state.add_(grad), slope, out=d_product)
         torch.mm(d_product, weight_h, out=d_state)
@@ -379,20 +401,20 @@ _LOOPS: dict[type[RecurrentCell], _Loops] = {
 
 
 def _each_gate(gates: Tensor, number: int) -> list[tuple[Tensor, ...]]:
-    """For each gate its part in every step, ``(B, H)`` each."""
+    """For each gate, its part in every step, ``(B, H)`` each."""
     return [gate.unbind(0) for gate in gates.chunk(number, dim=-1)]
 
 
-def _interruptions(keep: Tensor | None, num_steps: int) -> list[Tensor | None]:
-    """For each step the rows' ``keep`` ``(B, 1)``, or None where all rows go on: nearly everywhere."""
+def _resets(keep: Tensor | None, num_steps: int) -> list[Tensor | None]:
+    """For each step ``keep`` of the rows ``(B, 1)``, or None where no row is reset, as in nearly every step."""
     if keep is None:
         return [None] * num_steps
-    all_go_on = keep.all(1).tolist()
-    return [None if going_on else kept for going_on, kept in zip(all_go_on, keep.unsqueeze(-1).unbind(0), strict=True)]
+    keeps_all = keep.all(1).tolist()
+    return [None if keeps else kept for keeps, kept in zip(keeps_all, keep.unsqueeze(-1).unbind(0), strict=True)]
 
 
 def _torch_lstm(cell: LSTMCell, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """``cell`` by ``torch.nn.LSTM``'s function, whose gates are i, f, g, o."""
+    """The LSTM by the function behind ``torch.nn.LSTM``, whose gates are i, f, g, o."""
 
     def reorder(parameter: Tensor) -> Tensor:
         i, f, o, g = parameter.chunk(4)
@@ -408,7 +430,7 @@ def _torch_lstm(cell: LSTMCell, x: Tensor, state: Tensor) -> tuple[Tensor, Tenso
 
 
 def _torch_gru(cell: GRUResetAfterCell, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """``cell`` by ``torch.nn.GRU``'s function, whose gates are r, z, c with z = 1 - u = sigma(-what u has)."""
+    """The GRU by the function behind ``torch.nn.GRU``, with gates r, z, c: z = 1 - u, so u's weights are negated."""
 
     def reorder(parameter: Tensor) -> Tensor:
         u, r, c = parameter.chunk(3)
