@@ -1,8 +1,8 @@
-"""Where a word begins and ends, in any language, while its text is still coming in pieces of bytes.
+"""Where a word begins and ends, in any language, while its text arrives in pieces of bytes.
 
 A word is a run of letters, marks, digits and underscores; an apostrophe, a hyphen or a joiner between two of them
-belongs to it ("don't", "well-known"). Scripts written without spaces (Chinese, Japanese, Thai, ...) show no words:
-there each piece that a model writes counts as one. What is no UTF-8 belongs to no word.
+belongs to it ("don't", "well-known"). Scripts written without spaces (Chinese, Japanese, Thai, ...) do not mark words:
+there each piece that a model writes counts as a word. Bytes that are not UTF-8 belong to no word.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
-BEFORE, WORD_PREFIX, INSIDE, PIECE = range(4)  # of a word; WORD_PREFIX: see State
+BEFORE, WORD_PREFIX, INSIDE, PIECE = range(4)
+"""Places in a text: see ``State``. They also name the kinds of characters: INSIDE for those of a word of a spaced
+script, PIECE for those of a script without spaces, BEFORE for all others."""
 
 # Apostrophes, hyphens, the soft hyphen, Catalan's middle dot, Hebrew's marks, the joiners of Indic and Persian.
 _JOINERS = frozenset("'’-‐‑\u00ad·\u05f3\u05f4\u200c\u200d")
-_UNSPACED = (  # first and last code points of blocks whose scripts put no spaces between words
+_UNSPACED = (  # first and last code points of blocks whose scripts do not put spaces between words
     (0x0E00, 0x0EFF),  # Thai, Lao
     (0x1000, 0x109F),  # Myanmar
     (0x1780, 0x17FF),  # Khmer
@@ -36,12 +38,13 @@ _UNSPACED = (  # first and last code points of blocks whose scripts put no space
 
 
 class State(NamedTuple):
-    """Where in a word a text is that comes in pieces.
+    """Where a text that arrives in pieces is, relative to words.
 
     Attributes:
-        place: BEFORE a word; INSIDE one; WORD_PREFIX: inside one whose latest character stands in the given text, with
-            more after it, so that it has no end in what follows unless it goes on there.
-        tail: the last bytes, which may turn out to be past the word's end: a joiner, the first bytes of a character.
+        place: BEFORE a word; INSIDE one; in a PIECE of a script without spaces; or after a WORD_PREFIX: the given text
+            ends with a word and then something that continues it only if more of the word follows, such as a hyphen.
+            Otherwise the word ended in the given text.
+        tail: the last bytes, which may turn out to be past the word's end: a joiner, or the first bytes of a character.
     """
 
     place: int
@@ -49,13 +52,17 @@ class State(NamedTuple):
 
 
 class End(NamedTuple):
-    """The word ends so many bytes after where the data begins; in its tail if negative."""
+    """A word has ended.
+
+    Attributes:
+        offset: where, in bytes from the beginning of the latest data; negative if within the tail before it.
+    """
 
     offset: int
 
 
 def word_prefix(text: bytes) -> tuple[bytes, State]:
-    """The word that is begun at the end of a text, b"" if none is, and the state there."""
+    """Return the word that the end of a text begins, b"" if it begins none, and the state there."""
     state, start = State(BEFORE, b""), len(text)
     position = 0
     place = BEFORE
@@ -80,15 +87,26 @@ def word_prefix(text: bytes) -> tuple[bytes, State]:
 
 
 def read(state: State, data: bytes) -> State | End | None:
-    """Read what follows.
+    """Read what follows, character by character.
+
+    The state machine, by what comes next::
+
+                       letter    piece    other     end of data    end of document
+        BEFORE         INSIDE    PIECE    BEFORE    BEFORE         None
+        WORD_PREFIX    INSIDE    PIECE    BEFORE    WORD_PREFIX    None
+        INSIDE         INSIDE    End      End       INSIDE         End
+        PIECE          End       PIECE    End       End
+
+    A joiner right after a letter changes nothing yet: it belongs to the word only if a letter follows. BEFORE a word, a
+    character that no completion may contain gives None.
 
     Args:
         state: where the text is.
         data: the text's next bytes; b"" for the end of the document.
 
     Returns:
-        Where the text is then; or where the word ended; or None if no word can come any more: the document ends before
-        one, or there is what no completion may hold (control characters, bytes that are no UTF-8).
+        Where the text is then; or where the word ended; or None if no word can follow: the document ends before one, or
+        there are control characters or bytes that are not UTF-8, which no completion may contain.
     """
     place, tail = state
     text = tail + data
@@ -123,11 +141,11 @@ def read(state: State, data: bytes) -> State | End | None:
 
 
 def word_at_end(text: bytes, given: int) -> bytes:
-    """The word that a text ends with; in a script without spaces, its part that does not lie in the first bytes.
+    """Return the word that a text ends with; in a script without spaces, only its part after the given text.
 
     Args:
         text: ends with a word.
-        given: so many bytes are the given text; it may end inside a character.
+        given: the number of bytes of the given text, which may end inside a character.
     """
     word, _ = word_prefix(text)
     if word:
@@ -144,11 +162,11 @@ def word_at_end(text: bytes, given: int) -> bytes:
 
 
 def spans(text: str) -> Iterator[tuple[int, int]]:
-    """Find the words of a text: where each begins and ends, in characters.
+    """Yield where each word of a text begins and ends, in characters.
 
-    In a script without spaces each character counts as one, since the text does not say which belong together.
+    In a script without spaces each character counts as a word, since the text does not show which belong together.
     """
-    start = end = -1  # of the word that has begun, without joiners that may be past its end
+    start = end = -1  # of the current word, without joiners that may be past its end
     for position, character in enumerate(text):
         kind = _kind(character)
         if kind == INSIDE:
@@ -165,7 +183,10 @@ def spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _character(text: bytes, position: int) -> tuple[str | None, int]:
-    """The character at a position and its bytes; None if the text ends inside it, a lone surrogate if it is none."""
+    """The character at a position and its number of bytes.
+
+    It is None if the text ends inside it, and a lone surrogate of one byte if the bytes are not UTF-8.
+    """
     first = text[position]
     if first < 0x80:
         return chr(first), 1
@@ -177,10 +198,7 @@ def _character(text: bytes, position: int) -> tuple[str | None, int]:
 
 
 def _kind(character: str) -> int | None:
-    """INSIDE for what words of spaced scripts consist of, PIECE for others' characters, BEFORE for the rest.
-
-    None for what no completion may hold.
-    """
+    """The kind of a character: INSIDE, PIECE or BEFORE; None for characters that no completion may contain."""
     if character.isascii():
         if character.isalnum() or character == "_":
             return INSIDE
