@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Result(NamedTuple):
-    """Something to print.
+    """A result to print.
 
     Attributes:
-        text: without ``--json``.
-        record: with ``--json``; its keys are documented and only ever added to.
+        text: printed without ``--json``.
+        record: printed with ``--json``. Its keys are documented; new ones may be added, none is removed.
     """
 
     text: bytes
@@ -27,12 +27,15 @@ class Result(NamedTuple):
 
     @property
     def has_text(self) -> bool:
-        """Whether there is anything in it."""
+        """Whether the result is not empty."""
         return bool(self.text)
 
     @classmethod
     def from_completion(cls, completion: "Completion", *, prompt: bytes, model: str) -> "Result":
-        """A completion; of a character that the prompt has begun, the rest is U+FFFD in the record."""
+        """Return the result for a completion.
+
+        In the record, the rest of a character that the prompt began is U+FFFD.
+        """
         record = {
             "prompt": shown_text(prompt),
             "text": shown_text(completion.data),
@@ -51,13 +54,13 @@ class Result(NamedTuple):
 
     @classmethod
     def from_words(cls, words: "Sequence[Word]", *, prompt: bytes, model: str, separator: bytes) -> "Result":
-        """The words that may come next.
+        """Return the result for a list of words that may come next.
 
         Args:
-            words: the likeliest first.
+            words: the most likely first.
             prompt: what they continue.
-            model: its name.
-            separator: between words, where a tab is between a word and its probability.
+            model: the name of the model.
+            separator: between words; a tab separates a word from its probability.
         """
         fields = [b"%.4f\t%s" % (word.probability, word.word) for word in words]
         records = [
@@ -72,7 +75,7 @@ class Result(NamedTuple):
         return cls(separator.join(fields), {"prompt": shown_text(prompt), "words": records, "model": model})
 
     def to_json(self) -> bytes:
-        """The record as a line."""
+        """Return the record as a line of JSON."""
         return json.dumps(self.record, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
 
 
@@ -81,10 +84,10 @@ def _logprob(piece: "Logprob | TokenLogprobs") -> dict[str, Any]:
 
 
 def on_one_line(text: bytes) -> bytes:
-    r"""A text with its newlines and backslashes as in JSON."""
+    r"""Return a text with newlines and backslashes escaped as in JSON."""
     return text.replace(b"\\", rb"\\").replace(b"\n", rb"\n")
 
 
 def shown_text(data: bytes) -> str:
-    """Bytes for JSON, which knows only text."""
+    """Return bytes as text for JSON; bytes that are not UTF-8 become U+FFFD."""
     return data.decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Texts that were read, kept in files."""
+"""State files: texts that were read, saved to be continued later."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def load_state(path: Path, completer: "Completer", adapt: bool | None) -> "PromptState":
-    """A text that was read before; it goes on with learning or without as it began.
+    """Load a text that was read before. The file decides whether completions learn from it.
 
     Args:
         path: the file.
@@ -36,19 +36,19 @@ def load_state(path: Path, completer: "Completer", adapt: bool | None) -> "Promp
 
 
 def refuse_to_overwrite(path: Path) -> None:
-    """Refuse a place for a state, before any work, where something else would be lost.
+    """Check, before any work, that saving a state would not overwrite a file of another kind.
 
     Raises:
-        UsageError: there is a file that is no state.
+        UsageError: the file exists and is not a state file.
     """
     from gru_complete.runtime.state import is_state
 
     if os.path.lexists(path) and not is_state(path):
-        raise UsageError(f"{printable(path)} exists, and is no state to be replaced", hint="name another file")
+        raise UsageError(f"{printable(path)} exists and is not a state file", hint="name another file")
 
 
 def save_state(path: Path, prompt_state: "PromptState", completer: "Completer", console: "Console | None") -> None:
-    """Keep a text that was read, and say how large the file is and what of the text is in it.
+    """Save a text that was read; say how large the file is and how much of the text it contains.
 
     Args:
         path: the file.
@@ -57,7 +57,7 @@ def save_state(path: Path, prompt_state: "PromptState", completer: "Completer", 
         console: where to say it; None says nothing.
 
     Raises:
-        EnvironmentFailure: the disk or a permission said no.
+        EnvironmentFailure: the file cannot be written.
     """
     from gru_complete.ngrams.overlay import MAX_TOKENS
     from gru_complete.runtime.state import save_prompt_state

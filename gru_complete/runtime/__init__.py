@@ -1,1 +1,1 @@
-"""Everything that `complete` needs, in numpy: never imports torch."""
+"""A trained model at work: reads text, predicts what follows, completes it. numpy only, no PyTorch."""

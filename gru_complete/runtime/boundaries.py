@@ -1,7 +1,7 @@
 """Where a completion ends: at the end of a word, line, sentence or paragraph, or before a stop string.
 
 Both work on text, not on tokens, and character by character, so the end does not depend on how tokens cut the text.
-Often an end is certain only after what follows it; until then ``TextCutter`` holds back no more than it must.
+An end is often certain only after some text behind it; until then ``TextCutter`` holds back no more than it must.
 """
 
 from __future__ import annotations
@@ -11,24 +11,28 @@ from copy import copy
 
 UNTIL = ("word", "line", "sentence", "paragraph", "none")
 
-TERMINATORS = frozenset(".!?…")  # end a sentence when white space follows
-CJK_TERMINATORS = frozenset("。！？｡")  # end it whatever follows
-CLOSERS = frozenset("\"')]}”’“‘»«›‹」』）】〉》")  # belong to the sentence they follow; “ and « close in German
+TERMINATORS = frozenset(".!?…")
+"""They end a sentence if white space follows."""
+CJK_TERMINATORS = frozenset("。！？｡")
+"""They end a sentence whatever follows."""
+CLOSERS = frozenset("\"')]}”’“‘»«›‹」』）】〉》")
+"""They belong to the sentence before them; “ and « close in German."""
 
-CONTEXT_CHARACTERS = 32  # of the prompt; more than any abbreviation is long
+CONTEXT_CHARACTERS = 32
+"""Characters of the prompt that are kept: more than any abbreviation has."""
 
 
 class Boundary:
-    """Decides, character by character, whether the text is past its end; this one never does.
+    """Decides, character by character, whether the text is past its end. This class knows no end.
 
     Attributes:
-        held: how many of the latest characters turn out to be past the end if the next one is.
+        held: the number of latest characters that are past the end if the next one is.
     """
 
     held = 0
 
     def is_past_end(self, character: str) -> bool:
-        """Take the next character of the text; True if it and the ``held`` ones before it are past the end."""
+        """Receive the next character; return whether it and the ``held`` ones before it are past the end."""
         return False
 
 
@@ -36,7 +40,7 @@ class LineEnd(Boundary):
     """The line ends before the newline."""
 
     def is_past_end(self, character: str) -> bool:
-        """Say whether this is the newline."""
+        """Whether this is the newline."""
         return character == "\n"
 
 
@@ -47,7 +51,7 @@ class WordEnd(Boundary):
         self._in_word = False
 
     def is_past_end(self, character: str) -> bool:
-        """Say whether this is white space after the word."""
+        """Whether this is white space after the word."""
         if character.isspace():
             return self._in_word
         self._in_word = self._in_word or character.isalnum() or character == "_"
@@ -55,14 +59,14 @@ class WordEnd(Boundary):
 
 
 class ParagraphEnd(Boundary):
-    """The paragraph ends before the newline of a blank line; blank lines at the very start are passed over."""
+    """The paragraph ends before the newline of a blank line; blank lines at the very start are skipped."""
 
     def __init__(self) -> None:
         self.held = 0  # a newline and blanks after it
         self._started = False
 
     def is_past_end(self, character: str) -> bool:
-        """Say whether this newline makes a blank line."""
+        """Whether this newline makes a blank line."""
         if character == "\n":
             if self.held:
                 return True
@@ -78,13 +82,13 @@ class ParagraphEnd(Boundary):
 class SentenceEnd(ParagraphEnd):
     """The sentence ends after . ! ? … and closing marks when white space follows, or at a blank line.
 
-    A period after a single letter ("J. Smith") or an abbreviation ("Mr. Smith") does not end it. The marks of Chinese
-    and Japanese need no white space. Only marks within the completion count: after a prompt that ends with a sentence
-    comes the next one.
+    A period after a single letter ("J. Smith") or an abbreviation ("Mr. Smith") does not end it. Chinese and Japanese
+    marks need no white space after them. Only marks within the completion count: if the prompt ends with a complete
+    sentence, the completion is the next one.
 
     Args:
         before: the end of the prompt, where an abbreviation may begin.
-        abbreviations: words that a period follows inside sentences, as the corpus writes them, without the period.
+        abbreviations: words followed by a period within sentences, as the corpus writes them, without the period.
     """
 
     def __init__(self, before: str, abbreviations: Iterable[str]) -> None:
@@ -96,7 +100,7 @@ class SentenceEnd(ParagraphEnd):
             self._read_letter(character)
 
     def is_past_end(self, character: str) -> bool:
-        """Say whether the sentence ended before this character."""
+        """Whether the sentence ended before this character."""
         if super().is_past_end(character):
             return True
         if character in TERMINATORS or character in CJK_TERMINATORS:
@@ -111,7 +115,7 @@ class SentenceEnd(ParagraphEnd):
         return False
 
     def _ends_before(self, character: str) -> bool:
-        """Say whether the marks end the sentence when this character follows them."""
+        """Whether the marks end the sentence if this character follows them."""
         if not CJK_TERMINATORS.isdisjoint(self._marks):
             return True
         if not character.isspace():
@@ -136,14 +140,14 @@ def boundary(until: str, *, before: str, abbreviations: Iterable[str]) -> Bounda
 
 
 class TextCutter:
-    """Lets text through up to its end.
+    """Passes text on up to its end.
 
-    An ``until`` end is looked for first, and stop strings in what it leaves. Of several stop strings the one that is
-    complete first counts.
+    The ``until`` end is found first, and stop strings in what is left. Of several stop strings, the first to be
+    complete counts.
 
     Args:
         until: where the text ends.
-        stops: strings before which it ends as well; none is empty.
+        stops: strings before which it also ends; none is empty.
 
     Attributes:
         reason: "until" or "stop" once the end was found; then no more text may be fed.
@@ -157,13 +161,13 @@ class TextCutter:
         self._before_stop = ""  # may be the beginning of a stop string
 
     def copy(self) -> TextCutter:
-        """Return another that goes on from here; what is fed to one does not touch the other."""
+        """Return an independent cutter in the same state."""
         other = copy(self)
         other._until = copy(self._until)  # holds nothing but values
         return other
 
     def feed(self, text: str) -> str:
-        """Take more text; return what is now certain to belong to the completion."""
+        """Receive more text; return what has become certain to belong to the completion."""
         start = len(self._before_until)
         text = self._before_until + text
         for index in range(start, len(text)):
@@ -179,7 +183,7 @@ class TextCutter:
         return self._cut_at_stop(text[:end])
 
     def finish(self) -> str:
-        """Return what was held back, when no end was found and no more text comes."""
+        """Return what was held back, when no end was found and no more text will come."""
         text = self._cut_at_stop(self._before_until)
         return text if self.reason else text + self._before_stop
 
@@ -188,10 +192,10 @@ class TextCutter:
         if not self._stops:
             return text
         text = self._before_stop + text
-        found = [(start + len(stop), start) for stop in self._stops if (start := text.find(stop)) >= 0]
-        if found:
+        ends = [(start + len(stop), start) for stop in self._stops if (start := text.find(stop)) >= 0]
+        if ends:
             self.reason = "stop"
-            return text[: min(found)[1]]
+            return text[: min(ends)[1]]
         end = len(text) - max(_overlap(text, stop) for stop in self._stops)
         self._before_stop = text[end:]
         return text[:end]

@@ -1,7 +1,9 @@
 """Which tokens may come next so that the output is text: valid UTF-8 without control characters.
 
 A token is a byte string: either whole characters, or (byte fallback) a single byte of a character that has no token of
-its own. A byte opens a character, and until that character is complete only bytes that continue it may follow.
+its own. Once a byte has begun a character, only bytes that continue it may follow until it is complete.
+
+Shapes: V vocab_size.
 """
 
 from __future__ import annotations
@@ -24,13 +26,13 @@ _ANY_CONTINUATION = (0x80, 0xBF)
 
 
 def is_complete(pending: bytes) -> bool:
-    """Say whether bytes that ``CharacterMasks`` let through, at least one, end with a whole character."""
+    """Whether bytes that ``CharacterMasks`` allows, at least one, end with a whole character."""
     first = pending[0]
     return first < 0x80 or len(pending) >= _length(first)
 
 
 def unfinished(text: bytes) -> bytes:
-    """Return the first bytes of a character with which a text ends; b"" if it ends otherwise, or not as UTF-8."""
+    """Return the bytes of an unfinished character at the end of a text; b"" if there is none, or it is not UTF-8."""
     for size in range(1, min(3, len(text)) + 1):
         first = text[-size]
         if first in _FIRST_BYTES:
@@ -41,19 +43,19 @@ def unfinished(text: bytes) -> bytes:
     return b""
 
 
-@lru_cache(1 << 15)  # it is asked of the same endings of pieces again and again
+@lru_cache(1 << 15)  # called with the same endings of pieces again and again
 def continues(pending: bytes, text: bytes) -> bool:
-    """Say whether text may follow an unfinished character: it goes on with it, and is no control character."""
+    """Whether text may follow an unfinished character: it continues the character and is not a control character."""
     whole = pending + text
     return _is_text(whole) or (_may_begin(whole) and len(whole) < _length(whole[0]))
 
 
 class CharacterMasks:
-    """The tokens allowed after each beginning of a character, as arrays to add to the logits.
+    """The tokens allowed after each beginning of a character, as arrays to add to the scores.
 
     Args:
         pieces: the bytes of each token; b"" for the document end.
-        dtype: the type of the logits.
+        dtype: the type of the scores.
     """
 
     def __init__(self, pieces: Sequence[bytes], dtype: npt.DTypeLike = np.float32) -> None:
@@ -70,7 +72,7 @@ class CharacterMasks:
         self._inside: dict[tuple[int, int], FloatArray] = {}
 
     def after(self, pending: bytes) -> FloatArray:
-        """Return the mask after the bytes of an unfinished character: 0 for what may follow, -inf for the rest."""
+        """Return 0 for each token that may follow the bytes of an unfinished character, else -inf, ``(V,)``."""
         if not pending:
             return self._between_characters
         low_high = _SECOND_BYTES.get(pending[0], _ANY_CONTINUATION) if len(pending) == 1 else _ANY_CONTINUATION
@@ -102,12 +104,12 @@ class CompletionEncoder:
 
 
 def _length(first: int) -> int:
-    """Return how many bytes a character with this first byte has."""
+    """The number of bytes of a character with this first byte."""
     return 2 if first < 0xE0 else 3 if first < 0xF0 else 4
 
 
 def _may_begin(pending: bytes) -> bool:
-    """Say whether bytes are the first of a character, or all of it."""
+    """Whether bytes are the beginning of a character, or all of it."""
     first = pending[0]
     if first not in _FIRST_BYTES or len(pending) > _length(first):
         return False
@@ -116,7 +118,7 @@ def _may_begin(pending: bytes) -> bool:
 
 
 def _is_text(piece: bytes) -> bool:
-    """Say whether a piece is whole characters, none of them a control character (tab and newline are allowed)."""
+    """Whether a piece is whole characters, none of them a control character (tab and newline are allowed)."""
     try:
         text = piece.decode()
     except UnicodeDecodeError:

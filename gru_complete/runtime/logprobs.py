@@ -1,4 +1,7 @@
-"""How likely each piece of a completion was, and what else might have come: what `--logprobs` shows."""
+"""How likely each token of a completion was, and what else might have come: the content of `--logprobs`.
+
+Shapes: V vocab_size.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ from gru_complete.arrays import FloatArray
 
 
 class Logprob(NamedTuple):
-    """A piece of text with its probability, at temperature 1 and with nothing filtered.
+    """What a token adds to the text, with its probability at temperature 1 and before all filters.
 
-    Args:
-        text: what it adds to the text: bytes, for a token may be part of a character; b"" is the document's end.
+    Attributes:
+        text: bytes, since a token may be part of a character; b"" is the document end.
         logprob: the natural logarithm of its probability.
     """
 
@@ -25,10 +28,10 @@ class Logprob(NamedTuple):
 class TokenLogprobs(NamedTuple):
     """A token of a completion, and its rivals.
 
-    Args:
+    Attributes:
         text: as in ``Logprob``.
-        logprob: likewise.
-        top: the likeliest that might have come in its place, the likeliest first; it may be one of them.
+        logprob: as in ``Logprob``.
+        top: the most likely tokens at this place, the most likely first; perhaps including this one.
     """
 
     text: bytes
@@ -37,13 +40,13 @@ class TokenLogprobs(NamedTuple):
 
 
 def token_logprobs(texts: Sequence[bytes], scores: FloatArray, index: int, k: int) -> TokenLogprobs:
-    """Say how likely a token was.
+    """Compute how likely a token was.
 
     Args:
-        texts: what each token adds to the text, V byte strings. Tokens with the same bytes are counted apart.
-        scores: log probabilities up to a constant, ``(V,)``; -inf where a token cannot come.
+        texts: what each token adds to the text, V byte strings. Tokens with the same bytes are not merged.
+        scores: natural log probabilities up to a constant, ``(V,)``; -inf where a token cannot come.
         index: the token that came.
-        k: how many of the likeliest to name; those that cannot come are none.
+        k: the number of rivals to list; fewer are listed if fewer can come.
     """
     shifted = np.subtract(scores, scores.max(), dtype=np.float64)
     log_probabilities = shifted - np.log(np.exp(shifted).sum())

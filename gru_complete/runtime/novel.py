@@ -1,13 +1,13 @@
-"""What would copy the corpus: tokens that begin a word which would be the last of N that stand there in a row.
+"""What would copy the training corpus: tokens that begin a word which would be the last of N in a row from it.
 
-A word of the completion is what stands between white space (``text/verbatim.py``); one that the prompt began counts
-whole. When N - 1 words are written, and the corpus has them in a row, then no token may come that spells a beginning of
-a word which follows them there: not that word, whatever tokens it might be made of, nor any that has to begin like it.
-So the words of a completion never stand in the corpus N in a row, wherever it ends between two tokens. Where it may end
-within one (before a stop string, after the full stop of a script without spaces), what is longer than such a word and
-begins with it may not come either.
+A word of the completion is what lies between white space (``text/verbatim.py``); a word that the prompt began counts
+whole. When the last N - 1 words also occur in the corpus in a row, no token may come that spells a beginning of a word
+which follows them there: neither that word, whatever tokens it is made of, nor any word that has to begin like it. So
+no N words of a completion occur in the corpus in a row, wherever the completion ends between two tokens. Where it may
+end within a token (before a stop string, or after the full stop of a script without spaces), longer words that begin
+with such a word are excluded too.
 
-The rule is strict: where it leaves nothing, the completion ends.
+The rule is strict: if no token is left, the completion ends.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _ENDS = tuple(character.encode() for character in "。！？")  # of sentences, 
 
 
 class NovelGuard:
-    """Knows what may not come next.
+    """Finds the tokens that may not come next.
 
     Args:
         corpus: what must not be copied.
-        num_words: how many words in a row must not stand in it, at least 2.
+        num_words: the number of words in a row that must not occur in it, at least 2.
         pieces: what each token adds to the text, V byte strings.
         has_stops: whether the completion may end anywhere within a token.
     """
@@ -35,7 +35,7 @@ class NovelGuard:
     def __init__(self, corpus: CorpusWords, num_words: int, pieces: Sequence[bytes], *, has_stops: bool) -> None:
         self._following_words = FollowingWords(corpus, num_words - 1)
         self._before = num_words - 1
-        self._spaced: dict[bytes, list[int]] = {}  # by the letters that follow their white space
+        self._spaced: dict[bytes, list[int]] = {}  # tokens, by the letters after their white space
         self._bare: dict[bytes, list[int]] = {}
         self._several: list[int] = []  # with white space after letters: no tokenizer that we train has any
         for token, piece in enumerate(pieces):
@@ -48,10 +48,10 @@ class NovelGuard:
         self._may_be_cut = sorted(text for text in beginnings if has_stops or any(end in text for end in _ENDS))
 
     def forbidden(self, word_prefix: bytes, written: bytes) -> list[int]:
-        """Return the tokens that may not come next.
+        """Return the tokens that may not come next, ascending.
 
         Args:
-            word_prefix: the word that the prompt ends with, if nothing follows it there.
+            word_prefix: the word within which the prompt ends; b"" if it ends with white space.
             written: what follows the prompt.
         """
         text = written if not written or written[:1].isspace() else word_prefix + written
@@ -59,17 +59,17 @@ class NovelGuard:
         if len(words) < self._before:
             return self._several
         tables = (self._spaced, self._bare) if text[-1:].isspace() else (self._spaced,)
-        found = set(self._several)
+        tokens = set(self._several)
         for word in self._following_words.after(b" ".join(words)):
             beginnings = {word[:length] for length in range(1, len(word) + 1)}
             beginnings.update(self._longer(word))
             for table in tables:
                 for beginning in beginnings & table.keys():
-                    found.update(table[beginning])
-        return sorted(found)
+                    tokens.update(table[beginning])
+        return sorted(tokens)
 
     def _longer(self, word: bytes) -> list[bytes]:
-        """What begins with a word and goes on, where that may be cut off again."""
+        """What begins with a word and is longer, and may be cut off after the word."""
         low = high = bisect_left(self._may_be_cut, word)
         while high < len(self._may_be_cut) and self._may_be_cut[high].startswith(word):
             high += 1

@@ -1,4 +1,4 @@
-"""What may be asked of a completion, with the defaults: no numpy, so that `--help` can show them."""
+"""The options of a completion, with their defaults: without numpy, so that `--help` can show them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from typing import Any, Final
 from gru_complete.errors import UsageError
 from gru_complete.runtime.boundaries import UNTIL
 
-NO_REPEAT = 3  # 1 of 1,000 words of the Holmes stories completes such a repetition within 400 bytes; with 2, 7 do
+NO_REPEAT = 3
+"""In the Holmes stories, 1 word of 1,000 completes such a repetition within 400 bytes; with 2 instead of 3, 7 words."""
 MAX_BEAM = 100
 MAX_NOVEL = 100
 
 
 def check_range(name: str, value: float, low: float, high: float, *, open_below: bool = False) -> None:
-    """Refuse a value outside ``low``..``high`` (``open_below``: and ``low`` itself), or one that is no number.
+    """Refuse a value outside a range, or NaN.
+
+    Args:
+        name: of the option, for the message.
+        value: its value.
+        low: the least value allowed.
+        high: the greatest value allowed.
+        open_below: refuse ``low`` itself, too.
 
     Raises:
         UsageError: names the value, the option and its range.
@@ -29,13 +37,13 @@ class SamplingOptions:
     """How the next token is drawn; every value is checked when the options are made.
 
     Args:
-        temperature: divides the scores; 0 takes the likeliest token that is left (greedy).
-        top_k: keep the k likeliest tokens; 0 keeps all.
-        typical: keep the fewest tokens that together have this probability, those first that are about as surprising as
-            the text is on average (Meister et al. 2022, arXiv:2202.00666); 1 keeps all.
-        top_p: keep the fewest likeliest tokens that together have this probability; 1 keeps all.
-        min_p: keep the tokens that are at least this many times as likely as the likeliest; 0 keeps all.
-        repetition_penalty: divides the positive scores of recent tokens and multiplies the negative ones; 1 is none.
+        temperature: divides the scores; 0 takes the most likely token that is left (greedy).
+        top_k: keep the k most likely tokens; 0 keeps all.
+        top_p: keep the fewest most likely tokens with this total probability; 1 keeps all.
+        min_p: keep tokens at least this many times as likely as the most likely one; 0 keeps all.
+        repetition_penalty: divides positive scores of recent tokens and multiplies negative ones; 1 changes nothing.
+        typical: keep the fewest tokens with this total probability, those first that are about as surprising as the
+            text is on average (Meister et al. 2022, arXiv:2202.00666); 1 keeps all.
 
     Raises:
         UsageError: a value is outside its range.
@@ -76,14 +84,15 @@ class CompletionOptions:
         stop: strings before which to end, UTF-8.
         sampling: how tokens are drawn.
         seed: of the random numbers.
-        beam: how many texts are followed at once (``search.py``), whatever the temperature and the filters; 0 draws one
-            token after the other.
-        no_repeat: how many words in a row may not come twice (``repeats.py``); 0 lets them, and None is
-            ``NO_REPEAT`` where nothing is left to chance (``beam``, temperature 0), else 0.
-        min_confidence: the completion is an offer (``offers.py``): the likeliest text, as far as its probability at
-            temperature 1 is at least this. Then ``sampling``, ``seed`` and ``no_repeat`` decide nothing. None draws.
-        logprobs: how many of the likeliest tokens to name beside each token.
-        novel: how many words in a row must not stand in the corpus, at least 2 (``novel.py``); 0 lets them.
+        beam: the number of texts that beam search follows at once (``search.py``), whatever the temperature and the
+            filters; 0 draws one token after the other.
+        no_repeat: this many words in a row may not occur twice (``repeats.py``); 0 allows it. None means ``NO_REPEAT``
+            where nothing is left to chance (``beam``, temperature 0), else 0.
+        min_confidence: make the completion a suggestion (``suggestions.py``): the most likely text, as long as its
+            probability at temperature 1 is at least this. Then ``sampling``, ``seed`` and ``no_repeat`` have no effect.
+            None draws.
+        logprobs: the number of most likely tokens to list for each token.
+        novel: this many words in a row must not occur in the corpus, at least 2 (``novel.py``); 0 allows it.
 
     Raises:
         UsageError: a value is outside its range.
@@ -130,12 +139,12 @@ class CompletionOptions:
         self.novel: Final = novel
 
     def changed(self, **changes: Any) -> CompletionOptions:
-        """Return the same with some values changed."""
+        """Return the same options with some values changed."""
         return CompletionOptions(**{**vars(self), **changes})
 
     @property
     def words_not_repeated(self) -> int:
-        """What ``no_repeat`` comes to."""
+        """The effective value of ``no_repeat``."""
         if self.no_repeat is not None:
             return self.no_repeat
         return NO_REPEAT if self.beam or self.sampling.temperature == 0 else 0

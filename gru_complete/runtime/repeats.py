@@ -1,13 +1,14 @@
-"""What would be said again: the likeliest text after a phrase is what came after it the last time, and so on for ever.
+"""What would repeat the text: greedy decoding runs in circles, which a rule against repeated phrases prevents.
 
-Drawing by chance leaves such a circle by itself; greedy completion and beam search do not (Holtzman et al. 2020,
-arXiv:1904.09751, section 3). There, what followed the same words before must not follow them again. It is the rule of
-Paulus et al. 2018 (arXiv:1705.04304, section 2.5: no trigram twice) for text instead of tokens, so that no other
-segmentation gets round it: n words in a row do not come twice. Phrases of a few short words ("of the") do not count, a
-name may be repeated, and what has no spaces is measured by its length alone.
+The most likely text after a phrase is often what came after it the last time. Sampling leaves such a circle by chance;
+greedy completion and beam search do not (Holtzman et al. 2020, arXiv:1904.09751, section 3). There, what followed the
+same words before must not follow them again. This is the rule of Paulus et al. 2018 (arXiv:1705.04304, section 2.5: no
+trigram twice) for text instead of tokens, so that another segmentation cannot evade it: no n words in a row occur
+twice. Phrases of a few short words ("of the") do not count, a name may be repeated, and text without spaces is measured
+by its length alone.
 
-Of the prompt, only its last characters count, as if they were written by us. Whatever else stands in it may be said
-once more: a refrain, a line of code.
+Only the last characters of the prompt count, as if we had written them. Anything else in it may be said once more: a
+refrain, a line of code.
 """
 
 from __future__ import annotations
@@ -15,25 +16,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-LETTERS_PER_WORD = 4  # on average, or more words must be the same
-LETTERS_WITHOUT_SPACES = 8  # as many as a word stand for one where there are no spaces
-LOOKS_BACK = 4096  # bytes: a longer completion may come back to its words
+LETTERS_PER_WORD = 4
+"""Words that are shorter on average do not count alone: more of them must be the same."""
+LETTERS_WITHOUT_SPACES = 8
+"""Letters that count as a word where there are no spaces."""
+LOOKS_BACK = 4096
+"""Bytes within which words must not repeat; a longer completion may return to its words."""
 
 _WORD = re.compile(rb"\S+")
 _NEXT_WORD = re.compile(rb"(\s*)\S*")
-_MAX_WORD = 64  # bytes that are looked at, as in text/tokenizer.py
+_MAX_WORD = 64  # bytes of a word that are compared, as in text/tokenizer.py
 
 
 def repeating(text: bytes, words: int, index: Mapping[bytes, Sequence[int]]) -> list[int]:
-    """Find what may not come next: all that begins a word which would complete a repetition.
+    """Find what may not come next: everything that begins a word which would complete a repetition.
 
     Args:
-        text: the last characters of the prompt and all that followed it; it ends with a whole character.
-        words: how many words in a row may not come twice, at least 2; 0 allows everything.
-        index: where the byte strings that may come next are (tokens of a vocabulary, for instance).
+        text: the last characters of the prompt and everything after it; it ends with a whole character.
+        words: this many words in a row may not occur twice, at least 2; 0 allows everything.
+        index: where each byte string that may come next is, for instance the tokens of a vocabulary.
 
     Returns:
-        The places of those that would repeat, ascending.
+        The places of the byte strings that would repeat, ascending.
     """
     if not words:
         return []
@@ -41,7 +45,7 @@ def repeating(text: bytes, words: int, index: Mapping[bytes, Sequence[int]]) -> 
     before = max(1, words - 1)
     if text.find(text[-before * LETTERS_PER_WORD :], 0, -1) < 0:  # no phrase is shorter; nearly all calls end here
         return []
-    found: set[int] = set()
+    places_found: set[int] = set()
     for phrase, needs_space in _phrases(text, before):
         for end in _earlier_ends(text, phrase):
             match = _NEXT_WORD.match(text, end)
@@ -50,12 +54,12 @@ def repeating(text: bytes, words: int, index: Mapping[bytes, Sequence[int]]) -> 
                 continue  # there, the phrase ends within a word
             word = match[0][: len(match[1]) + _MAX_WORD]
             for length in range(len(match[1]) + 1, len(word) + 1):
-                found.update(index.get(word[:length], ()))
-    return sorted(found)
+                places_found.update(index.get(word[:length], ()))
+    return sorted(places_found)
 
 
 def places(texts: Sequence[bytes]) -> dict[bytes, list[int]]:
-    """Make the index that ``repeating`` takes."""
+    """Return where each byte string is: the index that ``repeating`` takes."""
     index: dict[bytes, list[int]] = {}
     for place, text in enumerate(texts):
         index.setdefault(text, []).append(place)
@@ -63,7 +67,7 @@ def places(texts: Sequence[bytes]) -> dict[bytes, list[int]]:
 
 
 def _phrases(text: bytes, words: int) -> Iterator[tuple[bytes, bool]]:
-    """Yield the ends of the text that may not be followed by the same as before, and whether white space must come."""
+    """Yield ends of the text that must not have the same continuation again, and whether white space must come next."""
     if phrase := _last_words(text, words):
         yield phrase, not phrase[-1:].isspace()
     if phrase := _last_letters(text, words * LETTERS_WITHOUT_SPACES):
@@ -71,7 +75,7 @@ def _phrases(text: bytes, words: int) -> Iterator[tuple[bytes, bool]]:
 
 
 def _last_words(text: bytes, words: int) -> bytes:
-    """Return the last words, with the white space after them, more of them if they are short; b"" without so many."""
+    """Return the last words, with white space after them, more if they are short; b"" if there are too few."""
     text = text[-words * _MAX_WORD :]
     letters = 0
     for count, match in enumerate(reversed(list(_WORD.finditer(text))), start=1):
@@ -82,7 +86,7 @@ def _last_words(text: bytes, words: int) -> bytes:
 
 
 def _last_letters(text: bytes, letters: int) -> bytes:
-    """Return the last characters, so many of them; b"" if there are fewer since the last white space."""
+    """Return the last ``letters`` characters; b"" if there are fewer since the last white space."""
     run = text[-4 * letters :]
     if not run or run[-1:].isspace():
         return b""
@@ -92,7 +96,7 @@ def _last_letters(text: bytes, letters: int) -> bytes:
 
 
 def _earlier_ends(text: bytes, phrase: bytes) -> Iterator[int]:
-    """Yield where the phrase ends that the text ends with, wherever else it occurs."""
+    """Yield where the text's last phrase ends wherever else it occurs."""
     start = text.find(phrase, 0, -1)
     while start >= 0:
         yield start + len(phrase)

@@ -1,8 +1,8 @@
-"""A text while it is typed: the contexts read so far are kept, so that each key costs a few steps of the model.
+"""A text while it is typed: the states read so far are kept, so that each key costs a few steps of the model.
 
-A key that goes on with the text reads one byte more; a backspace goes back to a context that was kept and reads on from
-there. Both answer as reading the whole text anew would. Within a word, what the model has said of its segmentations
-(``segmentation.py``) is kept too, so that a key asks for the few that it adds.
+A key that extends the text reads one more byte; a backspace returns to a state that was kept and reads on from there.
+Both give the same answers as reading the whole text again. Within a word, what the model has predicted for its
+segmentations (``segmentation.py``) is kept too, so that a key needs predictions only for the few that it adds.
 """
 
 from __future__ import annotations
@@ -23,32 +23,33 @@ from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.words import Word, likeliest_words
 
 SUGGESTED_WORDS = 5
-"""Words that are offered at most: what can be read at a glance."""
+"""The most words of a suggestion: what can be read at a glance."""
 SUGGESTED_TOKENS = 16
-"""Tokens that are drawn for them at most, so that an offer takes milliseconds."""
+"""The most tokens drawn for it, so that a suggestion takes milliseconds."""
 CANDIDATES = 6
-_EXPANSIONS = 24  # of the search for them: what a key may cost
-_MIN_PROBABILITY = 0.001  # of a candidate that is shown
+"""The most words listed."""
+_EXPANSIONS = 24  # the most boundaries that the search for words expands: what a key may cost
+_MIN_PROBABILITY = 0.001  # of a word that is listed
 
 _BEFORE_WORD = wordbreaks.State(wordbreaks.BEFORE, b"")
 _WORD = re.compile(r"\s*\S+")
 
-_BLOCK_BYTES = 128  # between places where contexts are kept; a backspace reads no more than that again
-_FINE_BYTES = 16  # the same near the text's end, where the next backspaces come
-_NEAR_BYTES = 2 * _BLOCK_BYTES  # so near the end every context is kept, that of each key too
-_MAX_PLACES = 256  # further back; then every second of the older half is forgotten
+_BLOCK_BYTES = 128  # between places where states are kept; a backspace reads no more than that again
+_FINE_BYTES = 16  # the same near the end of the text, where the next backspaces happen
+_NEAR_BYTES = 2 * _BLOCK_BYTES  # within this distance of the end every state is kept, also that of each key
+_MAX_PLACES = 256  # farther back; above it, every second state of the older half is dropped
 _MAX_OPENED = 4  # segments whose segmentations are kept
 
 
 class Stale(Exception):
-    """The text has changed since; what was asked about it is no longer wanted."""
+    """The text has changed in the meantime; the answer is no longer needed."""
 
 
 class Candidate(NamedTuple):
     """A word that may come next.
 
     Attributes:
-        word: the whole word, with its letters that are typed already.
+        word: the whole word, including the letters typed already.
         rest: what follows the text so far.
         probability: that this word comes next.
     """
@@ -63,10 +64,10 @@ def _never() -> bool:
 
 
 class _Interruptible(Predictor):
-    """A model that is asked no further once its answer is not wanted: then it raises ``Stale``.
+    """A model that raises ``Stale`` instead of predicting when its answer is no longer needed.
 
     Attributes:
-        is_stale: asked before each prediction whether that is so.
+        is_stale: called before each prediction.
     """
 
     def __init__(self, predictor: Predictor) -> None:
@@ -76,12 +77,12 @@ class _Interruptible(Predictor):
     def log_probabilities(
         self, decoder_states: Sequence[DecoderState], overlay: Overlay | Sequence[Overlay | None] | None = None
     ) -> FloatArray:
-        """As the model says."""
+        """Do what ``Predictor`` does, unless the answer is stale."""
         self._check()
         return super().log_probabilities(decoder_states, overlay)
 
     def scores(self, decoder_state: DecoderState, overlay: Overlay | None = None) -> FloatArray:
-        """As the model says."""
+        """Do what ``Predictor`` does, unless the answer is stale."""
         self._check()
         return super().scores(decoder_state, overlay)
 
@@ -91,12 +92,12 @@ class _Interruptible(Predictor):
 
 
 class TypingSession:
-    """Answers, for a text that changes by a few characters at a time, what may follow it.
+    """Predicts what may follow a text that changes by a few characters at a time.
 
     Args:
         completer: the model.
-        options: where an offer ends; it is greedy whatever they say of sampling.
-        before: a text that was read already and comes before what is typed; nothing, if omitted.
+        options: where a suggestion ends. It is greedy, whatever they say about sampling.
+        before: a text that was read already and comes before what is typed; nothing if omitted.
     """
 
     def __init__(self, completer: Completer, options: CompletionOptions, before: PromptState | None = None) -> None:
@@ -109,58 +110,65 @@ class TypingSession:
         )
         self._text = b""
         self._lengths = [0]
-        self._prompt_states = [completer.read(b"", before)]
+        self._states = [completer.read(b"", before)]
         self._opened: list[Hypotheses] = []
 
     def read(self, text: bytes, is_stale: Callable[[], bool] = _never) -> PromptState:
-        """Read a text, from where it departs from the one read before.
+        """Read a text, from where it differs from the previous one.
 
         Args:
-            text: all that is typed.
-            is_stale: asked now and then whether the answer is still wanted.
+            text: everything typed so far.
+            is_stale: called now and then; True means that the answer is no longer needed.
 
         Raises:
-            Stale: it is not. What was read until then is kept.
+            Stale: ``is_stale`` returned True. What was read until then is kept.
         """
         kept = bisect_right(self._lengths, common_prefix_length(self._text, text))
-        del self._lengths[kept:], self._prompt_states[kept:]
+        del self._lengths[kept:], self._states[kept:]
         self._text = text[: self._lengths[-1]]
         while (start := self._lengths[-1]) < len(text):
             if is_stale():
                 raise Stale
             step = _BLOCK_BYTES if len(text) - start > _BLOCK_BYTES else _FINE_BYTES
             end = min(len(text), start - start % step + step)
-            self._prompt_states.append(self._completer.read(text[start:end], self._prompt_states[-1]))
+            self._states.append(self._completer.read(text[start:end], self._states[-1]))
             self._lengths.append(end)
             self._text = text[:end]
             if end % _BLOCK_BYTES == 0:
                 self._forget_some()
-        return self._prompt_states[-1]
+        return self._states[-1]
 
     def _forget_some(self) -> None:
-        """Keep one context in each block, and fewer far back, so that they are bounded however long the text is."""
+        """Keep one state in each block, and fewer far back, so that their number is bounded for any length of text."""
         near = bisect_right(self._lengths, self._lengths[-1] - _NEAR_BYTES)
         places = [index for index in range(near) if self._lengths[index] % _BLOCK_BYTES == 0]
         if len(places) > _MAX_PLACES:
             del places[1 : _MAX_PLACES // 2 : 2]
         places += range(near, len(self._lengths))
         self._lengths = [self._lengths[index] for index in places]
-        self._prompt_states = [self._prompt_states[index] for index in places]
+        self._states = [self._states[index] for index in places]
 
     def _hypotheses(self, prompt_state: PromptState) -> Hypotheses:
-        """The segmentations of the last segment, which share what is known of others that begin where it does."""
-        known = next((one for one in self._opened if one.start is prompt_state.decoder_state), None)
-        opened = self._completer.hypotheses(prompt_state) if known is None else known.for_segment(prompt_state.segment)
-        self._opened = [opened, *(one for one in self._opened if one is not known)][:_MAX_OPENED]
+        """The segmentations of the last segment, which share predictions with others that begin at the same place."""
+        start = prompt_state.decoder_state
+        kept = next((hypotheses for hypotheses in self._opened if hypotheses.start is start), None)
+        opened = self._completer.hypotheses(prompt_state) if kept is None else kept.for_segment(prompt_state.segment)
+        self._opened = [opened, *(hypotheses for hypotheses in self._opened if hypotheses is not kept)][:_MAX_OPENED]
         return opened
 
     def suggest(self, text: bytes, is_stale: Callable[[], bool] = _never) -> str:
         """Continue a text greedily: a few words, to the end of the line or where the options end it.
 
-        Bytes that are no UTF-8 (the rest of a character that the text breaks off in) come as Python's surrogates.
+        Bytes that are not UTF-8 (the rest of a character within which the text ends) are returned as Python's
+        surrogates.
+
+        Args:
+            text: everything typed so far.
+            is_stale: as in ``read``.
 
         Raises:
-            Stale: the answer is no longer wanted.
+            Stale: the answer is no longer needed.
+            ModelError: the model's scores are not finite.
         """
         self._predictor.is_stale = is_stale
         prompt_state = self.read(text, is_stale)
@@ -176,40 +184,45 @@ class TypingSession:
         return (_without_last_word(written) if is_cut else written).rstrip()
 
     def candidates(self, text: bytes, is_stale: Callable[[], bool] = _never) -> list[Candidate]:
-        """The likeliest words that finish the word begun, or start the next, the likeliest first.
+        """Return the most likely words that finish the current word or start the next one, the most likely first.
+
+        Args:
+            text: everything typed so far.
+            is_stale: as in ``read``.
 
         Raises:
-            Stale: the answer is no longer wanted.
+            Stale: the answer is no longer needed.
+            ModelError: the model's scores are not finite.
         """
         self._predictor.is_stale = is_stale
         hypotheses = self._hypotheses(self.read(text, is_stale))
-        found = [_candidate(word) for word in likeliest_words(hypotheses, CANDIDATES, max_expansions=_EXPANSIONS)]
+        words = [_candidate(word) for word in likeliest_words(hypotheses, CANDIDATES, max_expansions=_EXPANSIONS)]
         space = float(hypotheses.next_bytes()[ord(" ")])
-        if len(found) < CANDIDATES or space > found[-1].probability:  # the word typed may be finished
+        if len(words) < CANDIDATES or space > words[-1].probability:  # the word typed may be finished
             after_space = self._hypotheses(self.read(text + b" ", is_stale))
-            found += [
+            words += [
                 _candidate(word, " ", space)
                 for word in likeliest_words(after_space, CANDIDATES, max_expansions=_EXPANSIONS)
             ]
-        suggested = [candidate for candidate in found if candidate.rest and candidate.probability >= _MIN_PROBABILITY]
-        return sorted(suggested, key=lambda candidate: -candidate.probability)[:CANDIDATES]
+        listed = [candidate for candidate in words if candidate.rest and candidate.probability >= _MIN_PROBABILITY]
+        return sorted(listed, key=lambda candidate: -candidate.probability)[:CANDIDATES]
 
 
-def _candidate(found: Word, before: str = "", probability: float = 1.0) -> Candidate:
-    """A word found after text that is not typed yet, which has this probability."""
-    return Candidate(_text(found.word), before + _text(found.completion), probability * found.probability)
+def _candidate(word: Word, before: str = "", probability: float = 1.0) -> Candidate:
+    """A word that follows text which is not typed yet and has this probability."""
+    return Candidate(_text(word.word), before + _text(word.completion), probability * word.probability)
 
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def common_prefix_length(one: bytes, other: bytes) -> int:
-    """How many bytes two texts begin with alike."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:  # slices are compared far more quickly than bytes one by one
+def common_prefix_length(first: bytes, second: bytes) -> int:
+    """Return the number of bytes with which both texts begin."""
+    low, high = 0, min(len(first), len(second))
+    while low < high:  # comparing slices is far faster than comparing bytes
         middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
+        if first[low:middle] == second[low:middle]:
             low = middle
         else:
             high = middle - 1
@@ -217,23 +230,23 @@ def common_prefix_length(one: bytes, other: bytes) -> int:
 
 
 def first_word(text: str) -> str:
-    """The first word with white space before it and what sticks to it; in scripts without spaces one character."""
+    """Return the first word, with white space before it and marks next to it; without spaces, the first character."""
     match = _WORD.match(text)
     if match is None:
         return text
     word = match[0]
     start = len(word) - len(word.lstrip())
-    alone = next((index for index in range(start, len(word)) if _stands_alone(word[index])), len(word))
-    return word[: max(alone, start + 1)]
+    end = next((index for index in range(start, len(word)) if _is_unspaced(word[index])), len(word))
+    return word[: max(end, start + 1)]
 
 
-def _stands_alone(character: str) -> bool:
-    """Whether a character is of a script that puts no spaces between words."""
+def _is_unspaced(character: str) -> bool:
+    """Whether a character is of a script that does not put spaces between words."""
     return isinstance(wordbreaks.read(_BEFORE_WORD, character.encode("utf-8", "surrogateescape")), wordbreaks.End)
 
 
 def first_words(text: str) -> str:
-    """The first ``OFFERED_WORDS`` words, none from beyond the line's end; a newline before the first is passed over."""
+    """Return the first ``SUGGESTED_WORDS`` words, none after the end of the line; a newline may come before them."""
     end = 0
     for index, match in enumerate(_WORD.finditer(text)):
         if index == SUGGESTED_WORDS or (index and "\n" in match[0]):
@@ -243,6 +256,6 @@ def first_words(text: str) -> str:
 
 
 def _without_last_word(text: str) -> str:
-    """Leave out a last word that may not be finished, unless there is no other."""
+    """Leave out the last word, which may be unfinished, unless it is the only one."""
     words = _WORD.findall(text)
     return "".join(words[:-1]) if len(words) > 1 else text

@@ -1,19 +1,19 @@
-"""A text that was read, as a file: to be continued, or read on, by another process.
+"""A text that was read, as a file: another process can continue it or read on.
 
-The file is one line of JSON and then a safetensors file. The line says what it is, which model has read the text (the
-SHA-256 of its manifest) and the SHA-256 of all that follows. The tensors are those of ``Context``::
+The file is one line of JSON, then a safetensors file. The line gives the format, the model that has read the text (the
+SHA-256 of its manifest) and the SHA-256 of everything after it. The tensors are those of a ``PromptState``::
 
     hidden (E,) float32         what scores the next token
     state (L, S, H) float32     the network's
-    recent (N,) uint16          the last tokens, uint32 where V > 65,536; the counts' context follows from them
+    recent (N,) uint16          the last tokens, uint32 where V > 65,536; they give the n-gram context
     segment (N,) uint8          the bytes of the text's last segment
     tail (N,) uint8             its last characters, UTF-8
-    overlay (N,) as recent      where the text was learnt from: the tokens that are remembered
+    overlay (N,) as recent      the tokens learnt from, if completions learn from the text
 
-So a file takes a few kilobytes however long the text was, and where the text was learnt from up to 200 more
-(``overlay.MAX_TOKENS``). It may come from a stranger: it is checked as a model is.
+So a file takes a few kilobytes however long the text was, and up to 200 more if completions learn from it
+(``overlay.MAX_TOKENS``). It may come from a stranger, so it is checked as a model is.
 
-Shapes: E embedding_size, H hidden_size, L num_layers, S state_rows, V vocab_size.
+Shapes: N tokens or bytes, E embedding_size, H hidden_size, L num_layers, S state_rows, V vocab_size.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ VERSION = 1
 _BEGINNING = b'{"format": "gru-complete state"'
 _MAX_HEADER_BYTES = 1000
 _MAX_BYTES = 1 << 23  # the largest network that is loaded has 1 MB of state
-_ANEW = "make the state anew: gru-complete prime FILE... --state-out STATE"
+_HINT = "save the state again: gru-complete prime FILE... --state-out STATE"
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
 def save_prompt_state(path: Path, prompt_state: PromptState, completer: Completer) -> int:
-    """Write a text that the completer has read, durably; returns how many bytes the file has.
+    """Write a text that the completer has read, durably; return the size of the file in bytes.
 
     Raises:
-        EnvironmentFailure: the disk or a permission said no; a file that was there is as it was.
+        EnvironmentFailure: the file cannot be written. An existing file is unchanged then.
     """
     data = to_bytes(prompt_state, completer)
     atomic.write_file(path, data)
@@ -62,9 +62,9 @@ def save_prompt_state(path: Path, prompt_state: PromptState, completer: Complete
 
 
 def load_prompt_state(path: Path, completer: Completer, *, forgets: bool = False) -> PromptState:
-    """Read what ``save_context`` wrote, or a stranger's file.
+    """Read what ``save_prompt_state`` wrote, or a stranger's file.
 
-    Whether the text was learnt from decides whether it goes on so, whatever the completer does with texts of its own.
+    The file decides whether completions learn from the text, whatever the completer does with new texts.
 
     Args:
         path: the file.
@@ -72,7 +72,7 @@ def load_prompt_state(path: Path, completer: Completer, *, forgets: bool = False
         forgets: leave out what was learnt.
 
     Raises:
-        ModelError: there is no such file, it is damaged or not ours, or another model has made it.
+        ModelError: the file is missing, damaged, of another kind, or from another model.
     """
     data = untrusted.read_regular_file(path, max_bytes=_MAX_BYTES)
     prompt_state = from_bytes(data, completer, name=printable(path))
@@ -80,7 +80,7 @@ def load_prompt_state(path: Path, completer: Completer, *, forgets: bool = False
 
 
 def is_state(path: Path) -> bool:
-    """Say whether a file looks like one that ``save_context`` has written."""
+    """Whether a file looks like one that ``save_prompt_state`` has written."""
     try:
         with open(path, "rb") as file:
             return file.read(len(_BEGINNING)) == _BEGINNING
@@ -89,7 +89,7 @@ def is_state(path: Path) -> bool:
 
 
 def to_bytes(prompt_state: PromptState, completer: Completer) -> bytes:
-    """The file of a context."""
+    """Return the content of the file."""
     from safetensors.numpy import save  # here, so that reading a state does not wait for it
 
     arrays: dict[str, NDArray[Any]] = {
@@ -112,20 +112,25 @@ def to_bytes(prompt_state: PromptState, completer: Completer) -> bytes:
 
 
 def from_bytes(data: bytes, completer: Completer, *, name: str) -> PromptState:
-    """The context of a file; ``name`` is for messages.
+    """Parse the content of a file.
+
+    Args:
+        data: the content.
+        completer: the model that has read the text.
+        name: the file, for messages.
 
     Raises:
-        ModelError: the bytes are none, or not one of this model.
+        ModelError: the content is damaged, of another kind, or from another model.
     """
     end = data.find(b"\n", 0, _MAX_HEADER_BYTES)
     if not data.startswith(b"{") or end < 0:
-        raise ModelError(f"{name} is not a state that gru-complete has written", hint=_ANEW)
+        raise ModelError(f"{name} is not a state file of gru-complete", hint=_HINT)
     header = untrusted.strict_json(data[:end], name=f"the first line of {name}")
     try:
         _check_header(header, data[end + 1 :], completer)
         return _prompt_state(parse_safetensors(data[end + 1 :], name="it"), completer)
     except ModelError as error:
-        raise ModelError(f"{name}: {error}", hint=error.hint or _ANEW) from None
+        raise ModelError(f"{name}: {error}", hint=error.hint or _HINT) from None
 
 
 def _check_header(header: dict[str, Any], tensors: bytes, completer: Completer) -> None:
@@ -158,7 +163,7 @@ def _prompt_state(arrays: Arrays, completer: Completer) -> PromptState:
     if DOCUMENT_END in recent:
         raise ModelError("recent has a document end in it")
     return PromptState(
-        _reading(arrays, recent.tolist(), completer),
+        _decoder_state(arrays, recent.tolist(), completer),
         _segment(arrays["segment"].tobytes(), completer),
         _overlay(arrays.get("overlay"), completer),
         tuple(recent.tolist()),
@@ -166,8 +171,8 @@ def _prompt_state(arrays: Arrays, completer: Completer) -> PromptState:
     )
 
 
-def _reading(arrays: Arrays, recent: list[int], completer: Completer) -> DecoderState:
-    """The reading with the counts' context, which is that of the last tokens; they are more than it reaches back."""
+def _decoder_state(arrays: Arrays, recent: list[int], completer: Completer) -> DecoderState:
+    """The end of the text. Its n-gram context is that of the last tokens, which are more than a context holds."""
     tokens = [DOCUMENT_END, *recent]
     nodes: tuple[int, ...] = ()
     if completer.predictor.mixture is not None:
@@ -181,7 +186,7 @@ def _reading(arrays: Arrays, recent: list[int], completer: Completer) -> Decoder
 def _segment(segment: bytes, completer: Completer) -> bytes:
     finished, rest = completer.tokenizer.encode_finished(segment)
     if len(finished) or rest != segment:
-        raise ModelError("segment is not one")
+        raise ModelError("segment is not a single unfinished segment")
     return segment
 
 
@@ -191,7 +196,7 @@ def _overlay(tokens: NDArray[Any] | None, completer: Completer) -> Overlay | Non
     if DOCUMENT_END in _tokens(tokens, completer)[1:]:
         raise ModelError("overlay has a document end in its middle")
     if completer.predictor.mixture is None:
-        raise ModelError("it was learnt from, and the model has no counts to lay new ones over")
+        raise ModelError("it has an overlay, and the model has no n-gram counts under it")
     return Overlay(tokens)
 
 
@@ -207,5 +212,5 @@ def _tail(data: bytes) -> str:
 
 def _tokens(tokens: NDArray[Any], completer: Completer) -> NDArray[Any]:
     if len(tokens) and int(tokens.max()) >= completer.tokenizer.vocab_size:
-        raise ModelError("it has a token that the model does not have")
+        raise ModelError("it contains a token that the model does not have")
     return tokens

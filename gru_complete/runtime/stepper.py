@@ -1,15 +1,16 @@
-"""One step of the model in numpy: a token and a state in, the next state and scores out; or many of both at once.
+"""One step of the network in numpy: a token and a state in, the next state and scores out; or many of both at once.
 
-The equations are those of ``nn/cells.py``, without gradients. Shapes: E embedding_size, H hidden_size, G gates of the
-cell, L num_layers, N rows of a batch, S state rows (2 for ``lstm``, else 1), V vocab_size.
+The equations are those of ``nn/cells.py``, without gradients. A step is bound by reading the weights from memory, so it
+reads as few as possible: what the embedding of a token adds to the first layer's gates never changes and is computed
+once per token, and many rows read the weights only once. Weights are stored as ``(inputs, outputs)``, the transpose of
+those in the model directory: with one row OpenBLAS takes a third less time that way, and with many rows, which are no
+slower, states and scores need not be transposed.
 
-A step is bound by reading the weights from memory, so it reads as few as it can: what the embedding of a token adds to
-the first layer's gates never changes and is computed once per token, and many rows read the weights only once. Weights
-stand as ``(inputs, outputs)``, the other way round than in the model directory: so OpenBLAS is quickest with one row, a
-third sooner than otherwise, and as quick as it can be with many, whose states and scores then need not be turned.
+Everything else is calls of numpy, a microsecond or two each once the weights have displaced everything from the caches.
+So there are few, in their fastest spelling: methods, operators in place, and constants that are arrays already.
 
-What is not products is calls of numpy, a microsecond or two each after the weights have swept the caches. So there are
-few, in their quickest spelling: methods, operators in place, and constants that are arrays already.
+Shapes: B rows side by side, V vocab_size, E embedding_size, H hidden_size, L num_layers, S state_rows (2 for ``lstm``,
+else 1), G gates of the cell, I inputs of the cell.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ _COPIED_ROWS = 16
 
 
 class Layer(NamedTuple):
-    """The weights of one cell, gates side by side in the order of the cells' equations.
+    """The weights of one cell, with the gates as blocks of columns in the order of the cell's equations.
 
-    The columns of the gates, all but the candidate's at the end, are halved: sigma(x) = tanh(x / 2) / 2 + 1 / 2.
+    The gates' columns, all but the candidate's at the end, are halved: sigma(x) = tanh(x / 2) / 2 + 1 / 2.
     """
 
     weight_x: FloatArray  # (I, G * H)
@@ -42,9 +43,9 @@ class Layer(NamedTuple):
 
 
 class Stepper:
-    """Runs the language model token by token, for one text or for many side by side.
+    """Runs the network token by token, for one text or for many side by side.
 
-    State is a value: a step leaves the state it is given as it was, so one state can be continued in several ways.
+    State is a value: a step does not change the state it receives, so one state can be continued in several ways.
 
     Args:
         arch: cell and sizes.
@@ -77,27 +78,27 @@ class Stepper:
             state: where the text before it ended, ``(L, S, H)``; not changed.
 
         Returns:
-            What ``logits`` needs, ``(E,)``, and the state after the token, ``(L, S, H)``.
+            The output, from which ``logits`` scores what follows, ``(E,)``, and the new state, ``(L, S, H)``.
         """
         hidden, state = self._advance(self._first_inputs(token), state)
         return self._project(hidden), state
 
     def step_many(self, tokens: Sequence[int], states: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Read one token in each of N texts; the same as N steps but for rounding.
+        """Read one token in each of B texts: the same as B steps, except for rounding.
 
         Args:
-            tokens: their ids, ``(N,)``, at least one.
-            states: where each text before it ended, ``(N, L, S, H)``; not changed.
+            tokens: B ids, at least one.
+            states: where each text before it ended, ``(B, L, S, H)``; not changed.
 
         Returns:
-            What ``logits`` needs, ``(N, E)``, and the states after the tokens, ``(N, L, S, H)``.
+            The outputs, ``(B, E)``, and the new states, ``(B, L, S, H)``.
         """
-        inputs = np.concatenate([self._first_inputs(token) for token in tokens])  # quicker than stack
+        inputs = np.concatenate([self._first_inputs(token) for token in tokens])  # faster than stack
         hidden, states = self._advance(inputs.reshape(len(tokens), -1), states.transpose(1, 2, 0, 3))
         return self._project(hidden), states.transpose(2, 0, 1, 3)
 
     def read(self, tokens: Iterable[int], state: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Read tokens one after another; what ``step`` returns for the last of them.
+        """Read tokens one after another; return what ``step`` returns for the last of them.
 
         Raises:
             ValueError: there are no tokens.
@@ -110,7 +111,7 @@ class Stepper:
         return self._project(hidden), state
 
     def logits(self, hidden: FloatArray) -> FloatArray:
-        """Score what may follow: unnormalised log probabilities, ``(V,)`` for ``(E,)``, ``(N, V)`` for ``(N, E)``."""
+        """Score what may follow: unnormalised log probabilities, ``(V,)`` for ``(E,)``, ``(B, V)`` for ``(B, E)``."""
         scores: FloatArray = hidden.dot(self.output)
         scores += self.output_bias
         return scores
@@ -118,9 +119,9 @@ class Stepper:
     def _advance(self, inputs: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the last layer's output before the projection, ``(H,)``, and the new state.
 
-        Many rows come and go as ``inputs`` ``(N, G * H)``, ``state`` ``(L, S, N, H)``.
+        With B rows, ``inputs`` is ``(B, G * H)`` and ``state`` ``(L, S, B, H)``.
         """
-        next_state = np.empty(state.shape, state.dtype)  # quicker than empty_like
+        next_state = np.empty(state.shape, state.dtype)  # faster than empty_like
         self.cell(inputs, self.layers[0], state[0], next_state[0])
         hidden: FloatArray = next_state[0, 0]
         for index, layer in enumerate(self.layers[1:], start=1):
@@ -131,7 +132,7 @@ class Stepper:
         return hidden, next_state
 
     def _first_inputs(self, token: int) -> FloatArray:
-        """Return W_x x + b of the first layer, ``(G * H,)``, computed when a token is first met."""
+        """Return W_x x + b of the first layer, ``(G * H,)``, computed when a token is first read."""
         inputs = self._input_products.get(token)
         if inputs is None:
             layer = self.layers[0]
@@ -164,8 +165,8 @@ def _transposed(weight: FloatArray) -> FloatArray:
     return transposed
 
 
-# The cells. Each takes the input products W_x x + b (G * H,), the layer, the state (S, H), and fills the next state;
-# there may be many: (N, G * H) and (S, N, H). What is halved in these products is halved in the layer.
+# The cells. Each takes the input products W_x x + b (G * H,), the layer and the state (S, H), and fills the next state;
+# with B rows these are (B, G * H) and (S, B, H). The gates' part of the products is halved, as it is in the layer.
 
 
 def _rnn(inputs: FloatArray, layer: Layer, state: FloatArray, next_state: FloatArray) -> None:
