@@ -64,7 +64,7 @@ def test_each_prompt_is_completed_as_it_would_be_alone(completer, options):
     assert_as_alone(list(complete_each(completer, taken(prompts), options, width=8)), prompts, completer, options)
 
 
-def test_all_go_on_from_the_same_text_and_learn_nothing_from_each_other(completer):
+def test_all_prompts_continue_the_same_text_and_learn_nothing_from_each_other(completer):
     before = completer.read(b"Zorbaxel Quintonim keeps a fenlark. Zorbaxel Quintonim sings. Zor")
     prompts = some_prompts(20)
     options = CompletionOptions(sampling=SamplingOptions(temperature=0), max_tokens=10)
@@ -83,7 +83,7 @@ def test_the_width_changes_nothing(completer):
     assert texts[0] == texts[1] == texts[2]
 
 
-def test_what_is_there_is_completed_before_more_is_waited_for(completer):
+def test_available_prompts_are_completed_before_waiting_for_more(completer):
     prompts = some_prompts(5)
     given = []
 
@@ -104,7 +104,7 @@ def test_what_is_there_is_completed_before_more_is_waited_for(completer):
     assert seen == len(prompts)
 
 
-def test_an_endless_stream_is_taken_a_few_ahead(completer):
+def test_an_endless_stream_is_read_only_a_little_ahead(completer):
     number = 0
 
     def take(waits):
@@ -118,7 +118,7 @@ def test_an_endless_stream_is_taken_a_few_ahead(completer):
     assert number <= 100 + 5 * 64
 
 
-def test_an_error_of_the_source_comes_after_what_was_taken_before(completer):
+def test_an_error_of_the_source_is_raised_after_the_earlier_completions(completer):
     prompts = iter([b"The cat", b"A dog"])
 
     def take(waits):
@@ -132,7 +132,7 @@ def test_an_error_of_the_source_comes_after_what_was_taken_before(completer):
         next(completions)
 
 
-def test_no_prompts_give_nothing(completer):
+def test_no_prompts_give_no_completions(completer):
     assert list(complete_each(completer, taken([]), CompletionOptions())) == []
 
 

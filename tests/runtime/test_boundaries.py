@@ -114,7 +114,7 @@ def test_a_stop_string_ends_the_text_before_itself():
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 20])
-def test_the_stop_string_that_is_complete_first_counts(size):
+def test_the_first_stop_string_to_be_complete_counts(size):
     assert cut("xabcdx", stops=["abcd", "bc"], size=size) == ("xa", "stop")
 
 
@@ -124,7 +124,7 @@ def test_the_beginning_of_a_stop_string_is_held_back_and_no_more():
     assert cutter.reason == "stop"
 
 
-def test_what_was_held_back_comes_when_the_text_ends():
+def test_text_that_was_held_back_is_returned_when_the_text_ends():
     cutter = TextCutter(boundary("sentence", before="", abbreviations=()), ["\nEND"])
     assert (cutter.feed("x\nEN"), cutter.finish(), cutter.reason) == ("x", "\nEN", None)
 
@@ -160,7 +160,7 @@ def test_the_end_does_not_depend_on_how_the_text_is_cut(text, before, until, sto
 
 
 @pytest.mark.parametrize("until", UNTIL)
-def test_a_copy_of_a_cutter_goes_on_alone(until):
+def test_a_copy_of_a_cutter_is_independent(until):
     text = "A word. Another,\n \nand one more stop."
     for cut in range(len(text)):
         first = TextCutter(boundary(until, before="", abbreviations=()), ["stop"])

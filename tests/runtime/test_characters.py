@@ -27,7 +27,7 @@ def test_between_characters_whole_pieces_first_bytes_and_the_document_end_may_co
     assert allowed(masks) == {b"", b"the", "né".encode()} | ascii_text | first_bytes
 
 
-def test_what_is_not_allowed_is_impossible(masks):
+def test_tokens_that_are_not_allowed_are_impossible(masks):
     assert set(masks.after(b"").tolist()) == {0.0, -np.inf}
 
 
@@ -96,7 +96,7 @@ def test_a_character_is_unfinished_until_its_last_byte(before, character, after)
 @pytest.mark.parametrize(
     "text", [b"", b"\x80", b"\xff", b"\xc0", b"\xe0\x80", b"\xc2\x80", b"\xe4\xbd\xa0\xa0", b"\xe4a"]
 )
-def test_what_begins_no_character_is_not_unfinished(text):
+def test_bytes_that_begin_no_character_are_not_unfinished(text):
     assert unfinished(text) == b""
 
 

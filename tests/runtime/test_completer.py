@@ -59,7 +59,7 @@ def test_the_first_token_read_is_the_document_end(scored_model, byte_pieces):
 
 
 def test_each_token_drawn_is_read_before_the_next(scored_model, byte_pieces):
-    count = 1 + ord("0")  # after n tokens the likeliest piece is the digit n
+    count = 1 + ord("0")  # after n tokens the most likely piece is the digit n
     model = scored_model(lambda tokens: 50 * (np.arange(257) == count + len(tokens)))
     assert ask(Completer(Predictor(model), byte_pieces()), until="none", max_tokens=5).data == b"12345"
 
@@ -80,7 +80,7 @@ def test_masked_tokens_still_count_in_logprob(scored_model, byte_pieces):
     assert (done.data, done.logprob) == (b"a", pytest.approx(math.log(0.25)))
 
 
-def test_greedy_takes_the_likeliest_each_time(scored_model, byte_pieces):
+def test_greedy_takes_the_most_likely_token_each_time(scored_model, byte_pieces):
     # after "a" comes "b", after all else "a"; other letters are nearly as likely
     def scores(tokens):
         logits = np.ones(257)
@@ -113,7 +113,7 @@ def test_one_random_number_is_used_per_token(random_letters):
     assert long.startswith(short)
 
 
-def test_many_completions_are_those_of_the_seeds_that_follow(random_letters):
+def test_many_completions_are_those_of_consecutive_seeds(random_letters):
     many = list(random_letters.complete_many(random_letters.read(b"x"), CompletionOptions(seed=5), 3))
     assert [done.seed for done in many] == [5, 6, 7]
     assert many == [ask(random_letters, b"x", seed=seed)._replace(prompt=b"") for seed in (5, 6, 7)]
@@ -152,13 +152,13 @@ def test_a_stop_string_is_found_across_tokens_and_not_printed(says):
     assert ask(completer, stop=[b"END"]).stop_reason == "stop"
 
 
-def test_no_piece_gives_away_the_beginning_of_a_stop_string(says):
+def test_no_piece_contains_the_beginning_of_a_stop_string(says):
     completer = says("a", "E", "N", "E", "N", "D")
     stream = completer.stream(completer.read(b""), CompletionOptions(stop=[b"END"]))
     assert list(stream) == [b"a", b"EN"]
 
 
-def test_what_looked_like_a_stop_string_comes_at_the_end(says):
+def test_the_beginning_of_a_stop_string_is_yielded_at_the_end(says):
     done = ask(says("a", "E", "N"), stop=[b"END"])
     assert (done.data, done.stop_reason) == (b"aEN", "document_end")
 
@@ -335,7 +335,7 @@ def test_how_the_prompt_is_cut_into_blocks_changes_nothing(real, monkeypatch):
         assert (cut.recent, cut.tail) == (whole.recent, whole.tail)
 
 
-def test_the_context_ends_with_the_prompt(real):
+def test_the_prompt_state_describes_the_end_of_the_prompt(real):
     prompt_state = real.read(b"They like cats. " * 100 + b"Mr Watson goes")
     assert real.tokenizer.decode(prompt_state.recent).endswith(b"They like cats. Mr Watson")
     assert prompt_state.segment == b" goes"
@@ -359,7 +359,7 @@ def test_an_empty_prompt_starts_from_the_document_end(real):
     assert real.read(b"").decoder_state.hidden.tolist() == hidden.tolist()
 
 
-def test_weights_that_overflow_are_one_clear_error(tokenizer, random_model):
+def test_weights_that_overflow_give_one_clear_error(tokenizer, random_model):
     arch, weights = random_model
     huge = {name: np.full_like(array, 3e38) for name, array in weights.items()}
     with pytest.raises(ModelError, match="not finite"):
@@ -388,7 +388,7 @@ def test_completing_imports_neither_torch_nor_pydantic_nor_rich():
     assert result.stdout.strip() == ""
 
 
-def test_a_completion_ends_before_it_becomes_less_probable_than_is_asked_for(scored_model, byte_pieces):
+def test_a_suggestion_ends_before_its_probability_falls_below_the_confidence(scored_model, byte_pieces):
     scores = np.full(257, -math.inf)
     scores[[1 + ord("a"), 1 + ord("b")]] = np.log([0.75, 0.25])
     completer = Completer(Predictor(scored_model(lambda tokens: scores)), byte_pieces())
@@ -400,7 +400,7 @@ def test_a_completion_ends_before_it_becomes_less_probable_than_is_asked_for(sco
     assert (done.data, done.stop_reason) == (b"aa", "max_tokens")
 
 
-def test_what_is_offered_is_likely_as_text_not_as_tokens(scored_model, byte_pieces):
+def test_a_suggestion_is_likely_as_text_not_as_tokens(scored_model, byte_pieces):
     tokenizer = byte_pieces(b"once", b"only", b"one")
     scores = np.full(tokenizer.vocab_size, -math.inf)
     scores[[tokenizer.pieces.index(piece) for piece in (b"once", b"only", b"one", b"x")]] = np.log([0.2, 0.2, 0.2, 0.4])
@@ -450,7 +450,7 @@ def test_a_text_read_in_two_parts_is_the_text_read_at_once(learning, prompt, dat
     first = learning.read(prompt[:cut])
     both = learning.read(prompt[cut:], first)
     assert same(both, learning.read(prompt))
-    assert same(first, learning.read(prompt[:cut]))  # reading on left it as it was
+    assert same(first, learning.read(prompt[:cut]))  # reading on did not change it
     finished = sum(len(segment) for segment in list(segments(prompt))[:-1])
     assert both.segment == prompt[finished:]
     assert both.tail == prompt.decode(errors="replace")[-CONTEXT_CHARACTERS:]
@@ -498,7 +498,7 @@ def test_a_character_that_the_prompt_begins_is_finished(scored_model, byte_piece
         assert list(stream) == [" 走る".encode()[size:], " 走る".encode()]
 
 
-def test_what_finishes_a_character_need_not_be_likely(scored_model, byte_pieces):
+def test_an_unfinished_character_is_finished_even_by_unlikely_tokens(scored_model, byte_pieces):
     # after the first byte only a control character is to be expected
     tokenizer = byte_pieces("\x9b".encode())
     completer = Completer(Predictor(scored_model(lambda tokens: 80 * (np.arange(258) == 257))), tokenizer)
@@ -506,7 +506,7 @@ def test_what_finishes_a_character_need_not_be_likely(scored_model, byte_pieces)
     assert ord((b"\xc2" + done.data).decode()) >= 0xA0
 
 
-def test_a_stop_string_may_hold_the_character_that_the_prompt_begins(scored_model, byte_pieces):
+def test_a_stop_string_may_contain_the_character_that_the_prompt_begins(scored_model, byte_pieces):
     tokenizer = byte_pieces("走x".encode())
     completer = Completer(Predictor(scored_model(lambda tokens: 50 * (np.arange(258) == 257))), tokenizer)
     begun = "走".encode()[:1]
@@ -555,7 +555,7 @@ def test_the_segmentation_is_drawn_from_its_posterior(real):
             assert abs(found.get((id(first_tokens.rows[row].decoder_state), token), 0) / 500 - share) <= 1 / 500
 
 
-def test_a_context_is_continued_as_its_text_is(real):
+def test_a_prompt_state_is_continued_as_its_text_is(real):
     options = CompletionOptions(until="none", max_tokens=9, seed=4)
     prompt_state = real.read(b"Mr Watson go")
     assert real.complete_from(prompt_state, options).data == real.complete(b"Mr Watson go", options).data

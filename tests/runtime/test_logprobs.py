@@ -9,7 +9,7 @@ TEXTS = [b"", b" the", b" a", b"\xe2"]
 SCORES = np.log(np.array([1, 4, 2, 1], np.float32)) + 7
 
 
-def test_a_token_has_its_log_probability_and_the_likeliest_beside_it():
+def test_a_token_has_its_log_probability_and_the_most_likely_rivals():
     token = token_logprobs(TEXTS, SCORES, 2, 3)
     assert (token.text, token.logprob) == (b" a", pytest.approx(math.log(2 / 8)))
     assert [(rival.text, round(math.exp(rival.logprob), 6)) for rival in token.top] == [
@@ -19,12 +19,12 @@ def test_a_token_has_its_log_probability_and_the_likeliest_beside_it():
     ]
 
 
-def test_no_rivals_may_be_asked_for_and_more_than_there_are():
+def test_zero_rivals_and_more_than_there_are_may_be_requested():
     assert token_logprobs(TEXTS, SCORES, 0, 0).top == ()
     assert len(token_logprobs(TEXTS, SCORES, 0, 100).top) == 4
 
 
-def test_what_cannot_come_is_no_rival():
+def test_an_impossible_token_is_not_a_rival():
     scores = np.array([0, -np.inf, 0, -np.inf])
     token = token_logprobs(TEXTS, scores, 0, 3)
     assert [rival.text for rival in token.top] == [b"", b" a"]

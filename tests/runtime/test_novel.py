@@ -38,7 +38,7 @@ def runs(words, number):
 
 @pytest.mark.parametrize("novel", [2, 3, 4, 6])
 @pytest.mark.parametrize("more", [{}, {"sampling": SamplingOptions(temperature=0)}, {"stop": (b"e", b"ri", b". ")}])
-def test_n_words_never_stand_in_the_corpus(completer, corpus, novel, more):
+def test_no_n_words_in_a_row_occur_in_the_corpus(completer, corpus, novel, more):
     known = runs(corpus.split(), novel)
     has_copies = False
     for seed, prompt in enumerate(PROMPTS * 2):
@@ -67,7 +67,7 @@ def test_a_length_that_ends_within_a_word_does_not_matter(completer, corpus, max
         assert runs(written_words(b"The", completer.complete(b"The", options).data), 2) & known == set()
 
 
-def test_a_beam_copies_nothing_either(completer, corpus):
+def test_beam_search_copies_nothing_either(completer, corpus):
     known = runs(corpus.split(), 3)
     for prompt in PROMPTS:
         options = CompletionOptions(until="none", max_tokens=30, beam=4, novel=3)
@@ -79,7 +79,7 @@ def test_a_beam_copies_nothing_either(completer, corpus):
         assert any(runs(written_words(prompt, text), 3) & known for text in free)
 
 
-def test_many_at_once_are_as_one_by_one(completer):
+def test_many_prompts_at_once_give_the_same_texts_as_one_by_one(completer):
     options = CompletionOptions(until="none", max_tokens=40, novel=3)
     prompts = iter(PROMPTS)
 
@@ -93,7 +93,7 @@ def test_many_at_once_are_as_one_by_one(completer):
     assert batched == [completer.complete(prompt, options).data for prompt in PROMPTS]
 
 
-def test_a_completion_that_copies_nothing_is_left_as_it_is(completer):
+def test_a_completion_that_copies_nothing_is_unchanged(completer):
     free = completer.complete(b"The", CompletionOptions(until="none", max_tokens=60))
     assert completer.complete(b"The", CompletionOptions(until="none", max_tokens=60, novel=100)) == free
 
@@ -136,11 +136,11 @@ def test_with_stop_strings_longer_words_are_forbidden_too():
     assert forbidden(b"see the cat", b"", b" see the", has_stops=True) == [b" cat", b" cats", b" ca", b"\ncat", b"a b"]
 
 
-def test_documents_do_not_run_on():
+def test_the_last_words_of_a_document_have_no_follower():
     assert forbidden(b"see the \0 cat", b"", b" see the") == [b"a b"]
 
 
-def test_what_was_cut_apart_for_training_stands_in_the_corpus_whole(completer, corpus, trained_model):
+def test_text_that_was_cut_for_training_is_whole_in_the_corpus(completer, corpus, trained_model):
     words = corpus.split()
     known = corpus_words(trained_model, completer.tokenizer).text.split()
     missing = runs(words, 5) - runs(known, 5)
@@ -149,7 +149,7 @@ def test_what_was_cut_apart_for_training_stands_in_the_corpus_whole(completer, c
 
 
 @pytest.mark.parametrize("cuts", ["5", "[5]", '[["training", "tuning", "x", 1]]'])
-def test_damaged_places_of_cuts_are_named(completer, trained_model, tmp_path, cuts):
+def test_damaged_cut_positions_are_reported(completer, trained_model, tmp_path, cuts):
     shutil.copytree(trained_model.with_name("tiny.run"), tmp_path / "tiny.run")
     (tmp_path / "tiny.run" / "text.json").write_text(f'{{"abbreviations": [], "cuts": {cuts}}}')
     with pytest.raises(ModelError, match="text.json is damaged"):

@@ -1,4 +1,4 @@
-"""Many readings at once are the same as one after another."""
+"""Predicting for many decoder states at once gives the same as one after another."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def predictor(cell="gru", *, order=4, num_layers=2):
     return Predictor(Stepper(arch, weights), mixture)
 
 
-def some_readings(model, number=9):
+def some_decoder_states(model, number=9):
     """Readings of 0, 1, 2, ... tokens, the last ones after a document end."""
     decoder_states = [model.start()]
     for token in STREAM[1:number].tolist():
@@ -46,7 +46,7 @@ def learnt():
 @pytest.mark.parametrize("order", [0, 1, 2, 5])
 def test_stepping_many_equals_stepping_each(cell, order):
     model = predictor(cell, order=order)
-    decoder_states = some_readings(model)
+    decoder_states = some_decoder_states(model)
     tokens = [(5 * index) % VOCAB_SIZE for index in range(len(decoder_states))]
     many = model.step_many(decoder_states, tokens)
     for decoder_state, token, one_of_many in zip(decoder_states, tokens, many, strict=True):
@@ -66,7 +66,7 @@ def test_stepping_none_gives_none():
 def test_log_probabilities_are_the_scores_of_each_and_sum_to_1(order, number, adapts):
     model = predictor(order=order)
     overlay = learnt() if adapts and order else None
-    decoder_states = some_readings(model)[-number:]
+    decoder_states = some_decoder_states(model)[-number:]
     rows = model.log_probabilities(decoder_states, overlay)
     assert (rows.shape, rows.dtype) == ((number, VOCAB_SIZE), np.float32)
     np.testing.assert_allclose(np.exp(rows).sum(axis=1), 1, atol=1e-5)
@@ -75,9 +75,9 @@ def test_log_probabilities_are_the_scores_of_each_and_sum_to_1(order, number, ad
         np.testing.assert_allclose(np.exp(row), scores / scores.sum(), rtol=0, atol=1e-5)
 
 
-def test_log_probabilities_leave_the_readings_as_they_were():
+def test_log_probabilities_do_not_change_the_decoder_states():
     model = predictor()
-    decoder_states = some_readings(model)
+    decoder_states = some_decoder_states(model)
     before = [(decoder_state.hidden.copy(), decoder_state.state.copy()) for decoder_state in decoder_states]
     model.log_probabilities(model.step_many(decoder_states, [3] * len(decoder_states)), learnt())
     for decoder_state, (hidden, state) in zip(decoder_states, before, strict=True):
@@ -86,7 +86,7 @@ def test_log_probabilities_leave_the_readings_as_they_were():
 
 
 @pytest.mark.parametrize("order", [1, 2, 5])
-def test_what_is_looked_up_at_once_is_what_is_looked_up_apart(order):
+def test_a_batched_lookup_equals_single_lookups(order):
     ngrams = count_ngrams(STREAM, vocab_size=VOCAB_SIZE, order=order)
     nodes = ngrams.contexts(STREAM)
     rows = ngrams.distributions(nodes)

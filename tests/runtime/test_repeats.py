@@ -33,7 +33,7 @@ def test_other_words_and_longer_words_may_follow():
     assert {b" ", b" the", b" that's"}.isdisjoint(blocked("Never my doubt that he. Never my doubt"))
 
 
-def test_what_followed_at_several_places_is_all_blocked():
+def test_continuations_at_several_places_are_all_blocked():
     text = "my great doubt that; my great doubt the; my great doubt"
     assert set(blocked(text)) == {b" that", b" th", b" the"}
 
@@ -51,7 +51,7 @@ def test_short_words_count_only_together():
     assert blocked("as it is in it as that as it is in it as") == [b" that", b" th"]
 
 
-def test_a_phrase_that_ends_within_a_word_elsewhere_is_no_repetition():
+def test_a_phrase_that_ends_within_a_word_elsewhere_is_not_a_repetition():
     assert blocked("Never my doubter that. Never my doubt") == []
 
 
@@ -60,13 +60,13 @@ def test_a_part_of_a_word_may_be_finished():
 
 
 @pytest.mark.parametrize("letter", ["日", "ж", "x"])
-def test_without_spaces_so_many_letters_as_four_words_have_are_not_repeated(letter):
+def test_without_spaces_as_many_letters_as_four_words_have_are_not_repeated(letter):
     phrase = "".join(chr(ord(letter) + index % 2) for index in range(24))
     assert blocked(f"{phrase}that {phrase[1:]}") == []
     assert blocked(f"{phrase}that {phrase}") == [b"t", b"that"]
 
 
-def test_what_lies_far_back_may_be_said_again():
+def test_text_far_back_may_be_repeated():
     phrase = "Never my doubt that "
     assert blocked(phrase + "long ago " * 10 + phrase[:-6]) != []
     assert blocked(phrase + "long ago " * 1000 + phrase[:-6]) == []
@@ -76,7 +76,7 @@ PARTS = [" the", " old", " cat", " of", " Holmes", " 日本", "s"]
 
 
 @given(st.lists(st.sampled_from(PARTS), max_size=60), st.integers(2, 5))
-def test_whoever_takes_only_what_is_not_blocked_repeats_no_words(parts, words):
+def test_taking_only_what_is_not_blocked_repeats_no_words(parts, words):
     pieces = [part.encode() for part in PARTS]
     text = b""
     for part in parts:

@@ -37,7 +37,7 @@ def test_temperature_raises_each_probability_to_its_inverse():
     assert chances(temperature=0.5) == [round(x / 22, 6) for x in (1, 4, 16, 1)]
 
 
-def test_temperature_zero_takes_the_likeliest():
+def test_temperature_zero_takes_the_most_likely_token():
     assert chances(temperature=0) == [0, 0, 1, 0]
 
 
@@ -54,7 +54,7 @@ def test_a_high_temperature_levels_what_the_filters_left():
     assert chances(temperature=100, top_k=2) == pytest.approx([0, 0.5, 0.5, 0], abs=0.01)
 
 
-def test_top_k_keeps_the_k_likeliest():
+def test_top_k_keeps_the_k_most_likely():
     assert chances(top_k=2) == [0, round(1 / 3, 6), round(2 / 3, 6), 0]
 
 
@@ -72,12 +72,12 @@ def test_top_p_keeps_the_fewest_that_reach_it(top_p, kept):
 
 
 def test_top_p_counts_after_top_k():
-    # top-k leaves 1/4 and 1/2, so the likeliest alone has 2/3 of what is left
+    # top-k leaves 1/4 and 1/2, so the most likely alone has 2/3 of what is left
     assert chances(top_k=2, top_p=0.6) == [0, 0, 1, 0]
 
 
 @pytest.mark.parametrize(("min_p", "kept"), [(0, 4), (0.2, 4), (0.3, 2), (0.6, 1), (1, 1)])
-def test_min_p_keeps_what_is_at_least_that_many_times_the_likeliest(min_p, kept):
+def test_min_p_keeps_tokens_at_least_that_many_times_as_likely_as_the_most_likely(min_p, kept):
     assert np.count_nonzero(chances(min_p=min_p)) == kept
 
 
@@ -90,7 +90,7 @@ def test_min_p_counts_after_top_p():
     assert np.count_nonzero(chances(top_p=0.76, min_p=0.3)) == 2
 
 
-def test_typical_keeps_first_what_is_about_as_surprising_as_the_mean():
+def test_typical_first_keeps_tokens_about_as_surprising_as_the_mean():
     # surprisals in bits: 3, 2, 1, 3, their mean 1.75: nearest are 2, then 1, then both 3s
     assert chances(typical=0.2) == [0, 1, 0, 0]
     assert chances(typical=0.7) == [0, round(1 / 3, 6), round(2 / 3, 6), 0]
@@ -105,14 +105,14 @@ def test_typical_counts_after_top_k_and_before_top_p():
     assert chances(typical=0.7, top_p=0.6) == [0, 0, 1, 0]
 
 
-def test_min_p_and_temperature_zero_go_by_the_likeliest_that_typical_leaves():
+def test_min_p_and_temperature_zero_use_the_most_likely_token_that_typical_leaves():
     assert chances(typical=0.2, min_p=0.9) == [0, 1, 0, 0]
     assert chances(typical=0.2, temperature=0) == [0, 1, 0, 0]
     assert chances(typical=0.8, temperature=0) == [0, 0, 1, 0]
 
 
 @pytest.mark.parametrize("temperature", [0, 1e-300, 1])
-def test_a_blocked_token_has_no_chance_unless_there_is_no_other(temperature):
+def test_a_blocked_token_is_impossible_unless_there_is_no_other(temperature):
     blocked = Constraints(np.zeros(len(EIGHTHS)), blocked=[2]).apply(EIGHTHS)
     assert candidates(blocked, SamplingOptions(temperature, min_p=0))[0].tolist().count(2) == 0
     everything = Constraints(np.zeros(len(EIGHTHS)), blocked=range(len(EIGHTHS))).apply(EIGHTHS)
@@ -121,7 +121,7 @@ def test_a_blocked_token_has_no_chance_unless_there_is_no_other(temperature):
     assert EIGHTHS[2] > -1
 
 
-def test_a_masked_token_has_no_chance():
+def test_a_masked_token_is_impossible():
     mask = np.array([0, 0, -np.inf, 0], dtype=np.float32)
     assert chances(mask=mask) == [0.25, 0.5, 0, 0.25]
     assert chances(mask=mask, top_p=0.5, temperature=2)[2] == 0
@@ -141,7 +141,7 @@ def test_repetition_penalty_does_not_depend_on_the_constant_up_to_which_scores_a
     assert chances(logits, **settings)[3] == 0
 
 
-def test_repetition_penalty_leaves_the_given_scores_as_they_were():
+def test_repetition_penalty_does_not_change_its_argument():
     logits = np.array([2.0, -1.0, 1.0])
     chances(logits, recent=[0, 1], repetition_penalty=2.0)
     assert logits.tolist() == [2.0, -1.0, 1.0]
@@ -157,14 +157,14 @@ def test_draw_inverts_the_cumulative_distribution(uniform, index):
     assert draw(np.array([0, 1, 0, 3, 0]), uniform) == index
 
 
-def test_draw_never_takes_what_has_no_chance_even_where_sums_round():
+def test_draw_never_takes_an_impossible_token_even_where_sums_round():
     tenths = np.array([0.1] * 10 + [0.0])
     assert draw(tenths, 1 - 2**-53) == 9
     assert draw(tenths, 1.0) == 9
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_scores_that_are_no_numbers_are_refused(bad):
+def test_scores_that_are_not_numbers_are_refused(bad):
     with pytest.raises(ModelError, match="not finite"):
         chances(np.array([0.0, bad, 1.0]))
 
@@ -191,7 +191,7 @@ def test_an_option_out_of_range_is_refused_with_the_range(option, value, said):
         SamplingOptions(**{option: value})
 
 
-def test_the_documented_defaults_hold():
+def test_the_defaults_are_the_documented_ones():
     assert vars(SamplingOptions()) == vars(SamplingOptions(0.7, 0, 1.0, 0.05, 1.0, 1.0))
 
 

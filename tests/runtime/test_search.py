@@ -15,7 +15,7 @@ from gru_complete.runtime.vocabulary import Vocabulary
 
 
 class WrittenDown:
-    """A model whose probabilities are a function of the tokens read so far; a reading is those tokens."""
+    """A model whose probabilities are a function of the tokens read so far; a decoder state is those tokens."""
 
     def __init__(self, chances):
         self.chances = chances
@@ -67,7 +67,7 @@ def test_a_text_of_several_segmentations_has_their_probabilities_together():
     assert [(text.data, round(math.exp(text.log_probability), 6)) for text in found] == [(b"ab", 0.6), (b"c", 0.4)]
 
 
-def test_texts_of_one_beam_are_merged_before_they_go_on():
+def test_equal_texts_of_a_beam_are_merged_before_they_are_continued():
     table = {b"": {b"a": 0.4, b"ab": 0.6}, b"a": {b"b": 0.5, b"c": 0.5}, b"ab": {b"c": 0.9, b".": 0.1}}
     table |= {b"a|b": {b"c": 1}, b"a|c": {b"": 1}, b"ab|c": {b"c": 1}, b"a|b|c": {b"c": 1}}
     found = {text.data: math.exp(text.log_probability) for text in search(PIECES, by_name(PIECES, table), beam=9)}
@@ -98,7 +98,7 @@ def test_a_beam_that_holds_everything_finds_every_text_with_its_probability():
         assert math.exp(ended[text].log_probability) == pytest.approx(expected[text], rel=1e-5)
 
 
-def test_the_end_of_a_text_is_as_likely_as_all_that_shows_it_together():
+def test_the_end_of_a_text_is_as_likely_as_all_tokens_together_that_show_it():
     table = {b"": {b"a": 0.5, b"b": 0.5}, b"a": {b" d": 0.3, b" e": 0.3, b" ": 0.1, b"": 0.2, b"b": 0.1}}
     found = search(PIECES, by_name(PIECES, table), until="word")
     chances = {text.data: math.exp(text.log_probability) for text in found}
@@ -165,7 +165,7 @@ def test_the_end_of_the_prompt_counts_as_if_it_were_written():
     assert search(WORDS, round_and_round, before=before, max_tokens=1, beam=1)[0].data != b" of"
 
 
-def test_the_end_of_a_text_is_no_repetition():
+def test_the_end_of_a_text_does_not_count_as_a_repetition():
     pieces = [b"", b"a great word", b" ", b" and"]
     table = {b"": {b"a great word": 1}, b"a great word": {b" ": 0.9, b" and": 0.1}}
     assert search(pieces, by_name(pieces, table), before="a great word and ", until="word", no_repeat=2)[0].data == b"a"
@@ -190,7 +190,7 @@ def test_only_valid_text_is_found_and_no_text_twice(byte_pieces, seed, pending, 
     assert found == search(pieces, chances, pending=pending, beam=beam, max_tokens=6)
 
 
-def test_scores_that_are_no_numbers_are_refused():
+def test_scores_that_are_not_numbers_are_refused():
     with pytest.raises(ModelError, match="not finite"):
         search(PIECES, lambda decoder_state: np.full(len(PIECES), np.nan))
 

@@ -26,7 +26,7 @@ INDEX = PieceIndex(PIECES)
 
 
 class OneByOne(Predictor):
-    """Steps readings one at a time, in float64: so that many at once give the same bits as each alone."""
+    """Steps one text at a time, in float64, so that many at once give the same bits as each alone."""
 
     def step_many(self, decoder_states, tokens):
         return [self.step(decoder_state, token) for decoder_state, token in zip(decoder_states, tokens, strict=True)]
@@ -106,7 +106,7 @@ TEXTS += ["aéab".encode()]
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_with_nothing_left_out_it_is_the_sum_over_all_segmentations(model, text):
+def test_without_a_width_the_probability_is_the_sum_over_all_segmentations(model, text):
     assert model.open(text).total == pytest.approx(math.log(model.probability(text)), abs=1e-9)
 
 
@@ -140,7 +140,7 @@ def test_a_text_cut_anywhere_and_continued_has_the_same_probability(model, width
         assert after.next_bytes().tolist() == whole.next_bytes().tolist()
 
 
-def test_with_nothing_left_out_the_probability_of_a_byte_is_that_of_going_on_with_it(model):
+def test_without_a_width_next_bytes_agree_with_extending_by_them(model):
     hypotheses = model.open(b" ab")
     chances = hypotheses.next_bytes()
     for byte in ALPHABET:
@@ -150,7 +150,7 @@ def test_with_nothing_left_out_the_probability_of_a_byte_is_that_of_going_on_wit
 
 @given(st.binary(max_size=12).map(lambda data: bytes(ALPHABET[byte % len(ALPHABET)] for byte in data)))
 @settings(max_examples=40, deadline=None)
-def test_what_is_left_out_makes_a_text_less_likely_never_impossible(text):
+def test_pruning_makes_a_text_less_likely_but_never_impossible(text):
     model = Model("network")
     totals = [model.open(text, width).total for width in (1, 2, 8)]
     assert min(totals) > -math.inf
@@ -182,7 +182,7 @@ def test_no_more_than_width_hypotheses_count_at_each_boundary():
         assert model.predictor.num_read <= 2 * 8 * len(text)  # all that have the same boundary are more than 100
 
 
-def test_looking_thoroughly_leaves_no_byte_impossible(scored_model):
+def test_without_pruning_no_byte_is_impossible(scored_model):
     scores = np.where(np.arange(len(PIECES)) == PIECES.index(b"aba"), 50, 0)
     model = Predictor(scored_model(lambda tokens: scores))
     hypotheses = Hypotheses.open(model, INDEX, model.start(), b"a", None)
@@ -216,33 +216,33 @@ def test_the_masses_of_the_rows_are_1(model, text, width):
 
 @pytest.mark.parametrize("width", [1, 8, None])
 @pytest.mark.parametrize("text", TEXTS)
-def test_openings_begin_with_the_next_bytes(model, text, width):
+def test_first_tokens_agree_with_the_next_bytes(model, text, width):
     hypotheses = model.open(text, width)
     first_tokens = hypotheses.first_tokens()
     chances = np.zeros(257)
-    for opening, log_probability in zip(first_tokens.texts, first_tokens.log_probabilities, strict=True):
-        chances[opening[0] if opening else 256] += math.exp(log_probability)
+    for first, log_probability in zip(first_tokens.texts, first_tokens.log_probabilities, strict=True):
+        chances[first[0] if first else 256] += math.exp(log_probability)
     assert len(set(first_tokens.texts)) == len(first_tokens.texts)
     np.testing.assert_allclose(chances, hypotheses.next_bytes(), rtol=0, atol=1e-12)
 
 
 def continuations(model, first_tokens, num_bytes):
-    """How likely generation goes on with each string of so many bytes: opening, then its segmentation, then tokens."""
+    """The probability that generation continues with each string of ``num_bytes`` bytes."""
     found = dict.fromkeys(map(bytes, product(ALPHABET, repeat=num_bytes)), 0.0)
-    for index, opening in enumerate(first_tokens.texts):
+    for index, first in enumerate(first_tokens.texts):
         if first_tokens.log_probabilities[index] == -math.inf:
             continue
         chance = math.exp(first_tokens.log_probabilities[index])
         for choice in first_tokens.choices(index):
             decoder_state = model.predictor.step(first_tokens.rows[choice.row].decoder_state, choice.token)
             for text in found:
-                if opening and (text.startswith(opening) or opening.startswith(text)):
-                    found[text] += chance * choice.share * model.probability(text[len(opening) :], decoder_state)
+                if first and (text.startswith(first) or first.startswith(text)):
+                    found[text] += chance * choice.share * model.probability(text[len(first) :], decoder_state)
     return found
 
 
 @pytest.mark.parametrize("text", [b"", b" ab", b"a ", b"a\n", b"a\xc3"])
-def test_generation_goes_on_as_all_segmentations_do(model, text):
+def test_generation_has_the_distribution_of_all_segmentations(model, text):
     before = model.probability(text)
     found = continuations(model, model.open(text).first_tokens(), 3)
     for continuation, probability in found.items():
@@ -250,7 +250,7 @@ def test_generation_goes_on_as_all_segmentations_do(model, text):
 
 
 @pytest.mark.parametrize("text", [b"", b" ab", b"a ", b"a\xc3"])
-def test_choices_are_the_tokens_that_give_the_text(model, text):
+def test_choices_are_the_tokens_that_add_the_text(model, text):
     first_tokens = model.open(text).first_tokens()
     for index in np.flatnonzero(first_tokens.log_probabilities > -math.inf):
         choices = first_tokens.choices(index)
@@ -260,12 +260,12 @@ def test_choices_are_the_tokens_that_give_the_text(model, text):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_the_places_of_openings_are_those_of_their_texts(model, text):
+def test_the_places_of_first_tokens_are_those_of_their_texts(model, text):
     first_tokens = model.open(text, 4).first_tokens()
     assert first_tokens.places == places(first_tokens.texts)
 
 
-def test_texts_of_tokens_are_what_these_tokens_add(model):
+def test_indices_of_tokens_are_those_of_the_texts_they_add(model):
     first_tokens = model.open(b"a").first_tokens()
     remainders = {row.remainder for row in first_tokens.rows}
     assert remainders == {b"", b"a"}
@@ -298,7 +298,7 @@ def test_distinct_pieces_begin_with_the_document_end():
 # ------------------------------------------------------------------------------------------ extreme models
 
 
-def test_what_the_model_thinks_impossible_is_merely_unlikely(scored_model):
+def test_what_the_model_calls_impossible_is_only_unlikely(scored_model):
     scores = np.full(len(PIECES), -np.inf)
     scores[1] = 0
     model = Predictor(scored_model(lambda tokens: scores))
@@ -307,7 +307,7 @@ def test_what_the_model_thinks_impossible_is_merely_unlikely(scored_model):
     assert hypotheses.next_bytes()[ord("a")] == pytest.approx(1)
 
 
-def test_scores_that_are_no_numbers_are_one_clear_error(scored_model):
+def test_scores_that_are_not_numbers_give_one_clear_error(scored_model):
     model = Predictor(scored_model(lambda tokens: np.full(len(PIECES), np.nan)))
     with pytest.raises(ModelError, match="not finite"):
         Hypotheses.open(model, INDEX, model.start(), b"a", None).next_bytes()

@@ -73,7 +73,7 @@ def session(*pieces, **options):
 
 
 @given(st.lists(st.binary(max_size=12), max_size=12), st.data())
-def test_whatever_was_read_before_the_context_is_that_of_the_text(pieces, data):
+def test_the_state_is_that_of_the_text_whatever_was_read_before(pieces, data):
     typing = session()
     text = b""
     for piece in pieces:
@@ -100,26 +100,22 @@ def test_a_key_reads_one_byte_and_a_backspace_few_wherever_it_is(pasted):
     assert sum(backspaces) < 10 * len(backspaces)
 
 
-def test_many_characters_deleted_at_once_are_as_one_backspace():
+def test_deleting_many_characters_at_once_costs_as_much_as_one_backspace():
     typing = session()
     text = b"x" * 20_000
     typing.read(text)
     assert all(num_read(typing, text[:length]) < session_module._BLOCK_BYTES for length in range(19_000, 0, -997))
 
 
-def test_a_long_text_is_read_once_and_leaves_few_contexts():
+def test_a_long_text_is_read_once_and_leaves_few_states():
     typing = session()
     text = b"x" * 1_000_000
     assert read(typing.read(text)) == (len(text), text[-100:])
     assert typing._completer.num_read == len(text)
-    assert (
-        len(typing._prompt_states)
-        == len(typing._lengths)
-        <= session_module._MAX_PLACES + 2 * session_module._NEAR_BYTES
-    )
+    assert len(typing._states) == len(typing._lengths) <= session_module._MAX_PLACES + 2 * session_module._NEAR_BYTES
 
 
-def test_what_comes_before_is_read_on():
+def test_a_text_before_the_typed_one_is_continued():
     completer = Transcript()
     before = completer.read(b"Dear ")
     typing = TypingSession(completer, CompletionOptions(), before)
@@ -127,7 +123,7 @@ def test_what_comes_before_is_read_on():
     assert read(typing.read(b"")) == read(before) == (5, b"Dear ")
 
 
-def test_reading_stops_when_the_text_has_changed_and_goes_on_where_it_was():
+def test_reading_stops_when_the_text_has_changed_and_resumes_where_it_stopped():
     typing = session()
     answers = iter([False, False, True])
     with pytest.raises(Stale):
@@ -138,35 +134,35 @@ def test_reading_stops_when_the_text_has_changed_and_goes_on_where_it_was():
     assert typing._completer.num_read == 100_000
 
 
-def test_an_offer_is_greedy_and_short():
+def test_a_suggestion_is_greedy_and_short():
     typing = session(" goes")
     assert typing.suggest(b"He") == " goes"
     assert typing._completer.options.sampling.temperature == 0
     assert typing._completer.options.max_tokens == session_module.SUGGESTED_TOKENS
 
 
-def test_an_offer_ends_after_a_few_words_and_no_more_is_drawn():
+def test_a_suggestion_ends_after_a_few_words_and_no_more_tokens_are_drawn():
     typing = session(*(f" {word}" for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")))
     assert typing.suggest(b"") == " one two three four five"
     assert typing._completer.num_drawn == 6
 
 
-def test_an_offer_ends_with_its_line_but_may_begin_a_new_one():
+def test_a_suggestion_ends_with_its_line_but_may_begin_a_new_one():
     assert session(" goes.\n", "She").suggest(b"He") == " goes."
     assert session("\n", "\n", "She", " goes.\n", "He").suggest(b"He goes.") == "\n\nShe goes."
 
 
-def test_an_offer_that_had_to_end_leaves_an_unfinished_word_out():
+def test_a_suggestion_cut_by_max_tokens_omits_its_unfinished_word():
     assert session(" goes", " ho", stop_reason="max_tokens").suggest(b"He") == " goes"
     assert session(" goes", " ho", stop_reason="until").suggest(b"He") == " goes ho"
     assert session(" ho", stop_reason="max_tokens").suggest(b"He") == " ho"
 
 
-def test_white_space_alone_is_no_offer():
+def test_white_space_alone_is_not_suggested():
     assert session("\n", stop_reason="document_end").suggest(b"He") == ""
 
 
-def test_an_offer_for_a_broken_character_gives_its_bytes():
+def test_a_suggestion_for_an_unfinished_character_gives_its_bytes():
     offer = session(b"\xa9", " noir").suggest(b"caf\xc3")
     assert b"caf\xc3" + offer.encode("utf-8", "surrogateescape") == "café noir".encode()
 
@@ -184,7 +180,7 @@ def adapting(tokenizer, random_model):
     return Completer(Predictor(Stepper(arch, weights), mixture), tokenizer)
 
 
-def test_a_text_typed_key_by_key_is_answered_as_the_whole_text_is(tokenizer, random_model):
+def test_a_text_typed_key_by_key_gets_the_same_answers_as_the_whole_text(tokenizer, random_model):
     completer = adapting(tokenizer, random_model)
     typing = TypingSession(completer, CompletionOptions(until="line"))
     texts = [TYPED[:length] for length in [*range(len(TYPED) + 1), *range(len(TYPED) - 1, 0, -3)]]
@@ -196,7 +192,7 @@ def test_a_text_typed_key_by_key_is_answered_as_the_whole_text_is(tokenizer, ran
         assert [one.probability for one in found] == pytest.approx([one.probability for one in expected], rel=1e-4)
 
 
-def test_the_model_is_asked_less_within_a_word(tokenizer, random_model):
+def test_a_key_within_a_word_needs_fewer_predictions(tokenizer, random_model):
     def cost(typing, text):
         asked = 0
 
@@ -216,7 +212,7 @@ def test_the_model_is_asked_less_within_a_word(tokenizer, random_model):
 
 
 @pytest.mark.parametrize("question", ["suggest", "candidates"])
-def test_whatever_the_model_is_asked_it_stops_once_the_answer_is_not_wanted(tokenizer, random_model, question):
+def test_every_question_is_given_up_as_soon_as_its_answer_is_stale(tokenizer, random_model, question):
     completer = adapting(tokenizer, random_model)
     number = 0
     while True:
@@ -233,7 +229,7 @@ def test_whatever_the_model_is_asked_it_stops_once_the_answer_is_not_wanted(toke
     assert number > 5
 
 
-def test_an_offer_is_given_up_when_the_text_has_changed():
+def test_a_suggestion_is_given_up_when_the_text_has_changed():
     with pytest.raises(Stale):
         session(" goes", " home").suggest(b"", lambda: True)
 
@@ -251,7 +247,7 @@ def test_an_offer_is_given_up_when_the_text_has_changed():
         ("a日本", "a"),
     ],
 )
-def test_the_first_word_takes_what_sticks_to_it(text, word):
+def test_the_first_word_includes_the_marks_next_to_it(text, word):
     assert first_word(text) == word
 
 

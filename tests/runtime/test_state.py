@@ -49,25 +49,25 @@ def test_a_text_may_be_saved_and_read_on_wherever_it_is_cut(completer):
 
 @settings(max_examples=50, deadline=None)
 @given(data=st.binary(max_size=100), more=st.binary(max_size=20))
-def test_any_bytes_may_be_read_on(static, data, more):
+def test_any_bytes_can_be_saved_and_read_on(static, data, more):
     prompt_state = static.read(more, again(static, static.read(data)))
     assert plain(prompt_state) == plain(static.read(data + more))
 
 
-def test_completions_are_those_of_the_text_itself(completer):
+def test_a_saved_state_gives_the_completions_of_its_text(completer):
     options = CompletionOptions(seed=3)
     saved = completer.complete_from(again(completer, completer.read(TEXT)), options)
     read = completer.complete(TEXT, options)
     assert (saved.data, saved.logprob) == (read.data, read.logprob)
 
 
-def test_a_file_is_as_large_however_long_the_text(static):
+def test_the_size_of_a_file_does_not_depend_on_the_length_of_the_text(static):
     short, long = (len(to_bytes(static.read(TEXT * times), static)) for times in (5, 500))
     assert abs(short - long) < 100  # the tail may have a few more bytes
     assert long < 4000
 
 
-def test_what_was_learnt_takes_two_bytes_a_token_up_to_a_limit(trained_model, monkeypatch):
+def test_an_overlay_takes_two_bytes_per_token_up_to_a_limit(trained_model, monkeypatch):
     completer = Completer.load(trained_model, adapts=True)
     sizes = [len(to_bytes(completer.read(b" the" * number), completer)) for number in (100, 200)]
     assert sizes[1] - sizes[0] == pytest.approx(200, abs=8)
@@ -76,7 +76,7 @@ def test_what_was_learnt_takes_two_bytes_a_token_up_to_a_limit(trained_model, mo
     assert plain(again(completer, prompt_state)) == plain(prompt_state)
 
 
-def test_a_text_goes_on_with_learning_or_without_as_it_began(trained_model, static, tmp_path):
+def test_the_file_decides_whether_a_text_is_learnt_from(trained_model, static, tmp_path):
     adapting = Completer.load(trained_model, adapts=True)
     learnt, read = adapting.read(TEXT), static.read(TEXT)
     assert plain(from_bytes(to_bytes(learnt, adapting), static, name="x")) == plain(learnt)
@@ -85,7 +85,7 @@ def test_a_text_goes_on_with_learning_or_without_as_it_began(trained_model, stat
     assert plain(load_prompt_state(tmp_path / "s.gru", static, forgets=True)) == plain(read)
 
 
-def test_what_was_learnt_is_refused_where_the_model_has_no_counts(trained_model, static):
+def test_an_overlay_is_refused_if_the_model_has_no_counts(trained_model, static):
     data = to_bytes(Completer.load(trained_model, adapts=True).read(TEXT), static)
     without = Completer(Predictor(static.predictor.stepper), static.tokenizer, fingerprint=static.fingerprint)
     with pytest.raises(ModelError, match="no counts"):
@@ -113,12 +113,12 @@ def test_the_state_of_another_model_is_refused(static, trained_model):
 @pytest.mark.parametrize(
     "data", [b"", b"{}", b"{}\n", b"{\n" * 600, b"The cat\nsaw", b'{"format": "x"}\n', b"[]\n", b"\xff"]
 )
-def test_what_is_no_state_is_refused(static, data):
+def test_a_file_that_is_not_a_state_is_refused(static, data):
     with pytest.raises(ModelError, match="s.gru"):
         from_bytes(data, static, name="s.gru")
 
 
-def test_a_missing_file_and_a_folder_are_refused(static, tmp_path):
+def test_a_missing_file_and_a_directory_are_refused(static, tmp_path):
     for path in (tmp_path / "none.gru", tmp_path):
         with pytest.raises(ModelError):
             load_prompt_state(path, static)

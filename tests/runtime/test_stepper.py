@@ -92,7 +92,7 @@ def test_reading_at_once_equals_stepping_equals_reading_in_chunks(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_step_leaves_its_state_as_it_was_and_repeats_exactly(cell):
+def test_a_step_does_not_change_its_state_and_repeats_exactly(cell):
     arch = architecture(cell, num_layers=2)
     stepper = Stepper(arch, random_weights(arch))
     _, state = stepper.step(1, stepper.initial_state())
@@ -112,7 +112,7 @@ def test_the_initial_state_has_the_cell_s_rows(cell):
 
 
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "rnn-relu"])  # which has neither gates nor bounds
-def test_saturated_gates_neither_warn_nor_leave_the_bounds(cell):
+def test_saturated_gates_give_no_warning_and_stay_within_bounds(cell):
     arch = architecture(cell)
     stepper = Stepper(arch, random_weights(arch, scale=1e6))
     hidden, state = stepper.read([1, 2, 3], stepper.initial_state())
@@ -120,7 +120,7 @@ def test_saturated_gates_neither_warn_nor_leave_the_bounds(cell):
     assert (abs(state[:, 0]) <= 1).all()
 
 
-def test_reading_nothing_is_a_mistake():
+def test_reading_no_tokens_is_an_error():
     arch = architecture("gru")
     stepper = Stepper(arch, random_weights(arch))
     with pytest.raises(ValueError, match="no tokens"):

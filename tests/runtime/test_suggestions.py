@@ -33,7 +33,7 @@ class Texts:
         return Texts(left, self.segment + bytes([byte])), 0.0
 
 
-def offer(chances, min_confidence, segment=b"", **options):
+def suggestion(chances, min_confidence, segment=b"", **options):
     characters = list(suggest(Texts(chances, segment), min_confidence, **options))
     return b"".join(character.data for character in characters).decode(), [chance for _, chance in characters]
 
@@ -44,44 +44,44 @@ TEXTS = {"the cat": 0.2, "the dog": 0.3, "then": 0.1, "a bird": 0.4}
 @pytest.mark.parametrize(
     ("min_confidence", "expected"), [(0.61, ""), (0.6, "the"), (0.5, "the "), (0.3, "the dog"), (0.01, "the dog")]
 )
-def test_an_offer_goes_as_far_as_its_text_is_likely_enough(min_confidence, expected):
-    assert offer(TEXTS, min_confidence - 1e-12)[0] == expected
+def test_a_suggestion_extends_as_far_as_its_text_is_likely_enough(min_confidence, expected):
+    assert suggestion(TEXTS, min_confidence - 1e-12)[0] == expected
 
 
 def test_its_probability_is_that_of_the_text():
-    assert offer(TEXTS, 0.01)[1] == pytest.approx([0.6, 0.6, 0.6, 0.5, 0.3, 0.3, 0.3])
+    assert suggestion(TEXTS, 0.01)[1] == pytest.approx([0.6, 0.6, 0.6, 0.5, 0.3, 0.3, 0.3])
 
 
-def test_it_takes_what_is_likeliest_together():
-    assert offer({"one": 0.25, "once": 0.25, "only": 0.1, "all": 0.4}, 0.5)[0] == "on"
+def test_it_takes_what_is_most_likely_together():
+    assert suggestion({"one": 0.25, "once": 0.25, "only": 0.1, "all": 0.4}, 0.5)[0] == "on"
 
 
 def test_it_ends_with_the_document():
-    assert offer({"": 0.6, "more": 0.4}, 0.1)[0] == ""
-    assert offer({"go": 0.9, "gone": 0.1}, 0.1)[0] == "go"
+    assert suggestion({"": 0.6, "more": 0.4}, 0.1)[0] == ""
+    assert suggestion({"go": 0.9, "gone": 0.1}, 0.1)[0] == "go"
 
 
 def test_it_is_whole_characters():
-    assert offer({"né": 0.5, "nê": 0.5}, 0.6)[0] == "n"
-    text, chances = offer({"né": 0.5, "nê": 0.5}, 0.4)
+    assert suggestion({"né": 0.5, "nê": 0.5}, 0.6)[0] == "n"
+    text, chances = suggestion({"né": 0.5, "nê": 0.5}, 0.4)
     assert (text, len(chances)) == ("né", 2)
 
 
-def test_a_character_that_was_begun_is_finished():
+def test_an_unfinished_character_is_finished():
     (character,) = suggest(Texts({b"\xa9": 1.0}, b"caf\xc3"), 0.5)
     assert (character.data, character.probability) == (b"\xa9", pytest.approx(1))
 
 
 @pytest.mark.parametrize("following", [b"a\x1b[1m", b"a\xff", b"a\xc2\x85", b"a\x80"])
-def test_what_is_no_text_ends_it(following):
-    assert offer({following: 1.0}, 0.5)[0] == "a"
+def test_bytes_that_are_not_text_end_it(following):
+    assert suggestion({following: 1.0}, 0.5)[0] == "a"
 
 
 def test_it_is_bounded():
-    assert offer({"a" * 1000: 1.0}, 0.5, max_bytes=7)[0] == "a" * 7
+    assert suggestion({"a" * 1000: 1.0}, 0.5, max_bytes=7)[0] == "a" * 7
 
 
-def test_of_a_model_it_is_as_likely_as_its_text(trained_model):
+def test_with_a_model_it_is_as_likely_as_its_text(trained_model):
     completer = Completer.load(trained_model)
     hypotheses = completer.hypotheses(completer.read(b"The old ho"))
     characters = list(suggest(hypotheses, 0.01))
@@ -106,7 +106,7 @@ def completion(chances, min_confidence, *, segment=b"", pieces=(), until="none",
     return stream.result
 
 
-def test_an_offer_says_how_likely_its_text_is_and_why_it_ends():
+def test_a_suggestion_says_how_likely_its_text_is_and_why_it_ends():
     assert completion(TEXTS, 0.61)[1:5] == (b"", 0, 0.0, "confidence")
     done = completion(TEXTS, 0.5 - 1e-12)
     assert (done.data, done.stop_reason) == (b"the ", "confidence")
@@ -116,7 +116,7 @@ def test_an_offer_says_how_likely_its_text_is_and_why_it_ends():
     assert completion(TEXTS, 0.5 - 1e-12, until="word").stop_reason == "until"
 
 
-def test_its_probability_is_that_of_what_is_left_of_it():
+def test_its_probability_is_that_of_the_text_that_is_kept():
     done = completion(TEXTS, 0.1, until="word")
     assert (done.data, done.stop_reason) == (b"the", "until")
     assert done.logprob == pytest.approx(math.log(0.6))
@@ -127,7 +127,7 @@ def test_its_probability_is_that_of_what_is_left_of_it():
 
 @pytest.mark.parametrize("until", ["word", "sentence", "paragraph", "none"])
 @pytest.mark.parametrize("stop", [(), ("he d",), (" and",), ("\n\n",)])
-def test_what_is_offered_with_more_confidence_begins_what_is_offered_with_less(until, stop):
+def test_a_suggestion_with_more_confidence_begins_the_one_with_less(until, stop):
     texts = {"the dogs.\n\nThen": 0.2, "the dogs. And": 0.1, "the dogs and": 0.2, "the dogs": 0.1, "they": 0.4}
     found = [completion(texts, percent / 100, until=until, stop=stop) for percent in range(101)]
     assert found[0].data
@@ -136,7 +136,7 @@ def test_what_is_offered_with_more_confidence_begins_what_is_offered_with_less(u
         assert less.logprob <= more.logprob
 
 
-def test_the_first_character_of_an_offer_may_stand_in_the_prompt():
+def test_the_first_character_of_a_suggestion_may_begin_in_the_prompt():
     done = completion({b"\xa9 noir": 0.9, b"\xa8": 0.1}, 0.5, segment=b"caf\xc3", until="word")
     assert (done.data, done.logprob) == (b"\xa9", pytest.approx(math.log(0.9)))
 
@@ -144,20 +144,20 @@ def test_the_first_character_of_an_offer_may_stand_in_the_prompt():
 @pytest.mark.parametrize(
     ("max_tokens", "text"), [(1, b"anese"), (2, b"anese food"), (3, b"anese food "), (4, b"anese food i")]
 )
-def test_an_offer_ends_before_it_takes_more_tokens_than_it_may(max_tokens, text):
+def test_a_suggestion_ends_before_it_takes_more_tokens_than_allowed(max_tokens, text):
     pieces = (b" Japanese", b" Japan", b"ese", b" food")
     done = completion({"anese food in": 1.0}, 0.5, segment=b" Jap", pieces=pieces, max_tokens=max_tokens)
     assert (done.data, done.tokens, done.stop_reason) == (text, max_tokens, "max_tokens")
 
 
-def test_without_confidence_an_offer_ends_before_its_probability_is_lost():
+def test_without_a_confidence_a_suggestion_ends_before_its_probability_underflows():
     texts = {"".join("b" if index == place else "a" for index in range(place + 1)): 0.4 for place in range(1500)}
     texts = {text: 0.6 ** len(text) for text in texts} | {"a" * 1501: 0.6**1501}
     done = completion(texts, 0.0, max_tokens=10_000)
     assert math.isfinite(done.logprob)
 
 
-def test_offers_do_not_go_with_what_would_have_no_meaning():
+def test_suggestions_do_not_go_with_options_that_have_no_meaning_for_them():
     for options in ({"beam": 2}, {"logprobs": 2}):
         with pytest.raises(UsageError, match="min-confidence does not go with"):
             CompletionOptions(min_confidence=0.5, **options)

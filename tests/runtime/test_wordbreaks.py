@@ -59,7 +59,7 @@ def test_a_word_ends_at_the_same_place_however_its_text_comes(given, following, 
     assert ending(given.encode(), *pieces) == expected
 
 
-def test_of_a_script_without_spaces_a_piece_is_a_word():
+def test_in_a_script_without_spaces_a_piece_is_a_word():
     assert ending("東".encode(), "京".encode(), "都".encode()) == "京"
     assert ending("東".encode(), "京都".encode()) == "京都"
     assert ending("東".encode(), "京、".encode()) == "京"
@@ -79,7 +79,7 @@ def test_a_text_may_end_inside_a_character():
     assert word_at_end(b"caf" + first + second, 4) == "café".encode()
 
 
-def test_bytes_that_are_no_text_are_in_no_word():
+def test_bytes_that_are_not_text_belong_to_no_word():
     assert read(State(BEFORE, b""), b"\xff") is None
     assert read(word_prefix(b"a")[1], b"\xff") == End(0)
     assert word_prefix(b"a\xff") == (b"", State(BEFORE, b""))

@@ -109,7 +109,7 @@ class Toy:
         return sum(self.word_probability(given.encode(), way) for way in ways)
 
     def words(self, given, most_characters):
-        """All words of so many characters that may follow, with their probabilities, the likeliest first."""
+        """All words up to some number of characters that may follow, with their probabilities, the most likely first."""
         parts = [*LETTERS, "'", "-", " ", "."]
         found = {}
         for size in range(most_characters + 1):
@@ -169,7 +169,7 @@ def test_with_unlimited_effort_words_are_those_of_the_definition(toy, given):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_word_that_may_follow_in_several_ways_is_listed_once_with_the_likeliest(seed, lists_everything):
+def test_a_word_that_may_follow_in_several_ways_is_listed_once_with_the_most_likely(seed, lists_everything):
     toy = Toy([b"", b"a", b" a", b"\na", b"."], seed).never(b".")
     found = {word.word: word for word in likeliest_words(toy.hypotheses(b"."), 5, max_expansions=100)}
     assert {b"a", b"aa"} <= set(found)
@@ -182,7 +182,7 @@ def test_a_word_that_may_follow_in_several_ways_is_listed_once_with_the_likelies
         assert found[word].probability == pytest.approx(sum(ways.values()) / toy.probability(b"."), abs=1e-9)
 
 
-def test_a_character_may_be_begun(toy):
+def test_the_text_may_end_within_a_character(toy):
     first, second = "é".encode()[:1], "é".encode()[1:]
     found = {
         word.completion: word for word in likeliest_words(toy.hypotheses(b"b" + first), 6, max_expansions=math.inf)
@@ -210,7 +210,7 @@ def test_bounds_enclose_the_probability_and_shrink_with_effort(toy, given):
         before |= now
 
 
-def test_when_the_search_ends_by_itself_it_is_right():
+def test_a_search_that_ends_by_itself_is_right():
     most, ended = 60, 0
     for text, seed in product(GIVEN, range(3)):
         toy = Toy(PIECES, seed).never(*BEFORE_WORDS)
@@ -225,7 +225,7 @@ def test_when_the_search_ends_by_itself_it_is_right():
     assert ended > 3 * len(GIVEN) / 2
 
 
-def test_of_a_script_without_spaces_a_piece_is_a_word(lists_everything):
+def test_in_a_script_without_spaces_a_piece_is_a_word(lists_everything):
     toy = Toy([b"", *(text.encode() for text in ("東", "京", "東京", "京都", "都", "。", "京。", " "))]).never(
         "。".encode(), b" "
     )
@@ -287,7 +287,7 @@ def test_each_word_is_listed_once_and_none_is_negligible(completer, text):
 
 
 @pytest.mark.parametrize("text", ["", "The ", "The old ho", "The old'", "The house, ", "The r", "The old cat saw"])
-def test_whether_a_word_is_among_the_likeliest_is_what_their_list_says(completer, text):
+def test_is_among_agrees_with_the_list_of_words(completer, text):
     hypotheses = completer.hypotheses(completer.read(text.encode()))
     listed = [word.completion for word in likeliest_words(hypotheses, 5)]
     assert listed
@@ -298,7 +298,7 @@ def test_whether_a_word_is_among_the_likeliest_is_what_their_list_says(completer
             assert answers == [completion in expected[:count] for count in counts], (completion, expected)
 
 
-def test_whether_a_word_is_likely_is_told_before_the_list_is_known():
+def test_is_among_needs_less_work_than_the_list_of_words():
     toy = Toy(PIECES)
     spent = []
     for ask in (lambda asked: likeliest_words(asked, 5), lambda asked: is_among(asked, b"bbbbbb", [1, 3])):
@@ -322,7 +322,7 @@ def test_long_lists_are_searched_longer():
     assert spent[0] <= MIN_EFFORT < spent[1] <= 100 * EFFORT
 
 
-def test_the_order_of_asking_changes_nothing(completer):
+def test_the_order_of_questions_changes_nothing(completer):
     prompt_state = completer.read(b"a small ")
     first = likeliest_words(completer.hypotheses(prompt_state), 3)
     likeliest_words(completer.hypotheses(completer.read(b"The bird ")), 3)
