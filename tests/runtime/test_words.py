@@ -109,7 +109,7 @@ class Toy:
         return sum(self.word_probability(given.encode(), way) for way in ways)
 
     def words(self, given, most_characters):
-        """All words up to some number of characters that may follow, with their probabilities, the most likely first."""
+        """All words of at most some characters that may follow, with their probabilities, the most likely first."""
         parts = [*LETTERS, "'", "-", " ", "."]
         found = {}
         for size in range(most_characters + 1):
