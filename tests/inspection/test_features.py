@@ -17,6 +17,7 @@ from gru_complete.inspection.features import (
 from gru_complete.model.architecture import Architecture
 from gru_complete.model.directory import LoadedModel, load_model
 from gru_complete.model.manifest import Manifest
+from tests.fakes import LongestFirst
 
 
 def marked(text, labels):
@@ -69,10 +70,6 @@ def test_a_token_has_a_match_by_any_of_its_characters_and_an_open_quotation_by_i
     assert _token_labels(pieces, inside_quotes, of_any=False).tolist() == [1, 1, 0, 0, 0]
 
 
-class Bytes:
-    pieces = [b"", *(bytes([value]) for value in range(256))]
-
-
 def model_that_sees_digits():
     """A gru-simple whose unit 2 is 1 after a digit and 0 after anything else, and whose others are always 0."""
     arch = Architecture("gru-simple", 257, 4, 4, 1)
@@ -81,7 +78,7 @@ def model_that_sees_digits():
     weight_x, bias = weights["cells.0.weight_x"], weights["cells.0.bias"]
     bias[2] = 100  # the update gate of unit 2 is open
     weight_x[6, 0] = 100  # and its candidate is the digit
-    return LoadedModel(None, Manifest(arch, {}, {}, {}, {}, "0"), weights, Bytes(), "")
+    return LoadedModel(None, Manifest(arch, {}, {}, {}, {}, "0"), weights, LongestFirst(), "")
 
 
 def test_the_unit_made_to_follow_digits_is_found():

@@ -11,22 +11,14 @@ from gru_complete.model.directory import LoadedModel
 from gru_complete.model.manifest import Manifest
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.text.tokenizer import DOCUMENT_END
-
-
-class Bytes:
-    """A tokenizer of single bytes."""
-
-    pieces = [b"", *(bytes([value]) for value in range(256))]
-
-    def encode(self, text):
-        return [1 + value for value in text]
+from tests.fakes import LongestFirst
 
 
 def small_model(cell, num_layers=1, *, embedding_size=3, hidden_size=5, seed=0):
     arch = Architecture(cell, 257, embedding_size, hidden_size, num_layers)
     generator = np.random.default_rng(seed)
     weights = {name: generator.normal(size=shape) for name, shape in arch.tensor_shapes().items()}
-    return LoadedModel(Path("small"), Manifest(arch, {}, {}, {}, {}, "0"), weights, Bytes(), "")
+    return LoadedModel(Path("small"), Manifest(arch, {}, {}, {}, {}, "0"), weights, LongestFirst(), "")
 
 
 def sigma(x):

@@ -3,64 +3,12 @@
 import numpy as np
 import pytest
 
-from gru_complete.text.tokenizer import segments
-
-
-class BytePieces:
-    """A tokenizer with the 256 byte pieces and a few more, the longest taken first."""
-
-    def __init__(self, *more: bytes):
-        self.pieces = [b"", *(bytes([byte]) for byte in range(256)), *more]
-        self.vocab_size = len(self.pieces)
-
-    def encode_segment(self, text: bytes) -> list[int]:
-        tokens = []
-        while text:
-            piece = max((piece for piece in self.pieces if piece and text.startswith(piece)), key=len)
-            tokens.append(self.pieces.index(piece))
-            text = text[len(piece) :]
-        return tokens
-
-    def encode_finished(self, text: bytes):
-        *finished, last = list(segments(text)) or [b""]
-        return np.array(
-            [token for segment in finished for token in self.encode_segment(segment)], dtype=np.uint16
-        ), last
-
-
-class ScoredModel:
-    """A model whose scores are a function of the tokens read so far; the state is the number of a list of tokens."""
-
-    def __init__(self, scores):
-        self.scores = scores
-        self.texts = [[]]
-
-    def initial_state(self):
-        return np.zeros(1)
-
-    def step(self, token, state):
-        self.texts.append([*self.texts[int(state[0])], token])
-        state = np.array([len(self.texts) - 1.0])
-        return state, state
-
-    def read(self, tokens, state):
-        for token in tokens:
-            hidden, state = self.step(token, state)
-        return hidden, state
-
-    def step_many(self, tokens, states):
-        states = np.stack([self.step(token, state)[1] for token, state in zip(tokens, states, strict=True)])
-        return states, states
-
-    def logits(self, hidden):
-        if hidden.ndim == 2:
-            return np.stack([self.logits(row) for row in hidden])
-        return np.asarray(self.scores(self.texts[int(hidden[0])]), dtype=np.float32)
+from tests.fakes import LongestFirst, ScoredModel
 
 
 @pytest.fixture(scope="session")
 def byte_pieces():
-    return BytePieces
+    return LongestFirst
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +23,7 @@ def says():
     from gru_complete.runtime.predictor import Predictor
 
     def make(*pieces: str, prompt: bytes = b"", abbreviations=()):
-        tokenizer = BytePieces(*{piece.encode() for piece in pieces if len(piece.encode()) > 1})
+        tokenizer = LongestFirst(*{piece.encode() for piece in pieces if len(piece.encode()) > 1})
         script = [tokenizer.pieces.index(piece.encode()) for piece in pieces]
         places = {prompt + "".join(pieces[:number]).encode(): number for number in range(len(pieces) + 1)}
 

@@ -18,24 +18,12 @@ from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.repeats import places
 from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.stepper import Stepper
+from tests.fakes import OneByOnePredictor
 
 PIECES = [b"", *(bytes([byte]) for byte in b"ab \n\xc3\xa9"), b"a", b" a", b"ab", b"ba", b"aba", b" ab", b"  ", b"bb"]
 PIECES += ["é".encode(), "aé".encode(), b"\n "]
 ALPHABET = b"ab \n\xc3\xa9"
 INDEX = PieceIndex(PIECES)
-
-
-class OneByOne(Predictor):
-    """Steps one text at a time, in float64, so that many at once give the same bits as each alone."""
-
-    def step_many(self, decoder_states, tokens):
-        return [self.step(decoder_state, token) for decoder_state, token in zip(decoder_states, tokens, strict=True)]
-
-    def log_probabilities(self, decoder_states, overlay=None):
-        rows = [
-            super(OneByOne, self).log_probabilities([decoder_state], overlay)[0] for decoder_state in decoder_states
-        ]
-        return np.array(rows, np.float64)
 
 
 def predictor(kind):
@@ -48,7 +36,7 @@ def predictor(kind):
         gate = generator.normal(size=(4 + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32)
         ngrams = count_ngrams(np.append(stream, 0).astype(np.uint16), vocab_size=len(PIECES), order=4)
         mixture = NGramMixture(ngrams, MixingWeights(gate), adapts=True)
-    return OneByOne(Stepper(arch, weights, np.float64), mixture)
+    return OneByOnePredictor(Stepper(arch, weights, np.float64), mixture)
 
 
 class Model:
@@ -163,7 +151,7 @@ def test_the_default_width_loses_little(model):
 
 
 def test_no_more_than_width_hypotheses_count_at_each_boundary():
-    class Counting(OneByOne):
+    class Counting(OneByOnePredictor):
         num_read = 0
 
         def step_many(self, decoder_states, tokens):

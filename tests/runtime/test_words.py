@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from gru_complete.model.architecture import Architecture
 from gru_complete.runtime import words
 from gru_complete.runtime.piece_index import PieceIndex
-from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.runtime.wordbreaks import word_at_end
 from gru_complete.runtime.words import EFFORT, MIN_EFFORT, NEGLIGIBLE, is_among, likeliest_words
+from tests.fakes import Float64Predictor
 
 LETTERS = ["a", "b", "é"]
 PIECES = [
@@ -37,21 +37,6 @@ PIECES = [
 PIECES += ["bé".encode(), b"a.", b" ab", b"aba"]
 
 
-class Float64(Predictor):
-    """Steps one at a time and in float64, so that sums can be compared to 1e-9."""
-
-    num_steps = 0
-
-    def step_many(self, decoder_states, tokens):
-        self.num_steps += len(tokens)
-        return [self.step(decoder_state, token) for decoder_state, token in zip(decoder_states, tokens, strict=True)]
-
-    def log_probabilities(self, decoder_states, overlay=None):
-        logits = np.array([self.stepper.logits(decoder_state.hidden) for decoder_state in decoder_states])
-        logits -= logits.max(axis=1, keepdims=True)
-        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-
-
 class Toy:
     """A model that knows nothing, of few pieces, and what it says by the definition, sequence by sequence."""
 
@@ -60,7 +45,7 @@ class Toy:
         generator = np.random.default_rng(seed)
         arch = Architecture("gru", len(pieces), 6, 8, 1)
         weights = {name: generator.normal(size=shape) for name, shape in arch.tensor_shapes().items()}
-        self.predictor = Float64(Stepper(arch, weights, np.float64))
+        self.predictor = Float64Predictor(Stepper(arch, weights, np.float64))
         self.start = self.predictor.start()
         self._rows = {}
 

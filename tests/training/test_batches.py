@@ -4,6 +4,7 @@ import pytest
 from gru_complete.errors import CorpusError
 from gru_complete.text.tokenizer import DOCUMENT_END
 from gru_complete.training.batches import SEARCH_TOKENS, Batches, derived_seed, paragraph_ends
+from tests.fakes import LongestFirst
 
 NEWLINE = 5
 
@@ -84,15 +85,14 @@ def test_now_and_then_a_row_is_interrupted_where_a_paragraph_starts():
     assert 4 <= interrupted <= 30  # 190 chunks of rows, 1 of 16
 
 
-class Pieces:
-    pieces = [b"", b"a", b"\n", b"b\n", b"\n\n"]
+PIECES = LongestFirst(b"a", b"\n", b"b\n", b"\n\n", first=(b"",))
 
 
 def test_paragraphs_are_parted_by_blank_lines_where_there_are_any_and_by_line_ends_else():
     with_blank_lines = np.array([0, 1, 2, 1, 4, 1, 0], dtype=np.uint16)
-    np.testing.assert_array_equal(paragraph_ends(Pieces, with_blank_lines), [True, False, False, False, True])
+    np.testing.assert_array_equal(paragraph_ends(PIECES, with_blank_lines), [True, False, False, False, True])
     lines_only = np.array([0, *[1, 2] * 1500, 0], dtype=np.uint16)
-    np.testing.assert_array_equal(paragraph_ends(Pieces, lines_only), [True, False, True, True, True])
+    np.testing.assert_array_equal(paragraph_ends(PIECES, lines_only), [True, False, True, True, True])
 
 
 def test_a_stream_too_short_for_the_rows_is_refused():
