@@ -39,7 +39,7 @@ test-all: $(STAMP)  ## run all tests
 docs-check: $(STAMP)  ## run every command block of the documentation, the slow ones too
 	$(BIN)/python -m pytest tests/docs
 
-coverage: $(STAMP)  ## run the tests and say which lines they reach
+coverage: $(STAMP)  ## run the tests, say which lines they do not reach, and fail below 95 %
 	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=
 	$(BIN)/python -m coverage report --skip-covered --show-missing
 

@@ -163,7 +163,11 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Conf
 
 
 def validate(raw: object, *, source: str) -> Config:
-    """Check every value before any work starts, and report all problems together."""
+    """Check every value before any work starts, and report all problems together.
+
+    Raises:
+        ConfigError: lists them; ``source`` says where they are.
+    """
     if isinstance(raw, Mapping):
         raw = {name: {} if section is None else section for name, section in raw.items()}  # `model:` alone is empty
     try:

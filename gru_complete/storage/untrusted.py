@@ -130,6 +130,12 @@ def json_object(
 def whole_number(value: object, where: str, *, smallest: int, largest: int = 2**63 - 1) -> int:
     """Check that a value is an int from ``smallest`` to ``largest``, and return it; ``True`` is rejected.
 
+    Args:
+        value: from a file.
+        where: the key, for the message.
+        smallest: the least number that is allowed.
+        largest: the greatest.
+
     Raises:
         ModelError: it is not.
     """

@@ -91,7 +91,13 @@ def spool(
 
 
 def read_blocks(path: Path, start: int, end: int, *, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """Read the bytes from ``start`` to ``end`` of a spool in blocks.
+    """Read part of a spool in blocks.
+
+    Args:
+        path: the spool.
+        start: the first byte.
+        end: the byte after the last.
+        block_bytes: the most that a block holds.
 
     Raises:
         EnvironmentFailure: the file cannot be read or is shorter than it was.
@@ -110,7 +116,11 @@ def read_blocks(path: Path, start: int, end: int, *, block_bytes: int = BLOCK_BY
 
 
 def document_names(sources: Sequence[str], extensions: Sequence[str]) -> Iterator[str]:
-    """The files behind the sources, in a fixed order."""
+    """The files behind the sources, in a fixed order.
+
+    Raises:
+        CorpusError: a source is missing or cannot be read, or a directory has no file that is read.
+    """
     endings = tuple("." + extension.lower().lstrip(".") for extension in extensions)
     for source in sources:
         if source == "-" or not os.path.isdir(source):

@@ -20,6 +20,9 @@ def checked_piece_names(model_bytes: bytes) -> list[str]:
 
     SentencePiece checks less (a normaliser's character map is a program of its own), so it gets the bytes afterwards.
     Field numbers are those of sentencepiece_model.proto.
+
+    Raises:
+        ModelError: it is damaged, or has something that ``train_tokenizer`` never writes.
     """
     pieces: list[bytes] = []
     specs: dict[int, dict[int, int | bytes]] = {}

@@ -50,6 +50,12 @@ def write_shard(
 ) -> ShardHeader:
     """Encode documents, each given in blocks, into ``path``; its header is written last and makes it valid.
 
+    Args:
+        path: where the token ids go.
+        documents: the blocks of each document, UTF-8.
+        tokenizer: encodes them.
+        corpus_sha256: of the corpus they come from, for the header.
+
     Raises:
         EnvironmentFailure: the disk or a permission said no.
     """

@@ -34,6 +34,12 @@ Measure = Callable[[LoadedModel, Sequence[str]], Mapping[str, float]]
 def load_the_better(store: CheckpointStore, learner: Learner, tuning: TuningSplit, last: LoopState) -> float:
     """Leave the better of the last and the best checkpoint in the learner, which holds the last.
 
+    Args:
+        store: has the checkpoints.
+        learner: holds the last one.
+        tuning: the split that decides.
+        last: where the training ended.
+
     Returns:
         Bits per byte of the tuning split under the better one.
     """

@@ -135,7 +135,10 @@ def token_nats(
 def document_nats(
     model: LanguageModel, streams: Sequence[np.ndarray], *, mixture: NGramMixture | None = None, batch_size: int = 64
 ) -> np.ndarray:
-    """The nats of each document, all its tokens but the first together, float64 ``(len(streams),)``."""
+    """The nats of each document, all its tokens but the first together, float64 ``(len(streams),)``.
+
+    Arguments are those of ``score_tokens``.
+    """
     totals = np.zeros(len(streams))
     mixed = MixtureScorer(mixture)
     for chunk in read_documents(model, streams, chunk_len=256, batch_size=batch_size):

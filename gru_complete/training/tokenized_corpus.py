@@ -64,8 +64,16 @@ def spooled(
 ) -> Iterator[tuple[Path, corpus.Spool]]:
     """The corpus as one normalised UTF-8 file in ``directory``, removed when the block ends.
 
-    ``spare_bytes`` must be free there besides what the text and its tokens take. A scanner sees the text first, so that
-    what it replaces is never written.
+    Args:
+        sources: files, directories or "-".
+        directory: where the file is written.
+        data: which files of a directory are read.
+        stdin: what "-" reads.
+        spare_bytes: must be free there besides what the text and its tokens take.
+        scanner: sees the text first, so that what it replaces is never written.
+
+    Yields:
+        The file, and what is known of its text.
 
     Raises:
         CorpusError: a source cannot be read, or is not text.
@@ -85,6 +93,16 @@ def tokenize_corpus(
     run_dir: RunDir, spool_path: Path, spool: corpus.Spool, data: DataConfig, settings: TokenizerConfig
 ) -> Iterator[Event]:
     """Split the spooled text, train the tokenizer on the training part and write the shards.
+
+    Args:
+        run_dir: where they are written.
+        spool_path: the text.
+        spool: where its documents end.
+        data: how it is split.
+        settings: of the tokenizer.
+
+    Yields:
+        Events: the stages of the work.
 
     Raises:
         CorpusError: the text is too small to be split or trained on.
