@@ -27,7 +27,8 @@ from gru_complete.runtime.options import check_range
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
     from gru_complete.cli.signals import StopSignals
-    from gru_complete.comparison.compare import CellsCompared, CompareEvent, ComparisonRequest, RecallProgress
+    from gru_complete.comparison.events import CellsCompared, CompareEvent, RecallProgress
+    from gru_complete.comparison.request import ComparisonRequest
 
 RECALL_MINUTES = 3.0
 
@@ -75,11 +76,13 @@ def compare(
     Only networks are compared, without n-gram models. If a comparison was interrupted, the same command resumes it.
     """
     from gru_complete.cli.signals import StopNow, StopSignals
+    from gru_complete.comparison.request import DEFAULT_CELLS, MATCHES, ComparisonRequest
     from gru_complete.config import load_config
     from gru_complete.model.home import resolve_model_path
 
     _use_one_blas_thread()
     check_minutes_or_steps(minutes, steps)
+    check_choice("--match", match, MATCHES)
     if match == "time" and steps is not None:
         raise UsageError("--match time needs --minutes, not --steps")
     if recall is not None:
@@ -94,18 +97,16 @@ def compare(
     try:
         with StopSignals() as stop, ComparisonDisplay(console, is_quiet=not console.is_animated) as display:
             display.stage("starting")
-            from gru_complete.comparison.compare import CELLS, MATCHES, ComparisonRequest
             from gru_complete.evaluation.pairs import read_pairs
             from gru_complete.evaluation.plots import check_plot
 
-            check_choice("--match", match, MATCHES)
             if plot is not None:
                 check_plot(plot)
             request = ComparisonRequest(
                 sources=corpus,
                 directory=path.with_name(f"{path.name}.compare"),
                 config=checked,
-                cells=CELLS if names is None else names,
+                cells=DEFAULT_CELLS if names is None else names,
                 match=match,
                 pairs=() if pairs is None else read_pairs(pairs),
                 recall_length=recall,
@@ -150,7 +151,8 @@ def _run(request: "ComparisonRequest", display: "ComparisonDisplay", stop: "Stop
         StopNow: a signal came while a cell was trained; the training is saved.
     """
     from gru_complete.cli.signals import StopNow
-    from gru_complete.comparison.compare import CellsCompared, CellTrained, compare
+    from gru_complete.comparison.compare import compare
+    from gru_complete.comparison.events import CellsCompared, CellTrained
     from gru_complete.training.events import Planned
 
     compared = None
@@ -211,7 +213,7 @@ class ComparisonDisplay(TrainingDisplay):
         """Show one event, unless it is the same for all cells."""
         if self.is_quiet:
             return
-        from gru_complete.comparison.compare import CellsCompared, CellStarted, CellTrained, RecallProgress
+        from gru_complete.comparison.events import CellsCompared, CellStarted, CellTrained, RecallProgress
         from gru_complete.training.events import CorpusRead, Finished
 
         match event:

@@ -1,6 +1,6 @@
 """`recall`: trains cells on tasks that can be solved only by remembering."""
 
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -66,7 +66,7 @@ def recall(
 def _settings(
     task: str, cells: list[str], length: int, hidden_size: int, seed: int, *, is_chrono: bool
 ) -> list[dict[str, Any]]:
-    """What ``train_recall`` is called with, for each cell.
+    """The settings of each cell, as ``--json`` prints them.
 
     Raises:
         UsageError: there is no such task or cell.
@@ -94,16 +94,12 @@ def _settings(
 
 def _train(console: "Console", task: str, settings: dict[str, Any], seconds: float) -> "RecallResult":
     """Train one cell; a terminal shows a bar of the time it may take, since when it will have learnt is not known."""
-    from gru_complete.comparison.recall import tasks, train_recall
+    from gru_complete.comparison.recall import RecallResult, RecallSettings, tasks, train_recall
 
-    bar: Any = recall_bar(settings["cell"], seconds) if console.is_animated else nullcontext()
-    training = train_recall(tasks()[task], seconds=seconds, **settings)
-    with bar as visible, closing(training):
-        while True:
-            try:
-                progress = next(training)
-            except StopIteration as end:
-                result: RecallResult = end.value
-                return result
-            if visible is not None:
-                show_recall(visible, progress, seconds)
+    with recall_bar(settings["cell"], seconds) if console.is_animated else nullcontext() as bar:
+        for event in train_recall(tasks()[task], RecallSettings(**settings, seconds=seconds)):
+            if isinstance(event, RecallResult):
+                return event
+            if bar is not None:
+                show_recall(bar, event, seconds)
+    raise AssertionError("the result is the last event")

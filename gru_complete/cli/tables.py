@@ -12,8 +12,8 @@ from rich.text import Text
 from gru_complete.errors import printable
 
 if TYPE_CHECKING:
-    from gru_complete.comparison.compare import CellResult
     from gru_complete.comparison.recall import RecallResult
+    from gru_complete.comparison.results import CellResult
     from gru_complete.evaluation.canaries import CanaryReport
     from gru_complete.evaluation.gradients import GradientReport
     from gru_complete.evaluation.intervals import Interval
@@ -345,7 +345,7 @@ def comparison_table(results: "Sequence[CellResult]") -> Table:
 
 def _pair_rows(results: "Sequence[CellResult]") -> "Iterator[tuple[str, Callable[[CellResult], str]]]":
     """The rows about minimal pairs, if there were any: each a name, and what to show of a cell."""
-    from gru_complete.comparison.compare import MIN_FAR_WORDS
+    from gru_complete.comparison.results import MIN_FAR_WORDS
     from gru_complete.evaluation.pairs import DISTANCE_LABELS
 
     labels = [label for label in DISTANCE_LABELS if any(label in _by_distance(result) for result in results)]

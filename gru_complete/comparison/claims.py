@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gru_complete.comparison.compare import MIN_FAR_WORDS, CellResult
+from gru_complete.comparison.results import MIN_FAR_WORDS, CellResult
 from gru_complete.evaluation.gradients import GradientFlow
 
 POINTS_AHEAD = 15.0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gru_complete.comparison.claims import shown_half_life
-from gru_complete.comparison.compare import CellResult
+from gru_complete.comparison.results import CellResult
 from gru_complete.evaluation.pairs import DISTANCE_LABELS
 
 if TYPE_CHECKING:
@@ -71,14 +71,14 @@ def draw_comparison(results: Sequence[CellResult], path: Path, *, title: str) ->
 
 def _draw_looks(axes: Axes, results: Sequence[CellResult]) -> None:
     axes.set_title("Learning", loc="left")
-    unit, name = time_unit(max((look.seconds for result in results for look in result.looks), default=0.0))
+    unit, name = time_unit(max((look.seconds for result in results for look in result.evaluations), default=0.0))
     axes.set_xlabel(f"{name} of training")
     axes.set_ylabel("bits per byte of the tuning part")
     curves = [
         Curve(
             result.cell,
-            [look.seconds / unit for look in result.looks],
-            [look.bits_per_byte for look in result.looks],
+            [look.seconds / unit for look in result.evaluations],
+            [look.bits_per_byte for look in result.evaluations],
         )
         for result in results
     ]

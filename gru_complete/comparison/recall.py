@@ -1,16 +1,16 @@
-"""Tasks that only memory solves: a cell is trained on the spot to say later what it was told before.
+"""Tasks that need memory: a cell is trained on the spot to repeat later what it read before.
 
-- ``copy`` (Hochreiter and Schmidhuber 1997, as in Arjovsky et al. 2016, arXiv:1511.06464): ten symbols of eight, then
-  ``length`` blanks, the last of them a signal, then the ten symbols are asked for.
-- ``adding`` (Hochreiter and Schmidhuber 1997): ``length`` numbers between 0 and 1, two marked, one in each half; at the
-  end their sum is asked for. An answer less than 0.04 off is right.
-- ``fact``: somebody of the sample world went somewhere on a certain day; after ``length`` more of its words, none of
-  them a day, the day is asked for.
+- ``copy`` (Hochreiter and Schmidhuber 1997, as in Arjovsky et al. 2016, arXiv:1511.06464): the cell reads ten symbols
+  out of eight kinds, then ``length`` blanks, the last of which is a signal, and must then repeat the ten symbols.
+- ``adding`` (Hochreiter and Schmidhuber 1997): the cell reads ``length`` numbers between 0 and 1, two of them marked,
+  one in each half, and must give the sum of these two. An answer less than 0.04 off counts as right.
+- ``fact``: somebody in the sample world went somewhere on a certain day. After ``length`` more words of that world,
+  none of them a day, the cell must name the day.
 
-One layer of the cell reads the sequence, one linear map of its last states answers. The length grows as the task is
-learnt (a curriculum: Zaremba and Sutskever 2014, arXiv:1410.4615); a cell that cannot hold on stops where it can.
+One layer of the cell reads the sequence; one linear map of its last states gives the answers. The length grows as the
+task is learnt (a curriculum: Zaremba and Sutskever 2014, arXiv:1410.4615), up to where the cell can still remember.
 
-Shapes: A answers of a row, B rows, H hidden_size, T steps.
+Shapes: B rows, T time steps, H hidden_size, N answers of a row.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -34,25 +34,25 @@ from gru_complete.sample_world.writing import generate
 
 NUM_SYMBOLS = 8
 NUM_COPIED = 10
-ADDING_TOLERANCE = 0.04  # what the task's authors count as right
+ADDING_TOLERANCE = 0.04  # as the authors of the task count
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 EMBEDDING_SIZE = 32
 FIRST_LENGTH = 5
 GROWTH = 1.3
-LEARNT = 0.98  # of the answers, over the last updates, before the length grows
+LEARNT = 0.98  # the share of right answers, over the last updates, at which the length grows
 SMOOTHING = 0.9
-RATE_DECAY = 0.995  # of the learning rate, at each update at the whole length: the last errors are too large steps
+RATE_DECAY = 0.995  # of the learning rate, per update at the whole length: the last errors come from too large steps
 MIN_RATE = 0.05
 TEST_ROWS = 512
 WORLD_BYTES = 300_000
 
 
 class Sample(NamedTuple):
-    """Rows of a task.
+    """Some rows of a task, with the right answers.
 
     Attributes:
-        inputs: what is read: ids ``(B, T)`` int64, or numbers ``(B, T, 2)`` float32.
-        answers: what the last A steps are to say: classes ``(B, A)`` int64, or a number ``(B, 1)`` float32.
+        inputs: ids ``(B, T)`` int64, or numbers and their marks ``(B, T, 2)`` float32.
+        answers: what the last N steps should give: classes ``(B, N)`` int64, or a number ``(B, 1)`` float32.
     """
 
     inputs: Tensor
@@ -60,13 +60,13 @@ class Sample(NamedTuple):
 
 
 class RecallTask(NamedTuple):
-    """What is to be remembered.
+    """A task that needs memory.
 
     Attributes:
-        num_inputs: different ids; 0 where numbers are read.
-        num_classes: answers to choose from; 1 where a number is asked for.
-        chance: the share of right answers of somebody who remembers nothing.
-        sample: draws rows: from how many, the length and a seed.
+        num_inputs: number of different input ids; 0 if the inputs are numbers.
+        num_classes: number of different answers; 1 if the answer is a number.
+        chance: the share of right answers without any memory.
+        sample: draws rows, given their number, the length and a seed.
     """
 
     num_inputs: int
@@ -77,7 +77,7 @@ class RecallTask(NamedTuple):
 
 @dataclass(frozen=True)
 class RecallStep:
-    """How far training has come: ``right`` is the share of right answers lately, at the present length."""
+    """One update of a training: ``right`` is the smoothed share of right answers at the current length."""
 
     update: int
     length: int
@@ -87,14 +87,14 @@ class RecallStep:
 
 @dataclass(frozen=True)
 class RecallResult:
-    """What came out.
+    """How well a cell has learnt a task.
 
     Args:
-        right: the share of right answers at the whole length, on rows not trained on.
-        chance: of somebody who remembers nothing.
-        learnt_length: the longest that was learnt on the way; 0 if not even the first.
-        updates: how many it took.
-        seconds: how long.
+        right: the share of right answers at the whole length, on rows that were not trained on, with its interval.
+        chance: the share of right answers without any memory.
+        learnt_length: the greatest length that was learnt; 0 if not even the first one was.
+        updates: number of updates made.
+        seconds: how long they took.
     """
 
     right: Interval
@@ -104,7 +104,7 @@ class RecallResult:
     seconds: float
 
     def to_json(self) -> dict[str, object]:
-        """What stands in ``recall --json``."""
+        """One line of ``recall --json``, without the settings."""
         return {
             "right": list(self.right),
             "chance": self.chance,
@@ -112,6 +112,9 @@ class RecallResult:
             "updates": self.updates,
             "seconds": self.seconds,
         }
+
+
+RecallEvent = RecallStep | RecallResult
 
 
 def _copy(num_rows: int, length: int, seed: int) -> Sample:
@@ -135,21 +138,21 @@ def _adding(num_rows: int, length: int, seed: int) -> Sample:
 
 
 def _fact(num_rows: int, length: int, seed: int) -> Sample:
-    filler, ids = _world()
+    filler, ids = _sample_world()
     draw = random.Random(seed)
     rows, answers = [], []
     for _ in range(num_rows):
         day = draw.randrange(len(DAYS))
-        begin = draw.randrange(len(filler) - length)
-        told = [ids[word] for word in ("Mr", "Watson", "went", "on", DAYS[day])]
-        rows.append([*told, *filler[begin : begin + length], *(ids[word] for word in ("he", "went", "on"))])
+        start = draw.randrange(len(filler) - length)
+        fact = [ids[word] for word in ("Mr", "Watson", "went", "on", DAYS[day])]
+        rows.append([*fact, *filler[start : start + length], *(ids[word] for word in ("he", "went", "on"))])
         answers.append([day])
     return Sample(torch.tensor(rows), torch.tensor(answers))
 
 
 @cache
-def _world() -> tuple[list[int], dict[str, int]]:
-    """Words of the sample world one after another, days left out, as ids; and the ids of all words in use."""
+def _sample_world() -> tuple[list[int], dict[str, int]]:
+    """A text of the sample world as word ids, without days; and the ids of all words in use."""
     words = [word for word in re.findall(r"\w+", generate(WORLD_BYTES, seed=1)) if word not in DAYS]
     ids = {word: number for number, word in enumerate(sorted({*words, *DAYS, "went"}))}
     return [ids[word] for word in words], ids
@@ -157,20 +160,20 @@ def _world() -> tuple[list[int], dict[str, int]]:
 
 def tasks() -> dict[str, RecallTask]:
     """All tasks by their names."""
-    # To say 1 always, the likeliest sum of two uniform numbers, is right where they come that near to it.
+    # Without memory the best answer is 1, the most likely sum of two uniform numbers: right if the sum is near enough.
     adding_chance = 1 - (1 - ADDING_TOLERANCE) ** 2
     return {
         "copy": RecallTask(NUM_SYMBOLS + 2, NUM_SYMBOLS, 1 / NUM_SYMBOLS, _copy),
         "adding": RecallTask(0, 1, adding_chance, _adding),
-        "fact": RecallTask(len(_world()[1]), len(DAYS), 1 / len(DAYS), _fact),
+        "fact": RecallTask(len(_sample_world()[1]), len(DAYS), 1 / len(DAYS), _fact),
     }
 
 
 class RecallModel(nn.Module):
-    """One layer of a cell, and what it says of its last states.
+    """One layer of a cell, and a linear map of its last states.
 
     Args:
-        task: what is read and asked for.
+        task: says what is read and answered.
         cell: a name of ``CELL_CLASSES``.
         hidden_size: H.
         chrono_length: see ``RecurrentCell.reset_parameters``.
@@ -184,7 +187,7 @@ class RecallModel(nn.Module):
         self.head = nn.Linear(hidden_size, task.num_classes)
 
     def forward(self, inputs: Tensor, num_answers: int) -> Tensor:
-        """What the last steps say, ``(B, A, num_classes)``."""
+        """The answers of the last N steps, ``(B, N, num_classes)``."""
         features = inputs if self.embedding is None else self.embedding(inputs)
         start = features.new_zeros(self.cell.state_rows, len(features), self.cell.hidden_size)
         hidden, _ = run_sequence(self.cell, features, start)
@@ -192,80 +195,89 @@ class RecallModel(nn.Module):
         return answers
 
 
-def train_recall(
-    task: RecallTask,
-    *,
-    cell: str,
-    length: int,
-    hidden_size: int = 128,
-    chrono_length: int | None = None,
-    batch_size: int = 32,
-    learning_rate: float = 5e-3,
-    seconds: float = 180.0,
-    seed: int = 0,
-) -> Generator[RecallStep, None, RecallResult]:
-    """Train a fresh cell on a task until it is learnt at the whole length, or for so long.
+class RecallSettings(NamedTuple):
+    """What is trained on a task, and how.
 
-    Args:
-        task: one of ``tasks``.
+    Attributes:
         cell: a name of ``CELL_CLASSES``.
-        length: what the length grows to.
+        length: what the length of the task grows to.
         hidden_size: H.
-        chrono_length: spans for which the units are made, see ``RecurrentCell.reset_parameters``; None: as usual.
+        chrono_length: see ``RecurrentCell.reset_parameters``; None: ordinary biases.
         batch_size: B.
         learning_rate: Adam's.
         seconds: the most time to train.
         seed: of the weights and of all rows.
+    """
+
+    cell: str
+    length: int
+    hidden_size: int = 128
+    chrono_length: int | None = None
+    batch_size: int = 32
+    learning_rate: float = 5e-3
+    seconds: float = 180.0
+    seed: int = 0
+
+
+def train_recall(task: RecallTask, settings: RecallSettings) -> Iterator[RecallEvent]:
+    """Train a fresh cell on a task until it is learnt at the whole length, or until time is up.
+
+    Args:
+        task: one of ``tasks``.
+        settings: what is trained, and how.
 
     Yields:
-        How far it is, after every update.
-
-    Returns:
-        What came out.
+        A ``RecallStep`` after every update, and the ``RecallResult`` as the last event.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = RecallModel(task, cell=cell, hidden_size=hidden_size, chrono_length=chrono_length)
-    optimizer = torch.optim.Adam(model.parameters(), learning_rate, betas=(0.9, 0.99))
-    start = time.monotonic()
-    now, learnt_length, update, right = min(FIRST_LENGTH, length), 0, 0, 0.0
-    while time.monotonic() - start < seconds:
+        torch.manual_seed(settings.seed)
+        model = RecallModel(
+            task, cell=settings.cell, hidden_size=settings.hidden_size, chrono_length=settings.chrono_length
+        )
+    optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate, betas=(0.9, 0.99))
+    start, whole_length = time.monotonic(), settings.length
+    length, learnt_length, update, right = min(FIRST_LENGTH, whole_length), 0, 0, 0.0
+    while time.monotonic() - start < settings.seconds:
         update += 1
-        sample = task.sample(batch_size, now, seed + update)
-        said = model(sample.inputs, sample.answers.shape[1])
-        optimizer.zero_grad(set_to_none=True)
-        _loss(said, sample.answers).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        share = float(_is_right(said, sample.answers).float().mean())
+        sample = task.sample(settings.batch_size, length, settings.seed + update)
+        share = _update(model, optimizer, sample)
         right = SMOOTHING * right + (1 - SMOOTHING) * share
-        yield RecallStep(update, now, right, time.monotonic() - start)
-        if now == length:
+        yield RecallStep(update, length, right, time.monotonic() - start)
+        if length == whole_length:
             for group in optimizer.param_groups:
-                group["lr"] = max(MIN_RATE * learning_rate, RATE_DECAY * group["lr"])
+                group["lr"] = max(MIN_RATE * settings.learning_rate, RATE_DECAY * group["lr"])
         if right > LEARNT:
-            learnt_length = now
-            if now == length and right > 1 - (1 - LEARNT) / 4:
+            learnt_length = length
+            if length == whole_length and right > 1 - (1 - LEARNT) / 4:
                 break
-            if now < length:
-                now, right = min(length, max(now + 1, int(GROWTH * now))), 0.0
-    test = task.sample(TEST_ROWS, length, seed)  # with the seed of no update
+            if length < whole_length:
+                length, right = min(whole_length, max(length + 1, int(GROWTH * length))), 0.0
+    test = task.sample(TEST_ROWS, whole_length, settings.seed)  # a seed that no update has used
     with torch.no_grad():
         hits = _is_right(model(test.inputs, test.answers.shape[1]), test.answers)
-    return RecallResult(
-        share_interval(int(hits.sum()), hits.numel()), task.chance, learnt_length, update, time.monotonic() - start
-    )
+    accuracy = share_interval(int(hits.sum()), hits.numel())
+    yield RecallResult(accuracy, task.chance, learnt_length, update, time.monotonic() - start)
 
 
-def _loss(said: Tensor, answers: Tensor) -> Tensor:
+def _update(model: RecallModel, optimizer: torch.optim.Optimizer, sample: Sample) -> float:
+    """Make one update on some rows; returns the share of answers that were right before it."""
+    predictions = model(sample.inputs, sample.answers.shape[1])
+    optimizer.zero_grad(set_to_none=True)
+    _loss(predictions, sample.answers).backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return float(_is_right(predictions, sample.answers).float().mean())
+
+
+def _loss(predictions: Tensor, answers: Tensor) -> Tensor:
     """Mean nats of an answer, or mean squared error of a number."""
     if answers.is_floating_point():
-        return F.mse_loss(said[..., 0], answers)
-    return F.cross_entropy(said.flatten(0, 1), answers.flatten())
+        return F.mse_loss(predictions[..., 0], answers)
+    return F.cross_entropy(predictions.flatten(0, 1), answers.flatten())
 
 
-def _is_right(said: Tensor, answers: Tensor) -> Tensor:
-    """Which answers are right, ``(B, A)``."""
+def _is_right(predictions: Tensor, answers: Tensor) -> Tensor:
+    """Which answers are right, ``(B, N)``."""
     if answers.is_floating_point():
-        return (said[..., 0] - answers).abs() < ADDING_TOLERANCE
-    return said.argmax(-1) == answers
+        return (predictions[..., 0] - answers).abs() < ADDING_TOLERANCE
+    return predictions.argmax(-1) == answers

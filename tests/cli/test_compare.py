@@ -10,7 +10,7 @@ from gru_complete.cli import compare
 from gru_complete.cli.compare import ComparisonDisplay
 from gru_complete.cli.console import Console
 from gru_complete.comparison import speeds
-from gru_complete.comparison.compare import RecallProgress
+from gru_complete.comparison.events import RecallProgress
 from gru_complete.comparison.recall import RecallStep
 from gru_complete.evaluation import plots
 

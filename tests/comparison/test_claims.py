@@ -1,7 +1,7 @@
 import pytest
 
 from gru_complete.comparison.claims import claims, longest_half_life, shown_half_life
-from gru_complete.comparison.compare import CellResult
+from gru_complete.comparison.results import CellResult
 from gru_complete.evaluation.gradients import GradientFlow
 
 

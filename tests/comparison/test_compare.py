@@ -5,15 +5,11 @@ import pytest
 import torch
 
 from gru_complete.comparison import compare as compare_module
-from gru_complete.comparison import speeds
-from gru_complete.comparison.compare import (
-    CellsCompared,
-    CellStarted,
-    CellTrained,
-    ComparisonRequest,
-    compare,
-    hidden_size_for,
-)
+from gru_complete.comparison import measuring, speeds
+from gru_complete.comparison.compare import compare
+from gru_complete.comparison.events import CellsCompared, CellStarted, CellTrained, RecallProgress
+from gru_complete.comparison.request import ComparisonRequest
+from gru_complete.comparison.settings import read_settings
 from gru_complete.config import load_config
 from gru_complete.errors import CorpusError, DivergedError, InterruptedRun, ModelError, UsageError
 from gru_complete.evaluation.pairs import Pair
@@ -84,7 +80,7 @@ def test_every_cell_is_trained_in_the_same_way_and_measured(request_for, tmp_pat
         assert 1 < result.bits_per_byte < 8
         assert result.training_tokens_per_second > 0
         assert result.completion_tokens_per_second > 0
-        assert [look.step for look in result.looks] == [6, 12, 18, 24]
+        assert [point.step for point in result.evaluations] == [6, 12, 18, 24]
         assert result.pairs["far"]["pairs"] == 2  # of 20 words and more
         assert math.isfinite(result.trained.half_lives[0])
         json.dumps(result.to_json())
@@ -94,37 +90,37 @@ def test_every_cell_is_trained_in_the_same_way_and_measured(request_for, tmp_pat
         find_model(None)  # what `complete` takes by default is not touched
 
 
-def test_gradients_as_training_begins_are_of_the_very_weights(request_for, tmp_path, monkeypatch):
+def test_gradient_flow_at_the_start_is_of_the_very_weights_that_are_trained(request_for, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr("gru_complete.training.run.Learner", lambda model, *_: drawn.append(export_weights(model)))
     request = request_for("model.chrono_length=9", cells=("gru",))
-    with pytest.raises(AttributeError):  # there is no learner to go on with
+    with pytest.raises(AttributeError):  # there is no learner to continue with
         run(request)
-    settings = compare_module._read_settings(tmp_path / "c.compare", is_to_be_replaced=False)
-    begun = compare_module._as_begun(settings, "gru")
-    assert isinstance(begun, LanguageModel)
-    for name, array in export_weights(begun).items():
+    settings = read_settings(tmp_path / "c.compare" / "compare.json")
+    initial = measuring.initial_network(settings, "gru")
+    assert isinstance(initial, LanguageModel)
+    for name, array in export_weights(initial).items():
         assert (array == drawn[0][name]).all()
 
 
-def test_what_is_finished_is_neither_trained_nor_measured_again(request_for, monkeypatch):
+def test_a_finished_cell_is_neither_trained_nor_measured_again(request_for, monkeypatch):
     first = results_of(run(request_for(pairs=PAIRS)))
-    monkeypatch.setattr(compare_module, "_measure_text", None)
-    monkeypatch.setattr(compare_module, "_measure_pairs", None)
+    monkeypatch.setattr(measuring, "measure_text", None)
+    monkeypatch.setattr(measuring, "measure_pairs", None)
     seen = run(request_for(pairs=PAIRS))
     assert of_type(seen, events.Stepped) == []
     assert results_of(seen)["gru"].bits_per_byte == first["gru"].bits_per_byte
     assert results_of(seen)["gru"].trained == first["gru"].trained
 
 
-def test_another_cell_joins_a_comparison(request_for):
+def test_a_comparison_can_be_extended_by_another_cell(request_for):
     run(request_for())
     seen = run(request_for(cells=("rnn", "gru", "lstm")))
     assert {event.plan.config.model.cell for event in of_type(seen, events.Planned)} == {"lstm"}
     assert set(results_of(seen)) == {"rnn", "gru", "lstm"}
 
 
-def test_an_interrupted_comparison_ends_as_one_that_was_not(request_for, tmp_path, corpus_path):
+def test_an_interrupted_comparison_ends_like_an_uninterrupted_one(request_for, tmp_path, corpus_path):
     straight = results_of(run(request_for()))
     atomic.remove_directory(tmp_path / "c.compare")
     for stop_at in (5, 24):
@@ -133,7 +129,7 @@ def test_an_interrupted_comparison_ends_as_one_that_was_not(request_for, tmp_pat
     seen = run(request_for())
     for cell, result in results_of(seen).items():
         assert result.bits_per_byte == straight[cell].bits_per_byte
-        assert result.looks[-1].bits_per_byte == straight[cell].looks[-1].bits_per_byte
+        assert result.evaluations[-1].bits_per_byte == straight[cell].evaluations[-1].bits_per_byte
 
 
 def test_another_text_or_other_settings_are_refused_unless_replaced(request_for, corpus_path):
@@ -150,7 +146,7 @@ def test_another_text_or_other_settings_are_refused_unless_replaced(request_for,
     assert results_of(seen)["rnn"].steps == 12
 
 
-def test_sizes_are_matched_by_parameters(request_for):
+def test_cells_matched_by_parameters_have_nearly_as_many(request_for):
     seen = run(request_for("training.steps=2", cells=CELLS, match="parameters"))
     results = results_of(seen)
     assert results["gru"].hidden_size == 24
@@ -159,18 +155,10 @@ def test_sizes_are_matched_by_parameters(request_for):
     assert max(sizes) / min(sizes) < 1.02
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_a_size_for_so_many_parameters_is_the_nearest(cell):
-    arch = Architecture(cell, 300, 32, 1, 1)
-    for wanted in (12_000, 50_000, 400_000):
-        found = hidden_size_for(arch, wanted)
-        miss = {size: abs(arch._replace(hidden_size=size).num_parameters - wanted) for size in range(1, 700)}
-        assert miss[found] == min(miss.values())
-
-
-def test_minutes_give_every_cell_the_steps_of_the_slowest_or_its_own(request_for, monkeypatch):
+def test_with_minutes_every_cell_makes_the_steps_of_the_slowest_unless_time_is_matched(request_for, monkeypatch):
     seconds = {"rnn": 0.01, "gru": 0.04}
-    monkeypatch.setattr("gru_complete.training.probe.probe_step_seconds", lambda model, *_, **__: seconds[model.cell])
+    for module in ("gru_complete.training.plan", "gru_complete.comparison.settings"):
+        monkeypatch.setattr(f"{module}.probe_step_seconds", lambda model, *_, **__: seconds[model.cell])
     overrides = ("training.steps=null", "training.minutes=0.05")
     planned = of_type(run(request_for(*overrides)), events.Planned)
     assert {event.plan.max_steps for event in planned} == {int((3 - 1.5) / (0.04 * 1.04))}
@@ -181,15 +169,15 @@ def test_minutes_give_every_cell_the_steps_of_the_slowest_or_its_own(request_for
     assert rnn.config.model.hidden_size == gru.config.model.hidden_size
 
 
-def test_recall_is_trained_for_each_cell_and_kept(request_for, monkeypatch):
+def test_the_recall_task_is_trained_once_for_each_cell(request_for, monkeypatch):
     options = {"recall_length": 4, "recall_seconds": 0.1, "cells": ("gru",)}
     seen = run(request_for(**options))
     first = results_of(seen)["gru"].recall
-    told = of_type(seen, compare_module.RecallProgress)
-    assert [event.progress.update for event in told] == list(range(1, first["updates"] + 1))
-    assert {(event.cell, event.seconds) for event in told} == {("gru", 0.1)}
+    reported = of_type(seen, RecallProgress)
+    assert [event.progress.update for event in reported] == list(range(1, first["updates"] + 1))
+    assert {(event.cell, event.seconds) for event in reported} == {("gru", 0.1)}
     assert (first["task"], first["length"], first["chance"]) == ("copy", 4, 0.125)
-    monkeypatch.setattr(compare_module, "_measure_recall", None)
+    monkeypatch.setattr(measuring, "measure_recall", None)
     assert results_of(run(request_for(**options)))["gru"].recall == first
 
 
@@ -208,24 +196,24 @@ def test_a_cell_that_diverges_leaves_the_others_their_results(request_for, monke
     assert 1 < results["gru"].bits_per_byte < 8
 
 
-def test_a_text_that_is_read_once_and_a_foreign_directory_are_refused(request_for, tmp_path):
+def test_standard_input_and_a_foreign_directory_are_refused(request_for, tmp_path):
     with pytest.raises(UsageError, match="once for each cell"):
         run(ComparisonRequest(["-"], tmp_path / "c.compare", load_config(None, [])))
     (tmp_path / "c.compare").mkdir()
     (tmp_path / "c.compare" / "letter.txt").write_text("Dear")
-    with pytest.raises(UsageError, match="is no comparison"):
+    with pytest.raises(UsageError, match="is not a comparison"):
         run(request_for(replace=True))
     assert (tmp_path / "c.compare" / "letter.txt").exists()
 
 
-def test_a_text_that_cannot_be_used_leaves_nothing(request_for, tmp_path, corpus_path):
+def test_an_unusable_text_leaves_no_directory_behind(request_for, tmp_path, corpus_path):
     corpus_path.write_text("short")
     with pytest.raises(CorpusError, match="at least 1024"):
         run(request_for())
     assert not (tmp_path / "c.compare").exists()
 
 
-def test_the_number_of_threads_is_left_as_it_was(request_for):
+def test_the_number_of_threads_is_the_same_afterwards(request_for):
     before = torch.get_num_threads()
     seen = run(request_for("training.steps=2"))
     assert isinstance(seen[-1], CellsCompared)

@@ -3,8 +3,8 @@ import re
 
 import pytest
 
-from gru_complete.comparison.compare import CellResult
 from gru_complete.comparison.plot import STYLES, draw_comparison, spread
+from gru_complete.comparison.results import CellResult
 from gru_complete.evaluation.gradients import GradientFlow
 from gru_complete.model.architecture import CELLS
 from gru_complete.training.curve import EvaluationPoint
@@ -24,7 +24,7 @@ def results(cells=CELLS):
                 300,
                 trained=GradientFlow([[2 ** (-step / (3 + number)) for step in range(20)]]),
                 pairs={"by_distance": {"1-5": score, "6-10": score}, "far": None},
-                looks=[EvaluationPoint(step, step / 7, 3 - number / 10 - step / 100) for step in (10, 20, 30)],
+                evaluations=[EvaluationPoint(step, step / 7, 3 - number / 10 - step / 100) for step in (10, 20, 30)],
             )
         )
     return found
@@ -51,7 +51,7 @@ def test_a_comparison_names_every_curve_and_every_axis(tmp_path):
 
 @needs_matplotlib
 def test_figures_that_were_not_measured_are_not_drawn(tmp_path):
-    bare = CellResult("gru", 64, 1000, 300, looks=[EvaluationPoint(10, 1.0, 3.0)])
+    bare = CellResult("gru", 64, 1000, 300, evaluations=[EvaluationPoint(10, 1.0, 3.0)])
     gone = CellResult("rnn", 64, 1000, 300, diverged="training diverged")
     draw_comparison([bare, gone, CellResult("lstm", 64, 1000, 300)], tmp_path / "c.svg", title="t")
     text = (tmp_path / "c.svg").read_text()

@@ -8,24 +8,22 @@ from gru_complete.comparison.recall import (
     NUM_COPIED,
     NUM_SYMBOLS,
     RecallModel,
+    RecallSettings,
     _is_right,
-    _world,
+    _sample_world,
     tasks,
     train_recall,
 )
 
 
 def finish(training):
-    progress = []
-    while True:
-        try:
-            progress.append(next(training))
-        except StopIteration as end:
-            return progress, end.value
+    """The steps of a training, and its result."""
+    *steps, result = training
+    return steps, result
 
 
 @pytest.mark.parametrize("length", [2, 5, 30])
-def test_copy_asks_for_the_symbols_after_as_many_blanks(length):
+def test_copy_shows_symbols_then_blanks_and_wants_the_symbols_back(length):
     inputs, answers = tasks()["copy"].sample(4, length, 1)
     assert inputs.shape == (4, 2 * NUM_COPIED + length)
     assert torch.equal(inputs[:, :NUM_COPIED], answers)
@@ -38,7 +36,7 @@ def test_copy_asks_for_the_symbols_after_as_many_blanks(length):
     assert (inputs[:, NUM_COPIED + length :] == NUM_SYMBOLS).all()
 
 
-def test_adding_asks_for_the_sum_of_one_number_of_each_half():
+def test_adding_wants_the_sum_of_one_number_from_each_half():
     inputs, answers = tasks()["adding"].sample(50, 9, 1)
     numbers, marks = inputs.unbind(-1)
     assert (marks[:, :4].sum(1) == 1).all()
@@ -46,9 +44,9 @@ def test_adding_asks_for_the_sum_of_one_number_of_each_half():
     assert torch.allclose((numbers * marks).sum(1), answers[:, 0])
 
 
-def test_a_fact_is_told_once_and_asked_for_at_the_end():
+def test_the_day_of_a_fact_occurs_once_and_is_the_answer():
     inputs, answers = tasks()["fact"].sample(20, 40, 1)
-    _, ids = _world()
+    _, ids = _sample_world()
     days = [ids[day] for day in DAYS]
     assert inputs.shape == (20, 5 + 40 + 3)
     for row, (answer,) in zip(inputs.tolist(), answers.tolist(), strict=True):
@@ -56,7 +54,7 @@ def test_a_fact_is_told_once_and_asked_for_at_the_end():
         assert not set(days) & {*row[:4], *row[5:]}
 
 
-def test_chance_is_what_somebody_gets_who_remembers_nothing():
+def test_chance_is_the_score_without_memory():
     _, sums = tasks()["adding"].sample(20_000, 4, 1)
     always_one = torch.ones(20_000, 1, 1)
     assert float(_is_right(always_one, sums).float().mean()) == pytest.approx(tasks()["adding"].chance, abs=0.006)
@@ -66,8 +64,8 @@ def test_chance_is_what_somebody_gets_who_remembers_nothing():
         assert share == pytest.approx(tasks()[name].chance, abs=0.02)
 
 
-def test_a_task_that_is_learnt_grows_to_its_whole_length():
-    progress, result = finish(train_recall(tasks()["fact"], cell="gru", length=12, hidden_size=32, seconds=60))
+def test_the_length_of_a_learnt_task_grows_to_its_whole_length():
+    progress, result = finish(train_recall(tasks()["fact"], RecallSettings("gru", 12, hidden_size=32, seconds=60)))
     assert [step.update for step in progress] == list(range(1, result.updates + 1))
     assert sorted({step.length for step in progress}) == [5, 6, 7, 9, 11, 12]
     assert result.learnt_length == 12
@@ -78,7 +76,7 @@ def test_training_ends_in_time_and_a_cell_without_memory_stays_at_chance(monkeyp
     """A cell that forgets everything: its recurrent weights get no gradient, and are zero."""
     monkeypatch.setattr(torch.nn.init, "orthogonal_", lambda weights, generator=None: weights.zero_())
     monkeypatch.setattr(RecallModel, "parameters", lambda self: iter([self.head.weight, self.head.bias]))
-    _, result = finish(train_recall(tasks()["copy"], cell="rnn", length=20, hidden_size=8, seconds=1.0))
+    _, result = finish(train_recall(tasks()["copy"], RecallSettings("rnn", 20, hidden_size=8, seconds=1.0)))
     assert result.seconds < 30
     assert result.learnt_length == 0
     # It says one symbol throughout, which one depends on when time was up; each is about an eighth of the answers.
@@ -87,14 +85,14 @@ def test_training_ends_in_time_and_a_cell_without_memory_stays_at_chance(monkeyp
 
 def test_the_same_seed_gives_the_same_training():
     def shares(seed):
-        training = train_recall(tasks()["copy"], cell="lstm", length=6, hidden_size=8, seconds=60, seed=seed)
+        training = train_recall(tasks()["copy"], RecallSettings("lstm", 6, hidden_size=8, seconds=60, seed=seed))
         return [next(training).right for _ in range(5)]
 
     assert shares(1) == shares(1)
     assert shares(1) != shares(2)
 
 
-def test_chrono_gates_are_made_for_the_length():
+def test_chrono_biases_suit_the_length():
     torch.manual_seed(0)
     model = RecallModel(tasks()["copy"], cell="gru", hidden_size=500, chrono_length=201)
     spans = torch.exp(-model.cell.bias[:500].detach())
