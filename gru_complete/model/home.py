@@ -25,7 +25,7 @@ def models_home() -> Path:
 
         home = user_data_dir("gru-complete", appauthor=False)
         if not os.path.isabs(home):
-            message = "no home directory is known to keep models in"
+            message = "there is no home directory to keep models in"
             raise EnvironmentFailure(message, hint="let GRU_COMPLETE_HOME name a directory")
     return Path(home) / "models"
 

@@ -213,6 +213,7 @@ class _EarlierTokens:
         return self._counted[context]
 
     def _count(self, context: tuple[int, ...]) -> FollowerCounts | None:
+        """Find the places of the context in the text, and count the tokens after them."""
         places = np.flatnonzero(self.tokens[:-1] == context[-1])  # of the context's last token
         for distance, token in enumerate(context[-2::-1], start=1):
             places = places[places >= distance]

@@ -43,7 +43,7 @@ def parse_safetensors(data: bytes, *, name: str) -> dict[str, NDArray[Any]]:
         shape = whole_numbers(entry["shape"], f"the shape of {where}", max_items=8)
         span = whole_numbers(entry["data_offsets"], f"data_offsets of {where}", max_items=2)
         if dtype is None:
-            raise ModelError(f"{where} has the dtype {short_repr(entry['dtype'])}; known are {', '.join(_DTYPES)}")
+            raise ModelError(f"{where} has the dtype {short_repr(entry['dtype'])}; supported are {', '.join(_DTYPES)}")
         count = math.prod(shape)
         if len(span) != 2 or span[1] - span[0] != count * np.dtype(dtype).itemsize or start + span[1] > len(data):
             raise ModelError(f"{where} has a shape and data_offsets that do not agree")
