@@ -143,6 +143,7 @@ def _check_header(header: dict[str, Any], tensors: bytes, completer: Completer) 
 
 
 def _prompt_state(arrays: Arrays, completer: Completer) -> PromptState:
+    """Check all tensors and make the state of them."""
     start = completer.predictor.start()
     shapes = {"hidden": start.hidden.shape, "state": start.state.shape}
     lengths = {"recent": PENALTY_TOKENS, "segment": MAX_SEGMENT_BYTES, "tail": 4 * CONTEXT_CHARACTERS}

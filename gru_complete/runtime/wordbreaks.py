@@ -116,22 +116,15 @@ def read(state: State, data: bytes) -> State | End | None:
         if character is None:
             break
         kind = _kind(character)
-        if place in (WORD_PREFIX, INSIDE):
-            if kind == INSIDE:
-                place, end = INSIDE, position + size
-            elif not (character in _JOINERS and end == position):
-                if place == INSIDE:
-                    return End(end - len(tail))
-                place = BEFORE
-        elif place == PIECE:
-            if kind != PIECE:
-                return End(end - len(tail))
-            end = position + size
-        if place == BEFORE:
-            if kind is None:
-                return None
-            if kind != BEFORE:
-                place, end = kind, position + size
+        continues_word = kind == INSIDE or (character in _JOINERS and end == position)
+        if (place == INSIDE and not continues_word) or (place == PIECE and kind != PIECE):
+            return End(end - len(tail))
+        if place == WORD_PREFIX and not continues_word:
+            place = BEFORE  # the word ended in the given text
+        if place == BEFORE and kind is None:
+            return None
+        if kind in (INSIDE, PIECE):
+            place, end = kind, position + size
         position += size
     if place == PIECE or (place == INSIDE and not data):
         return End(end - len(tail))

@@ -243,7 +243,14 @@ class _Search:
             spent += len(batch)
 
     def decided(self, word: bytes, completion: bytes, count: int, bounds: _Bounds) -> bool | None:
-        """Decide whether a word, by this completion, is one of the ``count`` most likely; None if it is still open."""
+        """Decide whether a word is one of the most likely ones, with a certain completion; None if it is still open.
+
+        Args:
+            word: the word.
+            completion: what follows the text, up to where the word ends.
+            count: asks for this many most likely words.
+            bounds: the latest.
+        """
         lower, upper = self.found.get(word, 0.0), bounds.upper[word]
         if sum(self.found[other] > upper for other in bounds.likeliest if other != word) >= count:
             return False

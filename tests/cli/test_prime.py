@@ -87,7 +87,7 @@ def test_no_file_but_a_state_is_overwritten(run, trained_model, tmp_path):
     for command in (["prime", letter], ["complete", "x"]):
         code, out, err = run(*command, "--state-out", letter, "-m", trained_model)
         assert (code, out) == (2, b"")
-        assert "is no state to be replaced" in err
+        assert "exists and is not a state file" in err
     assert letter.read_text() == "Dear Sir"
 
 

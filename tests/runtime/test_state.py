@@ -88,7 +88,7 @@ def test_the_file_decides_whether_a_text_is_learnt_from(trained_model, static, t
 def test_an_overlay_is_refused_if_the_model_has_no_counts(trained_model, static):
     data = to_bytes(Completer.load(trained_model, adapts=True).read(TEXT), static)
     without = Completer(Predictor(static.predictor.stepper), static.tokenizer, fingerprint=static.fingerprint)
-    with pytest.raises(ModelError, match="no counts"):
+    with pytest.raises(ModelError, match="no n-gram counts"):
         from_bytes(data, without, name="s.gru")
 
 
