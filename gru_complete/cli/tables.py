@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 OTHER_COSTS = {
     "adapted": "adapted: learning phrases as it reads",
     "gru_only": "static, the network alone",
-    "ngrams_only": "static, the counts alone",
+    "ngrams_only": "static, the n-gram model alone",
 }
 """Keys of ``eval --json`` that are rows of the table, with the names of the rows."""
 
@@ -98,7 +98,7 @@ def _keystroke_rows(report: "EvaluationReport") -> Iterator[tuple[str, str]]:
     for number, share in report.keystrokes.savings.items():
         name = f"keys saved with {number} suggestions, %" if number > 1 else "keys saved with 1 suggestion, %"
         yield name, with_interval(share, factor=100, digits=1)
-    yield "words looked at", f"{report.keystrokes.num_words:,}"
+    yield "words simulated", f"{report.keystrokes.num_words:,}"
 
 
 def online_table(report: "EvaluationReport") -> Table:
@@ -171,7 +171,7 @@ def novelty_table(report: "NoveltyReport") -> Table:
     }
     copied = {name: figures for name, figures in writers.items() if figures is not None}
     held_out = report.held_out
-    heading = f"standing in the corpus,\n{held_out.num_texts} texts, {held_out.num_words:,} words"
+    heading = f"verbatim in the corpus,\n{held_out.num_texts} texts, {held_out.num_words:,} words"
     table = new_table(heading, *copied)
     longest = (with_interval(figures.longest_run, factor=1, digits=1) for figures in copied.values())
     table.add_row("longest run, words, mean", *longest)
