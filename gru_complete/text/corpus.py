@@ -1,4 +1,4 @@
-"""From files, folders and pipes to one clean UTF-8 text on disk, its documents, and its three parts.
+"""From files, folders and pipes to one clean UTF-8 text on disk, and where its documents end.
 
 Everything here works in blocks: no file is read whole and no line is assumed short. Offsets are bytes; a document is
 one file (or what one pipe gave), never empty; a range ``(start, end)`` is a document or a part of one.
@@ -26,11 +26,18 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True)
 class CorpusReport:
-    """What the text is: sizes, and a hash that identifies it.
+    """Sizes of the text, and a hash that identifies it.
 
-    ``num_lines`` counts an unfinished last line of each document; ``longest_line_bytes`` is without the line end;
-    ``num_duplicates`` are documents that repeat an earlier one byte for byte; ``distinct_chars`` is a number;
-    ``sha256`` covers the clean text and where its documents end.
+    Attributes:
+        num_bytes: of the clean text.
+        num_chars: Unicode characters.
+        num_documents: files and pipes that are not empty.
+        num_lines: an unfinished last line of a document counts too.
+        num_duplicates: documents that repeat an earlier one byte for byte.
+        longest_line_bytes: without the line end.
+        distinct_chars: how many different characters there are.
+        sha256: covers the clean text and where its documents end.
+        notes: what was changed in which files.
     """
 
     num_bytes: int
@@ -46,10 +53,11 @@ class CorpusReport:
 
 @dataclass(frozen=True)
 class Spool:
-    """The clean text as written: its report, and the offset where each document ends."""
+    """The clean text as written: its report, and for each document the offset of its end and its SHA-256."""
 
     report: CorpusReport
     document_ends: list[int]
+    document_sha256: list[bytes]
 
 
 def spool(
@@ -67,10 +75,10 @@ def spool(
         stream: where the clean text goes.
         extensions: which file names of a directory are read, by their ending; upper or lower case, dot or none.
         stdin: what ``-`` means; ``sys.stdin.buffer`` if omitted.
-        scanner: looks for secrets, if it is given; the text, and so its report, is what it hands on.
+        scanner: looks for secrets and may replace them; the text that it returns is written and counted.
 
     Raises:
-        CorpusError: a source is missing, unreadable, no text, or there is no text in all of them.
+        CorpusError: a source is missing, unreadable or not text, or all of them are empty.
     """
     if list(sources).count("-") > 1:
         raise CorpusError("standard input ('-') can only be read once")
@@ -78,8 +86,8 @@ def spool(
     for name in document_names(sources, extensions):
         document = DocumentReader(name)
         texts = document.texts(_blocks(name, stdin))
-        for text in texts if scanner is None else _scanned(texts, name, scanner):
-            data = text.encode("utf-8")
+        encoded = ((text, text.encode("utf-8")) for text in texts)
+        for text, data in encoded if scanner is None else _scanned(encoded, name, scanner):
             stream.write(data)
             counts.add(text, data)
         counts.end_document(name, document)
@@ -87,7 +95,7 @@ def spool(
         what = f"corpus '{printable_source(sources[0])}'" if len(sources) == 1 else "the corpus"
         problem = "holds nothing but white space" if counts.num_bytes else "is empty (0 bytes of text)"
         raise CorpusError(f"{what} {problem}", hint=f"training needs at least {MIN_CORPUS_BYTES} bytes of text")
-    return Spool(counts.report(), counts.document_ends)
+    return Spool(counts.report(), counts.document_ends, counts.document_sha256)
 
 
 def read_blocks(path: Path, start: int, end: int, *, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
@@ -112,25 +120,22 @@ def read_blocks(path: Path, start: int, end: int, *, block_bytes: int = BLOCK_BY
             yield block
 
 
-# ------------------------------------------------------------------------------------------------- reading
-
-
 def document_names(sources: Sequence[str], extensions: Sequence[str]) -> Iterator[str]:
-    """The files behind the sources, in a fixed order.
+    """The files that the sources stand for, in a fixed order.
 
     Raises:
-        CorpusError: a source is missing or cannot be read, or a directory has no file that is read.
+        CorpusError: a directory cannot be listed, or has no files of the known kinds.
     """
     endings = tuple("." + extension.lower().lstrip(".") for extension in extensions)
     for source in sources:
         if source == "-" or not os.path.isdir(source):
             yield source
             continue
-        found = False
+        is_empty = True
         for name in _walk(source, endings):
-            found = True
+            is_empty = False
             yield name
-        if not found:
+        if is_empty:
             raise CorpusError(
                 f"corpus '{printable(source)}' is a directory without files of the known kinds",
                 hint="name the files themselves, or add their ending to data.extensions",
@@ -138,6 +143,8 @@ def document_names(sources: Sequence[str], extensions: Sequence[str]) -> Iterato
 
 
 def _walk(directory: str, endings: tuple[str, ...]) -> Iterator[str]:
+    """The files under a directory with one of the endings, hidden ones left out, in sorted order."""
+
     def refuse(error: OSError) -> None:
         raise _unreadable(str(error.filename), error) from error
 
@@ -172,13 +179,13 @@ def _full_blocks(stream: BinaryIO) -> Iterator[bytes]:
         yield block
 
 
-def _scanned(texts: Iterable[str], name: str, scanner: SecretScanner) -> Iterator[str]:
-    """A document as a scanner hands it on."""
-    for text in texts:
-        if data := scanner.feed(text.encode("utf-8"), name):
-            yield data.decode("utf-8")
-    if data := scanner.end_document():
-        yield data.decode("utf-8")
+def _scanned(encoded: Iterable[tuple[str, bytes]], name: str, scanner: SecretScanner) -> Iterator[tuple[str, bytes]]:
+    """A document as the scanner returns it, as text and as its UTF-8."""
+    for _, data in encoded:
+        if scanned := scanner.feed(data, name):
+            yield scanned.decode("utf-8"), scanned
+    if scanned := scanner.end_document():
+        yield scanned.decode("utf-8"), scanned
 
 
 def _unreadable(name: str, error: Exception) -> CorpusError:
@@ -196,6 +203,7 @@ class _Counts:
     longest_line_bytes: int = 0
     has_text: bool = False
     document_ends: list[int] = field(default_factory=list)
+    document_sha256: list[bytes] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)  # what -> the names of the files
     _line_bytes: int = 0  # of the line that is not finished yet
     _seen_chars: "np.ndarray[tuple[int], np.dtype[np.bool_]]" = field(
@@ -203,10 +211,9 @@ class _Counts:
     )
     _document_sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     _corpus_sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
-    _documents_seen: set[bytes] = field(default_factory=set)
 
     def add(self, text: str, data: bytes) -> None:
-        """Count a piece of the current document, given as text and as its UTF-8."""
+        """Count a stretch of the current document, given as text and as its UTF-8."""
         self.num_bytes += len(data)
         self.num_chars += len(text)
         self.has_text = self.has_text or not text.isspace()
@@ -223,7 +230,7 @@ class _Counts:
         self._line_bytes = len(data) - int(ends[-1]) - 1
 
     def end_document(self, name: str, document: DocumentReader) -> None:
-        """Note what was done to the document; an empty one is left out."""
+        """Finish a document, and note what was changed in it; an empty one is left out."""
         if document.had_mark and document.encoding != "utf-8":
             self._note(f"{document.encoding[:6].upper()} became UTF-8", name)
         elif document.had_mark:
@@ -240,19 +247,20 @@ class _Counts:
         digest = self._document_sha256.digest()
         self._document_sha256 = hashlib.sha256()
         self._corpus_sha256.update(digest)
-        self._documents_seen.add(digest)
+        self.document_sha256.append(digest)
         self.document_ends.append(self.num_bytes)
 
     def _note(self, what: str, name: str) -> None:
         self.notes.setdefault(what, []).append(printable_source(name))
 
     def report(self) -> CorpusReport:
+        """The totals so far."""
         return CorpusReport(
             num_bytes=self.num_bytes,
             num_chars=self.num_chars,
             num_documents=len(self.document_ends),
             num_lines=self.num_lines,
-            num_duplicates=len(self.document_ends) - len(self._documents_seen),
+            num_duplicates=len(self.document_ends) - len(set(self.document_sha256)),
             longest_line_bytes=self.longest_line_bytes,
             distinct_chars=int(self._seen_chars.sum()),
             sha256=self._corpus_sha256.hexdigest(),

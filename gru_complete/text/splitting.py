@@ -1,17 +1,19 @@
-"""Where a corpus is cut into its training, tuning and held-out parts."""
+"""Where a corpus is cut into its training, tuning (validation) and held-out (test) splits.
+
+Offsets and sizes are bytes; a range ``(start, end)`` is a document or a part of one.
+"""
 
 import bisect
-import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
+from gru_complete.config import DataConfig
 from gru_complete.errors import CorpusError
-from gru_complete.text.corpus import BLOCK_BYTES, MIN_CORPUS_BYTES, Range, open_spool, read_blocks
+from gru_complete.text.corpus import BLOCK_BYTES, MIN_CORPUS_BYTES, Range, Spool, open_spool
 
 MIN_PART_BYTES = 64
 TUNING_SLICES = 8
@@ -20,64 +22,39 @@ MIN_SLICE_BYTES = 1024
 
 @dataclass(frozen=True)
 class Split:
-    """The three parts of a corpus as ranges of the spool, in its order."""
+    """The three splits of a corpus as ranges of the spool, each in its order."""
 
     training: list[Range]
     tuning: list[Range]
     held_out: list[Range]
 
 
-def split(
-    spool_path: Path,
-    document_ends: Sequence[int],
-    *,
-    held_out: float,
-    max_held_out_bytes: int,
-    tuning: float,
-    max_tuning_bytes: int,
-) -> Split:
-    """Divide the corpus: held-out text from the end, tuning text in slices spread over what is before it.
+def split(spool_path: Path, spool: Spool, data: DataConfig) -> Split:
+    """Divide the corpus: held-out text from the end, tuning text in slices spread over what comes before.
 
-    Parts begin at a document if one begins near, else at a line, else at white space, else at a character. A document
-    that repeats an earlier one is no candidate: it goes where the earlier one is if that is wholly training text, else
-    nowhere, so that no part knows another by heart.
+    A split begins at a document if one begins nearby, else at a line, else at white space, else at a character. A
+    document that repeats an earlier one is never cut: it joins the training split if the earlier one is entirely there,
+    and is left out otherwise, so that no split contains text of another.
 
     Args:
         spool_path: the text that ``spool`` wrote.
-        document_ends: where its documents end.
-        held_out: share of the bytes, 0 for none.
-        max_held_out_bytes: the most bytes of it.
-        tuning: share of the bytes.
-        max_tuning_bytes: the most bytes of it.
+        spool: where its documents end, and their hashes.
+        data: the shares, and the most bytes, of the held-out and tuning splits.
 
     Raises:
         CorpusError: the corpus is too small, or the shares leave nothing to train on.
     """
-    documents = list(zip([0, *document_ends[:-1]], document_ends, strict=True))
-    originals = _originals(spool_path, documents)
+    ends = spool.document_ends
+    documents = list(zip([0, *ends[:-1]], ends, strict=True))
+    originals = _originals(spool.document_sha256)
     candidates = [documents[index] for index, original in enumerate(originals) if index == original]
-    total = _size(candidates)
-    if total < MIN_CORPUS_BYTES:
-        repeats = "" if len(candidates) == len(documents) else ", repeated documents aside"
-        raise CorpusError(
-            f"the corpus has {total} bytes of text{repeats}; at least {MIN_CORPUS_BYTES} are needed",
-            hint="give more text: a useful model takes a few hundred kilobytes",
-        )
-    held_out_bytes = min(max(round(total * held_out), MIN_PART_BYTES), max_held_out_bytes) if held_out else 0
-    tuning_bytes = min(max(round(total * tuning), MIN_PART_BYTES), max_tuning_bytes)
-    if total - held_out_bytes - tuning_bytes < total // 8:
-        raise CorpusError(
-            f"held-out ({held_out_bytes} bytes) and tuning text ({tuning_bytes}) leave too little of {total} bytes",
-            hint="lower data.held_out or data.tuning",
-        )
-    end = cut = candidates[-1][1]
+    held_out_bytes, tuning_bytes = _sizes(candidates, data, has_repeats=len(candidates) < len(documents))
     with open_spool(spool_path) as stream:
-        if held_out_bytes:
-            more = min(held_out_bytes // 20, max_held_out_bytes - held_out_bytes)
-            cut = _place_before(stream, candidates, end, held_out_bytes, more=more, less=held_out_bytes // 2)
-        slices = list(_slices(stream, _clip(candidates, 0, cut), tuning_bytes, max_tuning_bytes))
-    rest = [0, *chain.from_iterable(slices), cut]
-    trained_on = list(zip(rest[::2], rest[1::2], strict=True))
+        end = candidates[-1][1]
+        cut = _cut_held_out(stream, candidates, held_out_bytes, data.max_held_out_bytes) if held_out_bytes else end
+        slices = list(_cut_tuning(stream, _clip(candidates, 0, cut), tuning_bytes, data.max_tuning_bytes))
+    borders = [0, *chain.from_iterable(slices), cut]
+    trained_on = list(zip(borders[::2], borders[1::2], strict=True))
     copies = [
         documents[index]
         for index, original in enumerate(originals)
@@ -91,42 +68,79 @@ def split(
     )
 
 
-def _slices(stream: BinaryIO, documents: Sequence[Range], num_bytes: int, max_bytes: int) -> Iterator[Range]:
+def _originals(document_sha256: Sequence[bytes]) -> list[int]:
+    """For each document, the index of the first one with the same text."""
+    first_with: dict[bytes, int] = {}
+    return [first_with.setdefault(digest, index) for index, digest in enumerate(document_sha256)]
+
+
+def _sizes(documents: Sequence[Range], data: DataConfig, *, has_repeats: bool) -> tuple[int, int]:
+    """Bytes of the held-out and tuning splits.
+
+    Raises:
+        CorpusError: the corpus is too small, or too little would be left.
+    """
+    total = _size(documents)
+    if total < MIN_CORPUS_BYTES:
+        repeats = ", not counting repeated documents" if has_repeats else ""
+        raise CorpusError(
+            f"the corpus has {total} bytes of text{repeats}; at least {MIN_CORPUS_BYTES} are needed",
+            hint="give more text: a useful model takes a few hundred kilobytes",
+        )
+    held_out = min(max(round(total * data.held_out), MIN_PART_BYTES), data.max_held_out_bytes) if data.held_out else 0
+    tuning = min(max(round(total * data.tuning), MIN_PART_BYTES), data.max_tuning_bytes)
+    if total - held_out - tuning < total // 8:
+        raise CorpusError(
+            f"held-out ({held_out} bytes) and tuning text ({tuning}) leave too little of {total} bytes",
+            hint="lower data.held_out or data.tuning",
+        )
+    return held_out, tuning
+
+
+def _cut_held_out(stream: BinaryIO, documents: Sequence[Range], num_bytes: int, max_bytes: int) -> int:
+    """Where the held-out split begins; it reaches to the end."""
+    return _place_before(
+        stream,
+        documents,
+        documents[-1][1],
+        num_bytes,
+        search_backward=min(num_bytes // 20, max_bytes - num_bytes),
+        search_forward=num_bytes // 2,
+    )
+
+
+def _cut_tuning(stream: BinaryIO, documents: Sequence[Range], num_bytes: int, max_bytes: int) -> Iterator[Range]:
     """Where evenly spread slices begin and end that hold ``num_bytes`` together; a slice may span documents."""
     total = _size(documents)
     number = min(TUNING_SLICES, max(1, num_bytes // MIN_SLICE_BYTES))
     size, spacing = num_bytes // number, total // number
     slack = min(size, spacing - size) // 4
-    more, end = min(size // 20, max_bytes // number - size), documents[-1][1]
+    longer, end = min(size // 20, max_bytes // number - size), documents[-1][1]
     for index in range(number):
         behind = total - index * spacing - (spacing - size) // 2
-        start = _place_before(stream, documents, end, behind, more=slack, less=slack)
+        start = _place_before(stream, documents, end, behind, search_backward=slack, search_forward=slack)
         behind = _size(_clip(documents, start, end)) - size
-        yield start, _place_before(stream, documents, end, behind, more=size // 2, less=more)
+        stop = _place_before(stream, documents, end, behind, search_backward=size // 2, search_forward=longer)
+        yield start, stop
 
 
 def _size(ranges: Iterable[Range]) -> int:
     return sum(end - start for start, end in ranges)
 
 
-def _originals(path: Path, documents: Sequence[Range]) -> list[int]:
-    """For each document, the index of the first one with the same bytes; only equal lengths are compared."""
-    lengths = Counter(end - start for start, end in documents)
-    first_with: dict[bytes, int] = {}
-    originals = []
-    for index, (start, end) in enumerate(documents):
-        original = index
-        if lengths[end - start] > 1:
-            digest = hashlib.sha256()
-            for block in read_blocks(path, start, end):
-                digest.update(block)
-            original = first_with.setdefault(digest.digest(), index)
-        originals.append(original)
-    return originals
+def _place_before(
+    stream: BinaryIO, documents: Sequence[Range], end: int, size: int, *, search_backward: int, search_forward: int
+) -> int:
+    """A good place to cut that has about ``size`` bytes of documents between it and ``end``.
 
-
-def _place_before(stream: BinaryIO, documents: Sequence[Range], end: int, size: int, *, more: int, less: int) -> int:
-    """A good place to cut that has about ``size`` bytes of documents between it and ``end``: so many more, or less."""
+    Args:
+        stream: the spool.
+        documents: what may be cut.
+        end: the offset up to which is counted.
+        size: bytes wanted between the place and ``end``.
+        search_backward: bytes by which the place may be earlier than wanted.
+        search_forward: bytes by which it may be later.
+    """
     missing = size
     index = bisect.bisect_left(documents, (end, 0))
     while True:
@@ -136,12 +150,12 @@ def _place_before(stream: BinaryIO, documents: Sequence[Range], end: int, size: 
             break
         missing -= stop - start
     target = max(stop - missing, start)
-    if index > 0 and target - start <= more:
+    if index > 0 and target - start <= search_backward:
         return start
-    if stop < end and stop - target <= min(less, size // 20):
+    if stop < end and stop - target <= min(search_forward, size // 20):
         return documents[index + 1][0]
-    low = max(target - min(more, BLOCK_BYTES // 8), start + 1)
-    high = min(target + min(less, BLOCK_BYTES // 8), stop - 1)
+    low = max(target - min(search_backward, BLOCK_BYTES // 8), start + 1)
+    high = min(target + min(search_forward, BLOCK_BYTES // 8), stop - 1)
     stream.seek(low - 1)  # the byte before may be the line end that makes `low` the beginning of a line
     return _good_place(stream.read(high - low + 1), target - low + 1) + low - 1
 

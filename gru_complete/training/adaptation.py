@@ -16,11 +16,11 @@ import torch
 
 from gru_complete.arrays import TokenIds
 from gru_complete.config import DataConfig, TrainingConfig
-from gru_complete.errors import CorpusError, InterruptedRun, UsageError, printable
+from gru_complete.errors import InterruptedRun, UsageError, printable
 from gru_complete.model.delta import Delta, apply_delta, pack_delta
 from gru_complete.model.directory import LoadedModel, load_model, save_delta
 from gru_complete.model.manifest import CHECK_THRESHOLD, DELTA, is_model_name
-from gru_complete.model.run_dir import RunDir
+from gru_complete.model.run_dir import Part, RunDir
 from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
 from gru_complete.storage import atomic
@@ -34,7 +34,7 @@ from gru_complete.training.learner import Learner
 from gru_complete.training.loop import TuningSplit
 from gru_complete.training.refusals import refuse_existing_model, refuse_foreign_model, refuse_nested_paths
 from gru_complete.training.scoring import score_tokens
-from gru_complete.training.tokenized_corpus import MIN_TOKENS, spooled
+from gru_complete.training.tokenized_corpus import refuse_short_part, spooled
 
 EPOCHS = 10  # the most; the end of the text stops sooner
 LOOK_STEPS = 200  # the most updates between two looks at the end of the text
@@ -202,22 +202,14 @@ def _read_parts(
     spool_path: Path, spool: corpus.Spool, tokenizer: Tokenizer, work_dir: Path
 ) -> tuple[TokenIds, TuningSplit]:
     """The stream to learn from, and the end kept apart."""
-    split = splitting.split(
-        spool_path,
-        spool.document_ends,
-        held_out=DATA.held_out,
-        max_held_out_bytes=DATA.max_held_out_bytes,
-        tuning=DATA.tuning,
-        max_tuning_bytes=DATA.max_tuning_bytes,
-    )
+    split = splitting.split(spool_path, spool, DATA)
     parts = []
-    for name, ranges in (("training", split.training), ("tuning", split.held_out)):
+    halves: tuple[tuple[Part, list[corpus.Range]], ...] = (("training", split.training), ("tuning", split.held_out))
+    for name, ranges in halves:
         path = work_dir / f"{name}.tokens"
         documents = (corpus.read_blocks(spool_path, *part) for part in ranges)
         header = write_shard(path, documents, tokenizer, corpus_sha256=spool.report.sha256)
-        if header.num_tokens < MIN_TOKENS:
-            message = f"the text is too small: its {name} part has {header.num_tokens} tokens, needs {MIN_TOKENS}"
-            raise CorpusError(message, hint="give more text; a few thousand characters are the least")
+        refuse_short_part(name, header, what="text")
         parts.append((np.array(read_shard(path)[0]), header.num_bytes))
     (training, _), (tuning, num_bytes) = parts
     return training, TuningSplit.fold(tuning, num_bytes=num_bytes)

@@ -13,6 +13,7 @@ import torch
 from gru_complete.config import Config, ModelConfig, TrainingConfig
 from gru_complete.errors import ConfigError, ModelError
 from gru_complete.model.architecture import Architecture
+from gru_complete.training import probe
 from gru_complete.training.automatic import (
     PROBED_WIDTH,
     WIDTH_WITHOUT_MINUTES,
@@ -27,7 +28,6 @@ from gru_complete.training.automatic import (
 )
 from gru_complete.training.batches import Batches, paragraph_ends
 from gru_complete.training.plan import Plan, architecture_from_config, describe_environment
-from gru_complete.training.probe import probe_step_seconds
 from gru_complete.training.tokenized_corpus import TokenizedCorpus
 
 PROBED_DROPOUT = 0.1  # any value: it costs the same
@@ -210,7 +210,7 @@ def _steps_in_time(situation: Situation, sizes: Sizes) -> tuple[float, float]:
         dropout=PROBED_DROPOUT if wished.dropout is None else wished.dropout,
         weight_dropout=wished.weight_dropout or 0.0,
     )
-    step_seconds = probe_step_seconds(
+    step_seconds = probe.probe_step_seconds(
         model,
         situation.training,
         situation.batches(sizes),

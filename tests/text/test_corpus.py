@@ -1,11 +1,7 @@
-import bz2
 import gzip
 import io
-import lzma
 import os
-import random
 import tracemalloc
-import zipfile
 from unittest import mock
 
 import pytest
@@ -13,37 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gru_complete.errors import CorpusError, EnvironmentFailure
-from gru_complete.text import abbreviations, corpus
-from gru_complete.text.abbreviations import find_abbreviations
+from gru_complete.text import corpus
 from gru_complete.text.corpus import read_blocks, spool
-from gru_complete.text.splitting import split
-
-TEXT_FILES = (".txt", "md")
-
-
-def spooled(data, name="-"):
-    """What one document becomes, with its report."""
-    out = io.BytesIO()
-    return out.getvalue, spool([name], out, extensions=TEXT_FILES, stdin=io.BytesIO(data))
-
-
-def outcome(data):
-    """The clean text and the report, or the error."""
-    out = io.BytesIO()
-    try:
-        report = spool(["-"], out, extensions=(), stdin=io.BytesIO(data)).report
-    except CorpusError as error:
-        return str(error)
-    return out.getvalue(), report
-
-
-def spool_files(sources):
-    out = io.BytesIO()
-    result = spool([str(source) for source in sources], out, extensions=TEXT_FILES)
-    return out.getvalue(), result
-
-
-# ------------------------------------------------------------------------------------------- reading
+from tests.text.spooling import outcome, spool_files
 
 
 def test_the_report_counts_what_is_there(tmp_path):
@@ -92,114 +60,6 @@ def test_any_bytes_are_read_or_refused_whatever_the_blocks(data, block_bytes):
     with mock.patch.object(corpus, "BLOCK_BYTES", block_bytes):
         in_blocks = outcome(data)
     assert in_blocks == outcome(data)
-
-
-@pytest.mark.parametrize("position", [0, 6, 15, 16, 17, 40])
-@pytest.mark.parametrize("bad", [b"\xff", b"\xc3(", b"\xed\xa0\x80"])
-def test_invalid_utf8_is_refused_with_byte_and_line(position, bad, monkeypatch):
-    monkeypatch.setattr(corpus, "BLOCK_BYTES", 16)
-    good = ("äöü\r\n" * 10).encode()
-    position -= position % 8 % 2  # between characters
-    message = f"not valid UTF-8 at byte {position} (line {1 + good[:position].count(10)}): 0x{bad[0]:02x}"
-    with pytest.raises(CorpusError) as caught:
-        spooled(good[:position] + bad + good[position:])
-    assert message in str(caught.value)
-    assert "iconv -f LATIN1 -t UTF-8 | gru-complete train - -m NAME" in caught.value.hint
-
-
-def test_a_character_cut_off_at_the_end_is_refused():
-    with pytest.raises(CorpusError, match=r"not valid UTF-8 at byte 4 \(line 2\): 0xe2"):
-        spooled(b"abc\n\xe2\x82")
-
-
-@pytest.mark.parametrize(
-    ("data", "position", "encoding"),
-    [
-        (b"a\r\nb\0cdefghi", 4, None),
-        ("plain text".encode("utf-16-le"), 1, "UTF-16LE"),
-        ("plain text".encode("utf-16-be"), 0, "UTF-16BE"),
-    ],
-)
-def test_a_nul_is_refused_with_its_place_and_a_guess(data, position, encoding):
-    with pytest.raises(CorpusError, match=rf"looks binary \(NUL at byte {position}\)") as caught:
-        spooled(data)
-    assert encoding is None or f"iconv -f {encoding} " in caught.value.hint
-
-
-def test_utf16_without_a_mark_is_recognised_before_its_first_nul():
-    with pytest.raises(CorpusError, match="not valid UTF-8 at byte 0") as caught:
-        spooled("äußerst einfach".encode("utf-16-le"))
-    assert "iconv -f UTF-16LE " in caught.value.hint
-
-
-def test_a_nul_in_utf16_is_refused_with_its_place():
-    with pytest.raises(CorpusError, match=r"NUL at byte 6"):
-        spooled("é字\0".encode("utf-16"))
-
-
-def zipped(data):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("a.txt", data)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("data", "kind", "command"),
-    [
-        (gzip.compress(b"text"), "gzip data", "gzip -dc ./-x.txt |"),
-        (lzma.compress(b"text"), "xz data", "xz -dc"),
-        (bz2.compress(b"text"), "bzip2 data", "bzip2 -dc"),
-        (b"\x28\xb5\x2f\xfd....", "zstd data", "zstd -dc"),
-        (b"7z\xbc\xaf\x27\x1c", "7z archive", "7z x -so"),
-        (zipped(b"text"), "zip archive", "unzip -p"),
-        (b"%PDF-1.7\n", "a PDF", "pdftotext ./-x.txt - |"),
-        (b"\x89PNG\r\n\x1a\n", "an image", None),
-    ],
-)
-def test_what_is_no_text_is_refused_with_the_command_that_helps(data, kind, command, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "-x.txt").write_bytes(data)
-    with pytest.raises(CorpusError, match=f"corpus '-x.txt' is .*{kind}") as caught:
-        spool_files(["-x.txt"])
-    assert command is None or command in caught.value.hint
-
-
-def test_text_that_only_begins_like_an_archive_is_text():
-    assert outcome(b"BZh is an abbreviation\n")[0] == b"BZh is an abbreviation\n"
-
-
-@pytest.mark.parametrize(
-    ("encoding", "note"),
-    [
-        ("utf-8-sig", "a byte order mark was dropped"),
-        ("utf-16", "UTF-16 became UTF-8"),
-        ("utf-32", "UTF-32 became UTF-8"),
-    ],
-)
-def test_byte_order_marks_are_understood_and_noted(encoding, note):
-    text, report = outcome("Grüße\n".encode(encoding))
-    assert text == "Grüße\n".encode()
-    assert report.notes == (f"standard input: {note}",)
-
-
-@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-32-be"])
-def test_big_endian_marks_are_understood(encoding):
-    assert outcome("\ufeffGrüße\n".encode(encoding))[0] == "Grüße\n".encode()
-
-
-def test_a_broken_utf16_text_is_refused():
-    with pytest.raises(CorpusError, match=r"not valid UTF-16 at byte 4 \(line 1\)") as caught:
-        spooled("a".encode("utf-16") + b"\x00\xdc" + "b".encode("utf-16-le"))
-    assert caught.value.hint is None
-
-
-def test_crlf_becomes_lf_and_other_returns_stay(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"a\r\nb\rc\r\r\n\r")
-    (tmp_path / "b.txt").write_bytes(b"a\r\n")
-    text, result = spool_files([tmp_path])
-    assert text == b"a\nb\rc\r\n\ra\n"
-    assert result.report.notes == ("2 files: CRLF line ends became LF",)
 
 
 def test_directories_are_read_in_order_by_ending_and_without_hidden_files(tmp_path):
@@ -317,143 +177,6 @@ def test_one_line_of_a_gigabyte_takes_bounded_memory():
     assert peak_bytes(1_000_000_000) < 25_000_000
 
 
-# ----------------------------------------------------------------------------------------- splitting
-
-
-def split_text(tmp_path, documents, *, held_out=0.1, tuning=0.05, max_held_out_bytes=10**6, max_tuning_bytes=10**6):
-    """The three parts as lists of texts."""
-    path = tmp_path / "spool"
-    path.write_bytes(b"".join(documents))
-    ends = [sum(map(len, documents[: index + 1])) for index in range(len(documents))]
-    parts = split(
-        path,
-        ends,
-        held_out=held_out,
-        max_held_out_bytes=max_held_out_bytes,
-        tuning=tuning,
-        max_tuning_bytes=max_tuning_bytes,
-    )
-    data = path.read_bytes()
-    return [[data[start:end] for start, end in part] for part in (parts.training, parts.tuning, parts.held_out)]
-
-
-def lines(first, last):
-    return b"".join(b"line %06d\n" % number for number in range(first, last))
-
-
-def test_held_out_text_is_the_end_and_one_slice_of_a_small_text_is_its_middle(tmp_path):
-    training, tuning, held_out = split_text(tmp_path, [lines(0, 1000)])
-    assert training == [lines(0, 425), lines(475, 900)]
-    assert tuning == [lines(425, 475)]
-    assert held_out == [lines(900, 1000)]
-
-
-def test_the_tuning_slices_of_a_large_text_are_spread_evenly(tmp_path):
-    training, tuning, held_out = split_text(tmp_path, [lines(0, 16_000)], held_out=0)
-    assert tuning == [lines(950 + 2000 * index, 1050 + 2000 * index) for index in range(8)]
-    assert b"".join(sorted(training + tuning)) == lines(0, 16_000)
-    assert held_out == []
-
-
-def test_parts_are_cut_at_documents_that_are_near(tmp_path):
-    documents = [lines(0, 424), lines(424, 476), lines(476, 896), lines(896, 1000)]
-    training, tuning, held_out = split_text(tmp_path, documents)
-    assert (training, tuning, held_out) == ([documents[0], documents[2]], [documents[1]], [documents[3]])
-
-
-def test_a_slice_may_span_documents(tmp_path):
-    documents = [lines(10 * index, 10 * index + 10) for index in range(100)]
-    _, tuning, _ = split_text(tmp_path, documents, held_out=0, tuning=0.08)
-    assert len(tuning) == 8
-    assert all(document in documents for document in tuning)
-
-
-def test_held_out_text_may_hold_many_documents_and_a_part_of_one(tmp_path):
-    documents = [lines(number, number + 30) for number in range(0, 990, 30)]
-    training, tuning, held_out = split_text(tmp_path, documents)
-    assert b"".join(sorted(training + tuning + held_out)) == lines(0, 990)
-    assert held_out == [lines(891, 900), *documents[-3:]]  # 99 of 990 lines
-
-
-def test_the_largest_sizes_hold(tmp_path):
-    _, tuning, held_out = split_text(tmp_path, [lines(0, 1000)], max_held_out_bytes=105, max_tuning_bytes=60)
-    assert held_out == [lines(992, 1000)]
-    assert len(tuning) == 1
-    assert len(tuning[0]) == 60
-
-
-def test_a_single_line_is_cut_before_white_space(tmp_path):
-    training, tuning, held_out = split_text(tmp_path, [b"word " * 2000])
-    assert all(part[0].startswith(b" word") for part in (tuning, held_out))
-    assert abs(len(held_out[0]) - 1000) <= 2
-
-
-def test_a_single_word_is_cut_between_characters(tmp_path):
-    parts = split_text(tmp_path, ["字".encode() * 3001])
-    assert "".join(text.decode() for part in parts for text in part) == "字" * 3001
-    assert abs(len(parts[2][0]) - 900) <= 3
-
-
-def test_a_repeated_document_stays_with_the_first_one(tmp_path):
-    first, middle, last = lines(0, 300), lines(300, 700), lines(2000, 2300)
-    training, tuning, held_out = split_text(tmp_path, [first, middle, last, first])
-    assert training.count(first) == 2
-    assert b"".join([*sorted(training[:-1] + tuning), *held_out]) == first + middle + last
-
-
-def test_repeats_of_held_out_text_are_left_out(tmp_path):
-    document = lines(0, 1000)
-    training, tuning, held_out = split_text(tmp_path, [document, document, document])
-    assert b"".join(sorted(training + tuning) + held_out) == document
-
-
-@pytest.mark.parametrize("num_bytes", [1, 41, 1023])
-def test_a_small_corpus_is_refused_with_the_size_that_is_needed(num_bytes, tmp_path):
-    with pytest.raises(CorpusError, match=rf"{num_bytes} bytes of text; at least 1024 are needed"):
-        split_text(tmp_path, [b"x" * num_bytes])
-    with pytest.raises(CorpusError, match="repeated documents aside"):
-        split_text(tmp_path, [b"x" * num_bytes] * 2000)
-
-
-def test_shares_that_leave_nothing_are_refused(tmp_path):
-    with pytest.raises(CorpusError, match="leave too little of 12000 bytes"):
-        split_text(tmp_path, [lines(0, 1000)], held_out=0.5, tuning=0.5)
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    seed=st.integers(0, 10**6),
-    num_documents=st.integers(1, 12),
-    alphabet=st.sampled_from(["ab \n", "ab ", "字é", "a\n", "字\u3000\n"]),
-    held_out=st.sampled_from([0, 0.01, 0.1, 0.4]),
-    tuning=st.sampled_from([0.03, 0.3]),
-    most=st.sampled_from([70, 500, 10**6]),
-)
-def test_parts_are_disjoint_complete_in_order_and_of_the_right_size(
-    tmp_path_factory, seed, num_documents, alphabet, held_out, tuning, most
-):
-    rng = random.Random(seed)
-    documents = ["".join(rng.choices(alphabet, k=rng.choice([1, 30, 2000]))).encode() for _ in range(num_documents)]
-    documents = list(dict.fromkeys([*documents, "".join(rng.choices(alphabet, k=1500)).encode()]))
-    total = sum(map(len, documents))
-    parts = split_text(
-        tmp_path_factory.mktemp("split"),
-        documents,
-        held_out=held_out,
-        tuning=tuning,
-        max_held_out_bytes=most,
-        max_tuning_bytes=most,
-    )
-    assert sorted(b"".join(sum(parts, []))) == sorted(b"".join(documents))
-    assert b"".join(documents).endswith(b"".join(parts[2]))
-    assert all(text.decode() for part in parts for text in part)
-    for part, share in zip(parts[1:], (tuning, held_out), strict=True):
-        size = sum(map(len, part))
-        wanted = min(max(total * share, 64), most) if share else 0
-        assert wanted * 0.5 - 4 <= size <= min(wanted * 1.05 + 1, most)
-    assert parts[0]
-
-
 def test_a_spool_that_shrank_or_went_away_is_an_environment_failure(tmp_path):
     path = tmp_path / "spool"
     with pytest.raises(EnvironmentFailure, match="cannot read"):
@@ -462,27 +185,3 @@ def test_a_spool_that_shrank_or_went_away_is_an_environment_failure(tmp_path):
     assert list(read_blocks(path, 1, 6, block_bytes=2)) == [b"bc", b"de", b"f"]
     with pytest.raises(EnvironmentFailure, match="ends at byte 6"):
         list(read_blocks(path, 0, 10))
-
-
-# ------------------------------------------------------------------------------------- abbreviations
-
-
-def test_abbreviations_are_short_words_mostly_followed_by_a_period_and_a_word():
-    text = (
-        b"Then Mr. Holmes met Dr. Watson and St. Paul in Tunbridge. They saw them, etc. and so on.\n" * 12
-        + b"St John and etc etc\n" * 2  # too often without a period
-        + b"Prof. Moriarty\n" * 9  # too rare
-    )
-    assert find_abbreviations([text]) == ["Dr", "Mr"]
-    assert find_abbreviations(text[start : start + 7] for start in range(0, len(text), 7)) == ["Dr", "Mr"]
-
-
-def test_abbreviations_take_bounded_memory_and_time(monkeypatch):
-    monkeypatch.setattr(abbreviations, "_MAX_WORDS_COUNTED", 100)
-    letters = "abcdefghijklmnop"
-    rare = " ".join(a + b + c for a in letters for b in letters for c in letters).encode()
-    blocks = [b"Mr. Holmes said to Mr. Watson: " * 400, rare, b"\n", rare, b"Mr. X\n"]
-    assert find_abbreviations(blocks) == ["Mr"]
-    assert find_abbreviations([b"x" * 3_000_000, b"x" * 3_000_000]) == []
-    monkeypatch.setattr(abbreviations, "_ABBREVIATION_BYTES", 10)
-    assert find_abbreviations([b"Mr. Holmes " * 100]) == []

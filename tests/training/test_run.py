@@ -22,7 +22,7 @@ from gru_complete.model.home import find_model, remove_model
 from gru_complete.nn import kernel
 from gru_complete.storage import atomic, lock, untrusted
 from gru_complete.text.shards import read_shard
-from gru_complete.training import events, planning, run
+from gru_complete.training import events, probe, run
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.device import out_of_memory_hint
 from gru_complete.training.learner import Learner
@@ -339,7 +339,7 @@ def test_steps_are_counted_anew_when_the_speed_is_off_by_more_than_five_percent(
 
 def test_a_machine_slower_than_probed_gets_fewer_steps_once(request_for, monkeypatch, tiny_overrides):
     overrides = [setting for setting in tiny_overrides if "steps" not in setting]
-    monkeypatch.setattr(planning, "probe_step_seconds", lambda *_, **__: 0.0001)
+    monkeypatch.setattr(probe, "probe_step_seconds", lambda *_, **__: 0.0001)
     config = load_config(None, [*overrides, "training.minutes=0.08"])
     seen = train(request_for(config=config, started=time.monotonic()))
     replanned = of_type(seen, events.Replanned)

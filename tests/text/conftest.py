@@ -1,0 +1,17 @@
+import pytest
+
+from gru_complete.text.tokenizer import Tokenizer
+from gru_complete.text.tokenizer_training import train_tokenizer
+from tests.text.samples import SAMPLE
+
+
+@pytest.fixture(scope="session")
+def model_bytes(tmp_path_factory):
+    """A small SentencePiece model of ``SAMPLE``."""
+    return train_tokenizer([SAMPLE[:1000], SAMPLE[1000:]], vocab_size=40, work_dir=tmp_path_factory.mktemp("train"))
+
+
+@pytest.fixture(scope="session")
+def tokenizer(model_bytes):
+    """The tokenizer with that model."""
+    return Tokenizer(model_bytes)
