@@ -20,25 +20,27 @@ Cell = Literal["rnn", "rnn-relu", "gru-simple", "gru", "gru-reset-after", "lstm"
 
 
 class Section(BaseModel):
-    """A part of the config: unknown keys are refused, values never change, infinities are no numbers."""
+    """A section of the config: unknown keys and infinite numbers are refused, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
-    """Which text is read and how it is split."""
+    """Which text is read, and how it is split for training, tuning (validation) and held-out evaluation (test)."""
 
     extensions: tuple[str, ...] = Field(
         default=(".txt", ".md", ".rst", ".tex", ".org", ".eml", ".mbox", ".log", ".csv", ".tsv", ".json", ".jsonl",
                  ".html", ".xml", ".yaml", ".toml", ".ini", ".py", ".js", ".ts", ".c", ".h", ".cpp", ".java", ".go",
                  ".rs", ".rb", ".sh", ".sql"),
-        description="file name endings that are read from a directory",
+        description="endings of the file names that are read in a directory",
     )  # fmt: skip
-    held_out: float = Field(default=0.10, ge=0, le=0.5, description="share kept for `eval`; chooses nothing; 0: none")
-    max_held_out_bytes: int = Field(default=1_000_000, gt=0, description="the held-out part is no larger than this")
-    tuning: float = Field(default=0.03, gt=0, le=0.5, description="share that chooses checkpoint and stop")
-    max_tuning_bytes: int = Field(default=300_000, gt=0, description="the tuning part is no larger than this")
-    redact: bool = Field(default=False, description="learn [email], [password] and so on in place of what is secret")
+    held_out: float = Field(default=0.10, ge=0, le=0.5, description="share held out for `eval` (test split); 0: none")
+    max_held_out_bytes: int = Field(default=1_000_000, gt=0, description="largest size of the held-out split")
+    tuning: float = Field(
+        default=0.03, gt=0, le=0.5, description="share that chooses the checkpoint and the stop (validation split)"
+    )
+    max_tuning_bytes: int = Field(default=300_000, gt=0, description="largest size of the tuning split")
+    redact: bool = Field(default=False, description="replace secrets by [email], [password] and so on before learning")
 
 
 class TokenizerConfig(Section):
@@ -48,37 +50,47 @@ class TokenizerConfig(Section):
         default=None,
         ge=1,
         le=65_000,
-        description="pieces, not counting the 256 single bytes; fewer if the text is small",
+        description="pieces, not counting the 256 single bytes; fewer if the text is too small for them",
     )
     sample_bytes: int = Field(
-        default=2_500_000, ge=10_000, description="the most text that the tokenizer is trained on"
+        default=2_500_000, ge=10_000, description="bytes of text that the tokenizer is trained on, at most"
     )
 
 
 class ModelConfig(Section):
     """The recurrent network."""
 
-    cell: Cell = Field(default="gru", description="the recurrent cell; `gru` resets before the product")
-    embedding_size: int | None = Field(default=None, ge=1, le=8192, description="E, width of a token's vector")
+    cell: Cell = Field(default="gru", description="recurrent cell; `gru` resets before the matrix product")
+    embedding_size: int | None = Field(default=None, ge=1, le=8192, description="E, width of the token embeddings")
     hidden_size: int | None = Field(default=None, ge=1, le=8192, description="H, width of the recurrent state")
-    num_layers: int = Field(default=1, ge=1, le=16, description="cells on top of each other, residual from the second")
-    dropout: float | None = Field(default=None, ge=0, lt=1, description="share of activations dropped in training")
-    weight_dropout: float | None = Field(
-        default=None, ge=0, lt=1, description="share of recurrent weights dropped in training"
+    num_layers: int = Field(
+        default=1, ge=1, le=16, description="stacked cells, with residual connections from the second on"
     )
-    update_bias: float = Field(default=-1.0, ge=-20, le=20, description="start of the update gate's bias; < 0 keeps")
+    dropout: float | None = Field(default=None, ge=0, lt=1, description="share of activations dropped during training")
+    weight_dropout: float | None = Field(
+        default=None, ge=0, lt=1, description="share of recurrent weights dropped during training"
+    )
+    update_bias: float = Field(
+        default=-1.0,
+        ge=-20,
+        le=20,
+        description="initial bias of the update gate; negative values keep the state for longer",
+    )
     chrono_length: int | None = Field(
         default=None, ge=3, le=100_000, description="T_max of the chrono initialisation, instead of update_bias"
     )
 
 
 class NGramsConfig(Section):
-    """The memory of counted phrases beside the network."""
+    """The n-gram model beside the network."""
 
-    order: int = Field(default=5, ge=0, le=8, description="tokens in the longest phrase counted; 0: the network alone")
-    max_bytes: int | None = Field(default=None, ge=10_000, description="of the counts on disk; the rarest are dropped")
+    order: int = Field(default=5, ge=0, le=8, description="tokens in the longest n-gram counted; 0: the network alone")
+    max_bytes: int | None = Field(
+        default=None, ge=10_000, description="largest size of the n-gram counts on disk; the rarest are dropped"
+    )
     adapt: bool | None = Field(
-        default=None, description="whether completions learn from the text at hand; automatic: if the tuning part gains"
+        default=None,
+        description="whether completions learn from the current document; automatic: if that helps on the tuning split",
     )
 
 
@@ -87,20 +99,23 @@ class TrainingConfig(Section):
 
     minutes: float = Field(default=5.0, gt=0, le=100_000, description="time for the whole command")
     steps: int | None = Field(default=None, ge=1, le=100_000_000, description="optimizer updates, instead of minutes")
-    seed: int = Field(default=0, ge=0, lt=2**63, description="start of every random choice")
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes a GPU where there is one")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of all random choices")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU if there is one")
     threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; automatic: one per core")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="of the products in training; auto: bfloat16 where the processor has units for it"
+        default="auto",
+        description="precision of matrix products in training; auto: bfloat16 where the processor supports it",
     )
     batch_size: int | None = Field(default=None, ge=1, le=65_536, description="B, rows read in parallel")
     seq_len: int = Field(default=64, ge=1, le=65_536, description="T, tokens per chunk of truncated back-propagation")
     learning_rate: float = Field(default=4e-3, gt=0, description="peak of the one-cycle schedule")
-    warmup: float = Field(default=0.05, ge=0, le=0.9, description="share of the steps in which the rate rises")
+    warmup: float = Field(default=0.05, ge=0, le=0.9, description="share of the steps in which the learning rate rises")
     weight_decay: float = Field(default=0.1, ge=0, description="AdamW decay, on matrices only")
-    max_grad_norm: float = Field(default=1.0, gt=0, description="longer gradients are scaled down to this")
-    evaluations: int = Field(default=20, ge=1, le=10_000, description="looks at the tuning part, each with a save")
-    patience: int = Field(default=8, ge=1, description="looks without a better tuning loss until training stops early")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients with a larger norm are scaled down to it")
+    evaluations: int = Field(
+        default=20, ge=1, le=10_000, description="evaluations on the tuning split; each saves a checkpoint"
+    )
+    patience: int = Field(default=8, ge=1, description="evaluations without improvement until training stops early")
 
 
 class Config(Section):
@@ -128,7 +143,7 @@ class _StrictLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key, line = str(key_node.value), key_node.start_mark.line + 1
             if key in seen:
-                problem = f"key '{key}' stands twice, in lines {seen[key]} and {line}"
+                problem = f"key '{key}' occurs twice, in lines {seen[key]} and {line}"
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             seen[key] = line
         return super().construct_mapping(node, deep=deep)
@@ -165,8 +180,12 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Conf
 def validate(raw: object, *, source: str) -> Config:
     """Check every value before any work starts, and report all problems together.
 
+    Args:
+        raw: nested mappings, as YAML gives them.
+        source: what the error message names.
+
     Raises:
-        ConfigError: lists them; ``source`` says where they are.
+        ConfigError: unknown keys or unusable values.
     """
     if isinstance(raw, Mapping):
         raw = {name: {} if section is None else section for name, section in raw.items()}  # `model:` alone is empty
@@ -178,6 +197,7 @@ def validate(raw: object, *, source: str) -> Config:
 
 
 def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    """One problem that pydantic found, in a line; an unknown key comes with the nearest known one."""
     place = ".".join(map(str, location)) or "top level"
     if kind != "extra_forbidden":
         return f"{place}: {message[0].lower()}{message[1:]}"
@@ -189,6 +209,7 @@ def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
+    """The top level of a YAML file, an empty mapping if the file is empty."""
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_CONFIG_BYTES + 1)

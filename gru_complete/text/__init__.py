@@ -1,1 +1,1 @@
-"""From bytes to token ids: corpus, tokenizer, shards on disk, and the sample world."""
+"""Text: from bytes to documents, splits and token ids on disk, and exactly back."""

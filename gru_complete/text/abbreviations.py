@@ -1,4 +1,4 @@
-"""Words that a corpus follows with a period inside its sentences."""
+"""Abbreviations of a corpus: words that a period follows inside sentences."""
 
 import codecs
 import re
@@ -13,10 +13,10 @@ def find_abbreviations(blocks: Iterable[bytes]) -> list[str]:
 
     The idea is Punkt's (Kiss and Strunk 2006, doi:10.1162/coli.2006.32.4.485): an abbreviation and its period belong
     together. Here: words of 2 to 5 letters, seen at least 10 times, of which 90 % are directly followed by a period,
-    white space and a letter on the same line. Single letters need no finding.
+    white space and a letter on the same line. Single letters are always treated as abbreviations.
 
     Args:
-        blocks: text; after 16 MiB enough has been seen.
+        blocks: text, of which the first 16 MiB are used.
 
     Returns:
         At most 200 words, the most frequent first.
@@ -29,8 +29,10 @@ def find_abbreviations(blocks: Iterable[bytes]) -> list[str]:
         if len(words) > _MAX_WORDS_COUNTED:
             words = Counter(dict(words.most_common(_MAX_WORDS_COUNTED // 2)))
             abbreviated = Counter({word: count for word, count in abbreviated.items() if word in words})
-    found = [(count, word) for word, count in abbreviated.items() if words[word] >= 10 and count >= 0.9 * words[word]]
-    return [word for _, word in sorted(found, key=lambda pair: (-pair[0], pair[1]))[:200]]
+    frequent = [
+        (count, word) for word, count in abbreviated.items() if words[word] >= 10 and count >= 0.9 * words[word]
+    ]
+    return [word for _, word in sorted(frequent, key=lambda pair: (-pair[0], pair[1]))[:200]]
 
 
 _SHORT_WORD = re.compile(r"\b[^\W\d_]{2,5}\b")

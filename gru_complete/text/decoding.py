@@ -1,4 +1,4 @@
-"""The bytes of one document in, clean text out; what is no text is refused with the place and a remedy."""
+"""Bytes of one document in, clean text out; anything but text is refused with its place and a remedy."""
 
 import codecs
 import re
@@ -8,7 +8,7 @@ from itertools import chain
 
 from gru_complete.errors import CorpusError, printable
 
-# How a file that is no plain text begins, what it is, and the command that prints the text in it.
+# How a file that is not plain text begins, what it is, and the command that prints the text in it.
 _MAGIC = (
     (rb"\x1f\x8b", "gzip data", "gzip -dc {}"),
     (rb"\xfd7zXZ\x00", "xz data", "xz -dc {}"),
@@ -32,17 +32,17 @@ _BYTE_ORDER_MARKS = (  # UTF-32 before UTF-16: its little-endian mark begins wit
 
 
 class DocumentReader:
-    """Turns the bytes of one document into clean text; knows where the first fault is.
+    """Turns the bytes of one document into clean text, or says where the first fault is.
 
     Args:
-        name: of the file; "-" for standard input.
-        what: it is, for messages.
-        command: that reads it from a pipe, for hints.
+        name: the name of the file; "-" for standard input.
+        what: what messages call the document.
+        command: a command that reads the document from a pipe, for hints.
 
     Attributes:
-        encoding: by its byte order mark, UTF-8 without one.
-        had_mark: a byte order mark was dropped.
-        had_crlf: line ends were changed.
+        encoding: the encoding that the byte order mark says; UTF-8 without one.
+        had_mark: whether a byte order mark was dropped.
+        had_crlf: whether line ends were changed.
     """
 
     def __init__(self, name: str, *, what: str = "corpus", command: str = "gru-complete train - -m NAME") -> None:
@@ -54,8 +54,12 @@ class DocumentReader:
         self.had_crlf = False
 
     def texts(self, blocks: Iterator[bytes]) -> Iterator[str]:
-        """The text with LF line ends, in pieces."""
-        carry = ""  # a CR, whose LF may be in the next piece
+        """The text with LF line ends, a stretch for each block.
+
+        Raises:
+            CorpusError: the document is not text.
+        """
+        carry = ""  # a CR, whose LF may be in the next block
         for text in self._decoded(blocks):
             if carry:
                 text = carry + text
@@ -72,6 +76,7 @@ class DocumentReader:
             yield carry
 
     def _decoded(self, blocks: Iterator[bytes]) -> Iterator[str]:
+        """The text with the line ends it has; raises at the first byte that is not text."""
         head = next(blocks, b"")
         mark = self._read_mark(head)
         decoder = codecs.getincrementaldecoder(self.encoding)("strict")
@@ -99,7 +104,7 @@ class DocumentReader:
             yield text
 
     def _read_mark(self, head: bytes) -> bytes:
-        """Refuse what is known to be no text; find the encoding and the byte order mark."""
+        """Refuse known formats that are not text; find the encoding and the byte order mark."""
         for magic, kind, command in _MAGIC:
             if re.match(magic, head):
                 hint = None if command is None else self._pipe(command)
@@ -126,12 +131,12 @@ class DocumentReader:
 
 
 def printable_source(name: str) -> str:
-    """A source as it may stand in a message."""
+    """The name of a source for a message, without control characters."""
     return "standard input" if name == "-" else printable(name)
 
 
 def _utf16_by_its_nuls(head: bytes) -> str | None:
-    """The kind of UTF-16 this may be: of Latin letters, it has a NUL in every second byte."""
+    """The kind of UTF-16 that this may be: Latin letters have a NUL in every second byte."""
     sample = head[:4096]
     if sample[1::2].count(0) > 0.3 * len(sample[1::2]):
         return "UTF-16LE"

@@ -10,19 +10,17 @@ FIRST_PIECE = 257
 MAX_PIECES = 70_000
 MAX_PIECE_CHARS = 64
 
-# ---------------------------------------------------------------------------------------- checking a model
-
 _BYTE_NAMES = [f"<0x{value:02X}>" for value in range(256)]
 
 
 def checked_piece_names(model_bytes: bytes) -> list[str]:
-    """Walk through a serialised ``sentencepiece.ModelProto`` and refuse all that ``train_tokenizer`` never writes.
+    """Read the piece names of a ``sentencepiece.ModelProto``, and refuse all that ``train_tokenizer`` never writes.
 
-    SentencePiece checks less (a normaliser's character map is a program of its own), so it gets the bytes afterwards.
-    Field numbers are those of sentencepiece_model.proto.
+    SentencePiece checks less (a normaliser's character map is a program of its own), so it sees the bytes only after
+    this. Field numbers are those of sentencepiece_model.proto.
 
     Raises:
-        ModelError: it is damaged, or has something that ``train_tokenizer`` never writes.
+        ModelError: the model is damaged, or of another kind.
     """
     pieces: list[bytes] = []
     specs: dict[int, dict[int, int | bytes]] = {}
@@ -42,12 +40,14 @@ def checked_piece_names(model_bytes: bytes) -> list[str]:
 
 
 def _check_trainer(fields: dict[int, int | bytes]) -> None:
+    """The trainer's settings that decide how text is encoded."""
     _require(fields.get(3) == 1, "it is a unigram model")
     _require(fields.get(24, 0) == 0, "white space comes before the word")
     _require(fields.get(35) == 1, "it falls back to bytes")
 
 
 def _check_normalizer(fields: dict[int, int | bytes]) -> None:
+    """A normaliser that changes nothing, so that decoding is exact."""
     _require(fields.get(1) == b"identity" and fields.get(2, b"") == b"", "the normaliser changes nothing")
     _require(fields.get(3) == 0, "it adds no space")
     _require(fields.get(4) == 0, "it removes no space")
@@ -67,7 +67,7 @@ def _checked_names(pieces: list[bytes]) -> list[str]:
         kinds == [b"\x18\x02", *[b"\x18\x06"] * 256, *[b""] * (len(pieces) - FIRST_PIECE)], "normal pieces follow bytes"
     )
     _require(names[1:FIRST_PIECE] == _BYTE_NAMES, "the bytes are in order")
-    _require(len(set(names)) == len(names), "no piece stands twice")
+    _require(len(set(names)) == len(names), "no piece occurs twice")
     lengths = set(map(len, names))
     _require(min(lengths) > 0 and max(lengths) <= MAX_PIECE_CHARS, "a piece is neither empty nor too long")
     _require(not set("".join(names)) & set("\0\t "), "a piece has no NUL and writes spaces and tabs as marks")
@@ -83,11 +83,11 @@ def _require(holds: bool, rule: str) -> None:
 def _message(data: int | bytes) -> dict[int, int | bytes]:
     """The fields of a message in which none repeats."""
     if isinstance(data, int):
-        raise ValueError("a number stands where a message should")
+        raise ValueError("a number where a message should be")
     fields: dict[int, int | bytes] = {}
     for number, value in _fields(data):
         if number in fields:
-            raise ValueError(f"field {number} stands twice")
+            raise ValueError(f"field {number} occurs twice")
         fields[number] = value
     return fields
 

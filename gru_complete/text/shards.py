@@ -1,6 +1,8 @@
-"""Token ids on disk: one stream per part of the corpus, mapped into memory, with a small JSON header beside it.
+"""Token ids on disk: one stream per split of the corpus, mapped into memory, with a small JSON header beside it.
 
 The stream is ``DE doc1 DE doc2 ... DE``, DE being the document end: each one ends a document and starts the next.
+
+Shapes: N tokens of a stream.
 """
 
 import hashlib
@@ -24,10 +26,17 @@ _DISK_DTYPES: dict[str, np.dtype[np.unsignedinteger[Any]]] = {"uint16": np.dtype
 
 @dataclass(frozen=True)
 class ShardHeader:
-    """What is in a shard.
+    """What is in a shard; the fields are those of the header file.
 
-    ``num_tokens`` counts the document ends, one more than ``num_documents``; ``num_bytes`` and ``num_chars`` are of the
-    text; ``sha256`` is of the ids as stored, little-endian.
+    Attributes:
+        dtype: "uint16" or "uint32".
+        num_tokens: document ends included, of which there are ``num_documents + 1``.
+        num_documents: documents.
+        num_bytes: UTF-8 bytes of the text.
+        num_chars: characters of the text.
+        tokenizer_sha256: identifies the tokenizer.
+        corpus_sha256: identifies the corpus.
+        sha256: hash of the ids as stored, little-endian.
     """
 
     dtype: str
@@ -41,14 +50,20 @@ class ShardHeader:
 
 
 def header_path(path: Path) -> Path:
-    """Where the header of a shard lies: ``training.tokens`` has ``training.json``."""
+    """The path of a shard's header: ``training.tokens`` has ``training.json``."""
     return path.with_suffix(".json")
 
 
 def write_shard(
     path: Path, documents: Iterable[Iterable[bytes]], tokenizer: Tokenizer, *, corpus_sha256: str
 ) -> ShardHeader:
-    """Encode documents, each given in blocks, into ``path``; its header is written last and makes it valid.
+    """Encode documents into a shard; its header is written last and makes it valid.
+
+    Args:
+        path: the shard.
+        documents: each given in blocks of bytes.
+        tokenizer: what cuts them into tokens.
+        corpus_sha256: identifies the corpus.
 
     Args:
         path: where the token ids go.
@@ -57,7 +72,7 @@ def write_shard(
         corpus_sha256: of the corpus they come from, for the header.
 
     Raises:
-        EnvironmentFailure: the disk or a permission said no.
+        EnvironmentFailure: the disk or a permission refused.
     """
     atomic.remove_file(header_path(path))  # the old one would not fit the new ids
     dtype = token_dtype(tokenizer.vocab_size).name
@@ -95,7 +110,7 @@ def read_shard(path: Path) -> tuple[TokenIds, ShardHeader]:
     """Map a shard into memory, after comparing all of it with its header.
 
     Returns:
-        Token ids, ``(num_tokens,)``, read-only and on disk until they are used; and the header.
+        Token ids, ``(N,)``, read-only and on disk until they are used; and the header.
 
     Raises:
         ModelError: the shard or its header is missing, cut off or changed.
@@ -121,7 +136,7 @@ def read_shard(path: Path) -> tuple[TokenIds, ShardHeader]:
 def documents(stream: TokenIds) -> list[TokenIds]:
     """The documents of a stream as views, each with the document ends before and after it.
 
-    A last document that was cut off, so that no document end follows it, is one too.
+    A last document that was cut off, without a document end after it, is included.
     """
     ends = np.flatnonzero(stream == DOCUMENT_END)
     if ends[-1] != len(stream) - 1:
@@ -133,6 +148,7 @@ _HINT = "remove the run directory and train again"
 
 
 def _read_header(path: Path) -> ShardHeader:
+    """A header, after checking that it has all fields and that their values are possible."""
     data = untrusted.read_regular_file(path, max_bytes=_MAX_HEADER_BYTES)
     values = untrusted.strict_json(data, name=str(path))
     kinds = get_type_hints(ShardHeader)
@@ -152,6 +168,7 @@ class _TextCount:
         self.num_chars = 0
 
     def counted(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        """The same blocks, counted one by one."""
         for block in blocks:
             self.num_bytes += len(block)
             codes = np.frombuffer(block, np.uint8)

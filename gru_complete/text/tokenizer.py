@@ -1,10 +1,10 @@
 """Bytes to token ids and back, exactly, for all bytes.
 
 A token is a byte string. Id 0 is the document end: it has no bytes and no text gives it (it sits in SentencePiece's
-slot for unknown text, which byte fallback never uses). Ids 1 to 256 are the single bytes, 257 and up the pieces.
+slot for unknown text, which byte fallback never uses). Ids 1 to 256 are the single bytes, and the pieces follow.
 
-Text is first cut into segments, each a run of white space and the word that follows, and every segment is encoded
-alone: so the ids of a text do not depend on how it is cut into blocks, and a segment needs to be encoded only once.
+Text is first cut into segments, each a run of white space and the word after it, and every segment is encoded on its
+own. So the ids of a text do not depend on how it is cut into blocks, and each distinct segment is encoded only once.
 """
 
 import hashlib
@@ -33,13 +33,13 @@ _NOT_FOR_SENTENCEPIECE = re.compile(f"([\udc80-\udcff{SPACE_MARK}{TAB_MARK}]+)")
 
 
 def segments(text: bytes) -> Iterator[bytes]:
-    """Cut text before each run of white space that follows something else, and so that no segment exceeds 64 bytes."""
+    """Cut text before each run of white space, and again where a segment would exceed 64 bytes."""
     for match in _SEGMENT.finditer(text):
         yield from _short_segments(match[0])
 
 
 def _short_segments(segment: bytes) -> Iterator[bytes]:
-    """Cut a segment after at most 64 bytes, where possible not within a character, and go on with the rest.
+    """Cut a segment after at most 64 bytes, if possible between characters, and the rest likewise.
 
     What lies before a cut does not depend on anything after the byte that follows it.
     """
@@ -56,11 +56,11 @@ def _short_segments(segment: bytes) -> Iterator[bytes]:
 
 
 class Tokenizer:
-    """A SentencePiece unigram model that gives bytes back as they came.
+    """A SentencePiece unigram model that reproduces every byte string exactly.
 
     Attributes:
         vocab_size: number of ids.
-        pieces: the bytes of each id; none for the document end.
+        pieces: the bytes of each id; empty for the document end.
         model_bytes: the model as stored.
         sha256: of ``model_bytes``, in hexadecimal.
     """
@@ -90,7 +90,7 @@ class Tokenizer:
         self._packed_ids = _PackedIds(self)
 
     def encode(self, text: bytes) -> list[int]:
-        """Token ids of a text; ``decode`` gives exactly the text back."""
+        """Token ids of a text; ``decode`` returns exactly the same text."""
         blocks = (text[start : start + _BLOCK_BYTES] for start in range(0, len(text), _BLOCK_BYTES))
         return [token for ids in self.encode_blocks(blocks) for token in ids.tolist()]
 
@@ -99,7 +99,7 @@ class Tokenizer:
         return b"".join(map(self.pieces.__getitem__, ids))
 
     def encode_blocks(self, blocks: Iterable[bytes]) -> Iterator[TokenIds]:
-        """Encode one text that comes in blocks, to the same ids however it is cut.
+        """Encode a text that comes in blocks; the ids do not depend on where it is cut.
 
         Yields:
             Ids in order, ``(N,)`` uint16, or uint32 if there are more ids than that.
@@ -118,31 +118,31 @@ class Tokenizer:
         Returns:
             Ids in order, ``(N,)``, and the bytes of the last segment: at most 64, none only if there is no text.
         """
-        found = _SEGMENT.findall(text)
+        finished = _SEGMENT.findall(text)
         last = b""
-        if found:
-            *finished, last = _short_segments(found.pop())
-            found += finished
-        return self._joined_ids(found), last
+        if finished:
+            *parts, last = _short_segments(finished.pop())
+            finished += parts
+        return self._joined_ids(finished), last
 
     def _joined_ids(self, segments: Iterable[bytes]) -> TokenIds:
         return np.frombuffer(b"".join(map(self._packed_ids.__getitem__, segments)), self._dtype)
 
     def encode_segment(self, segment: bytes) -> list[int]:
-        """Ids of a short text encoded as a whole: the best pieces for it, bytes for what SentencePiece cannot keep."""
+        """Ids of a short text encoded as a whole: the best pieces, or bytes where these would change the text."""
         ids: list[int] = []
         text = segment.decode("utf-8", "surrogateescape")
         for index, run in enumerate(_NOT_FOR_SENTENCEPIECE.split(text)):
             data = run.encode("utf-8", "surrogateescape")
-            found: list[int] = [] if index % 2 else self._processor.EncodeAsIds(run.replace("\t", TAB_MARK))
-            if DOCUMENT_END in found or self.decode(found) != data:
-                found = [FIRST_BYTE + value for value in data]
-            ids += found
+            run_ids: list[int] = [] if index % 2 else self._processor.EncodeAsIds(run.replace("\t", TAB_MARK))
+            if DOCUMENT_END in run_ids or self.decode(run_ids) != data:
+                run_ids = [FIRST_BYTE + value for value in data]
+            ids += run_ids
         return ids
 
 
 class _PackedIds(dict[bytes, bytes]):
-    """Ids of segments as bytes, so that joining them is all there is to do; forgets everything when it is full."""
+    """The ids of each segment, packed as bytes that need only be joined; cleared when it is full."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ import sentencepiece
 from gru_complete.text.sentencepiece_model import FIRST_PIECE
 from gru_complete.text.tokenizer import SPACE_MARK, TAB_MARK, segments
 
-REFUSED_SAMPLE = 3  # the exit code when SentencePiece says no
+REFUSED_SAMPLE = 3  # the exit code if SentencePiece refuses the sample
 NUM_THREADS = 2  # fixed: sums in another order would give another vocabulary on another machine
 MAX_WORDS = 100_000
 ALPHABET_SHARE = 0.9995  # of the text; rarer characters stay bytes
@@ -22,13 +22,17 @@ _SOURCE_PLACE = re.compile(r"^.*?\.cc\(\d+\)\s*(\[.*?\])?\s*", re.DOTALL)
 
 
 def train(text: bytes, vocab_size: int) -> bytes:
-    """Train a unigram model with ``vocab_size`` pieces besides the bytes and the document end, or as many as it can.
+    """Train a unigram model (Kudo 2018, arXiv:1804.10959) and return it serialised.
 
-    Every segment is a word of its own: what encoding will never join, training does not join either.
+    Every segment is a word of its own: training joins nothing that encoding will never join.
+
+    Args:
+        text: the sample.
+        vocab_size: pieces besides the bytes and the document end; fewer if the sample does not have that many.
     """
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
-        sentence_iterator=_rows(_word_table(text, vocab_size)),
+        sentence_iterator=_repeated_rows(_word_table(text, vocab_size)),
         input_format="tsv",
         model_writer=model,
         model_type="unigram",
@@ -54,9 +58,9 @@ def train(text: bytes, vocab_size: int) -> bytes:
 def _word_table(text: bytes, vocab_size: int) -> list[tuple[str, int]]:
     """Words and how often they occur, the most frequent first.
 
-    They are cut at characters that stay bytes: the rarest, and those for which half of the vocabulary has no room. Only
-    the first ``MAX_WORDS`` are kept, against texts of nothing but new words. To save time, take a smaller sample, not a
-    lower limit: without the rare words, the pieces fit the frequent ones too closely.
+    They are cut at characters that stay bytes: the rarest, and those that do not fit into half of the vocabulary. Only
+    the first ``MAX_WORDS`` are kept, so that a text of ever new words takes bounded memory. To save time, take a
+    smaller sample, not a lower limit: without the rare words, the pieces fit the frequent ones too closely.
     """
     words = Counter(word for segment in segments(text) for word in _clean_words(segment))
     chars: Counter[str] = Counter()
@@ -69,10 +73,10 @@ def _word_table(text: bytes, vocab_size: int) -> list[tuple[str, int]]:
         if wanted > 0:
             alphabet += char
         wanted -= count
-    known = re.compile(f"[{re.escape(alphabet)}]+") if alphabet else _NOT_FOR_TRAINING
+    in_alphabet = re.compile(f"[{re.escape(alphabet)}]+") if alphabet else _NOT_FOR_TRAINING
     table: Counter[str] = Counter()
     for word, count in words.items():
-        for part in known.findall(word):
+        for part in in_alphabet.findall(word):
             table[part] += count
     return sorted(table.items(), key=lambda item: (-item[1], item[0]))[:MAX_WORDS]
 
@@ -82,11 +86,12 @@ def _clean_words(segment: bytes) -> Iterator[str]:
     return (part.replace("\t", TAB_MARK) for part in _NOT_FOR_TRAINING.split(word) if part)
 
 
-def _rows(table: list[tuple[str, int]]) -> Iterator[str]:
-    """The table as SentencePiece reads it: a text and how often it occurs, no word counted more or less than it is.
+def _repeated_rows(table: list[tuple[str, int]]) -> Iterator[str]:
+    """The table as SentencePiece reads it, a text and its count per row; the counts of each word add up.
 
-    Only what is followed by different characters can become a piece (a node of the suffix tree). A word that repeats
-    therefore stands once before another that begins with a space, at which SentencePiece cuts, and once at an end.
+    Only a string that different characters follow can become a piece (a node of the suffix tree). So a word that occurs
+    twice or more is given once before another word that begins with a space, at which SentencePiece cuts, and otherwise
+    at the end of a row.
     """
     left = dict(table)
     followers = (word for word, count in table if re.match(r" \S", word) for _ in range(count // 2))

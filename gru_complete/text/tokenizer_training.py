@@ -19,7 +19,8 @@ _SAMPLE_PIECE_BYTES = 1 << 16
 def sample_blocks(path: Path, ranges: Sequence[Range], *, max_bytes: int) -> Iterator[bytes]:
     """Read at most ``max_bytes`` of the ranges of a spool, spread evenly, in their order.
 
-    All of it if it is that short; else pieces of 64 KiB at equal distances, cut at white space where there is any.
+    A short text is read whole, a longer one in stretches of 64 KiB at equal distances, cut at white space if there is
+    any.
     """
     total = sum(end - start for start, end in ranges)
     if total <= max_bytes:
@@ -39,7 +40,7 @@ def sample_blocks(path: Path, ranges: Sequence[Range], *, max_bytes: int) -> Ite
 
 
 def _whole_words(data: bytes) -> bytes:
-    """Drop the words that the ends of a piece may have cut."""
+    """Drop the words that the ends of a stretch may have cut."""
     inner = re.search(rb"\s.*(?=\s)", data, re.DOTALL)
     return inner[0] if inner else data
 
@@ -47,7 +48,8 @@ def _whole_words(data: bytes) -> bytes:
 def train_tokenizer(sample: Iterable[bytes], *, vocab_size: int, work_dir: Path) -> bytes:
     """Train a SentencePiece unigram model in a child process, which is killed if anything happens here.
 
-    SentencePiece ignores Ctrl-C and may exhaust the memory; neither is then ours. The sample goes through a pipe.
+    SentencePiece ignores Ctrl-C and may exhaust the memory; in a child process neither harms us. The sample goes
+    through a pipe.
 
     Args:
         sample: the text to learn from.
@@ -58,7 +60,7 @@ def train_tokenizer(sample: Iterable[bytes], *, vocab_size: int, work_dir: Path)
         A model for ``Tokenizer``; the same for the same sample and size on every machine of one kind.
 
     Raises:
-        CorpusError: SentencePiece can make nothing of the sample.
+        CorpusError: SentencePiece cannot learn from the sample.
         EnvironmentFailure: the child was killed or could not run.
     """
     package_parent = str(Path(gru_complete.__file__).resolve().parent.parent)
@@ -100,9 +102,9 @@ def train_tokenizer(sample: Iterable[bytes], *, vocab_size: int, work_dir: Path)
 
 
 def _feed(process: "subprocess.Popen[bytes]", blocks: Iterable[bytes]) -> tuple[bytes, bytes]:
-    """Give a process its input and collect what it says, looking up now and then so that Ctrl-C works on every system.
+    """Give a process its input and collect its output, waking now and then so that Ctrl-C works on every system.
 
-    ``communicate`` with both input and a timeout is no help: called again after the timeout, it sends nothing more.
+    ``communicate`` with input and a timeout would not do: called again after the timeout, it sends nothing more.
     """
     assert process.stdin is not None
     with suppress(BrokenPipeError):  # the child is dead, and its exit code says why

@@ -11,8 +11,8 @@ CONTEXT_BYTES = 2_000_000
 def xz_bits_per_byte(context: bytes, text: bytes) -> float:
     """Bits per byte that xz needs for ``text`` when it has just read ``context``.
 
-    The difference of two compressed sizes, so the container's overhead cancels out. Only the last ``CONTEXT_BYTES``
-    of the context are read: the compressor's time grows faster than what it learns.
+    This is the difference of two compressed sizes, so the container's overhead cancels out. Only the last
+    ``CONTEXT_BYTES`` of the context are used: the compressor's time grows faster than what it learns.
 
     Raises:
         ValueError: ``text`` is empty.

@@ -1,1 +1,1 @@
-"""Training: the plan for the minutes, the loop, the schedule and the checkpoints."""
+"""Training: from a corpus to a model directory, by a plan, a loop and checkpoints that can be resumed bit for bit."""

@@ -1,13 +1,13 @@
-"""Which tokens each step reads: a pure function of (seed, step), so that a resumed run reads what it would have read.
+"""Which tokens each step reads: a pure function of (seed, step), so that a resumed run reads the same ones.
 
 The token stream is read as a ring by B rows side by side. Row b of epoch e starts near the b-th of B equal parts,
-turned by an offset drawn for the epoch, and there at the start of a paragraph if one is near.
+rotated by an offset drawn for the epoch, and there at the start of a paragraph if one is nearby.
 
-A corpus of one file has one document start, and yet every prompt is one. So a row's first input is the document end
-instead of the token before it, and now and then a row is interrupted likewise where a paragraph starts: the model
-resets its state there and learns what it will meet in use, text that begins without a past.
+A corpus of one file has a single document start, yet every prompt is one. So the first input of a row is the document
+end instead of the token before it, and now and then a row is interrupted likewise where a paragraph starts: the model
+resets its state there and learns to predict text without a past, as it must when it is used.
 
-Shapes: B rows, T tokens per chunk, N tokens in the stream.
+Shapes: B rows, T tokens per chunk, N tokens of the stream, V vocab_size.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 SEARCH_TOKENS = 512  # how far from its place a row may begin
 INTERRUPTED_SHARE = 1 / 16  # of the chunks of a row, where a paragraph starts in them
 SAMPLED_TOKENS = 1_000_000
-MIN_PARAGRAPH_SHARE = 1 / 1000  # of the tokens; a text with fewer is taken by lines
+MIN_PARAGRAPH_SHARE = 1 / 1000  # of the tokens; in a text with fewer, lines count as paragraphs
 
 
 def derived_seed(seed: int, *parts: object) -> int:
@@ -42,7 +42,7 @@ class Batches:
         ends_paragraph: for each token id, whether a paragraph starts after it, ``(V,)``.
         batch_size: rows read in parallel.
         seq_len: tokens per chunk.
-        seed: of the ring's turns and of the interruptions.
+        seed: seed of the offsets and of the interruptions.
 
     Raises:
         CorpusError: the stream cannot give every row two tokens.

@@ -1,17 +1,17 @@
-"""What `train --explain` says of a plan."""
+"""What `train --explain` says about a plan."""
 
 from gru_complete.training.automatic import MAX_EPOCHS, TOKENS_PER_WEIGHT, is_wide, widest_hidden_size
 from gru_complete.training.plan import Plan, architecture_from_config
 
 
 def explain(plan: Plan, *, num_bytes: int, num_tokens: int, vocab_size: int) -> list[str]:
-    """What was chosen and why, a line each.
+    """What was chosen and why, one decision a line.
 
     Args:
         plan: what was chosen.
-        num_bytes: of the training part.
-        num_tokens: in it.
-        vocab_size: V, with the 256 bytes.
+        num_bytes: bytes of the training split.
+        num_tokens: tokens of the training split.
+        vocab_size: V, which includes the 256 bytes.
     """
     wished, model, training = plan.requested, plan.config.model, plan.config.training
     assert training.batch_size is not None

@@ -1,6 +1,6 @@
-"""The model with its optimizer, and what one update is.
+"""The network with its optimizer, and what one update is.
 
-Shapes: B rows, T tokens per chunk, state (L, S, B, H).
+Shapes: B rows, T tokens per chunk, L num_layers, S state_rows, H hidden_size.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,13 @@ from gru_complete.training.device import out_of_memory_hint
 
 @dataclass(frozen=True)
 class Update:
-    """What one update found: mean nats per token, the gradient's length, and where the rows ended ``(L, S, B, H)``."""
+    """The result of one update.
+
+    Attributes:
+        loss: mean nats per token, before the update.
+        grad_norm: the length of the gradient, before it was clipped.
+        state: the recurrent state after the last token, ``(L, S, B, H)``.
+    """
 
     loss: float
     grad_norm: float
@@ -27,12 +33,18 @@ class Update:
 
     @property
     def is_finite(self) -> bool:
-        """Whether the update was applied; weights never take in numbers that are not finite."""
+        """Whether the update was applied; non-finite numbers never reach the weights."""
         return bool(np.isfinite(self.loss) and np.isfinite(self.grad_norm))
 
 
 class Learner:
-    """A language model under AdamW (Loshchilov and Hutter 2019, 1711.05101), decay on matrices only."""
+    """A language model trained by AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), weight decay on matrices only.
+
+    Args:
+        model: the network; its precision for training is set here.
+        training: precision, clipping and decay.
+        device: where the network is.
+    """
 
     def __init__(self, model: LanguageModel, training: TrainingConfig, device: torch.device) -> None:
         self.model = model
@@ -51,14 +63,14 @@ class Learner:
     def update(
         self, tokens: TokenIds, targets: TokenIds, state: Tensor | None, *, learning_rate: float, dropout_seed: int
     ) -> Update:
-        """Read a chunk, follow its gradient once, unless something in it is not finite.
+        """Read a chunk and take one step along its gradient, unless that is not finite.
 
         Args:
             tokens: ids read, ``(B, T)``.
             targets: ids that follow them, ``(B, T)``.
             state: where the previous chunk ended, ``(L, S, B, H)``; zeros if None.
             learning_rate: the step's rate.
-            dropout_seed: what dropout draws from; the same seed drops the same units.
+            dropout_seed: seed of dropout; the same seed drops the same units.
         """
         torch.manual_seed(dropout_seed)
         self.model.train()
@@ -87,7 +99,7 @@ class Learner:
         return tensors
 
     def load_optimizer_tensors(self, tensors: dict[str, npt.NDArray[np.float32]], *, step: int) -> None:
-        """Put back what ``optimizer_tensors`` gave after ``step`` updates; there is nothing before the first.
+        """Restore what ``optimizer_tensors`` returned after ``step`` updates; before the first there is nothing.
 
         Raises:
             KeyError: a parameter's moments are missing.

@@ -1,4 +1,4 @@
-"""The learning rate of each step: one cycle, up a line and down a cosine to zero (Smith 2018, 1803.09820)."""
+"""The learning rate of each step: one cycle, up a line and down a cosine to zero (Smith 2018, arXiv:1803.09820)."""
 
 import math
 

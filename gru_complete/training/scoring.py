@@ -1,4 +1,4 @@
-"""What a text costs under a model: the nats of token streams, state carried through each document.
+"""What a text costs under a model: the nats of token streams, with the state carried through each document.
 
 Every number here is a sum over tokens, so that the caller may divide by what is fair: bytes, characters or tokens. With
 a memory the distribution is the mixture of GRU and counts, else the GRU's alone. It is static, nothing is learnt on the
