@@ -60,7 +60,7 @@ def test_a_value_that_is_no_rate_is_refused(tmp_path, value):
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("model:\n  cell: gru\n  cell: rnn\n", "key 'cell' stands twice, in lines 2 and 3"),
+        ("model:\n  cell: gru\n  cell: rnn\n", "key 'cell' occurs twice, in lines 2 and 3"),
         ("a: &a [1]\nb: *a\n", "aliases are not supported"),
         ("model: !!python/object/apply:os.system [id]\n", "could not determine a constructor"),
         ("- a\n", "sections such as 'model:' are expected"),

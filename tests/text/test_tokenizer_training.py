@@ -30,7 +30,7 @@ def test_a_text_of_ever_new_words_takes_bounded_memory(monkeypatch):
 def test_no_word_is_counted_more_or_less_than_it_is():
     table = [(" a", 7), ("b", 5), (" c", 4), ("\nd", 2), (" e", 1)]
     counts = dict.fromkeys(dict(table), 0)
-    for row in tokenizer_child._rows(table):
+    for row in tokenizer_child._repeated_rows(table):
         text, _, count = row.rpartition("\t")
         for word in re.findall(r" \w|\w|\n\w", text):
             counts[word] += int(count)

@@ -17,7 +17,7 @@ def curve_of(tmp_path, *records):
     return read_curve(RunDir(tmp_path))
 
 
-def test_losses_and_looks_are_those_of_the_log(tmp_path):
+def test_losses_and_evaluations_are_those_of_the_log(tmp_path):
     curve = curve_of(tmp_path, stepped(10, 5.0), looked(12, 3.0), stepped(20, 4.0), looked(20, 2.5))
     assert curve.losses == {10: 5.0, 20: 4.0}
     assert curve.evaluations == [EvaluationPoint(12, 1.2, 3.0), EvaluationPoint(20, 2.0, 2.5)]
@@ -33,14 +33,14 @@ def test_steps_made_again_after_a_kill_replace_those_that_were_lost(tmp_path):
     assert [look.step for look in curve.evaluations] == [12, 24]
 
 
-def test_what_led_to_infinite_numbers_is_left_out(tmp_path):
+def test_steps_before_a_rollback_are_left_out(tmp_path):
     back = {"event": "wentback", "step": 25, "to_step": 12, "rate_scale": 0.5}
     curve = curve_of(tmp_path, stepped(10, 5.0), looked(12, 3.0), stepped(20, 9.0), back, looked(24, 2.0))
     assert curve.losses == {10: 5.0}
     assert [look.step for look in curve.evaluations] == [12, 24]
 
 
-def test_no_log_and_a_cut_line_are_no_mistakes(tmp_path):
+def test_a_missing_log_gives_an_empty_curve_and_a_cut_line_is_ignored(tmp_path):
     assert (read_curve(RunDir(tmp_path)).losses, read_curve(RunDir(tmp_path)).evaluations) == ({}, [])
     (tmp_path / "metrics.jsonl").write_text(json.dumps(stepped(10, 5.0)) + '\n{"event": "loo')
     assert read_curve(RunDir(tmp_path)).losses == {10: 5.0}

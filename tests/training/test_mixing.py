@@ -121,13 +121,13 @@ def test_fitting_beats_the_start(wise_network, wise_counts):
     )
 
 
-def test_the_same_text_gives_the_same_gate(wise_network, wise_counts):
+def test_the_same_text_gives_the_same_mixing_weights(wise_network, wise_counts):
     first, second = (fit_mixing_weights(wise_network, wise_counts, documents(TUNING), device=CPU) for _ in range(2))
     np.testing.assert_array_equal(first.weights, second.weights)
 
 
 @pytest.mark.parametrize("max_scores", [1, 100 * VOCAB_SIZE])
-def test_a_few_tokens_give_a_gate_too(wise_network, wise_counts, max_scores):
+def test_a_few_tokens_give_usable_mixing_weights(wise_network, wise_counts, max_scores):
     fitted = fit_mixing_weights(wise_network, wise_counts, documents(TUNING), device=CPU, max_scores=max_scores)
     assert np.isfinite(fitted.weights).all()
     mixture = NGramMixture(wise_counts, fitted, adapts=False)
@@ -136,7 +136,7 @@ def test_a_few_tokens_give_a_gate_too(wise_network, wise_counts, max_scores):
     )  # which refuses a gate beyond its bounds
 
 
-def test_no_text_leaves_the_gate_at_its_start(wise_network, wise_counts):
+def test_without_text_the_mixing_weights_stay_at_their_start(wise_network, wise_counts):
     fitted = fit_mixing_weights(wise_network, wise_counts, [], device=CPU)
     np.testing.assert_array_equal(fitted.weights[:3], np.tile(np.float32(mixing.START), (3, 1)))
     np.testing.assert_array_equal(fitted.weights[3:], 0)
@@ -144,7 +144,7 @@ def test_no_text_leaves_the_gate_at_its_start(wise_network, wise_counts):
 
 @pytest.mark.parametrize("lengths", [[5000], [10] * 1000, [300] * 100, [5, 2000, 7, 900], [2] * 5000])
 @pytest.mark.parametrize("max_tokens", [1, 400, 2000, 100_000])
-def test_as_much_is_looked_at_as_may_be(lengths, max_tokens):
+def test_the_sample_has_as_many_tokens_as_allowed(lengths, max_tokens):
     texts = [np.arange(length) + 100_000 * number for number, length in enumerate(lengths)]
     beginnings = mixing.sample_beginnings(texts, max_tokens)
     for beginning in beginnings:

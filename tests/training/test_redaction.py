@@ -36,14 +36,14 @@ def all_files(*directories):
     return [path for directory in directories for path in sorted(directory.rglob("*")) if path.is_file()]
 
 
-def test_train_names_kinds_and_places_and_never_the_value(run, planted, settings, tmp_path):
+def test_train_names_kinds_and_places_of_secrets_but_never_their_values(run, planted, settings, tmp_path):
     code, out, err = run("train", planted, "-m", tmp_path / "m", "--json", *settings)
     assert code == 0
     number = len(planted.read_text().splitlines()) // 10
     places = ", ".join(f"{planted}:{line}" for line in (10, 20, 30))
     assert f"  GitHub token: {number}, at {places} and elsewhere\n  email: {number}, at {places} and elsewhere\n" in err
     assert err.count("warning: ") == 1
-    assert "hint: --redact learns [GitHub token]" in err
+    assert "hint: with --redact the model learns [GitHub token]" in err
     assert json.loads(out)["secrets"] == {"GitHub token": number, "email": number}
     assert not has_secret(err.encode() + out)
     told = [path for path in all_files(tmp_path / "m", tmp_path / "m.run") if path.suffix in (".json", ".jsonl")]
@@ -51,12 +51,12 @@ def test_train_names_kinds_and_places_and_never_the_value(run, planted, settings
     assert not any(has_secret(path.read_bytes()) for path in told)
 
 
-def test_redacted_text_is_all_that_anything_sees(run, planted, settings, tmp_path):
+def test_with_redact_no_file_holds_a_secret(run, planted, settings, tmp_path):
     code, out, err = run("train", planted, "-m", tmp_path / "m", "--redact", "--json", *settings)
     assert code == 0
     assert "warning" not in err
     number = json.loads(out)["secrets"]["email"]
-    assert f"note: in place of what looked secret stands now: {number} x [GitHub token], {number} x [email]" in err
+    assert f"note: replaced what looked secret: {number} x [GitHub token], {number} x [email]" in err
     assert not any(has_secret(path.read_bytes()) for path in all_files(tmp_path / "m", tmp_path / "m.run"))
     prepared = read_tokenized_corpus(RunDir.beside(tmp_path / "m"))
     texts = {name: prepared.tokenizer.decode(ids.tolist()) for name, ids in prepared.streams.items()}
@@ -71,7 +71,7 @@ def test_redacted_text_is_all_that_anything_sees(run, planted, settings, tmp_pat
         assert (tmp_path / "m" / name).read_bytes() == (tmp_path / "same" / name).read_bytes()
 
 
-def test_quiet_says_nothing_and_a_text_without_secrets_is_not_warned_of(run, planted, corpus_path, settings, tmp_path):
+def test_quiet_prints_nothing_and_a_text_without_secrets_gets_no_warning(run, planted, corpus_path, settings, tmp_path):
     code, _, err = run("train", planted, "-m", tmp_path / "m", "--quiet", *settings)
     assert (code, err) == (0, "")
     corpus_path.write_text(corpus_path.read_text().replace("@", " at ").replace("ghp_", "ghp "))
@@ -81,7 +81,7 @@ def test_quiet_says_nothing_and_a_text_without_secrets_is_not_warned_of(run, pla
     assert "secrets" not in json.loads(out)
 
 
-def test_going_on_with_and_without_redaction_is_another_run(planted, settings, tmp_path):
+def test_a_run_cannot_be_resumed_with_another_setting_of_redact(planted, settings, tmp_path):
     from gru_complete.config import load_config
     from gru_complete.errors import InterruptedRun, UsageError
     from gru_complete.training.run import TrainingRequest, run_training
@@ -105,7 +105,7 @@ def test_going_on_with_and_without_redaction_is_another_run(planted, settings, t
     assert "Finished" in steps("false", 1000)
 
 
-def test_a_traceback_holds_no_secret(planted, settings, tmp_path):
+def test_a_traceback_contains_no_secret(planted, settings, tmp_path):
     """The last byte is no UTF-8, so that reading fails when the secrets were seen."""
     planted.write_bytes(planted.read_bytes() + SECRETS["email"].encode() + b"\xff")
     for redact in ([], ["--redact"]):
