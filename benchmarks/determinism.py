@@ -55,7 +55,7 @@ def random_options(generator: random.Random) -> list[str]:
     chosen = generator.choices(kinds, [4, 4, 2, 2, 2, 3, 1])[0]
     if "--json" not in chosen and generator.random() < 0.3:
         chosen = [*chosen, "--json"]
-    return [*chosen, generator.choice(["--adapt", "--no-adapt"])]
+    return [*chosen, generator.choice(["--learn-from-prompt", "--no-learn-from-prompt"])]
 
 
 def random_groups(text: bytes, number: int, generator: random.Random) -> list[Group]:

@@ -2,7 +2,7 @@
 
 Prompts of these lengths are made of TEXT's lines, shuffled anew whenever all have been used; a shorter prompt is the
 beginning of a longer one. Others are of words that never come twice, lest something is kept for each word. Each goes
-through a pipe into ``gru-complete complete --until word``, which learns from it (``--adapt``) or does not.
+through a pipe into ``gru-complete complete --until word``, which learns from it (``--learn-from-prompt``) or does not.
 
 Twice the prompt should take twice the time, in the same memory. Prints seconds, seconds of the processor, the most
 memory held at a time (Linux only), medians of the rounds, and what that is to the next shorter prompt.
@@ -25,7 +25,7 @@ from typing import Any
 from common import parse_arguments
 
 MEGABYTE = 1_000_000
-WAYS = {"adapting": "--adapt", "not adapting": "--no-adapt"}
+WAYS = {"adapting": "--learn-from-prompt", "not adapting": "--no-learn-from-prompt"}
 # The process says itself what it held: what the parent could ask for counts its own memory before the program starts.
 COMPLETE = """
 import resource, sys
