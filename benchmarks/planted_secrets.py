@@ -58,7 +58,7 @@ def given_away(model: Path, seeds: int) -> dict[str, int]:
 
 
 def is_written(directory: Path, said: str) -> bool:
-    """Whether a secret is in anything readable that a training wrote or said: all but weights, counts and tokens."""
+    """Whether a secret is in anything readable that a training wrote or printed: all but weights, counts and tokens."""
     data = said.encode() + b"".join(path.read_bytes() for path in directory.rglob("*") if path.is_file())
     return any(secret.encode() in data for _, secret in PLANTED.values())
 
@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", type=Path, default=Path("data/watson.txt"))
     parser.add_argument("--bytes", type=int, default=200_000, help="of the text, from its start")
-    parser.add_argument("--times", type=int, default=8, help="that each secret stands in the corpus")
+    parser.add_argument("--times", type=int, default=8, help="that each secret occurs in the corpus")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--json", action="store_true")
@@ -102,10 +102,10 @@ def main() -> None:
     print(f"{results['bytes']:,} bytes, each secret {results['times']} times, {results['steps']} steps")
     for kind in PLANTED:
         counts = [results[way]["given_away"][kind] for way in ("without --redact", "with --redact")]
-        warned = "warned of" if results["warned"][kind] else "NOT warned of"
+        warned = "warned about" if results["warned"][kind] else "NOT warned about"
         print(f"{kind}: {warned}; given away in {counts[0]} of {options.seeds} trials, with --redact in {counts[1]}")
     written = any(results[way]["value_written"] for way in ("without --redact", "with --redact"))
-    print(f"a value stands readable in what was written or said: {'yes' if written else 'no'}")
+    print(f"a value is readable in what was written or printed: {'yes' if written else 'no'}")
 
 
 if __name__ == "__main__":
