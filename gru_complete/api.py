@@ -332,7 +332,7 @@ class _CtrlC:
 
 def _overrides(settings: Mapping[str, object]) -> list[str]:
     """Settings as ``--set`` takes them; every JSON value is a YAML value."""
-    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    return [f"{key}={json.dumps(value, default=str)}" for key, value in settings.items()]
 
 
 def _model_argument(model: str | os.PathLike[str]) -> str:
