@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
-    options = parse_arguments(parser, smoke="--kills 1 --steps 30")
+    options = parse_arguments(parser, smoke="--kills 1 --steps 10")
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
