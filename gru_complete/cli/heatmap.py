@@ -20,7 +20,7 @@ from gru_complete.inspection.trace import CLOSED, OPEN, Trace, printable_piece
 BARS = "·▁▂▃▄▅▆▇█"
 MAX_UNITS = 40
 _TOKEN_COLUMNS = 12
-_SWITCHED_HEAD = "switched most"
+_CHANGES_HEADING = "switched most"
 _NUM_LONGEST = 4
 
 
@@ -46,7 +46,7 @@ class HeatmapStyle(NamedTuple):
         return Text(bar(value) if self.has_bars else str(palette_step(value)))
 
     def legend(self) -> Text:
-        """What the characters mean."""
+        """A line that says what the characters mean."""
         if self.has_color or not self.has_bars:
             steps = [self.cell((step + 0.5) / 10) for step in range(10)]
             return Text.assemble(*steps, "  the first digit after the point: 0 below 0.1, 9 above 0.9")
@@ -94,7 +94,7 @@ def _layer_map(trace: Trace, layer: int, units: Sequence[int], style: HeatmapSty
     digits = len(str(max(units)))
     names = [str(unit).rjust(digits) for unit in units]
     left = " " * _TOKEN_COLUMNS
-    head = [f"{left}  bits", *(f"{name:<{5 + len(units)}}"[: 5 + len(units)] for name in panels), _SWITCHED_HEAD]
+    head = [f"{left}  bits", *(f"{name:<{5 + len(units)}}"[: 5 + len(units)] for name in panels), _CHANGES_HEADING]
     yield Text("  ".join(head).rstrip(), style="bold", no_wrap=True)
     for row in range(digits):
         last = row == digits - 1
@@ -110,7 +110,7 @@ def _layer_map(trace: Trace, layer: int, units: Sequence[int], style: HeatmapSty
             line.append(f"  {values[position].mean():4.2f} ")
             for unit in units:
                 line.append_text(style.cell(float(values[position, unit])))
-        line.append("  " + _switches(trace, position, layer))
+        line.append("  " + _changes(trace, position, layer))
         yield line
 
 
@@ -122,10 +122,10 @@ def _fit_to_column(text: str) -> str:
 
 
 def _switched_columns(trace: Trace) -> int:
-    return max(len(_SWITCHED_HEAD), NUM_CHANGES_SHOWN * (2 + len(str(trace.hidden_size - 1))) - 1)
+    return max(len(_CHANGES_HEADING), NUM_CHANGES_SHOWN * (2 + len(str(trace.hidden_size - 1))) - 1)
 
 
-def _switches(trace: Trace, position: int, layer: int) -> str:
+def _changes(trace: Trace, position: int, layer: int) -> str:
     """The units that a token changed most, with the sign of the change."""
     digits = len(str(trace.hidden_size - 1))
     changes = trace.largest_changes(position, NUM_CHANGES_SHOWN, layer=layer)

@@ -1,6 +1,7 @@
-"""What the lectures say of the cells, held against what came out of a comparison.
+"""What textbooks claim about the cells, checked against the figures of a comparison.
 
-One seed, one text: a claim that did not hold is a reason to look closer, and so is one that held by a hair.
+A comparison has one seed and one text: a claim that did not hold, or held by a narrow margin, is a reason to look
+closer, not a refutation or a proof.
 """
 
 import math
@@ -11,22 +12,22 @@ from typing import Any
 from gru_complete.comparison.results import MIN_FAR_WORDS, CellResult
 from gru_complete.evaluation.gradients import GradientFlow
 
-POINTS_AHEAD = 15.0
-SAME_RATIO = 0.02
-TIMES_LONGER = 5.0
+MIN_LEAD = 15.0  # percentage points
+RATIO_TOLERANCE = 0.02
+MIN_TIMES_LONGER = 5.0
 SOLVED, NEAR_CHANCE = 0.99, 0.05
-AS_GOOD = 0.01
+MAX_EXTRA_COST = 0.01
 GATED = ("gru-simple", "gru", "gru-reset-after", "lstm")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim.
+    """A claim, and whether it held in a comparison.
 
     Args:
-        text: what is said.
+        text: the claim.
         figures: what was measured.
-        held: whether it is true of these figures; None where they cannot tell.
+        held: whether the figures agree with it; None if they cannot tell.
     """
 
     text: str
@@ -35,7 +36,7 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """In words."""
+        """Whether it held, in words."""
         return "cannot be told" if self.held is None else "held" if self.held else "did not hold"
 
     def to_json(self) -> dict[str, Any]:
@@ -44,26 +45,31 @@ class Claim:
 
 
 def claims(results: Sequence[CellResult], *, same_width: bool) -> list[Claim]:
-    """All claims for which the cells that they are about were compared.
+    """All claims about cells that were compared.
 
     Args:
-        results: of all cells.
+        results: the figures of all cells.
         same_width: whether all have the same hidden size.
     """
     cells = {result.cell: result for result in results if result.diverged is None}
-    found = [*_far_pairs(cells), *_cost(cells)]
-    if same_width:
-        found += _parameters(cells)
-    return [*found, *_gradients(cells), *_speed(cells), *_recall(cells), *_rectified(cells)]
+    return [
+        *_far_pairs(cells),
+        *_cost(cells),
+        *(_parameters(cells) if same_width else []),
+        *_gradients(cells),
+        *_speed(cells),
+        *_recall(cells),
+        *_rectified(cells),
+    ]
 
 
 def longest_half_life(flow: GradientFlow) -> float:
-    """Of the layers' half-lives the longest, in tokens; infinite where it is beyond what was followed."""
+    """The longest half-life of any layer, in tokens; infinite if it is beyond the measured distance."""
     return max(flow.half_lives)
 
 
 def shown_half_life(flow: GradientFlow | None) -> str:
-    """The longest half-life as it stands in tables and sentences."""
+    """The longest half-life for tables and sentences."""
     if flow is None:
         return ""
     life = longest_half_life(flow)
@@ -71,6 +77,7 @@ def shown_half_life(flow: GradientFlow | None) -> str:
 
 
 def _far_pairs(cells: dict[str, CellResult]) -> list[Claim]:
+    """Gated cells should remember over many words what a simple RNN forgets."""
     scores = {name: result.pairs["far"] for name, result in cells.items() if result.pairs and result.pairs["far"]}
     gated = {name: 100 * scores[name]["accuracy"] for name in GATED if name in scores}
     if not gated or "rnn" not in scores:
@@ -78,13 +85,12 @@ def _far_pairs(cells: dict[str, CellResult]) -> list[Claim]:
     simple = 100 * scores["rnn"]["accuracy"]
     figures = ", ".join(f"{name} {right:.1f} %" for name, right in {"rnn": simple, **gated}.items())
     ahead = min(gated.values()) - simple
-    text = (
-        f"gated cells are at least {POINTS_AHEAD:.0f} points ahead of the simple RNN at {MIN_FAR_WORDS} words and more"
-    )
-    return [Claim(text, f"{figures}; the least lead is {ahead:.1f} points", ahead >= POINTS_AHEAD)]
+    text = f"gated cells are at least {MIN_LEAD:.0f} points ahead of the simple RNN at {MIN_FAR_WORDS} words and more"
+    return [Claim(text, f"{figures}; the least lead is {ahead:.1f} points", ahead >= MIN_LEAD)]
 
 
 def _cost(cells: dict[str, CellResult]) -> list[Claim]:
+    """Gated cells should have a lower cost per byte than the simple RNN."""
     gated = {name: cells[name].bits_per_byte for name in GATED if name in cells}
     if not gated or "rnn" not in cells:
         return []
@@ -94,45 +100,51 @@ def _cost(cells: dict[str, CellResult]) -> list[Claim]:
 
 
 def _parameters(cells: dict[str, CellResult]) -> list[Claim]:
+    """A GRU has three blocks of weights, an LSTM four."""
     if not {"gru", "lstm"} <= set(cells):
         return []
     gru, lstm = cells["gru"].num_cell_parameters, cells["lstm"].num_cell_parameters
     figures = f"{gru:,} to {lstm:,} = {gru / lstm:.3f}"
-    return [Claim("the GRU cell has 3 parameters for 4 of the LSTM's", figures, abs(gru / lstm - 0.75) <= SAME_RATIO)]
+    return [
+        Claim("the GRU cell has 3 parameters for 4 of the LSTM's", figures, abs(gru / lstm - 0.75) <= RATIO_TOLERANCE)
+    ]
 
 
 def _gradients(cells: dict[str, CellResult]) -> list[Claim]:
-    found = []
+    """The gradient should reach farther back through a GRU than through a simple RNN."""
+    result = []
     for when, name in (("as training begins", "at_start"), ("after training", "trained")):
         flows = {cell: getattr(cells[cell], name) for cell in ("rnn", "gru") if cell in cells}
         if len(flows) < 2 or None in flows.values():
             continue
         simple, gated = longest_half_life(flows["rnn"]), longest_half_life(flows["gru"])
-        held: bool | None = gated >= TIMES_LONGER * simple
-        if math.isinf(gated):  # as long as was looked at, at least
-            held = True if len(flows["gru"].shares[0]) - 1 >= TIMES_LONGER * simple else None
+        held: bool | None = gated >= MIN_TIMES_LONGER * simple
+        if math.isinf(gated):  # at least as long as the measured distance
+            held = True if len(flows["gru"].shares[0]) - 1 >= MIN_TIMES_LONGER * simple else None
         figures = f"rnn {shown_half_life(flows['rnn'])}, gru {shown_half_life(flows['gru'])} tokens"
         if math.isfinite(gated):
             figures += f": {gated / simple:.1f} x"
-        text = f"the GRU's gradient has at least {TIMES_LONGER:g} times the RNN's half-life, {when}"
-        found.append(Claim(text, figures, held))
-    return found
+        text = f"the GRU's gradient has at least {MIN_TIMES_LONGER:g} times the RNN's half-life, {when}"
+        result.append(Claim(text, figures, held))
+    return result
 
 
 def _speed(cells: dict[str, CellResult]) -> list[Claim]:
+    """With fewer weights, the GRU should train and complete faster than the LSTM."""
     if not {"gru", "lstm"} <= set(cells):
         return []
     gru, lstm = cells["gru"], cells["lstm"]
-    found = []
+    result = []
     for what, name in (("trains", "training_tokens_per_second"), ("completes", "completion_tokens_per_second")):
         ours, theirs = getattr(gru, name), getattr(lstm, name)
         if math.isfinite(ours) and math.isfinite(theirs):
             figures = f"{ours:,.0f} to {theirs:,.0f} tokens/s"
-            found.append(Claim(f"the GRU {what} quicker than the LSTM", figures, ours > theirs))
-    return found
+            result.append(Claim(f"the GRU {what} quicker than the LSTM", figures, ours > theirs))
+    return result
 
 
 def _recall(cells: dict[str, CellResult]) -> list[Claim]:
+    """The GRU should solve the copy task where the simple RNN cannot."""
     recalls = {name: cells[name].recall for name in ("rnn", "gru") if name in cells}
     rnn, gru = recalls.get("rnn"), recalls.get("gru")
     if rnn is None or gru is None:
@@ -145,8 +157,9 @@ def _recall(cells: dict[str, CellResult]) -> list[Claim]:
 
 
 def _rectified(cells: dict[str, CellResult]) -> list[Claim]:
+    """A rectified linear unit is sometimes said to make gates unnecessary."""
     if not {"rnn-relu", "gru"} <= set(cells):
         return []
     relu, gru = cells["rnn-relu"].bits_per_byte, cells["gru"].bits_per_byte
-    text = f"a rectified linear unit in place of gates would do (costs at most {AS_GOOD:.0%} more than the GRU)"
-    return [Claim(text, f"rnn-relu {relu:.3f}, gru {gru:.3f} bits per byte", relu <= (1 + AS_GOOD) * gru)]
+    text = f"a rectified linear unit in place of gates would do (costs at most {MAX_EXTRA_COST:.0%} more than the GRU)"
+    return [Claim(text, f"rnn-relu {relu:.3f}, gru {gru:.3f} bits per byte", relu <= (1 + MAX_EXTRA_COST) * gru)]

@@ -1,4 +1,4 @@
-"""The picture of `compare`: learning curves, minimal pairs by distance, gradients over distance."""
+"""The plot of `compare`: learning curves, minimal pairs by distance, gradients over distance."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 from gru_complete.evaluation.plots import GREY, SETTINGS, new_figure, save_figure, time_unit
 
-CUT_SHARE = 5  # the first fifth of the looks may lie above the picture
-MIN_SHARE = 1e-3  # of the gradient, below which nothing is drawn
-LABEL_GAP = 0.062  # of the height of the axes, between the names of two curves
+CUT_SHARE = 5  # the first fifth of the evaluations may lie above the plot
+MIN_SHARE = 1e-3  # of the gradient; smaller shares are not drawn
+LABEL_GAP = 0.062  # between the names of two curves, as a share of the height of the axes
 
 
 class Style(NamedTuple):
-    """How a curve is told from the others with colour and without: Okabe and Ito's colours, lines and markers."""
+    """What distinguishes a curve, with colours (of Okabe and Ito) and without them: line and marker."""
 
     color: str
     line: Any
@@ -46,10 +46,15 @@ class Curve(NamedTuple):
 
 
 def draw_comparison(results: Sequence[CellResult], path: Path, *, title: str) -> None:
-    """Draw bits per byte over time, accuracy over distance and what is left of the gradient; what there is of these.
+    """Plot bits per byte over time, and, if measured, accuracy over distance and the gradient over distance.
+
+    Args:
+        results: the figures of all cells; those that diverged are left out.
+        path: of the plot.
+        title: its title.
 
     Raises:
-        EnvironmentFailure: the picture could not be written.
+        EnvironmentFailure: the plot could not be written.
     """
     from matplotlib import rc_context
 
@@ -61,7 +66,7 @@ def draw_comparison(results: Sequence[CellResult], path: Path, *, title: str) ->
         figure = new_figure(5.0 * number, 4.3)
         figure.suptitle(title)
         axes = iter(figure.subplots(1, number, squeeze=False)[0])
-        _draw_looks(next(axes), results)
+        _draw_learning(next(axes), results)
         if has_pairs:
             _draw_pairs(next(axes), results)
         if has_gradients:
@@ -69,21 +74,22 @@ def draw_comparison(results: Sequence[CellResult], path: Path, *, title: str) ->
         save_figure(figure, path)
 
 
-def _draw_looks(axes: Axes, results: Sequence[CellResult]) -> None:
+def _draw_learning(axes: Axes, results: Sequence[CellResult]) -> None:
+    """Bits per byte of the tuning split over the time of training."""
     axes.set_title("Learning", loc="left")
-    unit, name = time_unit(max((look.seconds for result in results for look in result.evaluations), default=0.0))
+    unit, name = time_unit(max((point.seconds for result in results for point in result.evaluations), default=0.0))
     axes.set_xlabel(f"{name} of training")
     axes.set_ylabel("bits per byte of the tuning part")
     curves = [
         Curve(
             result.cell,
-            [look.seconds / unit for look in result.evaluations],
-            [look.bits_per_byte for look in result.evaluations],
+            [point.seconds / unit for point in result.evaluations],
+            [point.bits_per_byte for point in result.evaluations],
         )
         for result in results
     ]
     drawn = [curve for curve in curves if curve.x]
-    if drawn:  # the first looks may be so high that the rest would be one line: they are cut off
+    if drawn:  # the first points may be so high that the rest would be one line: they are cut off
         lowest = min(min(curve.y) for curve in drawn)
         highest = max(max(curve.y[len(curve.y) // CUT_SHARE :]) for curve in drawn)
         room = 0.06 * max(0.02, highest - lowest)
@@ -93,6 +99,7 @@ def _draw_looks(axes: Axes, results: Sequence[CellResult]) -> None:
 
 
 def _draw_pairs(axes: Axes, results: Sequence[CellResult]) -> None:
+    """The share of right pairs over the distance from cue to word."""
     axes.set_title("Minimal pairs", loc="left")
     axes.set_xlabel("words from the cue to the word that is right or wrong")
     axes.set_ylabel("right, %")
@@ -117,6 +124,7 @@ def _by_distance(result: CellResult) -> Mapping[str, Any]:
 
 
 def _draw_gradients(axes: Axes, results: Sequence[CellResult]) -> None:
+    """The share of the gradient that is left after each number of tokens, for the layer with the longest half-life."""
     from matplotlib.ticker import FuncFormatter
 
     axes.set_title("Gradient, after training", loc="left")
@@ -141,7 +149,7 @@ def _draw_gradients(axes: Axes, results: Sequence[CellResult]) -> None:
     axes.set_xticks([], minor=True)
     axes.set_xlim(0, farthest)
     axes.set_ylim(MIN_SHARE, 1.5 * max((max(curve.y) for curve in curves), default=1.0))
-    for curve in curves:  # they all end below: names at their ends would say nothing
+    for curve in curves:  # they all end at the bottom: names at their ends could not be told apart
         _plot(axes, curve, marked=ticks, label=f"{curve.name}: {half_lives[curve.name]}")
     axes.legend(title="half-life, tokens", loc="lower left", handlelength=3.5, framealpha=1.0)
 
@@ -162,7 +170,7 @@ def _plot(axes: Axes, curve: Curve, *, marked: Sequence[int] | None = None, labe
 
 
 def _draw(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Draw curves, and their names at the right, as near to their ends as they do not overlap."""
+    """Draw curves, and their names at the right, as near to their ends as possible without overlap."""
     ends = []
     for curve in curves:
         if not curve.x:
@@ -174,7 +182,7 @@ def _draw(axes: Axes, curves: Sequence[Curve]) -> None:
     to_axes = axes.transData + axes.transAxes.inverted()
     points = [(name, x, y, float(to_axes.transform((x, y))[1])) for name, x, y in ends]
     points.sort(key=lambda point: point[3])
-    heights = spread([min(1.0, max(0.0, point[3])) for point in points], gap=LABEL_GAP)
+    heights = spread_labels([min(1.0, max(0.0, point[3])) for point in points], gap=LABEL_GAP)
     for (name, x, y, height), at in zip(points, heights, strict=True):
         is_inside = 0 <= height <= 1
         axes.annotate(
@@ -190,9 +198,17 @@ def _draw(axes: Axes, curves: Sequence[Curve]) -> None:
         )
 
 
-def spread(heights: Sequence[float], *, gap: float) -> list[float]:
-    """Move ascending numbers apart until neighbours differ by ``gap``, none of them far, within 0 and 1 if they fit."""
-    groups: list[list[float]] = []  # numbers that stand together, each group as [sum of wishes, number]
+def spread_labels(heights: Sequence[float], *, gap: float) -> list[float]:
+    """Move labels apart until neighbours differ by ``gap``, each as little as possible.
+
+    Args:
+        heights: where the labels should be, ascending, from 0 to 1.
+        gap: the least distance.
+
+    Returns:
+        Where they are, ascending; within 0 and 1 if there is room for all of them.
+    """
+    groups: list[list[float]] = []  # labels that touch, each group as [sum of wishes, number]
     for height in heights:
         groups.append([height, 1])
         while len(groups) > 1 and _low(groups[-1], gap) < _low(groups[-2], gap) + gap * groups[-2][1]:
@@ -207,6 +223,6 @@ def spread(heights: Sequence[float], *, gap: float) -> list[float]:
 
 
 def _low(group: Sequence[float], gap: float) -> float:
-    """Where the lowest of a group stands when its middle is that of its wishes."""
+    """The height of the lowest label of a group whose centre is the mean of its wishes."""
     wishes, number = group
     return wishes / number - gap * (number - 1) / 2

@@ -1,4 +1,4 @@
-"""How quickly models train and complete, side by side on one machine."""
+"""How fast models train and complete, measured side by side on one machine."""
 
 from __future__ import annotations
 
@@ -21,25 +21,30 @@ from gru_complete.training.learner import Learner
 from gru_complete.training.plan import Plan
 from gru_complete.training.tokenized_corpus import read_tokenized_corpus
 
-SPEED_ROUNDS, SPEED_TOKENS = 5, 200
-TURN_SECONDS = 0.25
+SPEED_ROUNDS = 5
+SPEED_TOKENS = 200  # completed in one round
+TURN_SECONDS = 0.25  # of training, in one round
 
 
 def training_speeds(plans: Mapping[str, Plan], text_dir: RunDir) -> dict[str, float]:
-    """Tokens per second of training steps of throw-away models, as each plan has them.
+    """Tokens per second of training steps, measured on throw-away models with the sizes and settings of each plan.
 
-    The models take turns, so that what else the machine does hits all; the quickest step of each counts.
+    The models take turns, so that other load on the machine affects all of them; the fastest step of each counts.
+
+    Args:
+        plans: the plan of each cell, by its name.
+        text_dir: the tokens that all cells share.
     """
-    prepared = read_tokenized_corpus(text_dir)
-    stream, ends = prepared.streams["training"], paragraph_ends(prepared.tokenizer, prepared.streams["training"])
+    corpus = read_tokenized_corpus(text_dir)
+    stream, ends = corpus.streams["training"], paragraph_ends(corpus.tokenizer, corpus.streams["training"])
     runs = {}
-    for name, found in plans.items():
-        training = found.config.training
+    for name, plan in plans.items():
+        training = plan.config.training
         assert training.batch_size is not None
         device = choose_device(training.device)
         if name == "gru" and device.type == "cpu":
             kernel.enable()
-        model = LanguageModel(prepared.tokenizer.vocab_size, **found.config.model.model_dump()).to(device)
+        model = LanguageModel(corpus.tokenizer.vocab_size, **plan.config.model.model_dump()).to(device)
         batches = Batches(stream, ends, training.batch_size, training.seq_len, training.seed)
         runs[name] = Learner(model, training, device), batches
     best = dict.fromkeys(plans, math.inf)
@@ -60,9 +65,9 @@ def training_speeds(plans: Mapping[str, Plan], text_dir: RunDir) -> dict[str, fl
 
 
 def completion_speeds(models: Mapping[str, LoadedModel]) -> dict[str, float]:
-    """Tokens per second of the runtime's network, one after the other, the likeliest each time.
+    """Tokens per second of greedy decoding in the runtime's network, one token at a time.
 
-    The models take turns, so that what else the machine does hits all; the best of some rounds counts.
+    The models take turns, so that other load on the machine affects all of them; the fastest round of each counts.
     """
     steppers = {name: Stepper(model.manifest.arch, model.weights) for name, model in models.items()}
     best = dict.fromkeys(steppers, math.inf)

@@ -1,8 +1,10 @@
-"""Which unit holds what a later word must agree with: number, gender or a topic, by the pairs of ``pairs.py``.
+"""Which unit holds what a later word must agree with: number, gender or a topic, by minimal pairs.
 
-In the right text of a pair, what the unit holds just before the word that the wrong text gets wrong has to tell which
-word it is to be. Between the cue (the nearest word that says so) and that word, the gate that writes into the unit
-ought to stay closed: that is how a gated cell keeps something in mind.
+In the right text of a pair (``evaluation/pairs.py``), the value of the unit just before the word that differs must
+predict that word. Between the cue (the nearest word that decides it) and that word, the gate that writes into the unit
+should stay closed: this is how a gated cell remembers.
+
+Shapes: N pairs, T tokens, L num_layers, S state_rows, H hidden_size, U units.
 """
 
 import re
@@ -41,14 +43,14 @@ _CLASS_OF = {word: name for name, words in _CLASSES.items() for word in words}
 
 
 class GateStatistics(NamedTuple):
-    """What the gate that writes into a unit did, on the pairs that the unit was tried on.
+    """What the gate that writes into a unit did in the pairs that the unit was tested on.
 
     Attributes:
-        at_cue: the mean over pairs of its largest value at the cue's tokens.
-        mean: of its values between the cue and the word.
-        smallest: the mean over pairs of the smallest value there.
-        largest: the mean over pairs of the largest value there.
-        closed: the share of pairs in which it is closed at every token there.
+        at_cue: the mean over pairs of its largest value at the tokens of the cue.
+        mean: the mean of its values between the cue and the word.
+        smallest: the mean over pairs of its smallest value there.
+        largest: the mean over pairs of its largest value there.
+        closed: the share of pairs in which it stays closed at every token there.
     """
 
     at_cue: float
@@ -59,14 +61,14 @@ class GateStatistics(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """What was found of one question.
+    """The units that answer one question about a phenomenon.
 
     Attributes:
-        feature: the phenomenon and what there is to be told, as in "verb number: plural or singular".
-        probe: the units that tell, chosen on one half of the pairs and tried on the other.
+        feature: the phenomenon and the question, as in "verb number: plural or singular".
+        probe: the units, chosen on one half of the pairs and tested on the other.
         far: the accuracy of each of them where the cue is more than ``MAX_NEAR_WORDS`` words away; None without such
             pairs.
-        gates: of each of them; None of an ``rnn``.
+        gates: the gate of each of them; None for a cell without gates.
     """
 
     feature: str
@@ -75,7 +77,7 @@ class Agreement(NamedTuple):
     gates: tuple[GateStatistics | None, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in ``inspect --json``."""
+        """One of ``find`` in ``inspect --json``."""
         record = self.probe.to_json()
         for unit, far, gate in zip(record["units"], self.far, self.gates, strict=True):
             unit["accuracy_far"] = None if far is None else far._asdict()
@@ -83,13 +85,13 @@ class Agreement(NamedTuple):
         return {"feature": self.feature, **record}
 
 
-class _Place(NamedTuple):
-    """A pair up to the word that differs.
+class _Case(NamedTuple):
+    """The right text of a pair up to the word that differs.
 
     Attributes:
-        word: that word of the right text, in lower case, without punctuation.
-        tokens: of the text before it.
-        cue: which of the tokens are the cue's.
+        word: that word, in lower case, without punctuation.
+        tokens: the tokens of the text before it.
+        cue: which of these tokens are the cue's.
         distance: from the cue to the word, in words.
     """
 
@@ -99,13 +101,13 @@ class _Place(NamedTuple):
     distance: int
 
 
-class _Way(NamedTuple):
-    """The gate that writes into some units, in one pair.
+class _GateValues(NamedTuple):
+    """The values of the gates that write into some units, in one pair.
 
     Attributes:
-        columns: where each unit's values stand.
-        at_cue: at the tokens of the cue, ``(tokens, units)``.
-        between: at those between cue and word, ``(tokens, units)``.
+        columns: the column of each unit.
+        at_cue: at the tokens of the cue, ``(T, U)``.
+        between: at the tokens between cue and word, ``(T, U)``.
     """
 
     columns: Mapping[Unit, int]
@@ -114,81 +116,84 @@ class _Way(NamedTuple):
 
 
 def find_agreement(model: LoadedModel, pairs: "Sequence[Pair]") -> list[Agreement]:
-    """Look for the units that tell what each phenomenon's pairs ask for.
+    """Find the units that hold what each phenomenon's pairs ask for.
 
-    Every other pair of a phenomenon is fitted on, the rest is for the accuracies.
+    Units are chosen on every other pair of a phenomenon, and tested on the others.
 
     Args:
         model: the model.
-        pairs: the first ``_MAX_PAIRS`` of them are used; those that differ in their first word tell nothing.
+        pairs: minimal pairs, of which the first ``_MAX_PAIRS`` are used; pairs that differ in their first word are not.
 
     Raises:
         CorpusError: no phenomenon has enough pairs.
     """
     network = TracedNetwork(model)
-    found: list[Agreement] = []
+    agreements: list[Agreement] = []
     for phenomenon in sorted({pair.phenomenon for pair in pairs}):
-        own = [pair for pair in pairs[:_MAX_PAIRS] if pair.phenomenon == phenomenon]
-        placed = [(pair, _place(model.tokenizer, pair)) for pair in own]
-        places = [place for _, place in placed if place is not None]
+        chosen = [pair for pair in pairs[:_MAX_PAIRS] if pair.phenomenon == phenomenon]
+        cases_of_pairs = [(pair, _case(model.tokenizer, pair)) for pair in chosen]
+        cases = [case for _, case in cases_of_pairs if case is not None]
         rivals = {
-            frozenset((place.word, _word(pair.wrong.split()[_parting(pair)])))
-            for pair, place in placed
-            if place is not None
+            frozenset((case.word, _word(pair.wrong.split()[_first_difference(pair)])))
+            for pair, case in cases_of_pairs
+            if case is not None
         }
-        if len(places) >= _MIN_PAIRS:
-            questions = dict(_questions([place.word for place in places], rivals, _spellings(own)))
-            found += _answers(network, phenomenon, places, questions)
-    if not found:
+        if len(cases) >= _MIN_PAIRS:
+            questions = dict(_questions([case.word for case in cases], rivals, _spellings(chosen)))
+            agreements += _answer(network, phenomenon, cases, questions)
+    if not agreements:
         raise CorpusError(f"no phenomenon has {_MIN_PAIRS} pairs to find a unit with")
-    return found
+    return agreements
 
 
-def _place(tokenizer: Tokenizer, pair: "Pair") -> _Place | None:
-    """Where the texts of a pair part; None if at once, or if the wrong one only has words more."""
+def _case(tokenizer: Tokenizer, pair: "Pair") -> _Case | None:
+    """The case of a pair; None if its texts differ in the first word, or if the wrong one only has more words."""
     words = list(re.finditer(r"\S+", pair.right))
-    index = _parting(pair)
+    index = _first_difference(pair)
     if not 0 < index < len(words):
         return None
     tokens = tokenizer.encode(pair.right[: words[index - 1].end()].encode())
     first = last = max(0, index - pair.distance)
     if first + 1 < index and words[first + 1][0][-1] in _PUNCTUATION:
-        last += 1  # what follows the cue counts as a word if it is a comma: then the cue is one further
+        last += 1  # a comma after the cue counts as a word in the distance, so the cue is one word further right
     start, end = len(pair.right[: words[first].start()].encode()), len(pair.right[: words[last].end()].encode())
     ends = np.cumsum([len(tokenizer.pieces[token]) for token in tokens])
     starts = np.concatenate([[0], ends[:-1]])
     cue = range(int(np.searchsorted(ends, start, side="right")), int(np.searchsorted(starts, end, side="left")))
-    return _Place(_word(words[index][0]), tokens, cue, pair.distance)
+    return _Case(_word(words[index][0]), tokens, cue, pair.distance)
 
 
-def _parting(pair: "Pair") -> int:
+def _first_difference(pair: "Pair") -> int:
     """The number of the first word in which the texts of a pair differ."""
     both = zip(pair.right.split(), pair.wrong.split(), strict=False)
-    return next((index for index, (one, other) in enumerate(both) if one != other), 0)
+    return next((index for index, (right, wrong) in enumerate(both) if right != wrong), 0)
 
 
 def _word(text: str) -> str:
-    """A word as it is compared: in lower case, without punctuation."""
+    """A word in lower case and without punctuation."""
     return text.strip(_PUNCTUATION).lower()
 
 
 def _spellings(pairs: "Sequence[Pair]") -> dict[str, str]:
-    """How the words that pairs ask for are mostly written, by what ``_word`` makes of them."""
-    counts = Counter(pair.right.split()[_parting(pair)].strip(_PUNCTUATION) for pair in pairs if pair.right.split())
+    """The most frequent spelling of each word that the pairs ask for, by its ``_word``."""
+    counts = Counter(
+        pair.right.split()[_first_difference(pair)].strip(_PUNCTUATION) for pair in pairs if pair.right.split()
+    )
     return {_word(spelling): spelling for spelling, _ in reversed(counts.most_common())}
 
 
 def _questions(
     words: Sequence[str], rivals: set[frozenset[str]], spellings: Mapping[str, str]
 ) -> Iterator[tuple[str, BoolArray]]:
-    """What there is to be told: a name, and of each pair whether it is the first of two cases, ``(N,)``.
+    """Yes/no questions about the words: the name of each, and its answer for every pair, ``(N,)``.
 
-    Words of number or gender are told by that. Others are told apart if there are only two, else each from the rest.
+    Words of number or gender are asked for their class. If there are only two other words, they are told apart; else
+    each is told apart from all others.
 
     Args:
         words: the word of each pair.
-        rivals: which words stand against each other.
-        spellings: how to write them.
+        rivals: the pairs of right and wrong words that occur.
+        spellings: how to write the words.
     """
     classes = {_CLASS_OF.get(word, word) for two in rivals for word in two}
     if len(classes) == 2 and classes <= set(_CLASSES):
@@ -204,81 +209,89 @@ def _questions(
                 yield f"{spellings[word]} or another", np.array([other == word for other in words])
 
 
-def _answers(
-    network: TracedNetwork, phenomenon: str, places: Sequence[_Place], questions: Mapping[str, BoolArray]
+def _answer(
+    network: TracedNetwork, phenomenon: str, cases: Sequence[_Case], questions: Mapping[str, BoolArray]
 ) -> list[Agreement]:
-    """Find the units for each question about the same pairs."""
-    states = _states_before(network, places)
+    """Find the units that answer each question.
+
+    Args:
+        network: the network.
+        phenomenon: its name.
+        cases: the pairs of the phenomenon.
+        questions: see ``_questions``.
+    """
+    states = _states_before(network, cases)
     units = state_units(states.shape[1:])
     flat = states.reshape(len(states), -1)
-    fitted = {name: _every_other(labels) for name, labels in questions.items()}
+    is_fitted = {name: _every_other(labels) for name, labels in questions.items()}
     probes = {
-        name: probe(flat, labels, fitted[name], units, are_independent=True) for name, labels in questions.items()
+        name: probe(flat, labels, is_fitted[name], units, are_independent=True) for name, labels in questions.items()
     }
-    ways = _ways(network, places, [follower.unit for found in probes.values() for follower in found.followers])
-    is_far = np.array([place.distance > MAX_NEAR_WORDS for place in places])
-    answers = []
-    for name, found in probes.items():
-        far = [follower.right[is_far[~fitted[name]]] for follower in found.followers]
-        tried = [way for way, is_fitted in zip(ways, fitted[name], strict=True) if not is_fitted]
-        answers.append(
+    followers = [follower.unit for result in probes.values() for follower in result.followers]
+    gate_values = _gate_values(network, cases, followers)
+    is_far = np.array([case.distance > MAX_NEAR_WORDS for case in cases])
+    agreements = []
+    for name, result in probes.items():
+        far = [follower.right[is_far[~is_fitted[name]]] for follower in result.followers]
+        tested = [values for values, fitted in zip(gate_values, is_fitted[name], strict=True) if not fitted]
+        agreements.append(
             Agreement(
                 f"{phenomenon}: {name}",
-                found,
+                result,
                 tuple(share_interval(int(right.sum()), len(right)) if len(right) else None for right in far),
-                tuple(_gate(tried, follower.unit) for follower in found.followers),
+                tuple(_gate_statistics(tested, follower.unit) for follower in result.followers),
             )
         )
-    return answers
+    return agreements
 
 
 def _every_other(labels: BoolArray) -> BoolArray:
-    """Every other place of each of the two cases, so that both halves have both: ``(N,)``."""
+    """Every other position of each of the two answers, so that both halves have both: ``(N,)``."""
     chosen = np.zeros(len(labels), bool)
-    for case in (True, False):
-        chosen[np.flatnonzero(labels == case)[::2]] = True
+    for answer in (True, False):
+        chosen[np.flatnonzero(labels == answer)[::2]] = True
     return chosen
 
 
-def _states_before(network: TracedNetwork, places: Sequence[_Place]) -> FloatArray:
-    """The states just before the words, ``(N, L, S, H)``."""
-    states = np.empty_like(network.initial_state(len(places)))
-    lengths = np.array([len(place.tokens) for place in places])
+def _states_before(network: TracedNetwork, cases: Sequence[_Case]) -> FloatArray:
+    """The state just before the word of each pair, ``(N, L, S, H)``."""
+    states = np.empty_like(network.initial_state(len(cases)))
+    lengths = np.array([len(case.tokens) for case in cases])
 
-    def see(position: int, rows: npt.NDArray[np.intp], step: TracedStep) -> None:
+    def observe(position: int, rows: npt.NDArray[np.intp], step: TracedStep) -> None:
         ending = lengths[rows] == position + 1
         states[rows[ending]] = step.state[ending]
 
-    read_in_parallel(network, [place.tokens for place in places], see)
+    read_in_parallel(network, [case.tokens for case in cases], observe)
     return states
 
 
-def _ways(network: TracedNetwork, places: Sequence[_Place], units: Sequence[Unit]) -> list[_Way]:
-    """What the gate that writes into some units did in each pair."""
+def _gate_values(network: TracedNetwork, cases: Sequence[_Case], units: Sequence[Unit]) -> list[_GateValues]:
+    """The values of the gates that write into some units, for each pair."""
     layers, numbers = [unit.layer for unit in units], [unit.unit for unit in units]
-    longest = max(len(place.tokens) for place in places)
-    values = np.full((len(places), longest, len(units)), np.nan, np.float32)
+    longest = max(len(case.tokens) for case in cases)
+    values = np.full((len(cases), longest, len(units)), np.nan, np.float32)
 
-    def see(position: int, rows: npt.NDArray[np.intp], step: TracedStep) -> None:
+    def observe(position: int, rows: npt.NDArray[np.intp], step: TracedStep) -> None:
         values[rows, position] = step.gates[:, layers, 0, numbers]  # the update gate, or an LSTM's input gate
 
     if network.gate_names:
-        read_in_parallel(network, [place.tokens for place in places], see)
+        read_in_parallel(network, [case.tokens for case in cases], observe)
     columns = {unit: index for index, unit in enumerate(units)}
     return [
-        _Way(columns, rows[place.cue.start : place.cue.stop], rows[place.cue.stop : len(place.tokens)])
-        for place, rows in zip(places, values, strict=True)
+        _GateValues(columns, rows[case.cue.start : case.cue.stop], rows[case.cue.stop : len(case.tokens)])
+        for case, rows in zip(cases, values, strict=True)
     ]
 
 
-def _gate(ways: Sequence[_Way], unit: Unit) -> GateStatistics | None:
-    """What a unit's gate did in some pairs; None where there is no gate, or no token between cue and word."""
-    column = ways[0].columns[unit]
-    between = [way.between[:, column] for way in ways if len(way.between)]
+def _gate_statistics(pairs: Sequence[_GateValues], unit: Unit) -> GateStatistics | None:
+    """What a unit's gate did in some pairs; None without a gate, or without any token between cue and word."""
+    column = pairs[0].columns[unit]
+    between = [pair.between[:, column] for pair in pairs if len(pair.between)]
     if not between or np.isnan(between[0]).any():
         return None
     return GateStatistics(
-        at_cue=float(np.mean([way.at_cue[:, column].max() for way in ways])),
+        at_cue=float(np.mean([pair.at_cue[:, column].max() for pair in pairs])),
         mean=float(np.concatenate(between).mean()),
         smallest=float(np.mean([values.min() for values in between])),
         largest=float(np.mean([values.max() for values in between])),

@@ -1,8 +1,10 @@
 """Features of running text that a unit may follow: inside quotation marks or brackets, far along a line, in a match.
 
-A feature is said of each token: whether it holds once the token is read; of a match, whether it has a character of the
-token. A paragraph's end (an empty line) ends all
-quotations and brackets, so that one mark too many does not turn the rest of the text around.
+Each token has a label: whether the feature holds after the token is read; for matches of a regular expression, whether
+any character of the token is in a match. The end of a paragraph (an empty line) closes all quotations and brackets, so
+that one missing mark does not invert the labels of the rest of the text.
+
+Shapes: N tokens of a text, L num_layers, S state_rows, H hidden_size.
 """
 
 import re
@@ -12,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from gru_complete.arrays import FloatArray
+from gru_complete.arrays import BoolArray, FloatArray
 from gru_complete.errors import CorpusError, UsageError, printable
 from gru_complete.inspection.probes import Probe, probe, state_units
 from gru_complete.model.directory import LoadedModel
@@ -22,7 +24,7 @@ from gru_complete.text.shards import documents as split_documents
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 MAX_TOKENS = 40_000
-"""How much of a text is looked through: its first tokens."""
+"""How many tokens of a text are used: the first ones."""
 
 _MIN_TOKENS = 100
 _QUOTES = {"“": "”", "„": "“”", "«": "»", "「": "」", "『": "』", '"': '"'}
@@ -32,12 +34,12 @@ Labels = npt.NDArray[np.int64]
 
 
 class FeatureReport(NamedTuple):
-    """What was found of a feature.
+    """The units that follow a feature.
 
     Attributes:
-        feature: its name, as it may stand in a heading.
-        share: how often it holds.
-        probe: the units.
+        feature: its name, as in a heading.
+        share: the share of tokens for which it holds.
+        probe: the units, and how well they follow it.
     """
 
     feature: str
@@ -45,12 +47,12 @@ class FeatureReport(NamedTuple):
     probe: Probe
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in ``inspect --json``."""
+        """One of ``find`` in ``inspect --json``."""
         return {"feature": self.feature, "share": self.share, **self.probe.to_json()}
 
 
 def inside_quotes(text: str) -> Labels:
-    """1 for each character after which a quotation is open, ``(characters,)``; apostrophes open none."""
+    """1 for each character after which a quotation is open, ``(characters,)``; apostrophes do not open one."""
     labels = np.zeros(len(text), np.int64)
     closing = ""
     for index, char in enumerate(text):
@@ -65,7 +67,7 @@ def inside_quotes(text: str) -> Labels:
 
 
 def inside_brackets(text: str) -> Labels:
-    """1 for each character after which a bracket is open, ``(characters,)``; a closing one closes its like only."""
+    """1 for each character after which a bracket is open, ``(characters,)``; a bracket closes only its own kind."""
     labels = np.zeros(len(text), np.int64)
     closing: list[str] = []
     for index, char in enumerate(text):
@@ -80,7 +82,7 @@ def inside_brackets(text: str) -> Labels:
 
 
 def line_lengths(text: str) -> Labels:
-    """For each character, how many there are on its line up to it, ``(characters,)``; 0 for a newline."""
+    """For each character, its number on its line, ``(characters,)``; 0 for a newline."""
     places = np.arange(len(text))
     newlines = np.array([char == "\n" for char in text], bool)
     lengths: Labels = places - np.maximum.accumulate(np.where(newlines, places, -1))
@@ -88,15 +90,15 @@ def line_lengths(text: str) -> Labels:
 
 
 def inside_matches(pattern: re.Pattern[str]) -> Callable[[str], Labels]:
-    """A function that gives 1 for each character that a match holds."""
+    """A feature that is 1 for each character inside a match of a regular expression."""
 
-    def labelled(text: str) -> Labels:
+    def label(text: str) -> Labels:
         labels = np.zeros(len(text), np.int64)
         for match in pattern.finditer(text):
             labels[match.start() : match.end()] = 1
         return labels
 
-    return labelled
+    return label
 
 
 def _ends_paragraph(text: str, index: int) -> bool:
@@ -111,53 +113,55 @@ _NAMED: dict[str, Callable[[str], Labels]] = {
 
 
 def feature_from_name(name: str) -> Callable[[str], Labels]:
-    """What to say of each character: by the name of a feature, else by a regular expression (^ and $ are a line's).
+    """The function that labels each character: of a named feature, else of a regular expression.
+
+    In a regular expression, ^ and $ match at the ends of lines.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: the name is neither.
     """
     if name in _NAMED:
         return _NAMED[name]
     try:
         return inside_matches(re.compile(name, re.MULTILINE))
     except re.error as error:
-        message = f"--find {name[:60]!r} is no regular expression: {error.msg}"
-        hint = f"or give one of {', '.join(_NAMED)}, pairs:FILE"
+        message = f"--find {name[:60]!r} is not a regular expression: {error.msg}"
+        hint = f"features with a name are {', '.join(_NAMED)}, pairs:FILE"
         raise UsageError(message, hint=hint) from None
 
 
 def unseen_documents(model: LoadedModel) -> list[list[int]]:
-    """Text that the network has not learnt from, of the run directory: what was held out, else the tuning part.
+    """The text in the run directory that the network has not learnt from: the held-out split, else the tuning split.
 
     Returns:
         Token ids of each document, without document ends.
 
     Raises:
-        UsageError: there is none, so the user has to name a text.
-        ModelError: another tokenizer cut it.
+        UsageError: there is no such text, so the user must name one.
+        ModelError: the text was tokenized for another training.
     """
-    hint = "give a text to look through with --text FILE"
+    hint = "give a text with --text FILE"
     run_dir = RunDir.beside(model.path)
     unseen: tuple[Part, ...] = ("held_out", "tuning")
     for part in unseen:
         if run_dir.has_part(part):
             stream, _ = run_dir.read_part(part, model.tokenizer, hint=hint)
-            found = [document[document != DOCUMENT_END].tolist() for document in split_documents(stream)]
-            return [document for document in found if document]
-    raise UsageError(f"no text was kept apart for {printable(model.path.name)}", hint=hint)
+            documents = [document[document != DOCUMENT_END].tolist() for document in split_documents(stream)]
+            return [document for document in documents if document]
+    raise UsageError(f"no unseen text was kept for {printable(model.path.name)}", hint=hint)
 
 
 def find_feature(model: LoadedModel, name: str, documents: Iterable[Sequence[int]]) -> FeatureReport:
-    """Look for the units that follow a feature: chosen on the first half of the tokens, tried on the second.
+    """Find the units that follow a feature: chosen on the first half of the tokens, tested on the second.
 
     Args:
         model: the model.
         name: see ``feature_from_name``.
-        documents: token ids without document ends; of all together the first ``MAX_TOKENS`` are looked through.
+        documents: token ids without document ends; the first ``MAX_TOKENS`` of them all are used.
 
     Raises:
-        UsageError: the name is no feature.
-        CorpusError: the text is too short, or the feature holds in a half always or never.
+        UsageError: there is no such feature.
+        CorpusError: the text is too short, or the feature holds always or never in one half.
     """
     feature = feature_from_name(name)
     tokens: list[list[int]] = []
@@ -170,27 +174,32 @@ def find_feature(model: LoadedModel, name: str, documents: Iterable[Sequence[int
             labels.append(_token_labels(pieces, feature, of_any=name not in _NAMED))
     flat = np.concatenate(labels) if labels else np.zeros(0, np.int64)
     if len(flat) < _MIN_TOKENS:
-        raise CorpusError(f"{len(flat)} tokens are too few to look through", hint="give more text with --text FILE")
-    fitted = np.arange(len(flat)) < len(flat) // 2
-    shown_name, above = name, 0
+        raise CorpusError(f"{len(flat)} tokens are too few to search", hint="give more text with --text FILE")
+    is_fitted = np.arange(len(flat)) < len(flat) // 2
+    heading, above = name, 0
     if name == "line-length":
-        above = int(np.median(flat[fitted]))
-        shown_name = f"line-length above {above}"
+        above = int(np.median(flat[is_fitted]))
+        heading = f"line-length above {above}"
     holds = flat > above
-    for half, place in ((fitted, "first"), (~fitted, "second")):
+    _check_both_cases_occur(name, holds, is_fitted)
+    states = _states(model, tokens)
+    units = state_units(states.shape[1:])
+    result = probe(states.reshape(len(flat), -1), holds, is_fitted, units, are_independent=False)
+    return FeatureReport(heading, float(holds.mean()), result)
+
+
+def _check_both_cases_occur(name: str, holds: BoolArray, is_fitted: BoolArray) -> None:
+    """Refuse a text in one of whose halves the feature holds always or never."""
+    for half, place in ((is_fitted, "first"), (~is_fitted, "second")):
         if holds[half].all() or not holds[half].any():
             how = "everywhere" if holds[half].all() else "nowhere"
             message = f"--find {name[:60]}: the feature holds {how} in the {place} half of the text"
-            raise CorpusError(message, hint="give a text that has it, and more than it, with --text FILE")
-    states = _states(model, tokens)
-    shape = states.shape[1:]
-    found = probe(states.reshape(len(flat), -1), holds, fitted, state_units(shape), are_independent=False)
-    return FeatureReport(shown_name, float(holds.mean()), found)
+            raise CorpusError(message, hint="give a text with --text FILE that has the feature in some places only")
 
 
 def _token_labels(pieces: Sequence[bytes], feature: Callable[[str], Labels], *, of_any: bool) -> Labels:
-    """What a feature says of each token, ``(T,)``: of its last character, or the most of any of them."""
-    text = b"".join(pieces).decode("utf-8", "surrogateescape")  # a byte that is no UTF-8 is a character, too
+    """The label of each token, ``(N,)``: that of its last character, or the greatest of any of them."""
+    text = b"".join(pieces).decode("utf-8", "surrogateescape")  # a byte that is not UTF-8 counts as a character
     of_bytes = np.repeat(feature(text), [len(char.encode("utf-8", "surrogateescape")) for char in text])
     ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
     labels: Labels = np.maximum.reduceat(of_bytes, np.append(0, ends[:-1])) if of_any else of_bytes[ends - 1]
@@ -198,7 +207,7 @@ def _token_labels(pieces: Sequence[bytes], feature: Callable[[str], Labels], *, 
 
 
 def _states(model: LoadedModel, documents: Sequence[Sequence[int]]) -> FloatArray:
-    """The states after each token of some documents, each read from its start, ``(N, L, S, H)``."""
+    """The states after each token of some documents, each read on its own, ``(N, L, S, H)``."""
     stepper = Stepper(model.manifest.arch, model.weights)
     states = np.empty((sum(map(len, documents)), *stepper.state_shape), np.float32)
     place = 0

@@ -1,8 +1,9 @@
-"""Which unit of a network follows something: a threshold on its value, fitted on one half, tried on the other.
+"""Which unit of a network follows a feature: a threshold on its value, fitted on one half, tested on the other.
 
-A unit that tells two cases apart by itself is one that can be shown; beside it stand what the commoner case alone would
-get and what a linear combination of all units gets, the bounds between which a single unit can be of interest.
-Shapes: D values of a state (layers x state rows x units), N places.
+A unit that separates two cases by itself can be shown. Its accuracy lies between two bounds, which are reported with
+it: that of always giving the more common answer, and that of a linear combination of all units.
+
+Shapes: N positions of a text, or pairs; F features, here the values of one state: layers x state rows x units.
 """
 
 import math
@@ -20,25 +21,25 @@ _RIDGE = 0.01
 
 
 class Unit(NamedTuple):
-    """A number of the state: which layer, of an ``lstm`` whether h or its cell, and which unit; all from 0."""
+    """One value of a state: its layer, whether it is the memory of an ``lstm`` or h, and its unit; from 0."""
 
     layer: int
     is_cell: bool
     unit: int
 
     def to_json(self) -> dict[str, Any]:
-        """Where it is, with layers counted from 1 and units from 0."""
+        """As in ``inspect --json``, with layers from 1 and units from 0."""
         return {"layer": self.layer + 1, "unit": self.unit, "is_cell": self.is_cell}
 
 
 class Thresholds(NamedTuple):
-    """For each value of a state, from where on the feature is said to be there.
+    """For each value of a state, the threshold that predicts the feature best.
 
     Attributes:
-        cuts: ``(D,)``.
-        signs: 1 where it is there above the cut, -1 where below, ``(D,)``.
-        accuracies: on the places it was fitted on, the most that one cut can have, ``(D,)``.
-        balanced: there, the mean of the accuracies where the feature is there and where it is not, ``(D,)``.
+        cuts: the thresholds, ``(F,)``.
+        signs: 1 if values above the cut predict the feature, -1 if values below do, ``(F,)``.
+        accuracies: on the positions fitted on, ``(F,)``; no other cut has a higher one.
+        balanced: the mean of the accuracies with and without the feature, on the same positions, ``(F,)``.
     """
 
     cuts: FloatArray
@@ -47,21 +48,21 @@ class Thresholds(NamedTuple):
     balanced: FloatArray
 
     def predict(self, values: FloatArray, index: int) -> BoolArray:
-        """Whether the feature is there, by one of the values, ``(N,)``."""
-        found: BoolArray = (values[:, index] > self.cuts[index]) == (self.signs[index] > 0)
-        return found
+        """Whether one of the values predicts the feature, ``(N,)``."""
+        predictions: BoolArray = (values[:, index] > self.cuts[index]) == (self.signs[index] > 0)
+        return predictions
 
 
 class Follower(NamedTuple):
-    """A unit and how well it tells on text that it was not chosen on.
+    """A unit, and how well it predicts the feature on text that it was not chosen on.
 
     Attributes:
-        unit: which.
-        threshold: from where on.
-        sign: 1 where a value above means that the feature is there, -1 where one below does.
-        accuracy: of all places.
-        balanced: the mean of the accuracies where the feature is there and where it is not.
-        right: of each place, ``(N,)``.
+        unit: the unit.
+        threshold: of its value.
+        sign: 1 if values above the threshold predict the feature, -1 if values below do.
+        accuracy: over all positions, with its interval.
+        balanced: the mean of the accuracies with and without the feature.
+        right: whether the prediction is right, ``(N,)``.
     """
 
     unit: Unit
@@ -72,7 +73,7 @@ class Follower(NamedTuple):
     right: BoolArray
 
     def to_json(self) -> dict[str, Any]:
-        """All but what was right where."""
+        """As in ``inspect --json``: everything but ``right``."""
         return {
             **self.unit.to_json(),
             "threshold": _finite(self.threshold),
@@ -83,14 +84,14 @@ class Follower(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """What came out of looking for a feature.
+    """The units that follow a feature, and two bounds to compare them with.
 
     Attributes:
-        followers: the best units, in the order of the half that they were chosen on.
-        majority: the accuracy of always saying what is commoner on that half.
-        linear: that of a linear combination of all units, by ridge regression.
-        num_fit: places that were fitted on.
-        num_tried: places that the accuracies are of.
+        followers: the best units, in the order of their accuracy on the half they were chosen on.
+        majority: the accuracy of always giving the answer that is more common on that half.
+        linear: the accuracy of a linear combination of all units, by ridge regression.
+        num_fit: number of positions fitted on.
+        num_tried: number of positions that the accuracies are of.
     """
 
     followers: tuple[Follower, ...]
@@ -100,7 +101,7 @@ class Probe(NamedTuple):
     num_tried: int
 
     def to_json(self) -> dict[str, Any]:
-        """All of it."""
+        """As in ``inspect --json``."""
         return {
             "num_fit": self.num_fit,
             "num_tried": self.num_tried,
@@ -111,11 +112,11 @@ class Probe(NamedTuple):
 
 
 def fit_thresholds(values: FloatArray, labels: BoolArray) -> Thresholds:
-    """The best cut and sign for each column by itself; of equally good cuts the lowest.
+    """Find the best cut and sign for each column by itself; of equally good cuts the lowest.
 
     Args:
-        values: ``(N, D)``.
-        labels: whether the feature is there, ``(N,)``; both cases occur.
+        values: states, ``(N, F)``.
+        labels: whether the feature holds, ``(N,)``; both cases occur.
     """
     number, width = values.shape
     cuts, signs, accuracies, balanced = (np.empty(width) for _ in range(4))
@@ -123,19 +124,19 @@ def fit_thresholds(values: FloatArray, labels: BoolArray) -> Thresholds:
     for index in range(width):
         order = np.argsort(values[:, index], kind="stable")
         column = values[order, index].astype(np.float64)
-        below = np.concatenate([[0], np.cumsum(labels[order])])  # with the feature, among the lowest k
+        below = np.concatenate([[0], np.cumsum(labels[order])])  # k: how many of the lowest k have the feature
         lowest = np.arange(number + 1)
-        hits = total - below + (lowest - below)  # there above the cut, and not there below
+        hits = total - below + (lowest - below)  # right if values above the cut k predict the feature
         splits = np.ones(number + 1, bool)
-        splits[1:-1] = column[1:] > column[:-1]  # equal values cannot be parted
+        splits[1:-1] = column[1:] > column[:-1]  # equal values cannot be separated
         above, under = np.where(splits, hits, -1), np.where(splits, number - hits, -1)
         sign = 1.0 if above.max() >= under.max() else -1.0
         place = int((above if sign > 0 else under).argmax())
         accuracies[index] = (above if sign > 0 else under)[place] / number
         signs[index] = sign
-        there = (total - below[place]) / total  # of those with the feature, how many are above the cut
-        not_there = (place - below[place]) / (number - total)  # of those without, how many below
-        balanced[index] = (there + not_there) / 2 if sign > 0 else 1 - (there + not_there) / 2
+        recall = (total - below[place]) / total  # the share of those with the feature that is above the cut
+        rejection = (place - below[place]) / (number - total)  # the share of those without it that is below
+        balanced[index] = (recall + rejection) / 2 if sign > 0 else 1 - (recall + rejection) / 2
         if place == 0:
             cuts[index] = -np.inf
         elif place == number:
@@ -148,18 +149,18 @@ def fit_thresholds(values: FloatArray, labels: BoolArray) -> Thresholds:
 def probe(
     values: FloatArray, labels: BoolArray, fitted: BoolArray, units: Sequence[Unit], *, are_independent: bool
 ) -> Probe:
-    """Choose the units that tell best on some places, and try them on the others.
+    """Choose the units that predict a feature best on some positions, and test them on the others.
 
-    Each unit has the cut at which it is right most often. Among units those are chosen that are right most often with
-    both cases weighed alike: else, with a rare feature, one that nearly always says no would do.
+    The cut of each unit maximises its accuracy. The units are then chosen by balanced accuracy: with a rare feature, a
+    unit that nearly always says no would have a high accuracy otherwise.
 
     Args:
-        values: states, ``(N, D)``.
-        labels: whether the feature is there, ``(N,)``; both cases occur among those to fit on.
-        fitted: which places to fit on, ``(N,)``; there are others.
-        units: what the columns are, ``D``.
-        are_independent: whether the places are; if not, as the tokens of a running text, the interval is that of the
-            mean over consecutive blocks.
+        values: states, ``(N, F)``.
+        labels: whether the feature holds, ``(N,)``; both cases occur among the positions to fit on.
+        fitted: which positions to fit on, ``(N,)``; at least one is left to test on.
+        units: what the columns are, F of them.
+        are_independent: whether the positions are independent; if not, like the tokens of a running text, intervals
+            are those of the mean over consecutive blocks.
     """
     fit_values, fit_labels = values[fitted], labels[fitted]
     tried_values, tried_labels = values[~fitted], labels[~fitted]
@@ -194,23 +195,23 @@ def probe(
 
 
 def _linear_predictions(fit_values: FloatArray, fit_labels: BoolArray, values: FloatArray) -> BoolArray:
-    """What least squares with a small ridge on standardised values says, ``(N,)``."""
-    mean, spread = fit_values.mean(axis=0), fit_values.std(axis=0) + 1e-6
-    inputs = ((fit_values - mean) / spread).astype(np.float64)
+    """The predictions of ridge regression on standardised values, ``(N,)``."""
+    mean, deviation = fit_values.mean(axis=0), fit_values.std(axis=0) + 1e-6
+    inputs = ((fit_values - mean) / deviation).astype(np.float64)
     targets = np.where(fit_labels, 1.0, -1.0)
     offset = targets.mean()
     gram = inputs.T @ inputs + _RIDGE * len(inputs) * np.eye(inputs.shape[1])
     weights = np.linalg.solve(gram, inputs.T @ (targets - offset))
-    found: BoolArray = (values - mean) / spread @ weights + offset > 0
-    return found
+    predictions: BoolArray = (values - mean) / deviation @ weights + offset > 0
+    return predictions
 
 
 def state_units(shape: Sequence[int]) -> list[Unit]:
-    """What the numbers of a state ``(L, S, H)`` are, once it is flat."""
+    """What the values of a state ``(L, S, H)`` are, in the order of the flattened array."""
     num_layers, rows, size = shape
     return [Unit(layer, row > 0, unit) for layer in range(num_layers) for row in range(rows) for unit in range(size)]
 
 
 def _finite(value: float) -> float | None:
-    """A threshold for JSON, which has no infinity: None where the unit says the same everywhere."""
+    """A threshold for JSON, which has no infinity: None if the unit predicts the same everywhere."""
     return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""What `inspect` has to say of a text, for all its ways to say it."""
+"""The record of an inspection: what `inspect` reports about a text, in each of its formats."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,19 @@ from gru_complete.arrays import FloatArray
 from gru_complete.inspection.probes import Unit
 from gru_complete.inspection.trace import CLOSED, OPEN, Saturation, StateChange, Trace
 
-NUM_CHANGES_SHOWN = 3
-_DIGITS = 4
+NUM_CHANGES_SHOWN = 3  # units per token
+_DIGITS = 4  # after the point, in JSON
 
 
 class Inspection(NamedTuple):
-    """A text and what was found of it.
+    """A text, what the cells did with it, and which units to show.
 
     Attributes:
-        model: its name.
-        text: what was read.
+        model: the name of the model.
+        text: the text.
         trace: what the cells did.
-        units: of each layer, the units to show, the most interesting first.
-        follows: what units (layer, unit) were found to follow best of all, in a few words.
+        units: for each layer, the units to show, the most interesting first.
+        follows: the feature that a unit (layer, unit) follows better than all other units do, in a few words.
     """
 
     model: str
@@ -34,38 +34,38 @@ class Inspection(NamedTuple):
 
     @classmethod
     def from_trace(
-        cls, model: str, text: bytes, trace: Trace, found: Sequence[tuple[str, Sequence[Unit]]], number: int
+        cls, model: str, text: bytes, trace: Trace, followers: Sequence[tuple[str, Sequence[Unit]]], number: int
     ) -> "Inspection":
-        """Choose the units to show: those found to follow something, the best first, then those that vary most.
+        """Choose the units to show: those that follow a feature, the best first, then those that vary most.
 
         Args:
-            model: its name.
-            text: what was read.
+            model: the name of the model.
+            text: the text.
             trace: what the cells did.
-            found: features in a few words, and the units that follow each, the best first; the feature that is
-                followed best comes first, too.
-            number: of units of each layer, if there are so many.
+            followers: features in a few words, each with the units that follow it, the best first; the feature that
+                is followed best comes first.
+            number: of units per layer, or all of them if a layer has fewer.
         """
-        ranks = zip_longest(*(followers for _, followers in found))
-        followers = [unit for rank in ranks for unit in rank if unit is not None]
+        ranks = zip_longest(*(units for _, units in followers))  # the best unit of each feature, the second best, ...
+        by_rank = [unit for rank in ranks for unit in rank if unit is not None]
         units = []
         for layer in range(trace.num_layers):
-            own = [unit.unit for unit in followers if unit.layer == layer]
-            units.append(list(dict.fromkeys([*own, *trace.most_varied(layer, number)]))[:number])
+            following = [unit.unit for unit in by_rank if unit.layer == layer]
+            units.append(list(dict.fromkeys([*following, *trace.most_varied(layer, number)]))[:number])
         follows: dict[tuple[int, int], str] = {}
-        for feature, (best, *_) in found:
+        for feature, (best, *_) in followers:
             follows.setdefault((best.layer, best.unit), feature)
         return cls(model, text, trace, units, follows)
 
     @property
     def title(self) -> str:
-        """What a picture of it is called."""
+        """The title of its pictures."""
         trace = self.trace
         layers = f"{trace.num_layers} layers of " if trace.num_layers > 1 else ""
         return f"{self.model}: {trace.cell}, {layers}{trace.hidden_size} units"
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, with layers counted from 1 and units from 0; keys are only ever added."""
+        """The object of ``inspect --json``, with layers from 1 and units from 0. A file format: keys are only added."""
         trace = self.trace
         lives = trace.half_lives()
         return {
@@ -107,7 +107,7 @@ class Inspection(NamedTuple):
 
 
 def describe_saturation(rows: Sequence[Saturation]) -> str:
-    """Whether it is true here that gates are mostly near 0 or 1; nothing of a cell without gates."""
+    """A sentence on whether most gate values are near 0 or 1 in this text."""
     if not rows:
         return "A simple RNN has no gates."
     total = sum(row.num_values for row in rows)

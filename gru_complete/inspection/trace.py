@@ -1,10 +1,12 @@
 """What the cells of a network did with a text: gates, states and surprisal, token by token.
 
-Only the network is looked at: the counts beside it have no gates, and the surprisal is what the network alone pays.
+Only the network is traced: the n-gram model beside it has no gates, and the surprisal is that of the network alone.
 
-The equations are those of ``nn/cells.py``, written once more in numpy because neither the training's loops nor the
-runtime's steps give their gates away. Shapes: E embedding_size, G gates, H hidden_size, L num_layers, N texts read side
-by side, S state_rows (2 for ``lstm``, else 1), T tokens, V vocab_size.
+The equations are explained in ``nn/cells.py``. They are computed once more here, in numpy, because neither the loops of
+training nor the steps of the runtime return their gates.
+
+Shapes: B texts read side by side, T tokens, E embedding_size, G gates, H hidden_size, L num_layers, S state_rows (2 for
+``lstm``, else 1), V vocab_size.
 """
 
 import math
@@ -29,23 +31,23 @@ GATE_NAMES: dict[str, tuple[str, ...]] = {
     "gru-reset-after": ("update", "reset"),
     "lstm": ("input", "forget", "output"),
 }
-"""The gates of each cell, in the order of its rows; the candidate and the whole of a simple RNN are no gates."""
+"""The gates of each cell, in the order of its weight rows. Candidates are not gates; a simple RNN has none."""
 
 CLOSED, OPEN = 0.1, 0.9
-"""A gate below the one is called closed, above the other open."""
+"""A gate is called closed below the first value, and open above the second."""
 
 MAX_TOKENS = 2_000
-_SCORED_AT_ONCE = 64
+_SCORED_AT_ONCE = 64  # tokens; each needs V scores
 _MIN_KEPT = 1e-12
 
 
 class TracedStep(NamedTuple):
-    """What reading one token did in each of N texts.
+    """What reading one token did in each of B texts.
 
     Attributes:
-        gates: between 0 and 1, ``(N, L, G, H)``.
-        state: after the token, ``(N, L, S, H)``.
-        output: of the last layer, with what passes by it, ``(N, H)``.
+        gates: values between 0 and 1, ``(B, L, G, H)``.
+        state: the state after the token, ``(B, L, S, H)``.
+        output: of the last layer, with its residual connection, ``(B, H)``.
     """
 
     gates: FloatArray
@@ -54,10 +56,10 @@ class TracedStep(NamedTuple):
 
 
 class TracedNetwork:
-    """A model's cells, with their gates open to view.
+    """A model's network, whose steps also return the gates.
 
     Args:
-        model: the model; of an adapted one, the weights as they are after adapting.
+        model: the model; an adapted one has its weights after adapting.
         dtype: the type to compute in.
     """
 
@@ -68,21 +70,21 @@ class TracedNetwork:
 
     @property
     def gate_names(self) -> tuple[str, ...]:
-        """What the gates of the cell are called."""
+        """The names of the cell's gates, in order."""
         return GATE_NAMES[self.arch.cell]
 
     def initial_state(self, num_texts: int) -> FloatArray:
-        """The state before a document, ``(N, L, S, H)``."""
+        """The state before a document, ``(B, L, S, H)``."""
         arch = self.arch
         shape = (num_texts, arch.num_layers, STATE_ROWS[arch.cell], arch.hidden_size)
         return np.zeros(shape, self.embedding.dtype)
 
     def step(self, tokens: Sequence[int] | npt.NDArray[np.integer[Any]], state: FloatArray) -> TracedStep:
-        """Read one token in each of N texts.
+        """Read one token in each of B texts.
 
         Args:
-            tokens: their ids, ``(N,)``.
-            state: where each text before it ended, ``(N, L, S, H)``; not changed.
+            tokens: their ids, ``(B,)``.
+            state: the state of each text before the token, ``(B, L, S, H)``; not changed.
         """
         gates, states = [], []
         x = self.embedding[tokens]
@@ -94,7 +96,7 @@ class TracedNetwork:
         return TracedStep(np.stack(gates, axis=1), np.stack(states, axis=1), x)
 
     def _cell(self, layer: int, x: FloatArray, state: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The gates ``(N, G, H)`` and the next state ``(N, S, H)`` of a layer."""
+        """The gates ``(B, G, H)`` and the next state ``(B, S, H)`` of a layer; see ``nn/cells.py``."""
         cell, size = self.arch.cell, self.arch.hidden_size
         num_gates = len(GATE_NAMES[cell])
         hidden = state[:, 0]
@@ -119,7 +121,7 @@ class TracedNetwork:
         return gates, (gates[:, 0] * candidate + (1 - gates[:, 0]) * hidden)[:, None]
 
     def log_probabilities(self, outputs: FloatArray) -> FloatArray:
-        """What may follow, by the network alone: natural logarithms ``(N, V)`` for outputs ``(N, H)``."""
+        """The log probabilities of the next token by the network alone, ``(B, V)``, for outputs ``(B, H)``."""
         hidden = outputs @ self.weights["projection"].T if "projection" in self.weights else outputs
         scores: FloatArray = hidden @ self.embedding.T + self.weights["output_bias"]
         scores -= scores.max(axis=1, keepdims=True)
@@ -128,14 +130,16 @@ class TracedNetwork:
 
 
 def read_in_parallel(
-    network: TracedNetwork, texts: Sequence[Sequence[int]], see: Callable[[int, npt.NDArray[np.intp], TracedStep], None]
+    network: TracedNetwork,
+    texts: Sequence[Sequence[int]],
+    observe: Callable[[int, npt.NDArray[np.intp], TracedStep], None],
 ) -> None:
-    """Read many texts from the starts of their documents, and show what each token did.
+    """Read several texts side by side, each from the start of a document, and report every step.
 
     Args:
-        network: the model's cells.
+        network: the network.
         texts: token ids without document ends; none may be empty.
-        see: is told a position, which texts have a token there ``(N,)``, and what the step did in them.
+        observe: called with each position, the indices of the texts that have a token there ``(B,)``, and the step.
     """
     order = np.argsort([-len(text) for text in texts], kind="stable")
     lengths = np.array([len(texts[index]) for index in order])
@@ -145,12 +149,12 @@ def read_in_parallel(
         active = int(np.searchsorted(-lengths, -position))  # those longer than the position come first
         rows = order[:active]
         step = network.step([texts[index][position] for index in rows], state[:active])
-        see(position, rows, step)
+        observe(position, rows, step)
         state = step.state
 
 
 class StateChange(NamedTuple):
-    """A unit whose state a token changed much: by ``change``, from -2 to 2 (of an ``lstm``, its h)."""
+    """How much a token changed the state h of a unit: by ``change``, which is from -2 to 2 where h is bounded."""
 
     layer: int
     unit: int
@@ -158,7 +162,7 @@ class StateChange(NamedTuple):
 
 
 class Saturation(NamedTuple):
-    """How the values of a layer's gate lie: their mean, and the shares that are closed and open."""
+    """The values of one gate of a layer over a text: their mean, and the shares below ``CLOSED`` and above ``OPEN``."""
 
     layer: int
     gate: str
@@ -169,14 +173,14 @@ class Saturation(NamedTuple):
 
 
 class Trace:
-    """A text as the network read it, from the start of a document.
+    """What the network did with a text, read from the start of a document.
 
     Attributes:
         cell: the kind of cell.
-        pieces: the bytes of each token, ``T`` of them.
-        bits: what each token cost the network, ``(T,)``.
-        gates: of each token, ``(T, L, G, H)``.
-        states: after each token, and before the first one, ``(T + 1, L, S, H)``.
+        pieces: the bytes of each token, T of them.
+        bits: the surprisal of each token, ``(T,)``.
+        gates: the gates at each token, ``(T, L, G, H)``.
+        states: the states before the first token and after each, ``(T + 1, L, S, H)``.
     """
 
     def __init__(
@@ -190,23 +194,24 @@ class Trace:
 
     @property
     def gate_names(self) -> tuple[str, ...]:
-        """What the gates of the cell are called."""
+        """The names of the cell's gates, in order."""
         return GATE_NAMES[self.cell]
 
     @property
     def num_layers(self) -> int:
-        """L."""
+        """The number of layers, L."""
         return int(self.gates.shape[1])
 
     @property
     def hidden_size(self) -> int:
-        """H."""
+        """The number of units of a layer, H."""
         return int(self.gates.shape[3])
 
     def panels(self, layer: int) -> dict[str, FloatArray]:
-        """What there is to draw of a layer, each ``(T, H)``, from 0 to 1: its gates.
+        """What can be drawn of a layer: its gates by name, each ``(T, H)``, from 0 to 1.
 
-        Of an ``rnn`` (h + 1) / 2; of an ``rnn-relu``, whose state has no bound, h beside its largest value here.
+        A cell without gates has its state instead: (h + 1) / 2 of an ``rnn``; of an ``rnn-relu``, whose state is not
+        bounded, h divided by its largest value in this text.
         """
         if not self.gate_names:
             states = self.states[1:, layer, 0]
@@ -217,29 +222,38 @@ class Trace:
 
     @cached_property
     def changes(self) -> FloatArray:
-        """What each token changed in h, ``(T, L, H)``."""
+        """By how much each token changed h, ``(T, L, H)``."""
         difference: FloatArray = np.diff(self.states[:, :, 0], axis=0)
         return difference
 
     def largest_changes(self, position: int, number: int, *, layer: int | None = None) -> list[StateChange]:
-        """The units that a token changed most, the largest change first."""
+        """The units that a token changed most.
+
+        Args:
+            position: of the token, from 0.
+            number: of units.
+            layer: take units of this layer only; None: of all.
+
+        Returns:
+            The units, the largest change first.
+        """
         changes = self.changes[position]
         layers = range(self.num_layers) if layer is None else [layer]
-        found = [
+        candidates = [
             StateChange(index, int(unit), float(changes[index, unit]))
             for index in layers
             for unit in _top(changes[index], number)
         ]
-        return sorted(found, key=lambda switch: -abs(switch.change))[:number]
+        return sorted(candidates, key=lambda change: -abs(change.change))[:number]
 
     def most_varied(self, layer: int, number: int) -> list[int]:
-        """The units whose update gate (``lstm``: forget gate; simple RNN: state) varies most over the text."""
+        """The units whose update gate (``lstm``: forget gate; without gates: state) varies most over the text."""
         panels = self.panels(layer)
         values = panels["forget"] if "forget" in panels else next(iter(panels.values()))
         return [int(unit) for unit in _top(values.std(axis=0), number)]
 
     def saturation(self) -> list[Saturation]:
-        """How many values of each layer's gates are closed and open; none for a simple RNN."""
+        """What share of each gate's values is closed and open, by layer; empty for a cell without gates."""
         return [
             Saturation(
                 layer,
@@ -254,15 +268,15 @@ class Trace:
         ]
 
     def half_lives(self) -> FloatArray | None:
-        r"""After how many tokens like these half of a unit's state is left, ``(L, H)``; None for a simple RNN.
+        """After how many tokens half of a unit's state is left, ``(L, H)``; None for a cell without gates.
 
-        One token keeps the share k_t of the state: 1 - u_t of a GRU's h, f_t of an LSTM's cell. Over n tokens the
-        shares multiply, so with the mean logarithm over the text's tokens
+        One token keeps the share k_t of the state: 1 - u_t of a GRU's h, f_t of an LSTM's memory. Over n tokens the
+        shares multiply, so with the mean logarithm over the tokens of this text
 
             n_half = ln(1/2) / mean_t(ln k_t).
 
-        This counts what is kept in the unit itself, not what comes back into it through other units. A unit that keeps
-        all for ever has infinity.
+        This counts only what stays in the unit itself, not what returns to it through other units. A unit that never
+        forgets has an infinite half-life.
         """
         if not self.gate_names:
             return None
@@ -274,25 +288,30 @@ class Trace:
 
 
 def _top(values: FloatArray, number: int) -> npt.NDArray[np.intp]:
-    """The places of the largest values by size, the largest first; of equal ones the first."""
+    """The indices of the values of the largest magnitude, the largest first; equal ones keep their order."""
     return np.argsort(-np.abs(values), kind="stable")[:number]
 
 
 def trace_text(model: LoadedModel, text: bytes, *, dtype: npt.DTypeLike = np.float32) -> Trace:
     """Read a text and keep everything that the cells did.
 
+    Args:
+        model: the model.
+        text: the text, UTF-8 or any bytes.
+        dtype: the type to compute in.
+
     Raises:
         CorpusError: there is no text, or more than ``MAX_TOKENS`` tokens of it.
     """
     tokens = model.tokenizer.encode(text)
     if not tokens:
-        raise CorpusError("there is no text to look into")
+        raise CorpusError("there is no text to inspect")
     if len(tokens) > MAX_TOKENS:
-        message = f"the text has {len(tokens):,} tokens; at most {MAX_TOKENS:,} can be looked at together"
+        message = f"the text has {len(tokens):,} tokens; at most {MAX_TOKENS:,} can be inspected together"
         raise CorpusError(message, hint="give a part of it, as in: head -c 2000 FILE | gru-complete inspect -")
     network = TracedNetwork(model, dtype)
-    start = network.step([DOCUMENT_END], network.initial_state(1))
-    steps = [start]
+    document_start = network.step([DOCUMENT_END], network.initial_state(1))
+    steps = [document_start]
     for token in tokens:
         steps.append(network.step([token], steps[-1].state))
     outputs = np.concatenate([step.output for step in steps[:-1]])
@@ -307,13 +326,14 @@ def trace_text(model: LoadedModel, text: bytes, *, dtype: npt.DTypeLike = np.flo
 
 
 def _bits(network: TracedNetwork, outputs: FloatArray, targets: npt.NDArray[np.int64]) -> Iterator[FloatArray]:
-    for first in range(0, len(targets), _SCORED_AT_ONCE):  # few at once: a row has as many numbers as there are tokens
+    """The surprisal of target tokens ``(T,)`` after outputs ``(T, H)``, in blocks."""
+    for first in range(0, len(targets), _SCORED_AT_ONCE):
         part = slice(first, first + _SCORED_AT_ONCE)
         scores = network.log_probabilities(outputs[part])
         yield -np.take_along_axis(scores, targets[part, None], axis=1)[:, 0] / math.log(2)
 
 
 def printable_piece(piece: bytes) -> str:
-    r"""A token as it may stand in a table: a space as ``␣``, what is no printable character as ``\n``, ``\xe2``."""
+    r"""A token for a table: a space as ``␣``, anything that is not a printable character as ``\n`` or ``\xe2``."""
     text = piece.decode("utf-8", "backslashreplace")
     return "".join("␣" if char == " " else char if char.isprintable() else ascii(char)[1:-1] for char in text)

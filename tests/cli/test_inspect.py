@@ -90,7 +90,7 @@ def test_text_that_is_no_utf8_is_shown_byte_by_byte(run, trained_model):
     ("arguments", "code", "message"),
     [
         ([], 2, "no text to inspect"),
-        ([""], 3, "there is no text to look into"),
+        ([""], 3, "there is no text to inspect"),
         (["x", "--units", "0"], 2, "--units"),
     ],
 )
@@ -199,7 +199,7 @@ def test_units_are_found_for_pairs(run, trained_model, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--find", "(a"], 2, "no regular expression"),
+        (["--find", "(a"], 2, "not a regular expression"),
         (["--find", "zzzz"], 3, "nowhere in the first half"),
         (["--find", "pairs:/no/such/file"], 3, "cannot read pairs"),
         (["--find", "quotes", "--text", "/no/such/file"], 3, "cannot read '/no/such/file'"),

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console as RichConsole
 
 from gru_complete.cli import tables
-from gru_complete.comparison.compare import CellResult
+from gru_complete.comparison.results import CellResult
 from gru_complete.evaluation.intervals import Interval
 
 

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from gru_complete.comparison.plot import STYLES, draw_comparison, spread
+from gru_complete.comparison.plot import STYLES, draw_comparison, spread_labels
 from gru_complete.comparison.results import CellResult
 from gru_complete.evaluation.gradients import GradientFlow
 from gru_complete.model.architecture import CELLS
@@ -70,8 +70,8 @@ def test_styles_differ_without_colour():
     "wishes", [[0.1, 0.5, 0.9], [0.5, 0.5, 0.5], [0.0, 0.0, 0.01], [1.0, 1.0, 1.0], [0.2, 0.21, 0.8, 0.99, 1.0]]
 )
 def test_names_are_moved_apart_but_no_farther_than_needed(wishes):
-    moved = spread(wishes, gap=0.1)
+    moved = spread_labels(wishes, gap=0.1)
     assert all(after - before >= 0.1 - 1e-9 for before, after in zip(moved, moved[1:], strict=False))
     assert all(-1e-9 <= height <= 1 + 1e-9 for height in moved)
     assert max(abs(new - old) for new, old in zip(moved, wishes, strict=True)) <= 0.1 * (len(wishes) - 1)
-    assert spread([0.1, 0.5, 0.9], gap=0.1) == pytest.approx([0.1, 0.5, 0.9])
+    assert spread_labels([0.1, 0.5, 0.9], gap=0.1) == pytest.approx([0.1, 0.5, 0.9])

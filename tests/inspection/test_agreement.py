@@ -57,7 +57,7 @@ def test_the_unit_made_to_mind_the_number_is_found_with_its_gate(comma):
     assert record["accuracy_far"]["value"] == 1.0
 
 
-def test_the_other_units_hold_nothing():
+def test_other_units_do_no_better_than_the_majority():
     (found,) = find_agreement(model_that_minds_number(), pairs())
     worse = found.probe.followers[1]
     assert worse.unit.unit != 1
@@ -69,7 +69,7 @@ def test_a_simple_rnn_has_no_gate_to_show():
     assert found.gates == (None, None, None)
 
 
-def test_words_that_are_neither_number_nor_gender_are_told_apart():
+def test_words_of_no_known_class_are_told_apart():
     made = [
         Pair(f"The {noun} eats {one}.", f"The {noun} eats {other}.", "food", 1)
         for noun, one, other in [("cat", "fish", "hay"), ("dogs", "hay", "fish")]

@@ -35,7 +35,7 @@ def marked(text, labels):
         ("«a “b» c", "«a “b..."),
     ],
 )
-def test_what_stands_in_quotation_marks(text, found):
+def test_text_in_quotation_marks_is_labelled(text, found):
     assert marked(text, inside_quotes(text)) == found
 
 
@@ -43,24 +43,24 @@ def test_what_stands_in_quotation_marks(text, found):
     ("text", "found"),
     [("f(a[1]) b", ".(a[1]..."), (":) (a", "...(a"), ("(a\n\nb)", "(a\n..."), ("(a] b)", "(a] b.")],
 )
-def test_what_stands_in_brackets(text, found):
+def test_text_in_brackets_is_labelled(text, found):
     assert marked(text, inside_brackets(text)) == found
 
 
-def test_how_far_along_its_line_a_character_is():
+def test_characters_are_numbered_along_their_line():
     assert line_lengths("ab\nc\n\nde").tolist() == [1, 2, 0, 1, 0, 0, 1, 2]
 
 
-def test_what_a_regular_expression_matches():
+def test_matches_of_a_regular_expression_are_labelled():
     assert marked("a12 b3", inside_matches(re.compile(r"\d+"))("a12 b3")) == ".12..3"
 
 
-def test_a_line_begins_and_ends_in_a_regular_expression():
+def test_a_regular_expression_sees_the_ends_of_lines():
     assert marked("a:\nb c:\n", feature_from_name("^[a-z]:$")("a:\nb c:\n")) == "a:......"
 
 
-def test_what_is_no_regular_expression_is_refused():
-    with pytest.raises(UsageError, match="no regular expression: missing"):
+def test_an_invalid_regular_expression_is_refused():
+    with pytest.raises(UsageError, match="not a regular expression: missing"):
         feature_from_name("(a")
 
 
@@ -93,7 +93,7 @@ def test_the_unit_made_to_follow_digits_is_found():
     assert report.to_json()["units"][0]["layer"] == 1
 
 
-def test_line_length_is_split_at_its_middle():
+def test_line_length_is_split_at_its_median():
     text = b"abcdefgh\n" * 40
     report = find_feature(model_that_sees_digits(), "line-length", [[1 + value for value in text]])
     assert report.feature == "line-length above 4"
@@ -101,15 +101,15 @@ def test_line_length_is_split_at_its_middle():
 
 
 @pytest.mark.parametrize(("text", "message"), [(b"abc", "too few"), (b"abc " * 100, "nowhere in the first half")])
-def test_text_that_cannot_show_a_feature_is_refused(text, message):
+def test_a_text_without_both_cases_of_a_feature_is_refused(text, message):
     with pytest.raises(CorpusError, match=message):
         find_feature(model_that_sees_digits(), "quotes", [[1 + value for value in text]])
 
 
-def test_the_text_that_training_kept_apart_is_read(trained_model, tmp_path):
+def test_the_unseen_text_of_a_training_is_read(trained_model, tmp_path):
     model = load_model(trained_model)
     texts = unseen_documents(model)
     assert 0 not in texts[0]
     assert b"cat" in model.tokenizer.decode(texts[0])
-    with pytest.raises(UsageError, match="no text was kept apart"):
+    with pytest.raises(UsageError, match="no unseen text was kept"):
         unseen_documents(model._replace(path=tmp_path / "alone"))
