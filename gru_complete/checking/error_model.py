@@ -65,9 +65,8 @@ class ErrorModel:
         self._mixture = completer.predictor.mixture
         self.unigrams = self._unigrams(completer.predictor)
         self._vectors = _directions(completer.predictor.stepper.embedding)
-        self._token_of: dict[
-            str, int
-        ] = {}  # the one that writes a word alone; the one with a space in front is preferred
+        # The token that writes a whole word; if one token writes it after a space, that one.
+        self._token_of: dict[str, int] = {}
         for prefix in (b"", b" "):
             for token, piece in enumerate(self._pieces.pieces):
                 word = _whole_word(piece, prefix)

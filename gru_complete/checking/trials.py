@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from gru_complete.checking.segment_reader import Segment
@@ -45,54 +46,31 @@ class Slot(NamedTuple):
         return self.before + word.encode() + self.after
 
 
+@dataclass(slots=True, eq=False)
 class Trial:
     """An alternative word, scored token by token through the text after it.
 
-    Attributes:
+    Args:
         word: the alternative.
         segment: its segment with the alternative in the slot.
         tokens: from the first one that differs from the text: the rest of the segment, then the tokens after it.
         num_in_segment: how many of these tokens are in the segment.
-        position: how many of the tokens are scored.
         decoder_state: the decoder state before the last token that was scored.
         log_error: the log probability that an error turns the alternative into the word in the text.
         gain: how much more likely the text is with the alternative, as far as it is scored, in nats.
         costs_after: what the tokens after the segment cost in the text as it is, in nats.
+        position: how many of the tokens are scored.
     """
 
-    __slots__ = (
-        "costs_after",
-        "gain",
-        "log_error",
-        "num_in_segment",
-        "position",
-        "segment",
-        "decoder_state",
-        "tokens",
-        "word",
-    )
-
-    def __init__(
-        self,
-        *,
-        word: str,
-        segment: bytes,
-        tokens: list[int],
-        num_in_segment: int,
-        decoder_state: DecoderState,
-        log_error: float,
-        gain: float,
-        costs_after: Sequence[float],
-    ) -> None:
-        self.word = word
-        self.segment = segment
-        self.tokens = tokens
-        self.num_in_segment = num_in_segment
-        self.position = 0
-        self.decoder_state = decoder_state
-        self.log_error = log_error
-        self.gain = gain
-        self.costs_after = costs_after
+    word: str
+    segment: bytes
+    tokens: list[int]
+    num_in_segment: int
+    decoder_state: DecoderState
+    log_error: float
+    gain: float
+    costs_after: Sequence[float]
+    position: int = 0
 
     def score_next(self, log_probability: float) -> None:
         """Score the next token."""
