@@ -51,7 +51,7 @@ from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.wordbreaks import End, State, read, word_prefix
-from gru_complete.runtime.words import likeliest_words
+from gru_complete.runtime.words import most_likely_words
 
 WAYS = ("naive", "healing", "K = 1", "width 1", "K = 8")
 HITS = {"first": "the first word", "among_three": "one of three"}
@@ -208,7 +208,7 @@ def measure(completer: Completer, cuts: list[Cut]) -> dict[str, Any]:
     found: dict[str, dict[str, list[float]]] = {way: {"first": [], "among_three": [], "nats": []} for way in WAYS}
     for cut in tqdm(cuts, disable=None):
         for way, hypotheses in readings(completer, cut.prompt).items():
-            words = [word.completion for word in likeliest_words(hypotheses, 3)]  # type: ignore[arg-type]
+            words = [word.completion for word in most_likely_words(hypotheses, 3)]  # type: ignore[arg-type]
             found[way]["first"].append(float(words[:1] == [cut.rest]))
             found[way]["among_three"].append(float(cut.rest in words))
             found[way]["nats"].append(log_probability(hypotheses, cut.rest + cut.after))

@@ -33,7 +33,7 @@ from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.predictor import Predictor
 from gru_complete.runtime.stepper import Stepper
-from gru_complete.runtime.words import likeliest_words
+from gru_complete.runtime.words import most_likely_words
 
 SIZES = ((128, 192, 512), (256, 384, 1024), (256, 512, 2048))  # E, H, V
 FLOOR = "import numpy, sentencepiece, typer"
@@ -188,7 +188,7 @@ def keystrokes(mixing: Path, text: bytes) -> dict[str, float]:
     for key in _bytes(typed):
         start = time.perf_counter()
         context = completer.read(key, context)
-        likeliest_words(completer.hypotheses(context), 3)
+        most_likely_words(completer.hypotheses(context), 3)
         seconds.append(time.perf_counter() - start)
     return {
         "a key, p50, ms": 1e3 * statistics.median(seconds),

@@ -26,7 +26,7 @@ from gru_complete.model.naming import default_model_name
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.draft import Completion
 from gru_complete.runtime.options import DEFAULT_SAMPLING, CompletionOptions, SamplingOptions, check_range
-from gru_complete.runtime.words import Word, likeliest_words
+from gru_complete.runtime.words import Word, most_likely_words
 from gru_complete.storage import atomic
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Model:
         """
         check_range("k", k, 1, MAX_WORDS)
         completer = self._completer
-        return likeliest_words(completer.hypotheses(completer.read(_as_bytes(prompt))), k)
+        return most_likely_words(completer.hypotheses(completer.read(_as_bytes(prompt))), k)
 
     def check(self, text: str | bytes, *, threshold: float | None = None) -> list[UnusualWord]:
         """Find words in whose place the model would rather have put another.

@@ -198,9 +198,9 @@ def results(
         ModelError: the model's scores are not finite.
     """
     if request.words:
-        from gru_complete.runtime.words import likeliest_words
+        from gru_complete.runtime.words import most_likely_words
 
-        words = likeliest_words(completer.hypotheses(prompt_state), request.words)
+        words = most_likely_words(completer.hypotheses(prompt_state), request.words)
         words = [word for word in words if word.probability >= (request.options.min_confidence or 0)]
         yield Result.from_words(words, prompt=prompt, model=request.model, separator=separator)
         return

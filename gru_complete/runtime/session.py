@@ -20,7 +20,7 @@ from gru_complete.runtime.options import CompletionOptions, SamplingOptions
 from gru_complete.runtime.predictor import DecoderState, Predictor
 from gru_complete.runtime.prompt_state import PromptState
 from gru_complete.runtime.segmentation import Hypotheses
-from gru_complete.runtime.words import Word, likeliest_words
+from gru_complete.runtime.words import Word, most_likely_words
 
 SUGGESTED_WORDS = 5
 """The most words of a suggestion: what can be read at a glance."""
@@ -196,13 +196,13 @@ class TypingSession:
         """
         self._predictor.is_stale = is_stale
         hypotheses = self._hypotheses(self.read(text, is_stale))
-        words = [_candidate(word) for word in likeliest_words(hypotheses, CANDIDATES, max_expansions=_EXPANSIONS)]
+        words = [_candidate(word) for word in most_likely_words(hypotheses, CANDIDATES, max_expansions=_EXPANSIONS)]
         space = float(hypotheses.next_bytes()[ord(" ")])
         if len(words) < CANDIDATES or space > words[-1].probability:  # the word typed may be finished
             after_space = self._hypotheses(self.read(text + b" ", is_stale))
             words += [
                 _candidate(word, " ", space)
-                for word in likeliest_words(after_space, CANDIDATES, max_expansions=_EXPANSIONS)
+                for word in most_likely_words(after_space, CANDIDATES, max_expansions=_EXPANSIONS)
             ]
         listed = [candidate for candidate in words if candidate.rest and candidate.probability >= _MIN_PROBABILITY]
         return sorted(listed, key=lambda candidate: -candidate.probability)[:CANDIDATES]

@@ -70,7 +70,7 @@ class Word(NamedTuple):
         return self.word.decode(errors="replace")
 
 
-def likeliest_words(hypotheses: Hypotheses, count: int, *, max_expansions: float | None = None) -> list[Word]:
+def most_likely_words(hypotheses: Hypotheses, count: int, *, max_expansions: float | None = None) -> list[Word]:
     """Find the most likely whole words.
 
     Args:
@@ -92,15 +92,15 @@ def likeliest_words(hypotheses: Hypotheses, count: int, *, max_expansions: float
     for bounds in search.rounds(count, most):
         if bounds.are_exact if most == math.inf else bounds.are_certain:
             break
-    words = [search.word(word, bounds.upper[word]) for word in bounds.likeliest]
+    words = [search.word(word, bounds.upper[word]) for word in bounds.leading]
     return [word for word in words if word.probability >= NEGLIGIBLE * words[0].probability]
 
 
 def is_among(hypotheses: Hypotheses, completion: bytes, counts: Sequence[int]) -> list[bool]:
     """Decide whether a completion is among those of the most likely words, without finding all of these.
 
-    The answers are those of ``likeliest_words(hypotheses, max(counts))``, but the search ends as soon as the bounds
-    decide them. Where ``likeliest_words`` would end before it is certain, an answer may be the true one instead.
+    The answers are those of ``most_likely_words(hypotheses, max(counts))``, but the search ends as soon as the bounds
+    decide them. Where ``most_likely_words`` would end before it is certain, an answer may be the true one instead.
 
     Args:
         hypotheses: the segmentations of the text's end.
@@ -121,7 +121,7 @@ def is_among(hypotheses: Hypotheses, completion: bytes, counts: Sequence[int]) -
         answers = [search.decided(word, completion, number, bounds) for number in counts]
         if bounds.are_certain or None not in answers:
             break
-    listed = bounds.likeliest
+    listed = bounds.leading
     is_listed = word in listed and search.word(word, 1.0).completion == completion
     is_listed = is_listed and search.found[word] >= NEGLIGIBLE * search.found[listed[0]]
     return [
@@ -134,7 +134,7 @@ class _Bounds(NamedTuple):
     """What is known about all words at one moment of the search.
 
     Attributes:
-        likeliest: the words with the greatest lower bounds.
+        leading: the words with the greatest lower bounds.
         upper: the upper bounds of all words found.
         unfound: the greatest upper bound of a word that was not found.
         are_certain: no other word can be more likely than these, and none of these than one before it.
@@ -143,7 +143,7 @@ class _Bounds(NamedTuple):
         reach: by the beginnings of words where mass waits, the greatest upper bound of a word with that beginning.
     """
 
-    likeliest: list[bytes]
+    leading: list[bytes]
     upper: dict[bytes, float]
     unfound: float
     are_certain: bool
@@ -252,9 +252,9 @@ class _Search:
             bounds: the latest.
         """
         lower, upper = self.found.get(word, 0.0), bounds.upper[word]
-        if sum(self.found[other] > upper for other in bounds.likeliest if other != word) >= count:
+        if sum(self.found[other] > upper for other in bounds.leading if other != word) >= count:
             return False
-        if word not in bounds.likeliest:
+        if word not in bounds.leading:
             return None
         ways = self._ways[word]
         way = ways.get(completion, 0.0)
@@ -276,9 +276,9 @@ class _Search:
         """
         found = self.found
         waiting = self._waiting_masses()
-        likeliest = sorted(found, key=lambda text: (-found[text], text))[:count]
+        leading = sorted(found, key=lambda text: (-found[text], text))[:count]
         upper: dict[bytes, float] = {}
-        others = unfound = 0.0  # the greatest upper bound of a word that is not among the likeliest, or not found
+        others = unfound = 0.0  # the greatest upper bound of a word that is not among the leading, or not found
         texts = sorted({*waiting, *found} if wanted is None else {*waiting, *found, wanted})
         masses: list[float] = []  # what waits at beginnings of each text
         greatest: list[float] = []  # the upper bound of each text
@@ -297,15 +297,15 @@ class _Search:
             greatest.append(found.get(text, 0.0) + mass)
             if text in found or text == wanted:
                 upper[text] = greatest[-1]
-                if text not in likeliest:
+                if text not in leading:
                     others = max(others, greatest[-1])
         others = max(others, unfound)
         reach = dict(zip(texts, _greatest_below(greatest, parents), strict=True))
-        floor = found[likeliest[-1]] if len(likeliest) == count else 0.0
-        lower = [found[text] for text in likeliest]
-        bests = [upper[text] for text in likeliest]
+        floor = found[leading[-1]] if len(leading) == count else 0.0
+        lower = [found[text] for text in leading]
+        bests = [upper[text] for text in leading]
         are_certain = floor > 0 and all(low >= other for low, other in zip(lower, [*bests[1:], others], strict=True))
-        return _Bounds(likeliest, upper, unfound, are_certain, are_certain and lower == bests, floor, reach)
+        return _Bounds(leading, upper, unfound, are_certain, are_certain and lower == bests, floor, reach)
 
     def forget(self, bounds: _Bounds) -> None:
         """Forget boundaries that can no longer change which words are the most likely."""

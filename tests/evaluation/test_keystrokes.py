@@ -5,7 +5,7 @@ import pytest
 from gru_complete.evaluation import keystrokes
 from gru_complete.evaluation.keystrokes import TypedWord, count_words, evaluate_keystrokes
 from gru_complete.runtime.completer import Completer
-from gru_complete.runtime.words import likeliest_words
+from gru_complete.runtime.words import most_likely_words
 
 
 class Toy:
@@ -89,7 +89,7 @@ def test_suggestions_are_those_of_complete_words(trained_model, monkeypatch):
     quick = evaluate_keystrokes(completer, [text])
 
     def is_among(hypotheses, completion, counts):
-        listed = [word.completion for word in likeliest_words(hypotheses, max(counts))]
+        listed = [word.completion for word in most_likely_words(hypotheses, max(counts))]
         return [completion in listed[:count] for count in counts]
 
     monkeypatch.setattr(keystrokes, "is_among", is_among)

@@ -14,7 +14,7 @@ from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.runtime.wordbreaks import word_at_end
-from gru_complete.runtime.words import EFFORT, MIN_EFFORT, NEGLIGIBLE, is_among, likeliest_words
+from gru_complete.runtime.words import EFFORT, MIN_EFFORT, NEGLIGIBLE, is_among, most_likely_words
 from tests.fakes import Float64Predictor
 
 LETTERS = ["a", "b", "é"]
@@ -142,7 +142,7 @@ GIVEN = ["", "a", "ab", " ", "b'", "a.", "ba-", "b a"]
 
 @pytest.mark.parametrize("given", GIVEN)
 def test_with_unlimited_effort_words_are_those_of_the_definition(toy, given):
-    found = likeliest_words(toy.hypotheses(given.encode()), 4, max_expansions=math.inf)
+    found = most_likely_words(toy.hypotheses(given.encode()), 4, max_expansions=math.inf)
     exact = {word.word.decode(): toy.whole_word_probability(given, word.word.decode()) for word in found}
     assert len(exact) == 4
     for word in found:
@@ -156,7 +156,7 @@ def test_with_unlimited_effort_words_are_those_of_the_definition(toy, given):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_word_that_may_follow_in_several_ways_is_listed_once_with_the_most_likely(seed, lists_everything):
     toy = Toy([b"", b"a", b" a", b"\na", b"."], seed).never(b".")
-    found = {word.word: word for word in likeliest_words(toy.hypotheses(b"."), 5, max_expansions=100)}
+    found = {word.word: word for word in most_likely_words(toy.hypotheses(b"."), 5, max_expansions=100)}
     assert {b"a", b"aa"} <= set(found)
     for word in (b"a", b"aa"):
         ways = {
@@ -170,7 +170,7 @@ def test_a_word_that_may_follow_in_several_ways_is_listed_once_with_the_most_lik
 def test_the_text_may_end_within_a_character(toy):
     first, second = "é".encode()[:1], "é".encode()[1:]
     found = {
-        word.completion: word for word in likeliest_words(toy.hypotheses(b"b" + first), 6, max_expansions=math.inf)
+        word.completion: word for word in most_likely_words(toy.hypotheses(b"b" + first), 6, max_expansions=math.inf)
     }
     word = found[second]
     assert word.word == "bé".encode()
@@ -185,7 +185,7 @@ def test_bounds_enclose_the_probability_and_shrink_with_effort(toy, given):
     before = {}
     for effort in (1, 2, 3, 5, 8, 13, 21, 34, 55, 89):
         now = {}
-        for word in likeliest_words(toy.hypotheses(given.encode()), 3, max_expansions=effort):
+        for word in most_likely_words(toy.hypotheses(given.encode()), 3, max_expansions=effort):
             exact = toy.whole_word_probability(given, word.word.decode())
             assert word.probability - 1e-12 <= exact <= word.upper + 1e-12
             low, high = before.get(word.word, (0, 1))
@@ -202,10 +202,10 @@ def test_a_search_that_ends_by_itself_is_right():
         hypotheses = toy.hypotheses(text.encode(), 8)
         hypotheses.rows()
         toy.predictor.num_steps = 0
-        found = likeliest_words(hypotheses, 2, max_expansions=most)
+        found = most_likely_words(hypotheses, 2, max_expansions=most)
         if toy.predictor.num_steps < most:
             ended += 1
-            exact = likeliest_words(hypotheses, 2, max_expansions=math.inf)
+            exact = most_likely_words(hypotheses, 2, max_expansions=math.inf)
             assert [word.word for word in found] == [word.word for word in exact]
     assert ended > 3 * len(GIVEN) / 2
 
@@ -223,7 +223,7 @@ def test_in_a_script_without_spaces_a_piece_is_a_word(lists_everything):
         "都": after_row[1] * after_token[5] / whole,
         "東": after_row[1] * after_token[1] / whole,
     }
-    found = {word.completion.decode(): word for word in likeliest_words(toy.hypotheses(given), 9, max_expansions=300)}
+    found = {word.completion.decode(): word for word in most_likely_words(toy.hypotheses(given), 9, max_expansions=300)}
     for text, probability in expected.items():
         assert found[text].probability == pytest.approx(probability, abs=1e-9)
         assert found[text].word.decode() == text
@@ -233,10 +233,10 @@ def test_in_a_script_without_spaces_a_piece_is_a_word(lists_everything):
 def test_a_model_that_ends_the_document_has_no_next_word():
     toy = Toy([b"", b"a", b"\x1b"])
     toy.predictor.stepper.output_bias[:] = [100, -100, -100]
-    (word,) = likeliest_words(toy.hypotheses(b"a"), 1)
+    (word,) = most_likely_words(toy.hypotheses(b"a"), 1)
     assert (word.word, word.completion, word.probability) == (b"a", b"", pytest.approx(1))
     toy.predictor.stepper.output_bias[:] = [-100, -100, 100]
-    assert [word.probability < 1e-9 for word in likeliest_words(toy.hypotheses(b""), 1)] in ([], [True])
+    assert [word.probability < 1e-9 for word in most_likely_words(toy.hypotheses(b""), 1)] in ([], [True])
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +247,7 @@ def completer(trained_model):
 
 
 def test_words_finish_the_word_begun(completer):
-    found = likeliest_words(completer.hypotheses(completer.read(b"The old ho")), 3)
+    found = most_likely_words(completer.hypotheses(completer.read(b"The old ho")), 3)
     assert found[0].word == b"house"
     assert all(word.word.startswith(b"ho") for word in found)
     assert all(b"ho" + word.completion == word.word for word in found)
@@ -258,7 +258,7 @@ def test_words_finish_the_word_begun(completer):
 @given(st.text(max_size=20), st.integers(0, 60))
 def test_after_any_text_words_are_text_that_fits(completer, text, cut):
     given = text.encode()[:cut]
-    for word in likeliest_words(completer.hypotheses(completer.read(given)), 3, max_expansions=12):
+    for word in most_likely_words(completer.hypotheses(completer.read(given)), 3, max_expansions=12):
         assert (given + word.completion).endswith(word.word)
         assert word.word.decode().isprintable() or not word.word.decode().isascii()
         assert 0 < word.probability <= word.upper <= 1 + 1e-6
@@ -266,7 +266,7 @@ def test_after_any_text_words_are_text_that_fits(completer, text, cut):
 
 @pytest.mark.parametrize("text", ["", "The ", "The old ho", "The old'", "The house, "])
 def test_each_word_is_listed_once_and_none_is_negligible(completer, text):
-    found = likeliest_words(completer.hypotheses(completer.read(text.encode())), 50)
+    found = most_likely_words(completer.hypotheses(completer.read(text.encode())), 50)
     assert len({word.word for word in found}) == len(found) >= 1
     assert found[-1].probability >= NEGLIGIBLE * found[0].probability
 
@@ -274,11 +274,11 @@ def test_each_word_is_listed_once_and_none_is_negligible(completer, text):
 @pytest.mark.parametrize("text", ["", "The ", "The old ho", "The old'", "The house, ", "The r", "The old cat saw"])
 def test_is_among_agrees_with_the_list_of_words(completer, text):
     hypotheses = completer.hypotheses(completer.read(text.encode()))
-    listed = [word.completion for word in likeliest_words(hypotheses, 5)]
+    listed = [word.completion for word in most_likely_words(hypotheses, 5)]
     assert listed
     for completion in {*listed, b"x", b" cat", b"cat", b"use", b"iver", b"\nThe", b" zzz"}:
         for counts in ([1, 3, 5], [3, 1], [2]):
-            expected = [word.completion for word in likeliest_words(hypotheses, max(counts))]
+            expected = [word.completion for word in most_likely_words(hypotheses, max(counts))]
             answers = is_among(hypotheses, completion, counts)
             assert answers == [completion in expected[:count] for count in counts], (completion, expected)
 
@@ -286,7 +286,7 @@ def test_is_among_agrees_with_the_list_of_words(completer, text):
 def test_is_among_needs_less_work_than_the_list_of_words():
     toy = Toy(PIECES)
     spent = []
-    for ask in (lambda asked: likeliest_words(asked, 5), lambda asked: is_among(asked, b"bbbbbb", [1, 3])):
+    for ask in (lambda asked: most_likely_words(asked, 5), lambda asked: is_among(asked, b"bbbbbb", [1, 3])):
         hypotheses = toy.hypotheses(b"a", 8)
         hypotheses.rows()
         toy.predictor.num_steps = 0
@@ -302,13 +302,13 @@ def test_long_lists_are_searched_longer():
     for count in (1, 100):
         hypotheses.rows()
         toy.predictor.num_steps = 0
-        likeliest_words(hypotheses, count)
+        most_likely_words(hypotheses, count)
         spent.append(toy.predictor.num_steps)
     assert spent[0] <= MIN_EFFORT < spent[1] <= 100 * EFFORT
 
 
 def test_the_order_of_questions_changes_nothing(completer):
     prompt_state = completer.read(b"a small ")
-    first = likeliest_words(completer.hypotheses(prompt_state), 3)
-    likeliest_words(completer.hypotheses(completer.read(b"The bird ")), 3)
-    assert likeliest_words(completer.hypotheses(prompt_state), 3) == first
+    first = most_likely_words(completer.hypotheses(prompt_state), 3)
+    most_likely_words(completer.hypotheses(completer.read(b"The bird ")), 3)
+    assert most_likely_words(completer.hypotheses(prompt_state), 3) == first
