@@ -22,55 +22,58 @@ def explain(plan: Plan, *, num_bytes: int, num_tokens: int, vocab_size: int) -> 
         width_reason, steps_reason = "which suits any number of steps", ""
     else:
         width_reason = (
-            f"the widest that reads {TOKENS_PER_WEIGHT:g} tokens for each weight in the time; "
-            f"the {megabytes} fill {widest_hidden_size(num_bytes, tokens_read / num_tokens)} at most"
+            f"the widest that reads {TOKENS_PER_WEIGHT:g} tokens for each weight in the given time; "
+            f"the {megabytes} suffice for {widest_hidden_size(num_bytes, tokens_read / num_tokens)} at most"
         )
-        steps_reason = (
-            f"what fits {plan.budget_seconds:.0f} s; more than {MAX_EPOCHS} times through the text teach nothing"
-        )
-
-    assert model.hidden_size is not None
-    times = f"every token is read {tokens_read / num_tokens:.1f} times"
-    if is_wide(model.hidden_size, num_bytes):
-        times += ", by a network that could learn the text by heart"
-
-    def line(what: str, wish: object, reason: str) -> str:
-        return f"{what}, {reason if wish is None else 'as you set it'}"
+        steps_reason = f"as many as fit into {plan.budget_seconds:.0f} s; more than {MAX_EPOCHS} epochs teach nothing"
 
     return [
-        line(
+        _line(
             f"vocabulary: {vocab_size - 257:,} pieces besides the single bytes",
             wished.tokenizer.vocab_size,
             f"about one for each 1.1 kB of the {megabytes}, from 256 to 4,096",
         ),
-        line(f"width: {model.hidden_size}", wished.model.hidden_size, width_reason),
+        _line(f"width: {model.hidden_size}", wished.model.hidden_size, width_reason),
         f"weights: {weights:,}, {tokens_read / weights:.1f} tokens read for each",
-        line(
+        _line(
             f"batch: {training.batch_size} rows of {training.seq_len} tokens",
             wished.training.batch_size,
             "since many small steps learn more than few large ones",
         ),
-        line(f"steps: {plan.max_steps:,}", training.steps, steps_reason),
-        line(
-            f"dropout: {model.dropout:g}",
-            wished.model.dropout,
-            f"since {times}",
-        ),
-        line(
-            f"dropout of recurrent weights: {model.weight_dropout:g}",
-            wished.model.weight_dropout,
-            f"since {times}",
-        ),
-        line(
-            f"products: {training.precision}",
-            None if wished.training.precision == "auto" else training.precision,
-            "which the processor has units for; sums and weights are float32"
-            if training.precision == "bfloat16"
-            else "since there are no units for bfloat16 here, or no compiler to reach them",
-        ),
-        f"time loops: {'those for bfloat16' if training.precision == 'bfloat16' else plan.environment['loops']}, "
-        f"threads: {plan.environment['threads']}",
-        f"counts: of up to {plan.config.ngrams.order} tokens; how far they are believed, the tuning part says"
+        _line(f"steps: {plan.max_steps:,}", training.steps, steps_reason),
+        *_explain_dropout(plan, epochs=tokens_read / num_tokens, num_bytes=num_bytes),
+        *_explain_machine(plan),
+        f"n-grams: up to {plan.config.ngrams.order} tokens; the tuning split decides how much weight they get"
         if plan.config.ngrams.order
-        else "counts: none, as you set it",
+        else "n-grams: none, as you set it",
     ]
+
+
+def _explain_dropout(plan: Plan, *, epochs: float, num_bytes: int) -> list[str]:
+    wished, model = plan.requested.model, plan.config.model
+    assert model.hidden_size is not None
+    reason = f"since every token is read {epochs:.1f} times"
+    if is_wide(model.hidden_size, num_bytes):
+        reason += ", by a network that could learn the text by heart"
+    return [
+        _line(f"dropout: {model.dropout:g}", wished.dropout, reason),
+        _line(f"dropout of recurrent weights: {model.weight_dropout:g}", wished.weight_dropout, reason),
+    ]
+
+
+def _explain_machine(plan: Plan) -> list[str]:
+    precision, wished = plan.config.training.precision, plan.requested.training.precision
+    if precision == "bfloat16":
+        reason = "which the processor has units for; sums and weights are float32"
+    else:
+        reason = "since this machine has no units for bfloat16, or no compiler to reach them"
+    loops = "those for bfloat16" if precision == "bfloat16" else plan.environment["loops"]
+    return [
+        _line(f"matrix products: {precision}", None if wished == "auto" else wished, reason),
+        f"time loops: {loops}, threads: {plan.environment['threads']}",
+    ]
+
+
+def _line(what: str, wish: object, reason: str) -> str:
+    """What was chosen, with the reason unless the user set it."""
+    return f"{what}, {reason if wish is None else 'as you set it'}"

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,15 +147,11 @@ class TrainingLoop:
             # 4. Save; only then does the evaluation count.
             checkpoint = None
             if score is not None or is_replanning or is_stopping:
-                try:
-                    facts = self.facts(candidate)
-                    checkpoint = self.store.save(self.learner, state, candidate, training_facts=facts)
+                checkpoint, problem = self._try_to_save(state, candidate, must_succeed=is_last)
+                if problem is None:
                     loop = candidate
-                except (EnvironmentFailure, ModelError) as error:  # ModelError: the last update made weights infinite
-                    if is_last:
-                        raise
-                    newest = self.store.steps()[-1]
-                    yield Note(f"step {step} was not saved: {error}; the last good checkpoint is that of step {newest}")
+                else:
+                    yield Note(problem)
             if score is not None:
                 is_best = candidate.best_step == step
                 yield Evaluated(step, score.bits_per_byte, is_best, checkpoint, loop.step_seconds)
@@ -171,6 +168,18 @@ class TrainingLoop:
         tokens, targets = self.batches.chunk(step)
         seed = derived_seed(self.plan.config.training.seed, "dropout", step)
         return self.learner.update(tokens, targets, state, learning_rate=learning_rate, dropout_seed=seed)
+
+    def _try_to_save(
+        self, state: Tensor | None, loop: LoopState, *, must_succeed: bool
+    ) -> tuple[Path | None, str | None]:
+        """Write a checkpoint; returns its path, or what went wrong unless that ends the training."""
+        try:
+            return self.store.save(self.learner, state, loop, training_facts=self.facts(loop)), None
+        except (EnvironmentFailure, ModelError) as error:  # ModelError: the last update made weights infinite
+            if must_succeed:
+                raise
+            newest = self.store.steps()[-1]
+            return None, f"step {loop.step} was not saved: {error}; the last good checkpoint is that of step {newest}"
 
     @property
     def _longest_step_seconds(self) -> float:

@@ -1,9 +1,8 @@
 """What a text costs under a model: the nats of token streams, with the state carried through each document.
 
 Every number here is a sum over tokens, so that the caller may divide by what is fair: bytes, characters or tokens. With
-a memory the distribution is the mixture of GRU and counts, else the GRU's alone. It is static, nothing is learnt on the
-way, unless it is asked for adapted: then an overlay of counts, empty at each document's start, learns every token after
-it was scored.
+a mixture the distribution is that of GRU and n-gram counts together, else the GRU's alone. It is static unless
+``adapted`` is set: then an overlay of counts, empty at each document's start, learns every token after it was scored.
 
 Shapes: B documents read side by side, T tokens of a chunk, E embedding_size, V vocab_size.
 """
@@ -117,27 +116,16 @@ def score_tokens(
     return TokenScores(total_nats, num_tokens, *hits.tolist())
 
 
-def token_nats(
-    model: LanguageModel,
-    tokens: np.ndarray,
-    *,
-    mixture: NGramMixture | None = None,
-    adapted: bool = False,
-    chunk_len: int = 256,
-) -> np.ndarray:
-    """The nats of each token of one document but its first, float64 ``(N - 1,)``; arguments as ``score_tokens``."""
-    mixed = MixtureScorer(mixture, adapted=adapted)
-    chunks = read_documents(model, [tokens], chunk_len=chunk_len, batch_size=1)
-    parts = [mixed.predict(chunk).nats for chunk in chunks]
-    return np.concatenate(parts) if parts else np.zeros(0)
-
-
 def document_nats(
     model: LanguageModel, streams: Sequence[np.ndarray], *, mixture: NGramMixture | None = None, batch_size: int = 64
 ) -> np.ndarray:
     """The nats of each document, all its tokens but the first together, float64 ``(len(streams),)``.
 
-    Arguments are those of ``score_tokens``.
+    Args:
+        model: read in evaluation mode.
+        streams: one array of token ids for each document.
+        mixture: the n-gram counts that are mixed in.
+        batch_size: the most documents read side by side.
     """
     totals = np.zeros(len(streams))
     mixed = MixtureScorer(mixture)
@@ -156,7 +144,12 @@ def read_documents(
 ) -> Iterator[Chunk]:
     """The GRU's scores of documents, each from a zero state and each document's chunks in order.
 
-    Arguments are those of ``score_tokens``.
+    Args:
+        model: read in evaluation mode, and left in the mode it was in.
+        streams: one array of token ids for each document.
+        chunk_len: tokens read at once.
+        batch_size: the most documents read side by side.
+        device: where the model is, if not where its parameters say.
     """
     was_training = model.training
     model.eval()
@@ -189,7 +182,7 @@ def _read_batch(
 
 
 class MixtureScorer:
-    """Scores chunks, each document's in their order, with the counts mixed in where there is a memory.
+    """Scores chunks, each document's in their order, with the n-gram counts mixed in if there is a mixture.
 
     Args:
         mixture: the n-gram counts that are mixed in.
@@ -198,7 +191,7 @@ class MixtureScorer:
 
     def __init__(self, mixture: NGramMixture | None, *, adapted: bool = False) -> None:
         if adapted and mixture is None:
-            raise ValueError("an overlay lies over counts, and there are none")
+            raise ValueError("an overlay needs a mixture")
         self.mixture = mixture
         self.overlays: defaultdict[int, Overlay] | None = defaultdict(Overlay) if adapted else None
         self.contexts: dict[int, tuple[int, ...]] = {}  # where each document was left
@@ -221,7 +214,7 @@ class MixtureScorer:
         return TokenPredictions(nats.double().cpu().numpy(), ranks.cpu().numpy(), confidences.double().cpu().numpy())
 
     def _mix(self, mixture: NGramMixture, chunk: Chunk) -> np.ndarray:
-        """MixtureScorer probabilities of the chunk's targets, ``(n, V)``."""
+        """Mixture probabilities of the chunk's targets, ``(n, V)``."""
         ngrams = mixture.ngrams
         before = self.contexts.get(chunk.document, ngrams.empty_context())
         contexts = ngrams.contexts(chunk.tokens[:-1], before)

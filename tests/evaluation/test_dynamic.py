@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from gru_complete.evaluation.dynamic import DynamicSettings, dynamic_logits
 from gru_complete.nn.cells import CELL_CLASSES
 from gru_complete.nn.language_model import LanguageModel
-from gru_complete.training.scoring import token_nats
+from tests.costs import token_nats
 
 VOCAB_SIZE = 11
 

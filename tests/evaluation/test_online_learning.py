@@ -9,7 +9,8 @@ from gru_complete.evaluation.online_learning import measure_online_learning, sco
 from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.nn.language_model import LanguageModel
-from gru_complete.training.scoring import read_documents, token_nats
+from gru_complete.training.scoring import read_documents
+from tests.costs import token_nats
 
 VOCAB_SIZE = 11
 WITHOUT_COUNTS = ["static", "cache", "dynamic", "cache_dynamic"]

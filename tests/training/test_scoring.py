@@ -10,7 +10,8 @@ from gru_complete.ngrams.overlay import Overlay
 from gru_complete.nn.cells import CELL_CLASSES
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.training import scoring
-from gru_complete.training.scoring import MixtureScorer, document_nats, read_documents, score_tokens, token_nats
+from gru_complete.training.scoring import MixtureScorer, document_nats, read_documents, score_tokens
+from tests.costs import token_nats
 
 VOCAB_SIZE = 11
 
@@ -238,7 +239,7 @@ def test_a_token_that_is_held_for_impossible_costs_a_finite_number(tiny_model):
 
 def test_an_overlay_needs_counts(tiny_model):
     for score in (score_tokens, token_nats):
-        with pytest.raises(ValueError, match="an overlay lies over counts, and there are none"):
+        with pytest.raises(ValueError, match="an overlay needs a mixture"):
             score(tiny_model, DOCUMENTS if score is score_tokens else DOCUMENTS[0], adapted=True)
 
 
