@@ -1,9 +1,9 @@
 """What a training knows, second by second: network, counts, both together, and adapted, on a text that chooses nothing.
 
-One training as ``gru-complete train TRAIN --minutes M --set data.held_out=0`` does it. Every look at the tuning part
-leaves a checkpoint; it is kept (by hard links, which take no time) with the seconds since this command began.
-Afterwards each is scored on TEST as the model that it would have become: the gate is fitted on the tuning part with
-counts of the training part alone, then the counts take in the tuning part. The seconds of the fit are added to the
+One training as ``gru-complete train TRAIN --minutes M --set data.held_out=0`` does it. Every evaluation on the tuning
+split leaves a checkpoint; it is kept (by hard links, which take no time) with the seconds since this command began.
+Afterwards each is scored on TEST as the model that it would have become: the gate is fitted on the tuning split with
+counts of the training split alone, then the counts take in the tuning split. The seconds of the fit are added to the
 mixture's. The last point is the finished model, at the second at which it was there. The counts have one score, from
 the second at which they were counted.
 

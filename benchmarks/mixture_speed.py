@@ -1,6 +1,6 @@
 """Microseconds that the counts and the overlay add to each generated token, part by part, beside the GRU's own step.
 
-The tuning part of the model's run directory is read as a document: its first 50 kB, or half of a smaller part, are
+The tuning split of the model's run directory is read as a document: its first 50 kB, or half of a smaller part, are
 learnt by the overlay, the next tokens are timed. A model without counts gets those of its training part and a gate that
 believes everything a little. Every part is the median over the tokens, so that a machine that does something else
 meanwhile changes it little.

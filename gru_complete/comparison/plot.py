@@ -79,7 +79,7 @@ def _draw_learning(axes: Axes, results: Sequence[CellResult]) -> None:
     axes.set_title("Learning", loc="left")
     unit, name = time_unit(max((point.seconds for result in results for point in result.evaluations), default=0.0))
     axes.set_xlabel(f"{name} of training")
-    axes.set_ylabel("bits per byte of the tuning part")
+    axes.set_ylabel("bits per byte of the tuning split")
     curves = [
         Curve(
             result.cell,

@@ -40,7 +40,7 @@ def test_a_comparison_names_every_curve_and_every_axis(tmp_path):
     for label in (
         "Cells on a text",
         "seconds of training",
-        "bits per byte of the tuning part",
+        "bits per byte of the tuning split",
         "right, %",
         "tokens back",
     ):

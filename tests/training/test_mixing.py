@@ -173,7 +173,7 @@ def test_learning_on_the_way_is_on_where_it_gains(wise_network, wise_counts, ada
 
 
 def test_the_counts_and_the_gate_never_see_the_held_out_text(tmp_path, corpus_path, tiny_config):
-    """Two texts of which only the held-out part differs give the same counts and the same gate."""
+    """Two texts of which only the held-out split differs give the same counts and the same gate."""
     text = corpus_path.read_bytes()
     held_out = len(text) // 50  # less than is held out
     memories = []

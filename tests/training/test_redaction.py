@@ -20,7 +20,7 @@ def settings(tiny_overrides):
 
 @pytest.fixture
 def planted(corpus_path):
-    """A corpus with each secret in its training, tuning and held-out parts: lines 10, 20, ... are planted."""
+    """A corpus with each secret in its training, tuning and held-out splits: lines 10, 20, ... are planted."""
     lines = corpus_path.read_text().splitlines(keepends=True)
     for index in range(9, len(lines), 10):
         lines[index] = f"Write to {SECRETS['email']} with {SECRETS['GitHub token']}.\n"
