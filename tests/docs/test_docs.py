@@ -76,7 +76,7 @@ def workplace(tmp_path_factory):
 def write_files_of_a_reader(directory: Path) -> None:
     text = (ROOT / "data/watson.txt").read_bytes()
     (directory / "home/mail/sent").mkdir(parents=True)
-    (directory / "home/mail/sent/2026.txt").write_bytes(text[:20_000])
+    (directory / "home/mail/sent/2026.txt").write_bytes(text[:10_000])
     (directory / "letters.txt").write_bytes(text[20_000:40_000])
     (directory / "notes.txt").write_bytes(text[40_000:50_000])
     (directory / "notes.txt.gz").write_bytes(gzip.compress(text[40_000:50_000]))
