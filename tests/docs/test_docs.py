@@ -57,7 +57,8 @@ def workplace(tmp_path_factory):
         (bin_dir / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {command} "$@"\n')
         (bin_dir / name).chmod(0o755)
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("GRU_COMPLETE_")},
+        **{name: value for name, value in os.environ.items() if not name.startswith(("GRU_COMPLETE_", "OMP_"))},
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait do not take the cores from other processes
         "PATH": f"{bin_dir}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "HOME": str(directory / "home"),
