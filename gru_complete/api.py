@@ -25,7 +25,7 @@ from gru_complete.model.home import find_model, resolve_model_path
 from gru_complete.model.naming import default_model_name
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.draft import Completion
-from gru_complete.runtime.options import DEFAULT_SAMPLING, CompletionOptions, SamplingOptions, check_range
+from gru_complete.runtime.options import DEFAULT_SAMPLING, MAX_WORDS, CompletionOptions, SamplingOptions, check_range
 from gru_complete.runtime.words import Word, most_likely_words
 from gru_complete.storage import atomic
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from gru_complete.evaluation.report import EvaluationReport
     from gru_complete.training.events import Event
 
-MAX_WORDS = 1000
 _DEFAULTS = CompletionOptions()
 
 

@@ -3,6 +3,7 @@
 Shapes are given where an array is used, in the letters of ``docs/glossary.md``.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ IntArray = NDArray[np.integer[Any]]
 IndexArray = NDArray[np.intp]
 """What numpy indexes with."""
 BoolArray = NDArray[np.bool_]
+Weights = Mapping[str, Float32Array]
+"""The weights of a model by the names of ``Architecture.tensor_shapes``."""
 TokenIds = np.ndarray[Any, np.dtype[np.integer[Any]]]
 """A stream of token ids, ``(N,)``, perhaps memory-mapped."""
 

@@ -23,12 +23,9 @@ EXCEPTIONS = {
     "api.py: train: more than 7 parameters": "by keyword only: the options of the command `train`",
     "runtime/options.py: CompletionOptions.__init__: more than 7 parameters": "a record: its fields, with defaults",
     "nn/language_model.py: LanguageModel.__init__: more than 7 parameters": "the section `model` of the settings",
-    "checking/trials.py: Trial.__init__: more than 7 parameters": "a record that changes, without dataclasses",
     "nn/sequence.py: _Sequence.forward: more than 7 parameters": "what torch.autograd.Function gives to backward",
     "training/scoring.py: score_tokens: more than 7 parameters": "three of them only trade time for memory",
     "training/adaptation.py: adapt: body of more than 50 lines": "stays as it is until adapted models have bases",
-    "training/explanation.py: explain: body of more than 50 lines": "a text, one paragraph after the other",
-    "training/loop.py: TrainingLoop.run: body of more than 50 lines": "the training loop: one story, told whole",
     "cli/evaluate.py: _train_with_canaries: blocks more than 4 deep": "three context managers must end in order",
     "cli/options.py: training_settings: 4 parameters or more without Args": "its parameters are named after flags",
 }

@@ -7,35 +7,12 @@ from typing import TYPE_CHECKING
 from gru_complete.cli.prompts import PromptLines, reading_progress
 from gru_complete.cli.results import Result, on_one_line
 from gru_complete.cli.states import refuse_to_overwrite, save_state
-from gru_complete.errors import UsageError
-from gru_complete.runtime.completer import MAX_COMPLETIONS, Completer
-from gru_complete.runtime.options import MAX_BEAM, CompletionOptions, check_range
+from gru_complete.runtime.completer import Completer
+from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.prompt_state import PromptState
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
-
-MAX_WORDS = 1000
-
-
-def check_numbers(options: CompletionOptions, number: int, words: int) -> None:
-    """Check how many completions or words are requested, before any work.
-
-    Args:
-        options: how completions are drawn.
-        number: of completions.
-        words: the number of words to list.
-
-    Raises:
-        UsageError: a number is outside its range.
-    """
-    uses_beam = options.beam > 0 or options.sampling.temperature == 0
-    if uses_beam and number > MAX_BEAM:
-        how = "with --beam" if options.beam else "at temperature 0"
-        hint = f"ask for {MAX_BEAM} at most, or draw them: --temperature 0.7 without --beam"
-        raise UsageError(f"-n {number}: {how} completions are found by beam search, {MAX_BEAM} at most", hint=hint)
-    check_range("-n", number, 1, MAX_COMPLETIONS)
-    check_range("--words", words, 0, MAX_WORDS)
 
 
 class Request:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from gru_complete.cli.prompts import STDIN
 from gru_complete.errors import UsageError
+from gru_complete.runtime.options import MAX_BEAM, MAX_COMPLETIONS, MAX_WORDS, CompletionOptions, check_range
 
 RECALL_LENGTHS = (2, 5_000)
 """The least and the most steps over which a cell may be asked to remember."""
@@ -49,3 +50,23 @@ def check_stdin_once(sources: Sequence[str]) -> None:
     """
     if sources.count(STDIN) > 1:
         raise UsageError("standard input ('-') can only be read once")
+
+
+def check_numbers(options: CompletionOptions, number: int, words: int) -> None:
+    """Check how many completions or words are requested, before any work.
+
+    Args:
+        options: how completions are drawn.
+        number: of completions.
+        words: the number of words to list.
+
+    Raises:
+        UsageError: a number is outside its range.
+    """
+    uses_beam = options.beam > 0 or options.sampling.temperature == 0
+    if uses_beam and number > MAX_BEAM:
+        how = "with --beam" if options.beam else "at temperature 0"
+        hint = f"ask for {MAX_BEAM} at most, or draw them: --temperature 0.7 without --beam"
+        raise UsageError(f"-n {number}: {how} completions are found by beam search, {MAX_BEAM} at most", hint=hint)
+    check_range("-n", number, 1, MAX_COMPLETIONS)
+    check_range("--words", words, 0, MAX_WORDS)

@@ -1,13 +1,13 @@
 """`complete`: the text so far comes in, its continuation goes out."""
 
-import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gru_complete.cli.loading import load_completer, use_one_thread
+from gru_complete.cli.checks import check_numbers
+from gru_complete.cli.loading import load_completer, no_garbage_collection, use_one_thread
 from gru_complete.cli.options import LearnFromPromptOption, ModelOption, OldLearnFromPromptOption, StateInOption
 from gru_complete.cli.prompts import STDIN, file_blocks, reading_progress, text_blocks, text_to_edit
 from gru_complete.errors import UsageError
@@ -151,13 +151,6 @@ def complete(
     adapt: OldLearnFromPromptOption = None,
 ) -> None:
     """Continue PROMPT and print only the continuation."""
-    use_one_thread()
-    gc.disable()  # nothing that is imported becomes garbage
-    from gru_complete.cli.answers import Request, answer, answer_lines, check_numbers
-    from gru_complete.cli.states import load_state
-    from gru_complete.model.home import find_model
-
-    gc.enable()
     _check_conflicts(context)
     reads_lines = lines or (null and prompt in (None, STDIN))
     if reads_lines:
@@ -168,10 +161,19 @@ def complete(
     check_numbers(options, number, words)
     console: Console = context.obj
     console.check_output()  # before any work
+    use_one_thread()
+    from gru_complete.model.files import read_ahead
+    from gru_complete.model.home import find_model
+
     path = find_model(model)
-    request = Request(options, number, words, as_json, echo, null, path.name)
     learns = adapt if learn_from_prompt is None else learn_from_prompt
-    completer = load_completer(path, learns=learns, is_novel=novel > 0)
+    with no_garbage_collection():
+        files = read_ahead(path)
+        from gru_complete.cli.answers import Request, answer, answer_lines  # numpy, while the model is read
+        from gru_complete.cli.states import load_state
+
+        completer = load_completer(path, learns=learns, is_novel=novel > 0, files=files)
+    request = Request(options, number, words, as_json, echo, null, path.name)
     before = None if state_in is None else load_state(state_in, completer, learns)
     if file is not None and (reads_lines or interactive):
         with reading_progress(console) as progress:

@@ -1,12 +1,16 @@
 """Loading the model that continues text, and what must be set before numpy is imported."""
 
+import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gru_complete.errors import UsageError
 
 if TYPE_CHECKING:
+    from gru_complete.model.files import ModelFiles
     from gru_complete.runtime.completer import Completer
 
 
@@ -18,13 +22,26 @@ def use_one_thread() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def load_completer(path: Path, *, learns: bool | None, is_novel: bool = False) -> "Completer":
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Import and load without looking for garbage, of which that makes none."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def load_completer(
+    path: Path, *, learns: bool | None, is_novel: bool = False, files: "ModelFiles | None" = None
+) -> "Completer":
     """Load a model for completing.
 
     Args:
         path: its directory.
         learns: whether it learns phrases from the prompt; None: if the model is known to predict better with it.
         is_novel: whether it will be asked not to reproduce its training text, which it then has to have.
+        files: its files, if reading them has started already.
 
     Raises:
         ModelError: the directory is no model or a damaged one.
@@ -32,7 +49,7 @@ def load_completer(path: Path, *, learns: bool | None, is_novel: bool = False) -
     """
     from gru_complete.runtime.completer import Completer
 
-    completer = Completer.load(path, adapts=learns)
+    completer = Completer.load(path, adapts=learns, files=files)
     if learns and completer.predictor.mixture is None:
         message = "--learn-from-prompt: this model has no n-gram model, which is what learns"
         raise UsageError(message, hint="train a model without ngrams.order=0")

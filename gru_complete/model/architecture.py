@@ -4,11 +4,7 @@ Shapes: V vocab_size, E embedding_size, H hidden_size, G gates of the cell, I in
 """
 
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from gru_complete.errors import ModelError
 from gru_complete.storage.untrusted import json_object, short_repr, whole_number
@@ -20,9 +16,6 @@ STATE_ROWS = {cell: 2 if cell == "lstm" else 1 for cell in CELLS}
 """The vectors of size H that a cell carries from step to step: the LSTM has its memory besides its output."""
 _MAX_SIZES = {"vocab_size": 70_000, "embedding_size": 8192, "hidden_size": 8192, "num_layers": 16}
 _MAX_PARAMETERS = 200_000_000
-
-Weights = Mapping[str, NDArray[np.float32]]
-"""The weights by the names of ``Architecture.tensor_shapes``."""
 
 
 class Architecture(NamedTuple):

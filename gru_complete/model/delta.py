@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gru_complete.arrays import Weights
 from gru_complete.errors import ModelError
-from gru_complete.model.architecture import Weights
 from gru_complete.storage.untrusted import short_repr
 
 _CODES_SUFFIX, _SCALE_SUFFIX = ".steps", ".scale"  # names in the file, so a format

@@ -12,11 +12,10 @@ would have to wait.
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from threading import Thread
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,8 +26,10 @@ from gru_complete.storage.tensors import parse_safetensors
 if TYPE_CHECKING:
     from gru_complete.ngrams.mixture import NGramMixture
     from gru_complete.text.tokenizer import Tokenizer
-from gru_complete.model.architecture import Architecture, Weights
+from gru_complete.arrays import Weights
+from gru_complete.model.architecture import Architecture
 from gru_complete.model.delta import Delta, apply_delta, check_tensors
+from gru_complete.model.files import ModelFiles, read_listed, start_in_thread
 from gru_complete.model.manifest import (
     DELTA,
     EXTRA_FILES,
@@ -41,10 +42,12 @@ from gru_complete.model.manifest import (
     Base,
     FileRecord,
     Manifest,
+    has_manifest,
+    load_manifest,
+    read_manifest_bytes,
 )
 
 _READ_ATTEMPTS = 100  # after the first, each follows a replacement of the model while it was read
-_Result = TypeVar("_Result")
 
 
 class LoadedModel(NamedTuple):
@@ -172,100 +175,81 @@ def _write_files(directory: Path, manifest: Manifest, files: Mapping[str, bytes]
     atomic.write_file(directory / MANIFEST, manifest_bytes)
 
 
-def load_model(path: Path) -> LoadedModel:
+def load_model(path: Path, files: ModelFiles | None = None) -> LoadedModel:
     """Load a model, trusting nothing in it. If it is replaced meanwhile, the result is the old or the new model.
+
+    Args:
+        path: its directory.
+        files: its files, if reading them has started already.
 
     Raises:
         ModelError: it is missing, damaged, made by a newer version, or not a model.
     """
     for _ in range(_READ_ATTEMPTS):
-        version = _current_version(path)
+        version = _current_version(path) if files is None else (files.directory, files.fingerprint)
         try:
-            return _load_once(path)
+            return _load_once(path, files or ModelFiles(path))
         except ModelError:
             if version is not None and _current_version(path) == version:
                 raise
-    return _load_once(path)
+            files = None
+    return _load_once(path, ModelFiles(path))
 
 
-def _load_once(path: Path) -> LoadedModel:
+def _load_once(path: Path, files: ModelFiles) -> LoadedModel:
     """Load a model, or fail if it is replaced meanwhile."""
     from gru_complete.text.tokenizer import Tokenizer
 
-    directory = atomic.visible_directory(path)
-    manifest, fingerprint = load_manifest(directory)
+    manifest, directory = files.manifest, files.directory
     if manifest.base is not None:
-        return _load_adapted(path, directory, manifest, fingerprint)
-    # Both are mostly hashing, during which Python can check the tokenizer.
-    mixture = _start_in_thread(partial(_load_mixture, directory, manifest))
-    weights = _start_in_thread(partial(_load_weights, directory, manifest))
+        return _load_adapted(path, files, manifest.base)
+    mixture = start_in_thread(partial(_load_mixture, files))
     try:
-        tokenizer = Tokenizer(_read_listed(directory, manifest, TOKENIZER))
+        tokenizer = Tokenizer(files.read(TOKENIZER))
     except ModelError as error:
         raise ModelError(f"{printable(directory / TOKENIZER)}: {error}", hint=error.hint) from error
     _check_vocab(tokenizer, manifest.arch)
-    return LoadedModel(path, manifest, weights(), tokenizer, fingerprint, mixture())
+    return LoadedModel(path, manifest, _load_weights(files), tokenizer, files.fingerprint, mixture())
 
 
-def _load_weights(directory: Path, manifest: Manifest) -> Weights:
-    name = printable(directory / WEIGHTS)
-    weights = parse_safetensors(_read_listed(directory, manifest, WEIGHTS), name=name)
-    check_tensors(weights, manifest.arch.tensor_shapes(), name=name)
+def _load_weights(files: ModelFiles) -> Weights:
+    """Read the weights and check them."""
+    name = printable(files.directory / WEIGHTS)
+    weights = parse_safetensors(files.read(WEIGHTS), name=name)
+    check_tensors(weights, files.manifest.arch.tensor_shapes(), name=name)
     return weights
 
 
-def _start_in_thread(work: Callable[[], _Result]) -> Callable[[], _Result]:
-    """Start some work in a thread; the function returned waits for it and returns its result or raises its error."""
-    results: list[_Result] = []
-    errors: list[Exception] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except Exception as error:
-            errors.append(error)
-
-    def result() -> _Result:
-        thread.join()
-        if errors:
-            raise errors[0]
-        return results[0]
-
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-    return result
-
-
-def _load_mixture(directory: Path, manifest: Manifest) -> "NGramMixture | None":
+def _load_mixture(files: ModelFiles) -> "NGramMixture | None":
     """Read the n-gram model, if there is one."""
     from gru_complete.ngrams.mixture import NGramMixture
 
-    if NGRAMS not in manifest.files:
+    if NGRAMS not in files.manifest.files:
         return None
-    data = _read_listed(directory, manifest, NGRAMS)
-    return NGramMixture.from_bytes(data, vocab_size=manifest.arch.vocab_size, name=printable(directory / NGRAMS))
+    name, vocab_size = printable(files.directory / NGRAMS), files.manifest.arch.vocab_size
+    return NGramMixture.from_bytes(files.read(NGRAMS), vocab_size=vocab_size, name=name)
 
 
-def _load_adapted(path: Path, directory: Path, manifest: Manifest, fingerprint: str) -> LoadedModel:
+def _load_adapted(path: Path, files: ModelFiles, needed: Base) -> LoadedModel:
     """Load an adapted model: its base, and the delta to add."""
-    assert manifest.base is not None
-    base_path = Path(os.path.realpath(path)).parent / manifest.base.name
-    what = f"{printable(path)} only holds what it has learnt beyond the model '{manifest.base.name}'"
+    manifest = files.manifest
+    base_path = Path(os.path.realpath(path)).parent / needed.name
+    what = f"{printable(path)} only holds what it has learnt beyond the model '{needed.name}'"
     if not has_manifest(base_path):
         raise ModelError(f"{what}, which is not beside it", hint=f"put that model back as {printable(base_path)}")
     if load_manifest(atomic.visible_directory(base_path))[0].base is not None:  # nor can two be each other's base
         raise ModelError(f"{what}, which is adapted itself")
     base = load_model(base_path)
-    if base.fingerprint != manifest.base.fingerprint:
+    if base.fingerprint != needed.fingerprint:
         hint = f"adapt the new one: gru-complete adapt {base_path.name} FILE -m {printable(path.name)} --replace"
         raise ModelError(f"{what}, and another model has that name now", hint=hint)
     if base.manifest.arch != manifest.arch or base.manifest.tokenizer != manifest.tokenizer:
         raise ModelError(f"{what}, and its sizes are not those of that model")
-    name = printable(directory / DELTA)
-    delta = parse_safetensors(_read_listed(directory, manifest, DELTA), name=name)
+    name = printable(files.directory / DELTA)
+    delta = parse_safetensors(files.read(DELTA), name=name)
     weights = apply_delta(base.weights, delta, name=name)
     check_tensors(weights, manifest.arch.tensor_shapes(), name=name)
-    return LoadedModel(path, manifest, weights, base.tokenizer, fingerprint, base.mixture)
+    return LoadedModel(path, manifest, weights, base.tokenizer, files.fingerprint, base.mixture)
 
 
 def read_extra_file(path: Path, name: str) -> bytes:
@@ -278,7 +262,7 @@ def read_extra_file(path: Path, name: str) -> bytes:
     manifest, _ = load_manifest(directory)
     if name not in EXTRA_FILES or name not in manifest.files:
         raise ModelError(f"{printable(path)} has no {printable(name)}")
-    return _read_listed(directory, manifest, name)
+    return read_listed(directory, manifest.files[name], name)
 
 
 def _current_version(path: Path) -> tuple[Path, str] | None:
@@ -291,52 +275,6 @@ def _current_version(path: Path) -> tuple[Path, str] | None:
         return directory, untrusted.sha256_hex(read_manifest_bytes(directory))
     except ModelError:
         return None
-
-
-def has_manifest(path: Path) -> bool:
-    """Whether a finished model is stored at this path; its manifest may still be damaged."""
-    return os.path.lexists(atomic.visible_directory(path) / MANIFEST)
-
-
-def read_manifest_bytes(directory: Path) -> bytes:
-    """Read ``manifest.json`` without parsing it.
-
-    Raises:
-        ModelError: there is none, or it is not a regular file of at most 64 kB.
-    """
-    if not os.path.lexists(directory / MANIFEST):
-        message = f"{printable(directory)} is not a gru-complete model (no {MANIFEST})"
-        raise ModelError(message, hint="did training finish? The same gru-complete train command continues it")
-    return untrusted.read_regular_file(directory / MANIFEST, max_bytes=MAX_BYTES[MANIFEST])
-
-
-def load_manifest(directory: Path) -> tuple[Manifest, str]:
-    """Read and check a manifest.
-
-    Returns:
-        The manifest, and its SHA-256: the model's fingerprint.
-
-    Raises:
-        ModelError: it is missing, damaged, made by a newer version, or says something that cannot be.
-    """
-    data = read_manifest_bytes(directory)
-    name = printable(directory / MANIFEST)
-    value = untrusted.strict_json(data, name=name)
-    try:
-        return Manifest.from_json(value), untrusted.sha256_hex(data)
-    except ModelError as error:
-        raise ModelError(f"{name}: {error}", hint=error.hint) from None
-
-
-def _read_listed(directory: Path, manifest: Manifest, name: str) -> bytes:
-    """Read a file and check that it is the one that the manifest lists."""
-    entry = manifest.files[name]
-    data = untrusted.read_regular_file(directory / name, max_bytes=entry.num_bytes)
-    if len(data) != entry.num_bytes:
-        raise ModelError(f"{printable(directory / name)} is cut off: {len(data)} of {entry.num_bytes} bytes")
-    if untrusted.sha256_hex(data) != entry.sha256:
-        raise ModelError(f"{printable(directory / name)} is damaged (sha256 mismatch)", hint="copy the model again")
-    return data
 
 
 def _check_vocab(tokenizer: "Tokenizer", arch: Architecture) -> None:

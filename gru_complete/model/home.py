@@ -4,9 +4,14 @@ import os
 from pathlib import Path
 
 from gru_complete.errors import EnvironmentFailure, ModelError, UsageError, printable
-from gru_complete.model.directory import has_manifest, load_manifest, read_manifest_bytes
-from gru_complete.model.manifest import FORMAT, MANIFEST, is_model_name
-from gru_complete.model.run_dir import RunDir
+from gru_complete.model.manifest import (
+    FORMAT,
+    MANIFEST,
+    has_manifest,
+    is_model_name,
+    load_manifest,
+    read_manifest_bytes,
+)
 from gru_complete.storage import atomic, untrusted
 from gru_complete.storage.untrusted import short_repr
 
@@ -103,6 +108,8 @@ def remove_model(path: Path, *, run_only: bool) -> None:
         BusyError: a training is using the run directory.
         EnvironmentFailure: the disk is full or refuses the write.
     """
+    from gru_complete.model.run_dir import RunDir  # here, since finding a model need not wait for numpy
+
     run_dir = RunDir.beside(path)
     if not run_only:
         manifest = untrusted.strict_json(

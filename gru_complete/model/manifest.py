@@ -6,10 +6,12 @@ The names of files and keys are a format.
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from gru_complete.errors import ModelError, printable
 from gru_complete.model.architecture import Architecture
+from gru_complete.storage import atomic, untrusted
 from gru_complete.storage.untrusted import check_format, json_object, short_repr, whole_number
 
 FORMAT = "gru-complete"
@@ -217,3 +219,38 @@ def _check_facts(value: object, where: str, *, depth: int = 3) -> None:
     elif not (value is None or isinstance(value, bool | int | float)):
         problem = f"{short_repr(value)}, not a number, a short string or a small mapping of them"
         raise ModelError(f"{where[:200]} is {problem}")
+
+
+def has_manifest(path: Path) -> bool:
+    """Whether a finished model is stored at this path; its manifest may still be damaged."""
+    return os.path.lexists(atomic.visible_directory(path) / MANIFEST)
+
+
+def read_manifest_bytes(directory: Path) -> bytes:
+    """Read ``manifest.json`` without parsing it.
+
+    Raises:
+        ModelError: there is none, or it is not a regular file of at most 64 kB.
+    """
+    if not os.path.lexists(directory / MANIFEST):
+        message = f"{printable(directory)} is not a gru-complete model (no {MANIFEST})"
+        raise ModelError(message, hint="did training finish? The same gru-complete train command continues it")
+    return untrusted.read_regular_file(directory / MANIFEST, max_bytes=MAX_BYTES[MANIFEST])
+
+
+def load_manifest(directory: Path) -> tuple[Manifest, str]:
+    """Read and check a manifest.
+
+    Returns:
+        The manifest, and its SHA-256: the model's fingerprint.
+
+    Raises:
+        ModelError: it is missing, damaged, made by a newer version, or says something that cannot be.
+    """
+    data = read_manifest_bytes(directory)
+    name = printable(directory / MANIFEST)
+    value = untrusted.strict_json(data, name=name)
+    try:
+        return Manifest.from_json(value), untrusted.sha256_hex(data)
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}", hint=error.hint) from None

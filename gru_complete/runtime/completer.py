@@ -18,7 +18,7 @@ from gru_complete.model.directory import LoadedModel, load_model
 from gru_complete.runtime.boundaries import TextCutter, boundary
 from gru_complete.runtime.draft import Completion, Draft, TextStream
 from gru_complete.runtime.first_tokens import FirstTokens
-from gru_complete.runtime.options import MAX_BEAM, CompletionOptions, check_range, stop_text
+from gru_complete.runtime.options import MAX_BEAM, MAX_COMPLETIONS, CompletionOptions, check_range, stop_text
 from gru_complete.runtime.piece_index import PieceIndex
 from gru_complete.runtime.predictor import Predictor, overflow_allowed
 from gru_complete.runtime.prompt_state import PromptReader, PromptState
@@ -29,11 +29,9 @@ from gru_complete.runtime.vocabulary import Vocabulary
 from gru_complete.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from gru_complete.model.files import ModelFiles
     from gru_complete.runtime.novel import NovelGuard
     from gru_complete.text.verbatim import CorpusWords
-
-MAX_COMPLETIONS = 10_000
-"""The most completions of one prompt."""
 
 C = TypeVar("C", bound="Completer")
 
@@ -116,17 +114,18 @@ class Completer:
         self._guards: dict[tuple[int, bool], NovelGuard] = {}
 
     @classmethod
-    def load(cls, path: Path, *, adapts: bool | None = None) -> Completer:
+    def load(cls, path: Path, *, adapts: bool | None = None, files: ModelFiles | None = None) -> Completer:
         """Load a finished model.
 
         Args:
             path: its directory.
             adapts: whether completions learn from their prompt; if omitted, what was better on the tuning split.
+            files: the model's files, if reading them has started already.
 
         Raises:
             ModelError: the directory is not a model, or a damaged one.
         """
-        return cls.from_model(load_model(path), adapts=adapts)
+        return cls.from_model(load_model(path, files), adapts=adapts)
 
     @classmethod
     def from_model(cls: type[C], model: LoadedModel, *, adapts: bool | None = None) -> C:

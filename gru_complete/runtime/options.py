@@ -10,6 +10,10 @@ from gru_complete.runtime.boundaries import UNTIL
 
 NO_REPEAT = 3
 """In the Holmes stories, 1 word of 1,000 completes such a repetition within 400 bytes; with 2 instead of 3, 7 words."""
+MAX_WORDS = 1000
+"""The most words that are listed."""
+MAX_COMPLETIONS = 10_000
+"""The most completions of one prompt."""
 MAX_BEAM = 100
 MAX_NOVEL = 100
 
