@@ -157,7 +157,7 @@ def test_cells_matched_by_parameters_have_nearly_as_many(request_for):
 
 def test_with_minutes_every_cell_makes_the_steps_of_the_slowest_unless_time_is_matched(request_for, monkeypatch):
     seconds = {"rnn": 0.01, "gru": 0.04}
-    for module in ("gru_complete.training.planning", "gru_complete.comparison.settings"):
+    for module in ("gru_complete.training.probe", "gru_complete.comparison.settings"):
         monkeypatch.setattr(f"{module}.probe_step_seconds", lambda model, *_, **__: seconds[model.cell])
     overrides = ("training.steps=null", "training.minutes=0.05")
     planned = of_type(run(request_for(*overrides)), events.Planned)
