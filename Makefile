@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := build/demo
+# A process per core, each with one thread and whole files of tests, so that what a file's tests share is made once.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all docs-check coverage lint format types check bench clean
@@ -30,17 +32,17 @@ demo: $(STAMP)  ## train on data/, complete "Mr Watson goes", evaluate
 	$(BIN)/python -m gru_complete.sample_world score $(DEMO)/fresh.txt
 	$(BIN)/gru-complete eval $(DEMO)/fresh.txt -m $(DEMO)/watson
 
-test: $(STAMP)  ## run the tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+test: $(STAMP)  ## run the tests, without the slow ones, on all cores
+	$(PYTEST) -m "not slow"
 
-test-all: $(STAMP)  ## run all tests
-	$(BIN)/python -m pytest
+test-all: $(STAMP)  ## run all tests, on all cores
+	$(PYTEST)
 
 docs-check: $(STAMP)  ## run every command block of the documentation, the slow ones too
 	$(BIN)/python -m pytest tests/docs
 
 coverage: $(STAMP)  ## run the tests, say which lines they do not reach, and fail below 95 %
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=
+	$(PYTEST) -m "not slow" --cov --cov-report=
 	$(BIN)/python -m coverage report --skip-covered --show-missing
 
 lint: $(STAMP)  ## ruff: style and likely mistakes; import-linter: the order of the rooms
