@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-PATH = Path(__file__).parents[1] / "benchmarks" / "partial_words.py"
+PATH = Path(__file__).parents[2] / "benchmarks" / "partial_words.py"
 TEXT = "The old dog saw the small bird. A cat liked the red river slowly. It is a b c d."
 
 
@@ -13,6 +13,7 @@ TEXT = "The old dog saw the small bird. A cat liked the red river slowly. It is 
 def benchmark(monkeypatch):
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(name, "1")  # it sets them; so they are put back
+    monkeypatch.syspath_prepend(PATH.parent)  # as for a script that is run
     spec = importlib.util.spec_from_file_location("partial_words", PATH)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
