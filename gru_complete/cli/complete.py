@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gru_complete.cli.checks import check_numbers
-from gru_complete.cli.loading import load_completer, no_garbage_collection, use_one_thread
+from gru_complete.cli.loading import load_completer, no_garbage_collection, start_reading, use_one_thread
 from gru_complete.cli.options import LearnFromPromptOption, ModelOption, OldLearnFromPromptOption, StateInOption
 from gru_complete.cli.prompts import STDIN, file_blocks, reading_progress, text_blocks, text_to_edit
 from gru_complete.errors import UsageError
@@ -162,14 +162,13 @@ def complete(
     console: Console = context.obj
     console.check_output()  # before any work
     use_one_thread()
-    from gru_complete.model.files import read_ahead
     from gru_complete.model.home import find_model
 
     path = find_model(model)
     learns = adapt if learn_from_prompt is None else learn_from_prompt
     with no_garbage_collection():
-        files = read_ahead(path)
-        from gru_complete.cli.answers import Request, answer, answer_lines  # numpy, while the model is read
+        files = start_reading(path)
+        from gru_complete.cli.answers import Request, answer, answer_lines
         from gru_complete.cli.states import load_state
 
         completer = load_completer(path, learns=learns, is_novel=novel > 0, files=files)

@@ -32,6 +32,20 @@ def no_garbage_collection() -> Iterator[None]:
         gc.enable()
 
 
+def start_reading(path: Path) -> "ModelFiles | None":
+    """Start reading and hashing a model in threads, and import numpy meanwhile.
+
+    Args:
+        path: its directory.
+    """
+    from gru_complete.model.files import read_ahead
+
+    files = read_ahead(path)
+    import numpy  # noqa: F401  (before anything else, so that nothing else waits for the threads)
+
+    return files
+
+
 def load_completer(
     path: Path, *, learns: bool | None, is_novel: bool = False, files: "ModelFiles | None" = None
 ) -> "Completer":
@@ -47,9 +61,10 @@ def load_completer(
         ModelError: the directory is no model or a damaged one.
         UsageError: the model cannot learn, or its training text is missing.
     """
+    from gru_complete.model.directory import load_model
     from gru_complete.runtime.completer import Completer
 
-    completer = Completer.load(path, adapts=learns, files=files)
+    completer = Completer.from_model(load_model(path, files), adapts=learns)
     if learns and completer.predictor.mixture is None:
         message = "--learn-from-prompt: this model has no n-gram model, which is what learns"
         raise UsageError(message, hint="train a model without ngrams.order=0")

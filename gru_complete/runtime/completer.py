@@ -29,7 +29,6 @@ from gru_complete.runtime.vocabulary import Vocabulary
 from gru_complete.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from gru_complete.model.files import ModelFiles
     from gru_complete.runtime.novel import NovelGuard
     from gru_complete.text.verbatim import CorpusWords
 
@@ -114,18 +113,17 @@ class Completer:
         self._guards: dict[tuple[int, bool], NovelGuard] = {}
 
     @classmethod
-    def load(cls, path: Path, *, adapts: bool | None = None, files: ModelFiles | None = None) -> Completer:
+    def load(cls, path: Path, *, adapts: bool | None = None) -> Completer:
         """Load a finished model.
 
         Args:
             path: its directory.
             adapts: whether completions learn from their prompt; if omitted, what was better on the tuning split.
-            files: the model's files, if reading them has started already.
 
         Raises:
             ModelError: the directory is not a model, or a damaged one.
         """
-        return cls.from_model(load_model(path, files), adapts=adapts)
+        return cls.from_model(load_model(path), adapts=adapts)
 
     @classmethod
     def from_model(cls: type[C], model: LoadedModel, *, adapts: bool | None = None) -> C:
