@@ -123,6 +123,8 @@ def _is_text(piece: bytes) -> bool:
         text = piece.decode()
     except UnicodeDecodeError:
         return False
+    if text.isprintable():  # most are, and then there is no control character
+        return True
     if b"\xc2" in piece and any("\x80" <= character <= "\x9f" for character in text):
         return False
     return piece.translate(None, CONTROL_CHARACTERS) == piece

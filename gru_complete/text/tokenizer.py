@@ -80,8 +80,11 @@ class Tokenizer:
             raise ModelError(f"the tokenizer model cannot be loaded ({type(error).__name__})") from error
         if not same:
             raise ModelError("the tokenizer model cannot be loaded: its pieces are not what they seem")
-        words = [name.replace(SPACE_MARK, " ").replace(TAB_MARK, "\t").encode() for name in names[FIRST_PIECE:]]
-        self.pieces: list[bytes] = [b"", *(bytes([value]) for value in range(256)), *words]
+        # All names at once: none has a NUL, as was checked.
+        words = (
+            "\0".join(names[FIRST_PIECE - 1 :]).replace(SPACE_MARK, " ").replace(TAB_MARK, "\t").encode().split(b"\0")
+        )
+        self.pieces: list[bytes] = [b"", *(bytes([value]) for value in range(256)), *words[1:]]
         self.vocab_size = len(self.pieces)
         self.model_bytes = model_bytes
         self.sha256 = hashlib.sha256(model_bytes).hexdigest()
