@@ -1,6 +1,14 @@
-"""``python -m gru_complete`` is ``gru-complete``."""
+"""Where the process starts, as ``gru-complete`` and as ``python -m gru_complete``."""
 
-from gru_complete.cli.app import main
+from gru_complete.cli.loading import no_garbage_collection
+
+
+def main() -> None:
+    """The console script ``gru-complete``."""
+    with no_garbage_collection():
+        from gru_complete.cli import app
+    app.main()
+
 
 if __name__ == "__main__":
     main()

@@ -135,7 +135,7 @@ def _show_traceback_if_wanted() -> None:
 
 
 def main() -> None:
-    """The console script ``gru-complete``."""
+    """Run the command line of this process, and end it with the exit code."""
     code = run()
     if sys.argv[1:2] == ["complete"]:
         _leave(code)

@@ -24,11 +24,12 @@ def use_one_thread() -> None:
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Import and load without looking for garbage, of which that makes none."""
+    """Import and load without looking for garbage, of which that makes none; nor is it looked for there afterwards."""
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()  # otherwise the next collection walks through everything after all
         gc.enable()
 
 

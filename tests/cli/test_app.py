@@ -1,9 +1,11 @@
+import gc
 import json
 import subprocess
 import sys
 
 import pytest
 
+from gru_complete.__main__ import main
 from gru_complete.cli import app, complete, models
 
 MODELS_COMMANDS = [["models", command.name or command.callback.__name__] for command in models.app.registered_commands]
@@ -136,8 +138,9 @@ def test_the_process_of_complete_ends_with_its_exit_code_and_all_its_output(trai
     assert b"--interactive" in help_text.stdout
 
 
-def test_the_console_script_is_the_app(monkeypatch):
+def test_the_console_script_is_the_app_and_collects_garbage_from_then_on(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gru-complete", "--version"])
     with pytest.raises(SystemExit) as caught:
-        app.main()
+        main()
     assert caught.value.code == 0
+    assert gc.isenabled()
