@@ -5,16 +5,19 @@ minutes". The merged config is frozen; what the plan made of it is saved in the 
 """
 
 import difflib
+import re
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gru_complete.errors import ConfigError
 
 MAX_CONFIG_BYTES = 64 * 1024
+
+_WITH_EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")  # YAML 1.2, core schema
 
 Cell = Literal["rnn", "rnn-relu", "gru-simple", "gru", "gru-reset-after", "lstm"]
 
@@ -23,6 +26,12 @@ class Section(BaseModel):
     """A section of the config: unknown keys and infinite numbers are refused, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_exponent(cls, value: object) -> object:
+        """Read 1e6 as a number, which is an integer; pydantic reads all other numbers from text by itself."""
+        return float(value) if isinstance(value, str) and _WITH_EXPONENT.fullmatch(value) else value
 
 
 class DataConfig(Section):
@@ -129,7 +138,12 @@ class Config(Section):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader without aliases (they can blow up) and without silent duplicate keys."""
+    """PyYAML's safe loader without aliases (they can blow up), silent duplicate keys or guessed types.
+
+    Every value but null is text, as in the failsafe schema of YAML 1.2, and pydantic reads it as what its setting is:
+    010 is ten where a number is expected; ``no`` and ``.inf`` are text where text is. By its spelling alone, YAML 1.1
+    takes them for eight, false and infinity, and 1:30 for ninety.
+    """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -149,11 +163,12 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-# YAML 1.1 reads 010 as the octal 8; left as text, pydantic makes it the ten that was meant.
+_TAGS = (None, *(f"tag:yaml.org,2002:{kind}" for kind in ("null", "str", "seq", "map")))  # None refuses all others
 _StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not (first == "0" and tag.endswith(":int"))]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag in _TAGS]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_StrictLoader.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in _TAGS}
 
 
 def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
@@ -240,7 +255,7 @@ def _parse_yaml(data: bytes | str, *, source: str) -> Any:
 def _parse_override(text: str) -> tuple[str, str, Any]:
     place, equals, value = text.partition("=")
     section, dot, key = place.strip().partition(".")
-    if not (equals and dot and section and key):
+    if not (equals and dot and section and key and value.strip()):
         raise ConfigError(
             f"--set {text!r} is not of the form section.key=value", hint="e.g. --set model.hidden_size=256"
         )

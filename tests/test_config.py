@@ -32,8 +32,73 @@ def test_numbers_may_be_written_as_people_write_them(tmp_path, text, rate):
     assert load_config(write(tmp_path, f"training:\n  learning_rate: {text}\n")).training.learning_rate == rate
 
 
-def test_a_leading_zero_does_not_make_a_number_octal(tmp_path):
-    assert load_config(write(tmp_path, "training:\n  seed: 010\n")).training.seed == 10
+NUMBERS = [0, 1, 7, 8, 9, 10, 64, 77, 100, 1_000, 65_535, 10**6, 2**53 + 1, 2**63 - 1]
+NO_NUMBERS = [
+    *("yes", "no", "on", "off", "true", "false", "y", "n", "True", "NO", "On"),  # truths of YAML 1.1 and 1.2
+    *(f"{hours}:{minutes}" for hours in (0, 1, 59, 190) for minutes in ("0", "30", "59", "20:30", "30.15")),
+    *("2020-01-01", "2001-12-14t21:59:43.10-05:00", "12-31", "1/2", "1,000", "1 000", "1_", "_1", "1__0"),
+    *("0x10", "0o17", "0b11", "1e", "e3", "+", ".", "..", "=", "<<", "!!int 1", "!!bool yes", "!!timestamp x"),
+    *(".inf", "-.inf", "+.INF", ".nan", ".NaN", "inf", "nan", "infinity", "five", "[1]", "{a: 1}", "''"),
+]
+
+
+def _given(tmp_path, how, place, value):
+    """A setting that is given in a file or by ``--set``."""
+    section, key = place.split(".")
+    if how == "set":
+        config = load_config(None, [f"{place}={value}"])
+    else:
+        config = load_config(write(tmp_path, f"{section}:\n  {key}: {value}\n"))
+    return getattr(getattr(config, section), key)
+
+
+@pytest.mark.parametrize("how", ["file", "set"])
+def test_what_is_written_in_digits_is_that_number(tmp_path, how):
+    for number in NUMBERS:
+        for text in (
+            f"{number}",
+            f"+{number}",
+            f"{number:_}",
+            f"00{number}",
+            f"0{number}",
+            f"'{number}'",
+            f"{number} # it",
+        ):
+            assert _given(tmp_path, how, "training.seed", text) == number, text
+        if number < 2**53:
+            for text in (f"{number}.0", f"{number}e0", f"{number}.0E+0", f"{number}0e-1"):
+                assert _given(tmp_path, how, "training.seed", text) == number, text
+    assert _given(tmp_path, how, "data.max_tuning_bytes", "1e6") == 1_000_000
+
+
+@pytest.mark.parametrize("how", ["file", "set"])
+@pytest.mark.parametrize("place", ["training.steps", "training.seed", "training.minutes", "training.learning_rate"])
+def test_what_is_no_number_is_refused_where_one_is_expected(tmp_path, how, place):
+    for text in NO_NUMBERS:
+        with pytest.raises(ConfigError) as caught:
+            _given(tmp_path, how, place, text)
+        assert place in str(caught.value) or "could not determine a constructor" in str(caught.value), text
+
+
+@pytest.mark.parametrize("how", ["file", "set"])
+def test_text_stays_text_where_text_is_expected(tmp_path, how):
+    texts = [text for text in NO_NUMBERS if text.isalnum() or text[0] in "-+." and len(text) > 2] + [
+        "010",
+        "1.50",
+        "1e3",
+    ]
+    written = _given(tmp_path, how, "data.extensions", f"[{', '.join(texts)}]")
+    assert written == tuple(texts)
+
+
+@pytest.mark.parametrize("how", ["file", "set"])
+def test_yes_and_no_may_be_spelled_as_yaml_and_people_spell_them(tmp_path, how):
+    for text in ("true", "True", "TRUE", "yes", "Yes", "on", "ON"):
+        assert _given(tmp_path, how, "data.redact", text) is True
+    for text in ("false", "False", "no", "NO", "off"):
+        assert _given(tmp_path, how, "data.redact", text) is False
+    for text in ("null", "~", "Null", "NULL"):
+        assert _given(tmp_path, how, "training.steps", text) is None
 
 
 def test_an_empty_file_and_an_empty_section_mean_the_defaults(tmp_path):
@@ -87,7 +152,9 @@ def test_a_missing_file_is_named(tmp_path):
         load_config(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("text", ["hidden_size=3", "model.hidden_size", "=3", ".a=1", "model.=1"])
+@pytest.mark.parametrize(
+    "text", ["hidden_size=3", "model.hidden_size", "=3", ".a=1", "model.=1", "model.a=", "model.a= "]
+)
 def test_an_override_has_a_section_a_key_and_a_value(text):
     with pytest.raises(ConfigError, match=r"section\.key=value"):
         load_config(None, [text])
