@@ -89,16 +89,10 @@ class InterruptedRun(GruCompleteError):
         self.exit_code = 128 + signal_number
 
 
-def printable(text: str | Path, *, keep: str = "", encoding: str | None = None) -> str:
+def printable(text: str | Path) -> str:
     r"""Escape every character that could steer a terminal, so that any file name or input is safe in a message.
 
     Control characters, escape sequences, line breaks and marks that reverse the direction of writing become ``\x1b``,
     ``\n``, ``\u202e``. All text that did not come from this program passes through here before it is shown.
-
-    Args:
-        text: any text, or a path.
-        keep: characters to leave as they are although they do not print, such as tab and newline.
-        encoding: of the terminal, if known; what it cannot encode is escaped too.
     """
-    escaped = "".join(char if char.isprintable() or char in keep else ascii(char)[1:-1] for char in str(text))
-    return escaped if encoding is None else escaped.encode(encoding, "backslashreplace").decode(encoding)
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))

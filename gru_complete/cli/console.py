@@ -12,11 +12,20 @@ from typing import IO, Any
 
 import typer
 
-from gru_complete.errors import EnvironmentFailure, printable
+from gru_complete.errors import EnvironmentFailure
 
 BOLD_RED = "\x1b[1;31m"
 PLAIN = "\x1b[0m"
-JOINERS = "\u200c\u200d"  # not printable alone, but scripts and emoji need them, and they cannot steer a terminal
+HARMFUL = frozenset(
+    chr(code)
+    for codes in (range(0x20), range(0x7F, 0xA0), range(0x2028, 0x202F), range(0x2066, 0x206A))
+    for code in codes
+    if chr(code) not in "\t\n"
+)
+"""Characters of a text that may steer a terminal: C0, C1, line separators, embeddings and isolates of directions.
+
+All others are shown, also those that ``str.isprintable`` does not count: scripts need their spaces, marks and joiners.
+"""
 
 
 class Console:
@@ -121,13 +130,15 @@ def is_terminal(stream: IO[str] | None) -> bool:
 
 
 def terminal_text(text: str, encoding: str = "utf-8") -> str:
-    r"""Model text that cannot steer a terminal: as ``errors.printable``, but tab, newline and joiners stay.
+    r"""Text of a model or a person that cannot steer a terminal: ``HARMFUL`` characters become ``\x1b``, ``\u202e``.
 
     Args:
         text: anything.
         encoding: of the terminal; what it cannot show is escaped too.
     """
-    return printable(text, keep="\n\t" + JOINERS, encoding=encoding or "utf-8")
+    if not text.isprintable():
+        text = "".join(ascii(character)[1:-1] if character in HARMFUL else character for character in text)
+    return text.encode(encoding or "utf-8", "backslashreplace").decode(encoding or "utf-8")
 
 
 def _write_error(message: str) -> None:

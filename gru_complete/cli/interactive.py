@@ -49,7 +49,7 @@ from prompt_toolkit.output import ColorDepth, Output, create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.styles import Style
 
-from gru_complete.cli.console import JOINERS, is_terminal, terminal_text
+from gru_complete.cli.console import HARMFUL, is_terminal, terminal_text
 from gru_complete.errors import UsageError
 from gru_complete.runtime.session import Candidate, Stale, TypingSession, first_word
 
@@ -427,9 +427,15 @@ class _EscapeControls(Processor):
 
 
 def _without_controls(text: str) -> str:
+    """Replace what the terminal must not see; prompt_toolkit itself shows C0 and C1 as ``^[`` and ``<9b>``."""
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() or char <= "\xa0" or char in JOINERS else "\ufffd" for char in text)
+    return "".join("\ufffd" if char > "\xa0" and (char in HARMFUL or _is_byte(char)) else char for char in text)
+
+
+def _is_byte(character: str) -> bool:
+    """Whether a character stands for a byte that is not UTF-8."""
+    return "\ud800" <= character <= "\udfff"
 
 
 def _on_one_line(text: str) -> str:

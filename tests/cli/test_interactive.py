@@ -16,7 +16,8 @@ import pytest
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from gru_complete.cli.interactive import Editor
+from gru_complete.cli.console import HARMFUL
+from gru_complete.cli.interactive import Editor, _without_controls
 from gru_complete.errors import ModelError
 from gru_complete.runtime.session import Candidate, Stale
 
@@ -341,6 +342,15 @@ def test_bytes_that_are_no_text_come_back_as_they_were():
             return ""
 
     assert type_into(script, Mute(), text="caf\udcc3") == ("caf\udcc3!", 0)
+
+
+def test_what_is_typed_is_shown_but_for_what_could_steer_the_terminal():
+    every = "".join(map(chr, range(0xA0, sys.maxunicode + 1)))
+    shown = _without_controls(every)
+    assert len(shown) == len(every)
+    replaced = {char for char, other in zip(every, shown, strict=True) if char != other}
+    assert replaced == {char for char in HARMFUL if char > "\xa0"} | set(map(chr, range(0xD800, 0xE000)))
+    assert {other for char, other in zip(every, shown, strict=True) if char != other} == {"\ufffd"}
 
 
 # ---------------------------------------------------------------------------------------- the whole command
