@@ -113,7 +113,7 @@ def make_random_models(directory: Path, text: bytes, sizes: tuple[int, int, int]
 
     embedding_size, hidden_size, vocab_size = sizes
     sample = [text[:SAMPLE_BYTES]]
-    tokenizer = Tokenizer(train_tokenizer(sample, vocab_size=vocab_size - FIRST_PIECE, work_dir=directory))
+    tokenizer = Tokenizer(train_tokenizer(sample, vocab_size=vocab_size - FIRST_PIECE))
     stream = np.array([0, *tokenizer.encode(text), 0], np.uint16)
     arch = Architecture("gru", tokenizer.vocab_size, embedding_size, hidden_size, 1)
     generator = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from gru_complete.evaluation.pairs import DISTANCE_LABELS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-from gru_complete.evaluation.plots import GREY, SETTINGS, new_figure, save_figure, time_unit
+from gru_complete.evaluation.plots import GREY, SETTINGS, new_figure, picture_settings, save_figure, time_unit
 
 CUT_SHARE = 5  # the first fifth of the evaluations may lie above the plot
 MIN_SHARE = 1e-3  # of the gradient; smaller shares are not drawn
@@ -56,12 +56,10 @@ def draw_comparison(results: Sequence[CellResult], path: Path, *, title: str) ->
     Raises:
         EnvironmentFailure: the plot could not be written.
     """
-    from matplotlib import rc_context
-
     results = [result for result in results if result.diverged is None]
     has_pairs = any(result.pairs for result in results)
     has_gradients = any(result.trained for result in results)
-    with rc_context(SETTINGS):
+    with picture_settings(SETTINGS):
         number = 1 + has_pairs + has_gradients
         figure = new_figure(5.0 * number, 4.3)
         figure.suptitle(title)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +65,7 @@ def draw_learning_curve(curve: LearningCurve, path: Path, *, title: str) -> None
     Raises:
         EnvironmentFailure: the picture could not be written.
     """
-    from matplotlib import rc_context
-
-    with rc_context(SETTINGS):
+    with picture_settings(SETTINGS):
         figure = new_figure(7.0, 5.6)
         figure.suptitle(title)
         above, below = figure.subplots(2, 1, sharex=True)
@@ -98,6 +98,25 @@ def draw_learning_curve(curve: LearningCurve, path: Path, *, title: str) -> None
         save_figure(figure, path)
 
 
+@contextmanager
+def picture_settings(settings: dict[Any, Any]) -> Iterator[None]:
+    """Draw with these settings and, for all others, the user's own, but never with those of the current directory.
+
+    It may be a stranger's, and a ``matplotlibrc`` in it can have every label set by TeX, which starts programs and
+    writes files.
+
+    Args:
+        settings: matplotlib's, by name.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context():
+        if not os.path.dirname(matplotlib.matplotlib_fname()):  # a bare name: found in the current directory
+            matplotlib.rcdefaults()
+        matplotlib.rcParams.update(settings)
+        yield
+
+
 def time_unit(seconds: float) -> tuple[int, str]:
     """Choose the unit for a time: its length in seconds, and its name."""
     return (60, "minutes") if seconds > 100 else (1, "seconds")
@@ -121,11 +140,9 @@ def draw_calibration(calibration: Calibration, path: Path, *, name: str) -> None
     Raises:
         EnvironmentFailure: the picture could not be written.
     """
-    from matplotlib import rc_context
-
     bins = calibration.bins
     total = max(1, sum(each.num_tokens for each in bins))
-    with rc_context(SETTINGS):
+    with picture_settings(SETTINGS):
         figure = new_figure(5.5, 6.0)
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         _draw_accuracies(above, bins)

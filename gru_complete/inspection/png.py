@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from gru_complete.errors import UsageError
+from gru_complete.evaluation.plots import picture_settings
 from gru_complete.inspection.picture import (
     FONT_SIZE,
     INK,
@@ -43,10 +44,14 @@ def check_matplotlib() -> None:
 
 def render_png(inspection: Inspection) -> bytes:
     """The picture of an inspection, as the bytes of a PNG file."""
+    with picture_settings({}):
+        return _render(draw_picture(inspection))
+
+
+def _render(picture: Picture) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    picture = draw_picture(inspection)
     size = (picture.width / _PIXELS_PER_INCH, picture.height / _PIXELS_PER_INCH)
     figure = Figure(figsize=size)
     axes = figure.add_axes((0, 0, 1, 1))

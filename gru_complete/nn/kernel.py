@@ -175,8 +175,9 @@ def is_switched_off() -> bool:
 
 
 def users_compiler() -> list[str]:
-    """The C compiler's command."""
-    return shlex.split(os.environ.get("CC", "")) or ["cc"]
+    """The C compiler's command. It runs in another directory, so that a path to it is made absolute."""
+    program, *options = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    return [os.path.abspath(program) if os.path.dirname(program) else program, *options]
 
 
 def _build() -> tuple[Kernel, str]:
@@ -206,11 +207,14 @@ def _build() -> tuple[Kernel, str]:
 def compile_library(compiler: list[str], source: Path, flags: list[str], library: Path, *, threads: bool) -> None:
     """Compile one C source to a shared library.
 
+    The compiler runs where the library goes, so that it finds nothing in the current directory, which may be a
+    stranger's: no ``cc`` by a ``.`` in the search path, no header, no file of options.
+
     Args:
         compiler: its command.
         source: the C file.
         flags: for the compiler.
-        library: the file to write.
+        library: the file to write, in a directory that holds nothing else but what was compiled before.
         threads: whether to use OpenMP, with the runtime that torch has loaded.
 
     Raises:
@@ -224,16 +228,17 @@ def compile_library(compiler: list[str], source: Path, flags: list[str], library
             check=True,
             capture_output=True,
             stdin=subprocess.DEVNULL,
+            cwd=library.parent,
             timeout=COMPILE_SECONDS,
             start_new_session=True,  # Ctrl-C asks the training to stop and save, not the compiler to fail
         )
 
     if not threads:
-        call(*flags, str(source), "-o", str(library))
+        call(*flags, str(source.absolute()), "-o", str(library))
         return
     # In two steps: given -fopenmp, the linker would add a runtime of its own.
     compiled = library.with_suffix(".o")
-    call(*(flag for flag in flags if flag != "-shared"), "-fopenmp", "-c", str(source), "-o", str(compiled))
+    call(*(flag for flag in flags if flag != "-shared"), "-fopenmp", "-c", str(source.absolute()), "-o", str(compiled))
     call("-shared", str(compiled), "-o", str(library))
 
 

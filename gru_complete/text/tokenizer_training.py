@@ -4,8 +4,9 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import gru_complete
@@ -14,6 +15,12 @@ from gru_complete.text.corpus import Range, read_blocks
 from gru_complete.text.tokenizer_child import REFUSED_SAMPLE
 
 _SAMPLE_PIECE_BYTES = 1 << 16
+_CHILD = """
+import sys
+sys.path[:] = sys.argv[2:]
+from gru_complete.text import tokenizer_child
+sys.exit(tokenizer_child.main())
+"""
 
 
 def sample_blocks(path: Path, ranges: Sequence[Range], *, max_bytes: int) -> Iterator[bytes]:
@@ -45,7 +52,7 @@ def _whole_words(data: bytes) -> bytes:
     return inner[0] if inner else data
 
 
-def train_tokenizer(sample: Iterable[bytes], *, vocab_size: int, work_dir: Path) -> bytes:
+def train_tokenizer(sample: Iterable[bytes], *, vocab_size: int) -> bytes:
     """Train a SentencePiece unigram model in a child process, which is killed if anything happens here.
 
     SentencePiece ignores Ctrl-C and may exhaust the memory; in a child process neither harms us. The sample goes
@@ -54,7 +61,6 @@ def train_tokenizer(sample: Iterable[bytes], *, vocab_size: int, work_dir: Path)
     Args:
         sample: the text to learn from.
         vocab_size: pieces besides the 256 bytes and the document end; fewer if the sample does not have as many.
-        work_dir: where the child runs, so that it imports nothing from the user's directory.
 
     Returns:
         A model for ``Tokenizer``; the same for the same sample and size on every machine of one kind.
@@ -63,22 +69,7 @@ def train_tokenizer(sample: Iterable[bytes], *, vocab_size: int, work_dir: Path)
         CorpusError: SentencePiece cannot learn from the sample.
         EnvironmentFailure: the child was killed or could not run.
     """
-    package_parent = str(Path(gru_complete.__file__).resolve().parent.parent)
-    search_path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), package_parent]))
-    command = [sys.executable, "-m", "gru_complete.text.tokenizer_child", str(vocab_size)]
-    try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=work_dir,
-            env={**os.environ, "PYTHONPATH": search_path},
-            start_new_session=True,  # Ctrl-C reaches us alone
-        )
-    except OSError as error:
-        raise EnvironmentFailure(f"the tokenizer training cannot start: {error.strerror}") from error
-    with process:
+    with _child(vocab_size) as process:
         try:
             model_bytes, complaint = _feed(process, sample)
         except BaseException:
@@ -99,6 +90,31 @@ def train_tokenizer(sample: Iterable[bytes], *, vocab_size: int, work_dir: Path)
             raise CorpusError(f"no tokenizer can be made of this text: {reason}")
         raise EnvironmentFailure(f"tokenizer training failed: {reason}")
     return model_bytes
+
+
+@contextmanager
+def _child(vocab_size: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """Start the child process; wait for its end when the block ends.
+
+    It runs in an empty directory, isolated from the user's environment (``-I``), and imports from where this process
+    does: whatever lies in the current directory or in a run directory that somebody else made is never executed.
+    """
+    package_parent = str(Path(gru_complete.__file__).resolve().parent.parent)
+    import_path = [*filter(os.path.isabs, sys.path), package_parent]
+    with ExitStack() as stack:
+        try:
+            empty = tempfile.TemporaryDirectory(prefix="gru-complete-", ignore_cleanup_errors=True)
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-c", _CHILD, str(vocab_size), *import_path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=stack.enter_context(empty),
+                start_new_session=True,  # Ctrl-C reaches us alone
+            )
+        except OSError as error:
+            raise EnvironmentFailure(f"the tokenizer training cannot start: {error.strerror}") from error
+        yield stack.enter_context(process)
 
 
 def _feed(process: "subprocess.Popen[bytes]", blocks: Iterable[bytes]) -> tuple[bytes, bytes]:

@@ -122,7 +122,7 @@ def tokenize_corpus(
     yield Working("training the tokenizer")
     num_bytes = sum(end - start for start, end in split.training)
     vocab_size = settings.vocab_size or automatic_vocab_size(num_bytes)
-    model_bytes = train_tokenizer(read_sample(), vocab_size=vocab_size, work_dir=run_dir.path)
+    model_bytes = train_tokenizer(read_sample(), vocab_size=vocab_size)
     tokenizer = Tokenizer(model_bytes)
     atomic.write_file(run_dir.tokenizer_path, model_bytes)
     facts: dict[str, Any] = {"abbreviations": abbreviations.find_abbreviations(read_sample())}

@@ -29,6 +29,22 @@ def test_an_empty_curve_is_an_empty_picture(tmp_path):
     assert (tmp_path / "l.png").read_bytes().startswith(b"\x89PNG")
 
 
+@needs_matplotlib
+def test_settings_of_the_current_directory_are_ignored(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\ntext.latex.preamble: \\\\input{/etc/passwd}\n")
+    import matplotlib
+
+    matplotlib.rc_file(tmp_path / "matplotlibrc")  # as when matplotlib is imported here
+    try:
+        draw_learning_curve(LearningCurve({}, []), tmp_path / "l.png", title="no TeX")
+        with plots.picture_settings({}):
+            assert not matplotlib.rcParams["text.usetex"]
+        assert matplotlib.rcParams["text.usetex"]  # those of a program that uses matplotlib itself are left alone
+    finally:
+        matplotlib.rcdefaults()
+
+
 def test_a_picture_that_cannot_be_written_is_refused_at_once(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"does not end in \.png, \.svg or \.pdf"):
         check_plot(tmp_path / "c.jpg")

@@ -13,12 +13,11 @@ from tests.model.models import random_delta, random_mixture, save_random_model
 
 
 @pytest.fixture(scope="session")
-def tokenizers(tmp_path_factory) -> list[Tokenizer]:
+def tokenizers() -> list[Tokenizer]:
     """Two tokenizers of different sizes."""
-    work_dir = tmp_path_factory.mktemp("tokenizer")
     texts = [b"the cat sat on the mat and the dog sat on the log ", b"pack my box with five dozen jugs "]
     samples = [texts[0] * 20, (texts[0] + texts[1]) * 20]
-    return [Tokenizer(train_tokenizer([sample], vocab_size=60, work_dir=work_dir)) for sample in samples]
+    return [Tokenizer(train_tokenizer([sample], vocab_size=60)) for sample in samples]
 
 
 @pytest.fixture(scope="session")

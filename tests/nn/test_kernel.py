@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -188,3 +189,28 @@ def test_no_second_openmp_runtime_is_loaded():
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert len(shown.split()) <= 1
+
+
+@pytest.mark.parametrize("search_path", [".", ""])
+def test_the_compiler_is_not_looked_for_in_the_current_directory(off, tmp_path, monkeypatch, search_path):
+    cwd = tmp_path / "traps"
+    cwd.mkdir()
+    (cwd / "cc").write_text(f"#!/bin/sh\ntouch {tmp_path}/witness\nexit 1\n")
+    (cwd / "cc").chmod(0o755)
+    monkeypatch.chdir(cwd)
+    monkeypatch.setenv("PATH", f"{search_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CC", raising=False)
+    kernel.enable()
+    assert not (tmp_path / "witness").exists()
+
+
+@pytest.mark.parametrize("command", ["./cc", "../traps/cc -O1", "{}/traps/cc"])
+def test_a_path_to_a_compiler_is_the_users(off, tmp_path, monkeypatch, command):
+    cwd = tmp_path / "traps"
+    cwd.mkdir()
+    (cwd / "cc").write_text(f"#!/bin/sh\npwd > {tmp_path}/witness\nexit 1\n")
+    (cwd / "cc").chmod(0o755)
+    monkeypatch.chdir(cwd)
+    monkeypatch.setenv("CC", command.format(tmp_path))
+    assert "no compiled kernel" in kernel.enable()
+    assert "gru-complete-" in (tmp_path / "witness").read_text()

@@ -40,13 +40,13 @@ def says():
 
 
 @pytest.fixture(scope="session")
-def tokenizer(tmp_path_factory):
+def tokenizer():
     """A real tokenizer, learnt from a few sentences."""
     from gru_complete.text.tokenizer import Tokenizer
     from gru_complete.text.tokenizer_training import train_tokenizer
 
     text = b"Mr Watson goes to Paris and Mrs Watson goes to Rome. They like cats, dogs and samosas.\n" * 20
-    return Tokenizer(train_tokenizer([text], vocab_size=60, work_dir=tmp_path_factory.mktemp("tokenizer")))
+    return Tokenizer(train_tokenizer([text], vocab_size=60))
 
 
 @pytest.fixture(scope="session")

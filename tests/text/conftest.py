@@ -6,9 +6,9 @@ from tests.text.samples import SAMPLE
 
 
 @pytest.fixture(scope="session")
-def model_bytes(tmp_path_factory):
+def model_bytes():
     """A small SentencePiece model of ``SAMPLE``."""
-    return train_tokenizer([SAMPLE[:1000], SAMPLE[1000:]], vocab_size=40, work_dir=tmp_path_factory.mktemp("train"))
+    return train_tokenizer([SAMPLE[:1000], SAMPLE[1000:]], vocab_size=40)
 
 
 @pytest.fixture(scope="session")

@@ -37,8 +37,8 @@ def test_no_word_is_counted_more_or_less_than_it_is():
     assert counts == dict(table)
 
 
-def test_the_same_sample_gives_the_same_model(model_bytes, tmp_path):
-    assert train_tokenizer([SAMPLE], vocab_size=40, work_dir=tmp_path) == model_bytes
+def test_the_same_sample_gives_the_same_model(model_bytes):
+    assert train_tokenizer([SAMPLE], vocab_size=40) == model_bytes
     assert Tokenizer(model_bytes).sha256 == Tokenizer(model_bytes).sha256
 
 
@@ -74,17 +74,22 @@ def test_sentencepieces_own_marks_do_not_lose_their_neighbours():
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_a_sample_without_words_is_a_corpus_error_without_places_in_c(tmp_path):
+def test_a_sample_without_words_is_a_corpus_error_without_places_in_c():
     with pytest.raises(CorpusError, match="^no tokenizer can be made of this text: ") as caught:
-        train_tokenizer(["▅▁".encode() * 100], vocab_size=50, work_dir=tmp_path)
+        train_tokenizer(["▅▁".encode() * 100], vocab_size=50)
     assert ".cc" not in str(caught.value)
 
 
-def test_training_imports_nothing_from_the_current_directory(tmp_path, monkeypatch):
+def test_the_child_is_isolated_in_an_empty_directory(monkeypatch, tmp_path):
     (tmp_path / "sentencepiece.py").write_text("raise SystemExit(9)")
+    (tmp_path / "sitecustomize.py").write_text("raise SystemExit(9)")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "run").mkdir()
-    assert train_tokenizer([SAMPLE], vocab_size=20, work_dir=tmp_path / "run")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(sys, "path", ["", ".", *sys.path])
+    assert train_tokenizer([SAMPLE], vocab_size=20)
+    child = "import os, sys; sys.path[:] = sys.argv[2:]; print(os.listdir(), sys.flags.isolated, '' in sys.path)"
+    monkeypatch.setattr(tokenizer_training, "_CHILD", child)
+    assert train_tokenizer([SAMPLE], vocab_size=20) == b"[] 1 False\n"
 
 
 def test_the_child_reads_text_and_writes_a_model(monkeypatch, capsys):
@@ -114,19 +119,20 @@ def child(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_killed_training_is_an_environment_failure(number, child, tmp_path):
+def test_a_killed_training_is_an_environment_failure(number, child):
     child(f"kill -{int(number)} $$")
     with pytest.raises(EnvironmentFailure, match=rf"was killed \(signal {int(number)}, likely memory\)") as caught:
-        train_tokenizer([SAMPLE] * 100, vocab_size=50, work_dir=tmp_path)
+        train_tokenizer([SAMPLE] * 100, vocab_size=50)
     assert "tokenizer.sample_bytes" in caught.value.hint
 
 
 def test_a_broken_child_is_an_environment_failure(child, tmp_path):
     child("echo Traceback >&2; echo 'ImportError: no \x1b[31mmodule' >&2; exit 1")
     with pytest.raises(EnvironmentFailure, match=r"failed: ImportError: no \\x1b\[31mmodule$"):
-        train_tokenizer([SAMPLE] * 100, vocab_size=50, work_dir=tmp_path)
+        train_tokenizer([SAMPLE] * 100, vocab_size=50)
+    (tmp_path / "python").unlink()
     with pytest.raises(EnvironmentFailure, match="cannot start"):
-        train_tokenizer([SAMPLE], vocab_size=50, work_dir=tmp_path / "missing")
+        train_tokenizer([SAMPLE], vocab_size=50)
 
 
 def is_running(pid):
@@ -147,7 +153,7 @@ def test_ctrl_c_ends_the_training_at_once(child, tmp_path):
     signal.setitimer(signal.ITIMER_REAL, 0.7)
     try:
         with pytest.raises(KeyboardInterrupt):
-            train_tokenizer([SAMPLE] * 100, vocab_size=50, work_dir=tmp_path)
+            train_tokenizer([SAMPLE] * 100, vocab_size=50)
     finally:
         signal.signal(signal.SIGALRM, previous)
     assert not is_running(int((tmp_path / "pid").read_text()))
@@ -162,7 +168,7 @@ def test_an_error_while_reading_the_sample_ends_the_training(child, tmp_path):
         raise RuntimeError("disk gone")
 
     with pytest.raises(RuntimeError, match="disk gone"):
-        train_tokenizer(sample(), vocab_size=50, work_dir=tmp_path)
+        train_tokenizer(sample(), vocab_size=50)
     assert not is_running(int((tmp_path / "pid").read_text()))
 
 
