@@ -9,6 +9,7 @@ import typer
 
 from gru_complete.cli.checks import check_minutes
 from gru_complete.cli.display import Display, describe_corpus, describe_secrets, never
+from gru_complete.cli.help import COMMON, OUTPUT
 from gru_complete.cli.options import QuietOption, RedactOption
 from gru_complete.cli.output import json_line
 from gru_complete.errors import printable
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from gru_complete.cli.console import Console
     from gru_complete.cli.signals import StopSignals
     from gru_complete.training.adaptation import AdaptationRequest, Adapted, Event
+
+EXAMPLES = {COMMON: ["gru-complete adapt mail new-letters.txt -m mail-2"]}
 
 
 def adapt(
@@ -36,7 +39,9 @@ def adapt(
     redact: RedactOption = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an existing model NEW.")] = False,
     quiet: QuietOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=OUTPUT)
+    ] = False,
 ) -> None:
     """Teach MODEL new text and save the change as the model NEW.
 

@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from gru_complete.cli.console import Console
+from gru_complete.cli.help import GroupedCommand, HelpfulGroup
 from gru_complete.errors import GruCompleteError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ COMMANDS = {
 """By the name of each command, its module and what it is there: a function, or a Typer of further commands."""
 
 
-class _Commands(TyperGroup):
+class _Commands(HelpfulGroup):
     """Imports the module of a command only when it is used, so that `complete` does not wait for the others."""
 
     def list_commands(self, ctx: "Context") -> list[str]:
@@ -50,20 +50,23 @@ class _Commands(TyperGroup):
 
 def _load_command(name: str) -> "Command":
     """Import a command's module and make the command."""
-    module, attribute = COMMANDS[name]
-    function_or_typer = getattr(import_module(f"gru_complete.cli.{module}"), attribute)
+    module_name, attribute = COMMANDS[name]
+    module = import_module(f"gru_complete.cli.{module_name}")
+    function_or_typer = getattr(module, attribute)
     if isinstance(function_or_typer, typer.Typer):
         return typer.main.get_command(function_or_typer)
-    command = typer.Typer(add_completion=False, rich_markup_mode=None)
-    command.command(name)(function_or_typer)
-    return typer.main.get_command(command)
+    wrapper = typer.Typer(add_completion=False, rich_markup_mode=None)
+    wrapper.command(name, cls=GroupedCommand)(function_or_typer)
+    command = typer.main.get_command(wrapper)
+    assert isinstance(command, GroupedCommand)
+    command.examples = getattr(module, "EXAMPLES", {})
+    return command
 
 
 app = typer.Typer(
     name=PROGRAM,
     cls=_Commands,
     help="Train your own autocomplete from your own text, and complete text with it.",
-    no_args_is_help=True,
     rich_markup_mode=None,  # plain help: importing rich would take longer than everything else
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},

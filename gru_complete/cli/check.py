@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gru_complete.cli.checks import check_stdin_once
+from gru_complete.cli.help import COMMON
 from gru_complete.cli.loading import use_one_thread
 from gru_complete.cli.options import ModelOption
 from gru_complete.cli.output import json_line
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from gru_complete.cli.console import Console
 
 _MAX_SHOWN_CHARS = 80  # of an anomalous line
+
+EXAMPLES = {COMMON: ["gru-complete check letter.txt", "gru-complete check --lines -m syslog < today.log"]}
 
 
 def check(

@@ -9,6 +9,7 @@ import typer
 
 from gru_complete.cli.checks import RECALL_LENGTHS, check_choice, check_minutes_or_steps
 from gru_complete.cli.display import TrainingDisplay
+from gru_complete.cli.help import COMMON, SETTINGS
 from gru_complete.cli.options import (
     ConfigOption,
     DeviceOption,
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 
 RECALL_MINUTES = 3.0
 
+EXAMPLES = {
+    COMMON: ["gru-complete compare letters.txt --cells gru,lstm,rnn --plot cells.svg"],
+    SETTINGS: ["gru-complete compare letters.txt --steps 1000 --seed 1"],
+}
+
 
 def compare(
     context: typer.Context,
@@ -51,7 +57,10 @@ def compare(
         str | None, typer.Option(help="Training time of the slowest cell; default: 5.", metavar="N")
     ] = None,
     steps: Annotated[
-        str | None, typer.Option(help="Number of updates of each cell, instead of --minutes.", metavar="N")
+        str | None,
+        typer.Option(
+            help="Number of updates of each cell, instead of --minutes.", metavar="N", rich_help_panel=SETTINGS
+        ),
     ] = None,
     match: Annotated[
         str,

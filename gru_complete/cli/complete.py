@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gru_complete.cli.checks import check_numbers
+from gru_complete.cli.help import COMMON, LONG_TEXTS
 from gru_complete.cli.loading import load_completer, no_garbage_collection, start_reading, use_one_thread
-from gru_complete.cli.options import LearnFromPromptOption, ModelOption, OldLearnFromPromptOption, StateInOption
+from gru_complete.cli.options import (
+    LearnFromPromptOption,
+    ModelOption,
+    OldLearnFromPromptOption,
+    StateInOption,
+)
 from gru_complete.cli.prompts import STDIN, file_blocks, reading_progress, text_blocks, text_to_edit
 from gru_complete.errors import UsageError
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
@@ -19,10 +25,10 @@ if TYPE_CHECKING:
 DEFAULTS = CompletionOptions()
 
 # Options with the names of the fields that they set.
-_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical", "repetition_penalty")
-_COMPLETION = ("max_tokens", "until", "seed", "beam", "no_repeat", "min_confidence", "logprobs", "novel")
+_SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "min_p", "typical", "repetition_penalty")
+_COMPLETION_FIELDS = ("max_tokens", "until", "seed", "beam", "no_repeat", "min_confidence", "logprobs", "novel")
 
-_DRAWING = (*_SAMPLING, "seed")
+_DRAWING = (*_SAMPLING_FIELDS, "seed")
 _CONFLICTS = {
     "words": (
         "number",
@@ -48,6 +54,21 @@ _CONFLICTS = {
 }
 """Options that cannot be combined with an option: they would have no effect, or the meaning would be unclear."""
 
+# The headings of the options.
+_LENGTH, _SAMPLING, _MOST_LIKELY = "Length", "Sampling", "The most likely text, instead of sampling"
+_REPEATING, _PIPELINES = "Repeating", "Pipelines"
+
+EXAMPLES = {
+    COMMON: ['gru-complete complete "Dear Ms" --until paragraph', 'gru-complete complete "Dear M" --words 5'],
+    _LENGTH: ['gru-complete complete "Dear Ms" --until none --max-tokens 200 --stop "Yours"'],
+    _SAMPLING: ['gru-complete complete "Dear Ms" -n 3 --temperature 1 --seed 7'],
+    _MOST_LIKELY: ['gru-complete complete "git com" --min-confidence 0.5'],
+    _REPEATING: ['gru-complete complete "Dear Ms" --no-repeat 4 --novel 6'],
+    _PIPELINES: ["gru-complete complete --lines --json < prompts.txt"],
+    LONG_TEXTS: ['gru-complete complete "She" -f novel.txt --state-out novel.state'],
+}
+"""By the heading of the options that they show."""
+
 
 def complete(
     context: typer.Context,
@@ -57,97 +78,143 @@ def complete(
             help="Text to continue; '-' (the default if input is piped in) reads standard input.", metavar="[PROMPT]"
         ),
     ] = None,
+    model: ModelOption = None,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="File with text that comes before PROMPT.", metavar="FILE")
     ] = None,
-    model: ModelOption = None,
-    number: Annotated[int, typer.Option("-n", help="Number of completions, one per line.", metavar="N")] = 1,
-    max_tokens: Annotated[
-        int, typer.Option(help="Maximum number of tokens to generate.", metavar="N")
-    ] = DEFAULTS.max_tokens,
     until: Annotated[
-        str, typer.Option(help="Where to stop: word, line, sentence, paragraph or none.", metavar="WHAT")
+        str,
+        typer.Option(help="Where to stop: word, line, sentence, paragraph or none.", metavar="WHAT"),
     ] = DEFAULTS.until,
-    stop: Annotated[list[str] | None, typer.Option(help="Stop before this text; repeatable.", metavar="TEXT")] = None,
+    number: Annotated[int, typer.Option("-n", help="Number of completions, one per line.", metavar="N")] = 1,
+    words: Annotated[
+        int, typer.Option(help="The K most likely next words, with their probabilities.", metavar="K")
+    ] = 0,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", "-i", help="Edit the text, with suggestions as you type.")
+    ] = False,
+    max_tokens: Annotated[
+        int, typer.Option(help="Maximum number of tokens to generate.", metavar="N", rich_help_panel=_LENGTH)
+    ] = DEFAULTS.max_tokens,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(help="Stop before this text; repeatable.", metavar="TEXT", rich_help_panel=_LENGTH),
+    ] = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            help="Print the most likely text while its probability is at least P; exit code 1 if it is empty.",
+            metavar="P",
+            rich_help_panel=_MOST_LIKELY,
+        ),
+    ] = None,
+    beam: Annotated[
+        int,
+        typer.Option(
+            help="Beam search with N hypotheses, instead of sampling.", metavar="N", rich_help_panel=_MOST_LIKELY
+        ),
+    ] = DEFAULTS.beam,
     temperature: Annotated[
-        float, typer.Option(help="Sampling temperature; 0 always takes the most likely token.", metavar="T")
+        float,
+        typer.Option(
+            help="Sampling temperature; 0 always takes the most likely token.", metavar="T", rich_help_panel=_SAMPLING
+        ),
     ] = DEFAULTS.sampling.temperature,
+    seed: Annotated[
+        int,
+        typer.Option(help="Random seed; the same seed gives the same text.", metavar="N", rich_help_panel=_SAMPLING),
+    ] = DEFAULTS.seed,
     top_k: Annotated[
-        int, typer.Option(help="Top-k sampling: keep the K most likely tokens; 0 keeps all.", metavar="K")
+        int,
+        typer.Option(
+            help="Top-k sampling: keep the K most likely tokens; 0 keeps all.", metavar="K", rich_help_panel=_SAMPLING
+        ),
     ] = DEFAULTS.sampling.top_k,
     top_p: Annotated[
         float,
         typer.Option(
-            help="Nucleus (top-p) sampling: keep the most likely tokens that together have probability P.", metavar="P"
+            help="Nucleus (top-p) sampling: keep the most likely tokens that together have probability P.",
+            metavar="P",
+            rich_help_panel=_SAMPLING,
         ),
     ] = DEFAULTS.sampling.top_p,
     min_p: Annotated[
         float,
-        typer.Option(help="Min-p sampling: drop tokens less than P times as likely as the most likely.", metavar="P"),
+        typer.Option(
+            help="Min-p sampling: drop tokens less than P times as likely as the most likely.",
+            metavar="P",
+            rich_help_panel=_SAMPLING,
+        ),
     ] = DEFAULTS.sampling.min_p,
     typical: Annotated[
         float,
         typer.Option(
             help="Locally typical sampling: keep the most typical tokens that together have probability P.",
             metavar="P",
+            rich_help_panel=_SAMPLING,
         ),
     ] = DEFAULTS.sampling.typical,
     repetition_penalty: Annotated[
-        float, typer.Option(help="Penalise tokens that occurred already, if above 1.", metavar="X")
+        float,
+        typer.Option(
+            help="Penalise tokens that occurred already, if above 1.", metavar="X", rich_help_panel=_REPEATING
+        ),
     ] = DEFAULTS.sampling.repetition_penalty,
     no_repeat: Annotated[
         int | None,
         typer.Option(
             help="Never repeat N consecutive words; 0 allows it. Default: 3 with --beam or at temperature 0, else 0.",
             metavar="N",
+            rich_help_panel=_REPEATING,
         ),
     ] = None,
     novel: Annotated[
         int,
         typer.Option(
-            help="Never reproduce N or more consecutive words of the training text; 0 allows it.", metavar="N"
+            help="Never reproduce N or more consecutive words of the training text; 0 allows it.",
+            metavar="N",
+            rich_help_panel=_REPEATING,
         ),
     ] = DEFAULTS.novel,
-    beam: Annotated[
-        int, typer.Option(help="Beam search with N hypotheses, instead of sampling.", metavar="N")
-    ] = DEFAULTS.beam,
-    min_confidence: Annotated[
-        float | None,
-        typer.Option(
-            help="Print the most likely text while its probability is at least P; exit code 1 if it is empty.",
-            metavar="P",
-        ),
-    ] = None,
-    words: Annotated[
-        int, typer.Option(help="The K most likely next words, with their probabilities.", metavar="K")
-    ] = 0,
-    learn_from_prompt: LearnFromPromptOption = None,
-    seed: Annotated[
-        int, typer.Option(help="Random seed; the same seed gives the same text.", metavar="N")
-    ] = DEFAULTS.seed,
-    logprobs: Annotated[
-        int,
-        typer.Option(
-            help="With --json: log probabilities of each token and of its K most likely alternatives.", metavar="K"
-        ),
-    ] = DEFAULTS.logprobs,
-    lines: Annotated[bool, typer.Option("--lines", help="Complete each line of standard input separately.")] = False,
+    lines: Annotated[
+        bool,
+        typer.Option("--lines", help="Complete each line of standard input separately.", rich_help_panel=_PIPELINES),
+    ] = False,
     null: Annotated[
         bool,
         typer.Option(
-            "-0", "--null", help="Like --lines, but separated by NUL instead of newlines; nothing is escaped."
+            "-0",
+            "--null",
+            help="Like --lines, but separated by NUL instead of newlines; nothing is escaped.",
+            rich_help_panel=_PIPELINES,
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per completion.")] = False,
-    echo: Annotated[bool, typer.Option("--echo", help="Print the text so far before its continuation.")] = False,
-    no_newline: Annotated[bool, typer.Option("--no-newline", help="Omit the final newline.")] = False,
+    echo: Annotated[
+        bool,
+        typer.Option("--echo", help="Print the text so far before its continuation.", rich_help_panel=_PIPELINES),
+    ] = False,
+    no_newline: Annotated[
+        bool, typer.Option("--no-newline", help="Omit the final newline.", rich_help_panel=_PIPELINES)
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per completion.", rich_help_panel=_PIPELINES)
+    ] = False,
+    logprobs: Annotated[
+        int,
+        typer.Option(
+            help="With --json: log probabilities of each token and of its K most likely alternatives.",
+            metavar="K",
+            rich_help_panel=_PIPELINES,
+        ),
+    ] = DEFAULTS.logprobs,
+    learn_from_prompt: LearnFromPromptOption = None,
     state_in: StateInOption = None,
     state_out: Annotated[
-        Path | None, typer.Option(help="Save the state after reading the text, for --state-in.", metavar="STATE")
+        Path | None,
+        typer.Option(
+            help="Save the state after reading the text, for --state-in.", metavar="STATE", rich_help_panel=LONG_TEXTS
+        ),
     ] = None,
-    interactive: Annotated[
-        bool, typer.Option("--interactive", "-i", help="Edit the text, with suggestions as you type.")
-    ] = False,
     adapt: OldLearnFromPromptOption = None,
 ) -> None:
     """Continue PROMPT and print only the continuation."""
@@ -198,9 +265,9 @@ def _options(context: typer.Context) -> CompletionOptions:
         UsageError: a value is outside its range.
     """
     given = context.params
-    sampling = SamplingOptions(**{name: given[name] for name in _SAMPLING})
+    sampling = SamplingOptions(**{name: given[name] for name in _SAMPLING_FIELDS})
     stop = tuple(os.fsencode(text) for text in given["stop"] or ())
-    return CompletionOptions(sampling=sampling, stop=stop, **{name: given[name] for name in _COMPLETION})
+    return CompletionOptions(sampling=sampling, stop=stop, **{name: given[name] for name in _COMPLETION_FIELDS})
 
 
 def _check_conflicts(context: typer.Context) -> None:

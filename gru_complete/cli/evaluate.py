@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from gru_complete.cli.help import COMMON
 from gru_complete.cli.options import DEVICES_HELP, ModelOption, PairsOption
 from gru_complete.cli.output import json_line
 from gru_complete.cli.progress import work_bar
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from gru_complete.nn.language_model import LanguageModel
     from gru_complete.text.shards import ShardHeader
 
+_MORE = "Further measures"
+
+EXAMPLES = {
+    COMMON: ["gru-complete eval", "gru-complete eval other-letters.txt -m mail"],
+    _MORE: ["gru-complete eval --keystrokes --suggestions"],
+}
+
 
 def evaluate(
     context: typer.Context,
@@ -40,32 +48,47 @@ def evaluate(
     model: ModelOption = None,
     pairs: PairsOption = None,
     online: Annotated[
-        bool, typer.Option("--online", help="Also score the text while the model learns from it (slow).")
+        bool,
+        typer.Option(
+            "--online", help="Also score the text while the model learns from it (slow).", rich_help_panel=_MORE
+        ),
     ] = False,
     marginal: Annotated[
         bool,
         typer.Option(
-            "--marginal", help="Also score the beginning of the text summed over all its segmentations into tokens."
+            "--marginal",
+            help="Also score the beginning of the text summed over all its segmentations into tokens.",
+            rich_help_panel=_MORE,
         ),
     ] = False,
     suggestions: Annotated[
         bool,
         typer.Option(
-            "--suggestions", help="Also measure how often suggestions are right, by their minimum probability."
+            "--suggestions",
+            help="Also measure how often suggestions are right, by their minimum probability.",
+            rich_help_panel=_MORE,
         ),
     ] = False,
     effective_context: Annotated[
         bool,
-        typer.Option("--effective-context", help="Also measure how far back the network remembers."),
+        typer.Option(
+            "--effective-context", help="Also measure how far back the network remembers.", rich_help_panel=_MORE
+        ),
     ] = False,
     novelty: Annotated[
         bool,
-        typer.Option("--novelty", help="Also measure how much of what the model writes is copied from its corpus."),
+        typer.Option(
+            "--novelty",
+            help="Also measure how much of what the model writes is copied from its corpus.",
+            rich_help_panel=_MORE,
+        ),
     ] = False,
     keystrokes: Annotated[
         bool,
         typer.Option(
-            "--keystrokes", help="Also simulate a user who writes 2,000 words: keystrokes saved, next words right."
+            "--keystrokes",
+            help="Also simulate a user who writes 2,000 words: keystrokes saved, next words right.",
+            rich_help_panel=_MORE,
         ),
     ] = False,
     secrets: Annotated[
@@ -74,12 +97,15 @@ def evaluate(
             "--secrets",
             help="Train another model like this one, on its text with made-up secrets (canaries) planted in it, and "
             "measure which can be extracted; alone, nothing else is measured.",
+            rich_help_panel=_MORE,
         ),
     ] = False,
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="Plot how often predictions are right against their probability: .png, .svg or .pdf.", metavar="FILE"
+            help="Plot how often predictions are right against their probability: .png, .svg or .pdf.",
+            metavar="FILE",
+            rich_help_panel=_MORE,
         ),
     ] = None,
     device: Annotated[str, typer.Option(help=DEVICES_HELP, metavar="DEVICE")] = "auto",

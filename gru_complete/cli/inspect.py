@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gru_complete.cli.help import COMMON
 from gru_complete.cli.options import ModelOption
 from gru_complete.cli.output import json_line
 from gru_complete.cli.prompts import STDIN, file_blocks, stdin_blocks, without_final_newline
@@ -28,6 +29,14 @@ _MAX_BYTES = 1 << 20
 _PIPE_COLUMNS = 100
 PICTURE_UNITS = 24
 PAIRS = "pairs:"
+
+_FINDING, _PICTURES = "Finding units", "Pictures"
+
+EXAMPLES = {
+    COMMON: ['gru-complete inspect "Mr Watson goes"'],
+    _FINDING: ["gru-complete inspect --find quotes"],
+    _PICTURES: ['gru-complete inspect "Mr Watson goes" --svg gates.svg --html gates.html'],
+}
 
 
 def inspect(
@@ -49,21 +58,36 @@ def inspect(
             help="Find the units that track a feature: quotes, brackets, line-length, a regular expression, "
             "or pairs:FILE for the agreement that minimal pairs test.",
             metavar="WHAT",
+            rich_help_panel=_FINDING,
         ),
     ] = None,
     text_file: Annotated[
         Path | None,
         typer.Option(
-            "--text", help="Text in which --find looks; default: text the model was not trained on.", metavar="FILE"
+            "--text",
+            help="Text in which --find looks; default: text the model was not trained on.",
+            metavar="FILE",
+            rich_help_panel=_FINDING,
         ),
     ] = None,
-    svg: Annotated[Path | None, typer.Option(help="Draw the gates as an SVG picture.", metavar="FILE")] = None,
-    png: Annotated[Path | None, typer.Option(help="The same picture as PNG; needs matplotlib.", metavar="FILE")] = None,
+    svg: Annotated[
+        Path | None, typer.Option(help="Draw the gates as an SVG picture.", metavar="FILE", rich_help_panel=_PICTURES)
+    ] = None,
+    png: Annotated[
+        Path | None,
+        typer.Option(help="The same picture as PNG; needs matplotlib.", metavar="FILE", rich_help_panel=_PICTURES),
+    ] = None,
     html: Annotated[
         Path | None,
-        typer.Option(help="Write a web page that shows the gates of the token under the pointer.", metavar="FILE"),
+        typer.Option(
+            help="Write a web page that shows the gates of the token under the pointer.",
+            metavar="FILE",
+            rich_help_panel=_PICTURES,
+        ),
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace existing files.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace existing files.", rich_help_panel=_PICTURES)
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show the gates of the network at each token of TEXT, and which units track which features.

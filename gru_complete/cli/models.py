@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gru_complete.cli.help import GroupedCommand, HelpfulGroup
 from gru_complete.cli.options import MODEL_HELP
 from gru_complete.cli.output import json_line
 from gru_complete.errors import ModelError, printable
@@ -14,14 +15,21 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="models",
-    help="List, show and remove trained models.",
-    no_args_is_help=True,
+    cls=HelpfulGroup,
+    invoke_without_command=True,
     rich_markup_mode=None,
     add_completion=False,
 )
 
 
-@app.command("list")
+@app.callback()
+def models(context: typer.Context) -> None:
+    """List, show and remove trained models; alone, `models` lists them."""
+    if context.invoked_subcommand is None:
+        list_all(context)
+
+
+@app.command("list", cls=GroupedCommand)
 def list_all(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per model.")] = False,
@@ -44,7 +52,7 @@ def list_all(
     console.print_table(models_table(records))
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 def show(
     context: typer.Context,
     model: Annotated[str | None, typer.Argument(help=MODEL_HELP, metavar="[MODEL]")] = None,
@@ -59,7 +67,7 @@ def show(
     console.write(json_line(record, is_ascii=False, indent=2))
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 def remove(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="Name or directory of the model.", metavar="MODEL")],

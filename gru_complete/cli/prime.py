@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gru_complete.cli.checks import check_stdin_once
+from gru_complete.cli.help import LONG_TEXTS
 from gru_complete.cli.loading import load_completer, use_one_thread
 from gru_complete.cli.options import (
     LearnFromPromptOption,
@@ -20,6 +21,13 @@ from gru_complete.cli.prompts import STDIN, file_blocks, reading_progress, stdin
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
 
+EXAMPLES = {
+    LONG_TEXTS: [
+        "gru-complete prime novel.txt --state-out novel.state",
+        'gru-complete complete "She" --state-in novel.state',
+    ]
+}
+
 
 def prime(
     context: typer.Context,
@@ -29,7 +37,9 @@ def prime(
             help="Text to read: files, directories, or '-' for standard input, joined as by cat.", metavar="FILE..."
         ),
     ],
-    state_out: Annotated[Path, typer.Option(help="File to save the state in.", metavar="STATE")],
+    state_out: Annotated[
+        Path, typer.Option(help="File to save the state in.", metavar="STATE", rich_help_panel=LONG_TEXTS)
+    ],
     model: ModelOption = None,
     state_in: StateInOption = None,
     learn_from_prompt: LearnFromPromptOption = None,

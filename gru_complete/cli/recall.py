@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gru_complete.cli.checks import RECALL_LENGTHS, check_choice, check_minutes
+from gru_complete.cli.help import COMMON
 from gru_complete.cli.output import json_line
 from gru_complete.cli.progress import recall_bar, show_recall
 from gru_complete.runtime.options import check_range
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from gru_complete.comparison.recall import RecallResult
 
 HIDDEN_SIZES = (1, 4_096)
+
+EXAMPLES = {COMMON: ["gru-complete recall --task copy --length 100 --cell gru --cell rnn"]}
 
 
 def recall(

@@ -9,6 +9,7 @@ import typer
 
 from gru_complete.cli.checks import check_minutes_or_steps
 from gru_complete.cli.display import TrainingDisplay
+from gru_complete.cli.help import COMMON, OUTPUT, SETTINGS
 from gru_complete.cli.options import (
     ConfigOption,
     DeviceOption,
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
     from gru_complete.training import events
     from gru_complete.training.run import TrainingRequest
 
+EXAMPLES = {
+    COMMON: ["gru-complete train letters.txt", "gru-complete train ~/mail/sent -m mail --minutes 10 --redact"],
+    SETTINGS: ["gru-complete train letters.txt --steps 2000 --set model.hidden_size=256"],
+    OUTPUT: ["gru-complete train letters.txt --explain --plot curve.svg"],
+}
+
 
 def train(
     context: typer.Context,
@@ -42,27 +49,43 @@ def train(
             "--model", "-m", metavar="MODEL", help="Name or directory of the new model; default: named after CORPUS."
         ),
     ] = None,
-    config: ConfigOption = None,
-    settings: SettingsOption = None,
-    cell: Annotated[
-        str | None, typer.Option(help="gru, gru-simple, gru-reset-after, lstm, rnn or rnn-relu.", metavar="CELL")
-    ] = None,
     minutes: Annotated[
         str | None, typer.Option(help="Time limit for the whole command; default: 5.", metavar="N")
     ] = None,
-    steps: Annotated[str | None, typer.Option(help="Number of updates, instead of --minutes.", metavar="N")] = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
     redact: RedactOption = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an existing model.")] = False,
-    plot: Annotated[
-        Path | None, typer.Option(help="Plot the learning curve: .png, .svg or .pdf.", metavar="FILE")
+    steps: Annotated[
+        str | None,
+        typer.Option(help="Number of updates, instead of --minutes.", metavar="N", rich_help_panel=SETTINGS),
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Print which settings were chosen, and why.")] = False,
+    cell: Annotated[
+        str | None,
+        typer.Option(
+            help="gru, gru-simple, gru-reset-after, lstm, rnn or rnn-relu.", metavar="CELL", rich_help_panel=SETTINGS
+        ),
+    ] = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    config: ConfigOption = None,
+    settings: SettingsOption = None,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Print which settings were chosen, and why.", rich_help_panel=OUTPUT),
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Plot the learning curve: .png, .svg or .pdf.", metavar="FILE", rich_help_panel=OUTPUT),
+    ] = None,
     quiet: QuietOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=OUTPUT)
+    ] = False,
 ) -> None:
-    """Train a model on CORPUS. If a training was interrupted, the same command resumes it."""
+    """Train a model on CORPUS. If a training was interrupted, the same command resumes it.
+
+    The model becomes the directory NAME in $GRU_COMPLETE_HOME/models, which `models list` shows, or MODEL itself if
+    that is a path, as in ./novel. NAME.run beside it keeps CORPUS as tokens, to resume and to evaluate.
+    """
     from gru_complete.cli.signals import StopNow, StopSignals
     from gru_complete.config import load_config
     from gru_complete.model.home import resolve_model_path

@@ -35,6 +35,11 @@ def test_models_are_listed_with_what_is_known_of_them(run, home_with_models):
     assert "weights.safetensors" in records[0]["problem"]
 
 
+def test_models_alone_lists_them(run, home_with_models):
+    assert run("models") == run("models", "list")
+    assert "good" in run("models")[1].decode()
+
+
 def test_a_model_is_shown_as_json(run, home_with_models):
     code, out, _ = run("models", "show", "good")
     assert code == 0
