@@ -197,8 +197,10 @@ class TypingSession:
         self._predictor.is_stale = is_stale
         hypotheses = self._hypotheses(self.read(text, is_stale))
         words = [_candidate(word) for word in most_likely_words(hypotheses, CANDIDATES, max_expansions=_EXPANSIONS)]
-        space = float(hypotheses.next_bytes()[ord(" ")])
-        if len(words) < CANDIDATES or space > words[-1].probability:  # the word typed may be finished
+        # Only within a word are the words after a space not among them: the word typed may be finished.
+        is_in_word = wordbreaks.word_prefix(hypotheses.segment)[1].place == wordbreaks.INSIDE
+        space = float(hypotheses.next_bytes()[ord(" ")]) if is_in_word else 0.0
+        if is_in_word and (len(words) < CANDIDATES or space > words[-1].probability):
             after_space = self._hypotheses(self.read(text + b" ", is_stale))
             words += [
                 _candidate(word, " ", space)

@@ -192,6 +192,17 @@ def test_a_text_typed_key_by_key_gets_the_same_answers_as_the_whole_text(tokeniz
         assert [one.probability for one in found] == pytest.approx([one.probability for one in expected], rel=1e-4)
 
 
+MARKS = (*".?,:;-।۔。፤'", "!)", ".”", "--", "...", "\u200d", " \u0301", "❤\ufe0f", "")
+
+
+@pytest.mark.parametrize("mark", MARKS, ids=ascii)
+def test_a_word_is_listed_once_whatever_the_text_ends_with(says, mark):
+    for before, word in (("Mr Watson", "goes"), ("वह", "लड़की"), ("我", "пошёл"), ("7", "學校")):
+        text = (before + mark).encode()
+        typing = TypingSession(says(f" {word}", prompt=text), CompletionOptions())
+        assert [one.rest for one in typing.candidates(text)] == [f" {word}"]
+
+
 def test_a_key_within_a_word_needs_fewer_predictions(tokenizer, random_model):
     def cost(typing, text):
         asked = 0
