@@ -21,7 +21,7 @@ from gru_complete.cli.options import (
 )
 from gru_complete.cli.output import json_line
 from gru_complete.cli.progress import recall_bar, show_recall
-from gru_complete.errors import UsageError
+from gru_complete.errors import UsageError, printable
 from gru_complete.model.naming import default_model_name
 from gru_complete.runtime.options import check_range
 
@@ -104,31 +104,32 @@ def compare(
     console: Console = context.obj
     console.check_output()
     try:
-        with StopSignals() as stop, ComparisonDisplay(console, is_quiet=not console.is_animated) as display:
-            display.stage("starting")
-            from gru_complete.evaluation.pairs import read_pairs
-            from gru_complete.evaluation.plots import check_plot
+        with StopSignals() as stop:
+            with ComparisonDisplay(console, is_quiet=not console.is_animated) as display:
+                display.stage("starting")
+                from gru_complete.evaluation.pairs import read_pairs
+                from gru_complete.evaluation.plots import check_plot
 
-            if plot is not None:
-                check_plot(plot)
-            request = ComparisonRequest(
-                sources=corpus,
-                directory=path.with_name(f"{path.name}.compare"),
-                config=checked,
-                cells=DEFAULT_CELLS if names is None else names,
-                match=match,
-                pairs=() if pairs is None else read_pairs(pairs),
-                recall_length=recall,
-                recall_seconds=60 * (RECALL_MINUTES if minutes is None else checked.training.minutes),
-                replace=replace,
-            )
-            compared = _run(request, display, stop)
-            if plot is not None:
+                if plot is not None:
+                    check_plot(plot)
+                request = ComparisonRequest(
+                    sources=corpus,
+                    directory=path.with_name(f"{path.name}.compare"),
+                    config=checked,
+                    cells=DEFAULT_CELLS if names is None else names,
+                    match=match,
+                    pairs=() if pairs is None else read_pairs(pairs),
+                    recall_length=recall,
+                    recall_seconds=60 * (RECALL_MINUTES if minutes is None else checked.training.minutes),
+                    replace=replace,
+                )
+                compared = _run(request, display, stop)
+            _print(console, request, compared, as_json=as_json)
+            if plot is not None:  # after the results, which a failure cannot cost then
                 _draw(request, compared, plot)
     except StopNow as stopped:
         message, hint = "interrupted; what was trained and measured is kept", "run the same command again to resume"
         raise stopped.as_error(message, hint=hint) from None
-    _print(console, request, compared, as_json=as_json)
 
 
 def _use_one_blas_thread() -> None:
@@ -186,7 +187,7 @@ def _draw(request: "ComparisonRequest", compared: "CellsCompared", plot: Path) -
     training = compared.settings.config.training
     same = "the same number of parameters" if request.match == "parameters" else "the same width"
     budget = f"{training.minutes:g} minutes each" if training.steps is None else f"{training.steps:,} steps each"
-    names = ", ".join(Path(source).name for source in request.sources)
+    names = printable(", ".join(Path(source).name for source in request.sources))
     draw_comparison(compared.results, plot, title=f"Cells on {names}: {same}, {budget}")
 
 

@@ -147,8 +147,6 @@ def evaluate(
     if corpus or any(wanted) or plot is not None or (pairs is None and not secrets):
         with _text(loaded, corpus or []) as text:
             report = _report(console, loaded, network, text, wanted)
-        if plot is not None:
-            _draw(report, plot, name=loaded.path.name)
     scored = None
     if minimal_pairs is not None:
         scored = evaluate_pairs(network, loaded.tokenizer, minimal_pairs, mixture=loaded.mixture)
@@ -158,6 +156,8 @@ def evaluate(
         console.write(json_line(results.to_json()))
     else:
         results.print(console, is_online=wanted.online)
+    if plot is not None and report is not None:  # after the results, which a failure cannot cost then
+        _draw(report, plot, name=loaded.path.name)
 
 
 class Measures(NamedTuple):

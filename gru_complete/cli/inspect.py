@@ -109,17 +109,19 @@ def inspect(
     console: Console = context.obj
     inspection = None
     if data is not None:
-        inspection = _inspect(console, loaded, data, reports, num_units=units, outputs=outputs, is_quiet=as_json)
+        inspection = _inspect(console, loaded, data, reports, num_units=units, is_quiet=as_json)
     if as_json:
         record: dict[str, Any] = {"model": loaded.path.name, "cell": loaded.manifest.arch.cell}
         record |= {} if inspection is None else inspection.to_json()
         record |= {"find": [report.to_json() for report in reports]} if reports else {}
         console.write(json_line(record, is_ascii=False))
-        return
-    from gru_complete.cli.tables import follower_table
+    else:
+        from gru_complete.cli.tables import follower_table
 
-    for report in reports:
-        console.print_table(follower_table(report, num_layers=loaded.manifest.arch.num_layers))
+        for report in reports:
+            console.print_table(follower_table(report, num_layers=loaded.manifest.arch.num_layers))
+    if inspection is not None:  # after the results, which a failure cannot cost then
+        _write_files(console, inspection, outputs)
 
 
 def _inspect(
@@ -129,10 +131,9 @@ def _inspect(
     reports: "Sequence[FeatureReport | Agreement]",
     *,
     num_units: int | None,
-    outputs: Mapping[str, Path],
     is_quiet: bool,
 ) -> "Inspection":
-    """Let the network read the text; draw the files, and the terminal's picture unless ``is_quiet``."""
+    """Let the network read the text, and draw the terminal's picture unless ``is_quiet``."""
     from gru_complete.cli.heatmap import fitting_units
     from gru_complete.inspection.record import Inspection
     from gru_complete.inspection.trace import trace_text
@@ -141,12 +142,10 @@ def _inspect(
     best_first = sorted(reports, key=lambda report: -report.probe.followers[0].balanced)
     followers = [(report.feature, [follower.unit for follower in report.probe.followers]) for report in best_first]
     with_units = partial(Inspection.from_trace, loaded.path.name, data, trace, followers)
-    inspection = with_units(num_units or PICTURE_UNITS)
-    _write_files(console, inspection, outputs)
     if not is_quiet:
         style = _style(console)
         _print(console, with_units(num_units or fitting_units(trace, style)), style)
-    return inspection
+    return with_units(num_units or PICTURE_UNITS)
 
 
 def _check_outputs(outputs: Mapping[str, Path], *, has_text: bool, replace: bool) -> None:

@@ -141,7 +141,7 @@ def _draw_gradients(axes: Axes, results: Sequence[CellResult]) -> None:
             shares = [(step, share) for step, share in enumerate(flow.shares[layer]) if share > 0]
             curves.append(Curve(result.cell, [step for step, _ in shares], [share for _, share in shares]))
             half_lives[result.cell] = shown_half_life(flow)
-    farthest = max((curve.x[-1] for curve in curves), default=1)
+    farthest = max([1, *(curve.x[-1] for curve in curves)])
     ticks = [0, *(2**power for power in range(12) if 2**power <= farthest)]
     axes.set_xticks(ticks)
     axes.set_xticks([], minor=True)

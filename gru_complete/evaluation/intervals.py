@@ -37,7 +37,8 @@ def share_interval(hits: float, trials: int) -> Interval:
     share, spread = hits / trials, _Z**2 / trials
     centre = (share + spread / 2) / (1 + spread)
     half = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+    # The interval holds the share, also where rounding has the last word: after 5 hits of 5 it ends at 1.
+    return Interval(share, max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share)))
 
 
 def mean_interval(values: Sequence[float]) -> Interval:

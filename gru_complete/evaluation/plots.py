@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ SETTINGS: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.4,
     "lines.markersize": 4.5,
+    "text.parse_math": False,  # "$" is a letter of a name
     "svg.fonttype": "none",
     "svg.hashsalt": "gru-complete",  # the same data give the same file
 }
@@ -147,9 +149,8 @@ def draw_calibration(calibration: Calibration, path: Path, *, name: str) -> None
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         _draw_accuracies(above, bins)
         above.set_title(
-            # "$" would begin a formula
-            f"{printable(name)}: is it right as often as it is confident?\n".replace("$", r"\$")
-            + f"expected calibration error {100 * calibration.expected_error:.1f} % over {total:,} tokens",
+            f"{printable(name)}: is it right as often as it is confident?\n"
+            f"expected calibration error {100 * calibration.expected_error:.1f} % over {total:,} tokens",
             fontsize=10,
         )
         width = 1 / calibration.num_bins
@@ -187,5 +188,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     kind = path.suffix.lower()[1:]
     metadata: dict[str, Any] = {} if kind == "png" else {"Date": None} if kind == "svg" else {"CreationDate": None}
-    figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # characters that the font lacks are drawn as boxes
+        figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
     atomic.write_file(path, buffer.getvalue())

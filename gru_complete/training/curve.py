@@ -1,6 +1,7 @@
 """The learning curve of a training, from the log in its run directory (``metrics_log.py`` writes it)."""
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,11 +55,18 @@ def read_curve(run_dir: RunDir) -> LearningCurve:
                 evaluations = [past for past in evaluations if past.step < step]
             newest = step
             if name == Stepped.log_name:
-                losses[step] = float(record["loss"])
+                losses[step] = _finite(record["loss"])
             elif name == Evaluated.log_name:
                 evaluations = [past for past in evaluations if past.step < step]
-                seconds, bits_per_byte = float(record["seconds"]), float(record["tuning_bits_per_byte"])
+                seconds, bits_per_byte = _finite(record["seconds"]), _finite(record["tuning_bits_per_byte"])
                 evaluations.append(EvaluationPoint(step, seconds, bits_per_byte))
-        except (ValueError, KeyError, TypeError):  # a line that was cut off by a kill
+        except (ValueError, KeyError, TypeError):  # a line that was cut off by a kill, or a figure that is none
             continue
     return LearningCurve(losses, evaluations)
+
+
+def _finite(figure: float) -> float:
+    """The figure; a ValueError if it is infinite or not a number, which no curve can go through."""
+    if not math.isfinite(figure):
+        raise ValueError
+    return figure

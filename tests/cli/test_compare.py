@@ -101,6 +101,32 @@ def test_without_matplotlib_nothing_is_trained(run, corpus_path, settings, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
 
 
+@pytest.mark.parametrize("command", ["compare", "eval", "train"])
+@pytest.mark.parametrize("as_json", [False, True], ids=["table", "json"])
+def test_a_plot_that_fails_costs_no_figures(
+    run, corpus_path, settings, trained_model, tmp_path, monkeypatch, command, as_json
+):
+    figure = pytest.importorskip("matplotlib.figure")
+
+    def fail(*_, **__):
+        raise ValueError
+
+    monkeypatch.setattr(figure.Figure, "savefig", fail)
+    arguments = {
+        "compare": [corpus_path, "--cells", "gru", "-m", tmp_path / "c", *settings],
+        "eval": ["-m", trained_model],
+        "train": [corpus_path, "-m", tmp_path / "m", *settings],
+    }[command]
+    code, out, err = run(command, *arguments, "--plot", tmp_path / "a.png", *(["--json"] if as_json else []))
+    assert code == 70
+    assert "internal error: ValueError" in err
+    figures = out.decode() if command != "train" or as_json else err
+    assert "bits" in figures
+    if as_json:
+        json.loads(out)
+    assert not (tmp_path / "a.png").exists()
+
+
 def test_train_draws_its_learning_curve(run, corpus_path, settings, tmp_path):
     pytest.importorskip("matplotlib")
     code, _, err = run("train", corpus_path, "-m", tmp_path / "m", *settings, "-q", "--plot", tmp_path / "curve.svg")

@@ -130,6 +130,21 @@ def test_a_directory_is_not_replaced_and_a_missing_one_not_made(run, trained_mod
     assert run("inspect", "x", "-m", trained_model, "--svg", tmp_path / "no" / "a.svg")[0] == 5
 
 
+@pytest.mark.parametrize("as_json", [False, True], ids=["map", "json"])
+@pytest.mark.parametrize("name", ["svg", "html"])
+def test_a_picture_that_fails_costs_no_figures(run, trained_model, tmp_path, monkeypatch, name, as_json):
+    def fail(_):
+        raise ValueError
+
+    monkeypatch.setattr("gru_complete.inspection.svg.render_svg", fail)
+    monkeypatch.setattr("gru_complete.inspection.html_page.render_page", fail)
+    options = [f"--{name}", tmp_path / "a", *(["--json"] if as_json else [])]
+    code, out, err = run("inspect", "The cat", "-m", trained_model, *options)
+    assert code == 70
+    assert "internal error: ValueError" in err
+    assert b"update" in out
+
+
 def test_without_matplotlib_a_png_is_refused_before_any_work(run, monkeypatch, tmp_path):
     monkeypatch.setattr("gru_complete.inspection.png.find_spec", lambda _: None)
     code, out, err = run("inspect", "The cat", "-m", "no-such-model", "--png", tmp_path / "a.png")

@@ -60,6 +60,13 @@ def test_figures_that_were_not_measured_are_not_drawn(tmp_path):
     assert ">rnn<" not in text
 
 
+@needs_matplotlib
+def test_a_gradient_that_is_gone_after_a_token_can_be_drawn(tmp_path):
+    gone = CellResult("rnn", 64, 1000, 300, trained=GradientFlow([[1.0, 0.0, 0.0]]))
+    draw_comparison([gone], tmp_path / "c.svg", title="a $x^ b")
+    assert "a $x^ b" in (tmp_path / "c.svg").read_text()
+
+
 def test_styles_differ_without_colour():
     assert set(STYLES) == set(CELLS)
     assert len({style.marker for style in STYLES.values()}) == len(CELLS)

@@ -36,6 +36,17 @@ def test_a_model_that_is_right_as_often_as_it_is_confident_has_no_error():
     assert Calibration().to_json()["bins"] == []
 
 
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_bin_of_any_size_can_be_drawn_with_all_its_tokens_right_or_all_wrong(tmp_path, is_right):
+    pytest.importorskip("matplotlib")
+    for first in (1, 16, 31):
+        calibration = Calibration()
+        for index in range(15):
+            calibration.add(outcome(*[((index + 0.5) / 15, is_right)] * (first + index)))
+        draw_calibration(calibration, tmp_path / "a.svg", name="m")
+        assert f"over {sum(range(first, first + 15))} tokens" in (tmp_path / "a.svg").read_text()
+
+
 @pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml")])
 def test_the_suffix_of_the_name_chooses_the_format_of_the_picture(tmp_path, name, start):
     pytest.importorskip("matplotlib")

@@ -14,6 +14,15 @@ def test_the_intervals_of_a_share_and_a_mean():
     assert mean_interval([1.0]).to_json() == {"value": 1, "low": None, "high": None}
 
 
+def test_the_interval_of_a_share_holds_it_whatever_is_rounded():
+    for trials in [*range(1, 200), 1_000, 12_345, 10**6, 10**9]:
+        for hits in sorted({0, 1, trials // 3, trials // 2, trials - 1, trials}):
+            interval = share_interval(hits, trials)
+            assert 0 <= interval.low <= interval.value <= interval.high <= 1
+        assert share_interval(trials, trials).high == 1
+        assert share_interval(0, trials).low == 0
+
+
 def test_the_interval_of_a_ratio():
     # Ratio 6 / 12; rests 1 - 2, 2 - 2, 3 - 2: variance (1 + 0 + 1) / 2 = 1, of the sum 3, so 1.96 * sqrt(3) / 12.
     assert ratio_interval([1, 2, 3], [4, 4, 4]) == pytest.approx((0.5, 0.5 - 0.28290, 0.5 + 0.28290), abs=1e-5)

@@ -1,3 +1,6 @@
+import html
+import random
+
 import pytest
 
 from gru_complete.errors import EnvironmentFailure, UsageError
@@ -21,6 +24,23 @@ def test_a_learning_curve_has_units_on_its_axes(tmp_path, seconds):
     for label in ("Training of it", "loss, nats per token", "bits per byte", "step", "best: 2.500"):
         assert label in text
     assert ("seconds of training" in text, "minutes of training" in text) == (seconds == 3, seconds == 600)
+
+
+@needs_matplotlib
+@pytest.mark.parametrize("title", ["$x^", r"\alpha $\frac{$", "a_b$c$", "日本語 हिन्दी", "<&>"])
+def test_a_title_is_text_whatever_it_holds(tmp_path, title):
+    draw_learning_curve(LearningCurve({10: 5.0}, [EvaluationPoint(10, 1.0, 3.0)]), tmp_path / "l.svg", title=title)
+    assert html.escape(title) in (tmp_path / "l.svg").read_text()
+
+
+@needs_matplotlib
+def test_every_curve_of_finite_numbers_can_be_drawn(tmp_path):
+    values = [0.0, 1e-300, 1e-9, 0.5, 3.0, 1e5, 1e30]
+    choose = random.Random(0).choice
+    for number in (1, 3, 5, 8, 15):
+        losses = {step: choose(values) for step in range(1, 1 + number % 4)}
+        points = [EvaluationPoint(step, choose(values), choose(values)) for step in range(1, 1 + (number + 1) // 4)]
+        draw_learning_curve(LearningCurve(losses, points), tmp_path / "l.png", title="t")
 
 
 @needs_matplotlib

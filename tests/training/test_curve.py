@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from gru_complete.model.run_dir import RunDir
 from gru_complete.training.curve import EvaluationPoint, read_curve
 
@@ -38,6 +40,15 @@ def test_steps_before_a_rollback_are_left_out(tmp_path):
     curve = curve_of(tmp_path, stepped(10, 5.0), looked(12, 3.0), stepped(20, 9.0), back, looked(24, 2.0))
     assert curve.losses == {10: 5.0}
     assert [look.step for look in curve.evaluations] == [12, 24]
+
+
+@pytest.mark.parametrize("figure", ["NaN", "Infinity", "-Infinity", "1e999", '"no"', "null"])
+def test_a_figure_that_is_none_is_left_out(tmp_path, figure):
+    lines = [json.dumps(record) for record in (stepped(10, 5.0), looked(12, 3.0))]
+    broken = [line.replace("3.0", figure).replace("5.0", figure).replace("1.2", figure) for line in lines]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, *(line.replace("1", "2", 1) for line in broken)]) + "\n")
+    curve = read_curve(RunDir(tmp_path))
+    assert (curve.losses, curve.evaluations) == ({10: 5.0}, [EvaluationPoint(12, 1.2, 3.0)])
 
 
 def test_a_missing_log_gives_an_empty_curve_and_a_cut_line_is_ignored(tmp_path):
