@@ -171,12 +171,16 @@ _StrictLoader.yaml_implicit_resolvers = {
 _StrictLoader.yaml_constructors = {tag: yaml.SafeLoader.yaml_constructors[tag] for tag in _TAGS}
 
 
-def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
-    """Merge defaults, a YAML file and ``section.key=value`` overrides.
+def load_config(
+    path: Path | None = None, overrides: Iterable[str] = (), options: Mapping[str, str | None] | None = None
+) -> Config:
+    """Merge defaults, a YAML file, ``section.key=value`` overrides and the options of the command line.
 
     Args:
         path: a YAML file, or None for the defaults.
         overrides: what ``--set`` gave, the later beating the earlier.
+        options: what settings with an option of their own were given, by ``section.key``: ``training.minutes`` is what
+            ``--minutes`` gave; None if it was not given, "null" for the automatic value. They beat the others.
 
     Raises:
         ConfigError: the file cannot be read, is not YAML, or holds unknown keys or bad values (all are listed).
@@ -184,20 +188,23 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Conf
     raw = {} if path is None else _read_yaml(path)
     config = validate(raw, source=str(path))
     pairs = [_parse_override(text) for text in overrides]
+    given = {place: value for place, value in (options or {}).items() if value is not None}
+    pairs += [(*_section_and_key(place), None if value == "null" else value) for place, value in given.items()]
     if not pairs:
         return config
     merged: dict[str, dict[str, Any]] = {name: dict(section) for name, section in raw.items() if section}
     for section, key, value in pairs:
         merged.setdefault(section, {})[key] = value
-    return validate(merged, source="--set")
+    return validate(merged, source="--set", given=given)
 
 
-def validate(raw: object, *, source: str) -> Config:
+def validate(raw: object, *, source: str, given: Mapping[str, str] | None = None) -> Config:
     """Check every value before any work starts, and report all problems together.
 
     Args:
         raw: nested mappings, as YAML gives them.
         source: what the error message names.
+        given: by ``section.key``, what settings with an option of their own were given; the option is named then.
 
     Raises:
         ConfigError: unknown keys or unusable values.
@@ -207,20 +214,30 @@ def validate(raw: object, *, source: str) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        problems = [f"  {_explain(e['loc'], e['type'], e['msg'])}" for e in error.errors()]
-        raise ConfigError("\n".join([f"{source}: these settings cannot be used:", *problems])) from None
+        options, problems = [], []
+        for e in error.errors():
+            place = ".".join(map(str, e["loc"])) or "top level"
+            if given and place in given:
+                options.append(f"--{e['loc'][-1]} {given[place]!r}: {_lowered(e['msg'])}")
+            else:
+                problems.append(f"  {place}: {_explain(e['loc'], e['type'], e['msg'])}")
+        heading = [f"{source}: these settings cannot be used:"] if problems else []
+        raise ConfigError("\n".join([*options, *heading, *problems])) from None
 
 
 def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
     """One problem that pydantic found, in a line; an unknown key comes with the nearest known one."""
-    place = ".".join(map(str, location)) or "top level"
     if kind != "extra_forbidden":
-        return f"{place}: {message[0].lower()}{message[1:]}"
+        return _lowered(message)
     known: Iterable[str] = Config.model_fields
     if len(location) > 1:
         known = type(getattr(Config(), str(location[0]))).model_fields
     nearest = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"{place}: unknown key" + (f"; did you mean '{nearest[0]}'?" if nearest else f"; known: {', '.join(known)}")
+    return "unknown key" + (f"; did you mean '{nearest[0]}'?" if nearest else f"; known: {', '.join(known)}")
+
+
+def _lowered(message: str) -> str:
+    return message[0].lower() + message[1:]
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -250,6 +267,11 @@ def _parse_yaml(data: bytes | str, *, source: str) -> Any:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else "not text that YAML allows"
         raise ConfigError(f"{source} is not valid YAML: {reason}") from None
+
+
+def _section_and_key(place: str) -> tuple[str, str]:
+    section, _, key = place.partition(".")
+    return section, key
 
 
 def _parse_override(text: str) -> tuple[str, str, Any]:

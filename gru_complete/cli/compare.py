@@ -16,7 +16,6 @@ from gru_complete.cli.options import (
     PairsOption,
     SeedOption,
     SettingsOption,
-    overrides,
     training_settings,
 )
 from gru_complete.cli.output import json_line
@@ -98,7 +97,7 @@ def compare(
         check_range("--recall", recall, *RECALL_LENGTHS)
     steps = "null" if match == "time" else steps
     options = training_settings(minutes=minutes, steps=steps, seed=seed, device=device)
-    checked = load_config(config, overrides(settings, {"ngrams.order": "0", **options}))
+    checked = load_config(config, [*(settings or ()), "ngrams.order=0"], options)
     names = None if cells is None else _cell_names(cells)
     path = resolve_model_path(model or default_model_name(corpus))
     console: Console = context.obj

@@ -1,6 +1,5 @@
 """Options that several commands share, each with one help text."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +67,7 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only err
 def training_settings(
     *, minutes: str | None, steps: str | None, seed: str | None, device: str | None
 ) -> dict[str, str | None]:
-    """The settings behind options of ``train`` and ``compare``, as ``overrides`` takes them.
+    """The settings behind options of ``train`` and ``compare``, as ``load_config`` takes them.
 
     A time limit on the command line beats a number of steps in the config file.
     """
@@ -78,13 +77,3 @@ def training_settings(
         "training.seed": seed,
         "training.device": device,
     }
-
-
-def overrides(settings: Sequence[str] | None, options: Mapping[str, str | None]) -> list[str]:
-    """The settings of ``--set``, then those that have an option of their own, which win.
-
-    Args:
-        settings: each as ``SECTION.KEY=VALUE``.
-        options: values by ``SECTION.KEY``; None where the option was not given.
-    """
-    return [*(settings or ()), *(f"{key}={value}" for key, value in options.items() if value is not None)]

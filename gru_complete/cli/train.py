@@ -17,7 +17,6 @@ from gru_complete.cli.options import (
     RedactOption,
     SeedOption,
     SettingsOption,
-    overrides,
     training_settings,
 )
 from gru_complete.cli.output import json_line
@@ -96,7 +95,7 @@ def train(
         **training_settings(minutes=minutes, steps=steps, seed=seed, device=device),
         "data.redact": "true" if redact else None,
     }
-    checked = load_config(config, overrides(settings, options))
+    checked = load_config(config, settings or (), options)
     path = resolve_model_path(model or default_model_name(corpus))
     console: Console = context.obj
     try:
