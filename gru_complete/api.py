@@ -62,7 +62,7 @@ class Model:
         self,
         prompt: str | bytes,
         *,
-        until: str = _DEFAULTS.until,
+        until: str | None = _DEFAULTS.until,
         stop: str | bytes | Sequence[str | bytes] = (),
         max_tokens: int = _DEFAULTS.max_tokens,
         temperature: float = DEFAULT_SAMPLING.temperature,
@@ -81,7 +81,8 @@ class Model:
 
         Args:
             prompt: the text so far; it may end anywhere, also within a word.
-            until: where to end: "word", "line", "sentence", "paragraph" or "none".
+            until: where to end: "word", "line", "sentence", "paragraph" or "none". None: "line" if the model was
+                trained on a text of lines, else "sentence".
             stop: a string, or several, before which to end.
             max_tokens: the most tokens to draw.
             temperature: 0 always takes the most likely token, 1 draws as the model predicts.

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gru_complete.cli.checks import check_minutes
-from gru_complete.cli.display import Display, describe_corpus, describe_secrets, never
+from gru_complete.cli.display import Display, describe_corpus, describe_secrets, never, try_prompt
 from gru_complete.cli.help import COMMON, OUTPUT
 from gru_complete.cli.options import QuietOption, RedactOption
 from gru_complete.cli.output import json_line
 from gru_complete.errors import printable
-from gru_complete.model.naming import model_argument
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
@@ -151,4 +150,4 @@ class AdaptationDisplay(Display):
         self.line(f"result: {bits} {place}")
         size = f"{adapted.num_bytes / 1e6:.1f} MB"
         self.line(f"model: {printable(adapted.path)}, {size}, after {adapted.epochs:.1f} epochs")
-        self.line(f'try: gru-complete complete "The " -m {model_argument(adapted.path)}')
+        self.line(try_prompt(adapted.beginning, adapted.path))

@@ -83,8 +83,12 @@ def complete(
         Path | None, typer.Option("--file", "-f", help="File with text that comes before PROMPT.", metavar="FILE")
     ] = None,
     until: Annotated[
-        str,
-        typer.Option(help="Where to stop: word, line, sentence, paragraph or none.", metavar="WHAT"),
+        str | None,
+        typer.Option(
+            help="Where to stop: word, line, sentence, paragraph or none. Default: line for a model of a text of "
+            "lines (a list, a log, a shell history), else sentence.",
+            metavar="WHAT",
+        ),
     ] = DEFAULTS.until,
     number: Annotated[int, typer.Option("-n", help="Number of completions, one per line.", metavar="N")] = 1,
     words: Annotated[

@@ -3,6 +3,7 @@
 Only types are imported here: the events of a training bring torch with them.
 """
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -270,4 +271,14 @@ def describe_result(finished: "events.Finished") -> Iterator[str]:
     yield f"result: {result}"
     size = f"{finished.num_bytes / 1e6:.1f} MB"
     yield f"model: {printable(finished.model_path)}, {size}, after {finished.step:,} steps and {finished.seconds:.0f} s"
-    yield f'try: gru-complete complete "The " -m {model_argument(finished.model_path)}'
+    yield try_prompt(finished.beginning, finished.model_path)
+
+
+def try_prompt(beginning: str, model_path: Path) -> str:
+    """The command to type next.
+
+    Args:
+        beginning: how a line or sentence of the text begins most often.
+        model_path: the model's directory.
+    """
+    return f"try: gru-complete complete {shlex.quote(beginning)} -m {model_argument(model_path)}"

@@ -31,6 +31,7 @@ from gru_complete.model.architecture import Architecture
 from gru_complete.model.delta import Delta, apply_delta, check_tensors
 from gru_complete.model.files import ModelFiles, read_listed, start_in_thread
 from gru_complete.model.manifest import (
+    DEFAULT_ENDS,
     DELTA,
     EXTRA_FILES,
     MANIFEST,
@@ -80,6 +81,7 @@ class ModelContents(NamedTuple):
         metrics: what was measured: numbers and short strings, perhaps in nested mappings.
         training: facts about the training, likewise.
         abbreviations: short words that the corpus follows with a period inside sentences.
+        until: where completions end by default.
     """
 
     arch: Architecture
@@ -88,6 +90,7 @@ class ModelContents(NamedTuple):
     metrics: Mapping[str, Any]
     training: Mapping[str, Any]
     abbreviations: Sequence[str]
+    until: str = DEFAULT_ENDS[0]
 
 
 def save_model(directory: Path, contents: ModelContents, extra_files: Mapping[str, bytes] | None = None) -> None:
@@ -119,6 +122,7 @@ def save_model(directory: Path, contents: ModelContents, extra_files: Mapping[st
         training=contents.training,
         files={},
         tool_version=_tool_version(),
+        until=contents.until,
     )
     _write_files(directory, manifest, {**files, **(extra_files or {})})
 

@@ -36,6 +36,8 @@ MAX_BYTES = {
     "loop.json": 1 << 20,
 }
 """The largest size of each file that is read."""
+DEFAULT_ENDS = ("sentence", "line")
+"""Where completions of a model may end by default."""
 TOKENIZER_FLAGS = {"kind": "sentencepiece", "document_end": 0, "first_piece": 257}
 """Facts about the tokenizer that all models share today; a manifest with others is refused."""
 
@@ -85,6 +87,7 @@ class Manifest(NamedTuple):
         files: the other files of the directory.
         tool_version: of the program that wrote the model.
         base: of an adapted model; None for all others.
+        until: where completions end by default, one of ``DEFAULT_ENDS``; older models do not say it.
         format: always ``FORMAT``.
         version: of the format.
 
@@ -98,6 +101,7 @@ class Manifest(NamedTuple):
     files: Mapping[str, FileRecord]
     tool_version: str
     base: Base | None = None
+    until: str = DEFAULT_ENDS[0]
     format: str = FORMAT
     version: int = VERSION
 
@@ -133,6 +137,7 @@ class Manifest(NamedTuple):
             **({} if self.base is None else {"base": self.base._asdict()}),
             "arch": self.arch._asdict(),
             "tokenizer": dict(self.tokenizer),
+            "until": self.until,
             "metrics": dict(self.metrics),
             "training": dict(self.training),
             "files": {name: {"bytes": entry.num_bytes, "sha256": entry.sha256} for name, entry in self.files.items()},
@@ -151,9 +156,12 @@ class Manifest(NamedTuple):
             {key: value[key] for key in value if not key.startswith("x-")},
             "manifest",
             required=required,
-            optional=["base"],
+            optional=["base", "until"],
         )
         base = Base.from_json(fields["base"]) if "base" in fields else None
+        until = fields.get("until", DEFAULT_ENDS[0])
+        if until not in DEFAULT_ENDS:
+            raise ModelError(f"until is {short_repr(until)}, not {' or '.join(DEFAULT_ENDS)}")
         _check_facts(fields["tool_version"], "tool_version")
         _check_tokenizer_flags(fields["tokenizer"])
         for part in ("metrics", "training"):
@@ -166,6 +174,7 @@ class Manifest(NamedTuple):
             files=_file_records(fields["files"], is_adapted=base is not None),
             tool_version=str(fields["tool_version"]),
             base=base,
+            until=until,
         )
 
 

@@ -6,7 +6,7 @@ This is the only module that knows what the files are called::
     tokenizer.model      what cut the text into tokens
     training.tokens      the token stream of each split, with a header beside it (training.json); likewise
                          tuning.tokens (the validation split) and, if text was held out, held_out.tokens
-    text.json            facts about the text: its abbreviations, and where documents were cut apart
+    text.json            facts about the text: its abbreviations, what it is made of, where documents were cut apart
     plan.json            all settings and the number of steps; from here on the run can be resumed
     metrics.jsonl        the log of the training, an event a line
     checkpoints/         step-N directories

@@ -84,10 +84,10 @@ class Completer:
         predictor: the model, one step at a time.
         tokenizer: its tokenizer.
         abbreviations: words that are followed by a period within sentences of the corpus, without the period.
+        until: where completions end whose options do not say it.
         adapts: whether completions learn from their prompt; if omitted, what the model's mixture says.
         width: the most segmentations of the prompt's end that are kept, as ``Hypotheses.open`` takes it.
         fingerprint: of the model, which distinguishes its states from those of others.
-        corpus: the text that completions with ``CompletionOptions.novel`` must not copy.
     """
 
     def __init__(
@@ -96,10 +96,10 @@ class Completer:
         tokenizer: Tokenizer,
         *,
         abbreviations: Iterable[str] = (),
+        until: str = "sentence",
         adapts: bool | None = None,
         width: int | None = DEFAULT_WIDTH,
         fingerprint: str = "",
-        corpus: CorpusWords | None = None,
     ) -> None:
         self.predictor = predictor
         self.tokenizer = tokenizer
@@ -109,7 +109,8 @@ class Completer:
         self.adapts = predictor.mixture is not None and (predictor.mixture.adapts if adapts is None else adapts)
         self.reader = PromptReader(predictor, tokenizer, learns=self.adapts)
         self._abbreviations = frozenset(abbreviations)
-        self._corpus = corpus
+        self._until = until
+        self._corpus: CorpusWords | None = None
         self._guards: dict[tuple[int, bool], NovelGuard] = {}
 
     @classmethod
@@ -133,6 +134,7 @@ class Completer:
             predictor,
             model.tokenizer,
             abbreviations=model.manifest.tokenizer["abbreviations"],
+            until=model.manifest.until,
             adapts=adapts,
             fingerprint=model.fingerprint,
         )
@@ -277,7 +279,8 @@ class Completer:
 
     def _cutter(self, prompt: PromptState, options: CompletionOptions) -> TextCutter:
         """What finds the end of a completion."""
-        until = boundary(options.until, before=prompt.whole_tail, abbreviations=self._abbreviations)
+        end = options.until or self._until
+        until = boundary(end, before=prompt.whole_tail, abbreviations=self._abbreviations)
         return TextCutter(until, [stop_text(stop) for stop in options.stop])
 
     def _guard(self, options: CompletionOptions) -> NovelGuard | None:

@@ -84,7 +84,7 @@ class CompletionOptions:
 
     Args:
         max_tokens: the most tokens to draw.
-        until: where to end, one of ``boundaries.UNTIL``.
+        until: where to end, one of ``boundaries.UNTIL``; None where the model's own text ends: at a line or a sentence.
         stop: strings before which to end, UTF-8.
         sampling: how tokens are drawn.
         seed: of the random numbers.
@@ -105,7 +105,7 @@ class CompletionOptions:
     def __init__(
         self,
         max_tokens: int = 100,
-        until: str = "sentence",
+        until: str | None = None,
         stop: Sequence[bytes] = (),
         sampling: SamplingOptions = DEFAULT_SAMPLING,
         seed: int = 0,
@@ -127,7 +127,7 @@ class CompletionOptions:
         check_range("logprobs", logprobs, 0, 1000)
         check_range("max-tokens", max_tokens, 1, 1_000_000)
         check_range("seed", seed, 0, 2**64 - 1)
-        if until not in UNTIL:
+        if until is not None and until not in UNTIL:
             raise UsageError(f"until must be one of {', '.join(UNTIL)}, not {until}")
         for text in stop:
             stop_text(text)

@@ -23,7 +23,7 @@ def find_abbreviations(blocks: Iterable[bytes]) -> list[str]:
     """
     words: Counter[str] = Counter()
     abbreviated: Counter[str] = Counter()
-    for text in _whole_lines(_first_bytes(blocks, _ABBREVIATION_BYTES)):
+    for text in whole_lines(first_bytes(blocks, _ABBREVIATION_BYTES)):
         words.update(_SHORT_WORD.findall(text))
         abbreviated.update(_SHORT_WORD_AND_PERIOD.findall(text))
         if len(words) > _MAX_WORDS_COUNTED:
@@ -41,7 +41,8 @@ _MAX_WORDS_COUNTED = 200_000
 _ABBREVIATION_BYTES = 16 << 20
 
 
-def _first_bytes(blocks: Iterable[bytes], num_bytes: int) -> Iterator[bytes]:
+def first_bytes(blocks: Iterable[bytes], num_bytes: int) -> Iterator[bytes]:
+    """The first ``num_bytes`` of a text."""
     for block in blocks:
         yield block[:num_bytes]
         num_bytes -= len(block)
@@ -49,7 +50,7 @@ def _first_bytes(blocks: Iterable[bytes], num_bytes: int) -> Iterator[bytes]:
             return
 
 
-def _whole_lines(blocks: Iterable[bytes]) -> Iterator[str]:
+def whole_lines(blocks: Iterable[bytes]) -> Iterator[str]:
     """Decode blocks and cut them at line ends, if there are any."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     carry = ""

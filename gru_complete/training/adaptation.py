@@ -24,7 +24,7 @@ from gru_complete.model.run_dir import Part, RunDir
 from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
 from gru_complete.storage import atomic
-from gru_complete.text import corpus, splitting
+from gru_complete.text import corpus, splitting, units
 from gru_complete.text.secrets import SecretScanner
 from gru_complete.text.shards import read_shard, write_shard
 from gru_complete.text.tokenizer import Tokenizer
@@ -91,6 +91,7 @@ class Adapted:
         tuning_bytes: of that end.
         epochs: passes over the text that went into the new model.
         num_bytes: of the new model's directory.
+        beginning: how a line or sentence of the text begins most often.
     """
 
     path: Path | None
@@ -99,6 +100,7 @@ class Adapted:
     tuning_bytes: int
     epochs: float
     num_bytes: int
+    beginning: str
 
 
 Event = Working | CorpusRead | SecretsFound | Learning | Adapted
@@ -127,6 +129,7 @@ def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[
         if (secrets := scanner.report()).found:
             yield SecretsFound(secrets)
         stream, tuning = _read_parts(spool_path, spool, tokenizer, work_dir)
+        beginning = units.find_units(corpus.read_blocks(spool_path, 0, spool.report.num_bytes)).beginning
     batches = Batches(stream, paragraph_ends(tokenizer, stream), BATCH_SIZE, TRAINING.seq_len, seed=0)
     learner = _learner(request.model)
 
@@ -169,7 +172,7 @@ def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[
         saved = f"what was learnt until then is in {printable(path)}" if path else "nothing was gained until then"
         raise InterruptedRun(f"interrupted; {saved}", signal_number=number)
     epochs = best_step / batches.steps_per_epoch
-    yield Adapted(path, bits_before, best_bits, tuning.num_bytes, epochs, num_bytes)
+    yield Adapted(path, bits_before, best_bits, tuning.num_bytes, epochs, num_bytes, beginning)
 
 
 def _base_of(model: LoadedModel) -> LoadedModel:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from gru_complete.errors import ModelError, printable
 from gru_complete.model.directory import ModelContents, load_model, read_extra_file, save_model
+from gru_complete.model.manifest import DEFAULT_ENDS
 from gru_complete.nn.language_model import export_weights, load_weights
 from gru_complete.storage import atomic, untrusted
 from gru_complete.text.tokenizer import Tokenizer
@@ -100,12 +101,16 @@ class CheckpointStore:
         directory: ``NAME.run/checkpoints``.
         tokenizer: saved with every checkpoint, so that each is a whole model.
         abbreviations: likewise.
+        until: where the completions of these models end by default.
     """
 
-    def __init__(self, directory: Path, tokenizer: Tokenizer, abbreviations: tuple[str, ...]) -> None:
+    def __init__(
+        self, directory: Path, tokenizer: Tokenizer, abbreviations: tuple[str, ...], until: str = DEFAULT_ENDS[0]
+    ) -> None:
         self.directory = directory
         self.tokenizer = tokenizer
         self.abbreviations = abbreviations
+        self.until = until
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of a step is or will be."""
@@ -146,6 +151,7 @@ class CheckpointStore:
                     metrics={},
                     training=training_facts,
                     abbreviations=self.abbreviations,
+                    until=self.until,
                 ),
                 extra_files=extra_files,
             )

@@ -101,7 +101,10 @@ class RolledBack:
 
 @dataclass(frozen=True)
 class Finished:
-    """The model directory is written, ``num_bytes`` in all; ``metrics`` are those of its manifest."""
+    """The model directory is written, ``num_bytes`` in all; ``metrics`` are those of its manifest.
+
+    ``beginning`` is how a line or sentence of the text begins most often: a prompt to try.
+    """
 
     model_path: Path
     step: int
@@ -109,6 +112,7 @@ class Finished:
     metrics: dict[str, float]
     num_bytes: int
     seconds: float
+    beginning: str
 
 
 Event = Note | Working | CorpusRead | SecretsFound | Planned | Stepped | Evaluated | Replanned | RolledBack | Finished

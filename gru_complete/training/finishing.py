@@ -139,7 +139,7 @@ def write_model(
     Args:
         path: the directory.
         learner: holds the network.
-        corpus: has the tokenizer and the abbreviations.
+        corpus: has the tokenizer, the abbreviations and where completions end by default.
         mixture: the n-gram mixture; None if the network is to work alone.
         metrics: what was measured.
         facts: what the manifest says about the training.
@@ -158,6 +158,7 @@ def write_model(
                 metrics=metrics,
                 training=facts,
                 abbreviations=corpus.abbreviations,
+                until=corpus.units.until,
             ),
             extra_files={} if mixture is None else {NGRAMS: mixture.to_bytes()},
         )

@@ -20,15 +20,17 @@ import numpy as np
 
 from gru_complete.arrays import TokenIds
 from gru_complete.config import DataConfig, TokenizerConfig
-from gru_complete.errors import CorpusError, UsageError
-from gru_complete.model.run_dir import PARTS, Part, RunDir
+from gru_complete.errors import CorpusError, ModelError, UsageError
+from gru_complete.model.manifest import DEFAULT_ENDS
+from gru_complete.model.run_dir import PARTS, TEXT_FACTS_FILE, Part, RunDir
 from gru_complete.storage import atomic, untrusted
-from gru_complete.text import abbreviations, corpus, splitting
+from gru_complete.text import abbreviations, corpus, splitting, units
 from gru_complete.text.corpus import Range
 from gru_complete.text.secrets import SecretScanner
 from gru_complete.text.shards import ShardHeader, header_path, read_shard, write_shard
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 from gru_complete.text.tokenizer_training import sample_blocks, train_tokenizer
+from gru_complete.text.units import Units
 from gru_complete.training.automatic import automatic_vocab_size
 from gru_complete.training.events import Event, Working
 
@@ -45,6 +47,7 @@ class TokenizedCorpus:
     Args:
         tokenizer: what cut the text into tokens.
         abbreviations: short words that a period follows inside sentences.
+        units: whether it is a text of lines or of sentences, and how these begin most often.
         streams: token ids of the splits "training", "tuning" (the validation split) and, if there is one, "held_out"
             (the test split), ``(N,)`` each.
         headers: their sizes.
@@ -52,6 +55,7 @@ class TokenizedCorpus:
 
     tokenizer: Tokenizer
     abbreviations: tuple[str, ...]
+    units: Units
     streams: dict[Part, TokenIds]
     headers: dict[Part, ShardHeader]
 
@@ -125,7 +129,11 @@ def tokenize_corpus(
     model_bytes = train_tokenizer(read_sample(), vocab_size=vocab_size)
     tokenizer = Tokenizer(model_bytes)
     atomic.write_file(run_dir.tokenizer_path, model_bytes)
-    facts: dict[str, Any] = {"abbreviations": abbreviations.find_abbreviations(read_sample())}
+    evenly_spaced = sample_blocks(spool_path, split.training, max_bytes=units.READ_BYTES)
+    facts: dict[str, Any] = {
+        "abbreviations": abbreviations.find_abbreviations(read_sample()),
+        "units": units.find_units(evenly_spaced)._asdict(),
+    }
 
     yield Working("cutting the text into tokens")
     for part, ranges in parts.items():
@@ -166,7 +174,21 @@ def read_tokenized_corpus(run_dir: RunDir) -> TokenizedCorpus:
     for part in PARTS:
         if part != "held_out" or run_dir.has_part(part):
             streams[part], headers[part] = run_dir.read_part(part, tokenizer)
-    return TokenizedCorpus(tokenizer, tuple(facts.get("abbreviations", ())), streams, headers)
+    return TokenizedCorpus(tokenizer, tuple(facts.get("abbreviations", ())), _checked_units(facts), streams, headers)
+
+
+def _checked_units(facts: Mapping[str, Any]) -> Units:
+    """What the text is made of; run directories of older versions do not say it.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    if "units" not in facts:
+        return Units(DEFAULT_ENDS[0], "")
+    units = Units(**untrusted.json_object(facts["units"], "units", required=list(Units._fields)))
+    if units.until not in DEFAULT_ENDS or not isinstance(units.beginning, str):
+        raise ModelError(f"{TEXT_FACTS_FILE} says that the text is made of {untrusted.short_repr(units)}")
+    return units
 
 
 def copy_tokenized_corpus(source: RunDir, run_dir: RunDir, *, corpus_sha256: str) -> None:

@@ -70,7 +70,8 @@ def test_a_new_text_is_learnt_into_a_small_directory_beside_the_model(run, base,
     assert (code, out) == (0, b"")
     assert err.splitlines()[0].startswith("corpus: ")
     assert "result: " in err
-    assert err.splitlines()[-1] == f'try: gru-complete complete "The " -m {new}'
+    assert err.splitlines()[-1].startswith("try: gru-complete complete ")
+    assert err.splitlines()[-1].endswith(f" -m {new}")
     assert sorted(os.listdir(base.parent)) == ["base", "new"]
     assert sorted(os.listdir(new)) == ["delta.safetensors", "manifest.json"]
     assert bits_per_byte(run, new, text) < 0.95 * bits_per_byte(run, base, text)
@@ -125,7 +126,7 @@ def test_names_stand_for_models_at_home(run, trained_model, text, tmp_path):
     save_without_counts(trained_model, tmp_path / "home" / "models" / "base")
     code, _, err = run("adapt", "base", text, "-m", "new", "--epochs", "1")
     assert code == 0
-    assert err.endswith('complete "The " -m new\n')
+    assert err.endswith(" -m new\n")
     assert run("complete", "The ", "-m", "new")[0] == 0
 
 

@@ -2,6 +2,7 @@ import fcntl
 import json
 import os
 import pty
+import random
 import re
 import signal
 import struct
@@ -31,10 +32,27 @@ def start(*arguments, **options):
 def test_train_names_the_model_after_the_corpus_and_ends_with_the_command_to_try(run, corpus_path, settings):
     code, out, err = run("train", corpus_path, *settings)
     assert (code, out) == (0, b"")
-    assert err.splitlines()[-1] == 'try: gru-complete complete "The " -m corpus'
+    match = re.fullmatch(r"try: gru-complete complete '([A-Z]\w+ )' -m corpus", err.splitlines()[-1])
+    assert match
+    assert f". {match[1]}" in corpus_path.read_text()
     assert re.search(r"result: \d\.\d{3} bits per byte on [\d,]+ bytes of held-out text; xz needs \d\.\d{3}", err)
-    assert run("complete", "The ", "-m", "corpus")[0] == 0
-    assert run("complete", "The ")[0] == 0
+    assert run("complete", match[1], "-m", "corpus")[0] == 0
+    assert run("complete", match[1])[0] == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_model_of_a_text_of_lines_completes_lines_and_says_how_to_try_it(run, settings, tmp_path, seed):
+    generator = random.Random(seed)
+    commands = ["git push", "git push", "git log", "make it", "ls -l src", "cd ..", "don't ask"]
+    history = tmp_path / "history"
+    history.write_text("".join(f"{generator.choice(commands)}\n" for _ in range(1000)))
+    code, _, err = run("train", history, *settings, "--steps", "2")
+    assert (code, err.splitlines()[-1]) == (0, "try: gru-complete complete 'git ' -m history")
+    for prompt in ("", "git ", "ls"):
+        code, out, _ = run("complete", prompt, "-m", "history", "--seed", str(seed))
+        assert (code, out.count(b"\n"), out[-1:]) == (0, 1, b"\n")
+        _, until_line, _ = run("complete", prompt, "-m", "history", "--seed", str(seed), "--until", "line")
+        assert out == until_line
 
 
 def test_json_goes_to_stdout_and_quiet_keeps_stderr_empty(run, corpus_path, settings, tmp_path):
@@ -62,7 +80,7 @@ def test_minutes_beat_the_steps_of_a_file(run, corpus_path, tmp_path, monkeypatc
 
     def keep_request(request, **_):
         requests.append(request)
-        return iter([Finished(request.model_path, 3, False, {"tuning_bits_per_byte": 2.0}, 1000, 0.1)])
+        return iter([Finished(request.model_path, 3, False, {"tuning_bits_per_byte": 2.0}, 1000, 0.1, "The ")])
 
     monkeypatch.setattr("gru_complete.training.run.run_training", keep_request)
     config = tmp_path / "c.yaml"

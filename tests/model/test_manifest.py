@@ -70,6 +70,8 @@ MANIFEST_EDITS = {
     "Boolean document end": lambda m: m["tokenizer"].update(document_end=False),
     "abbreviations of no list": lambda m: m["tokenizer"].update(abbreviations="Mr"),
     "abbreviation with escapes": lambda m: m["tokenizer"].update(abbreviations=["\x1b[2J"]),
+    "another default end": lambda m: m.update(until="chapter"),
+    "default end of no text": lambda m: m.update(until=["line"]),
     "files of no object": lambda m: m.update(files=[]),
     "no weights": lambda m: m["files"].pop("weights.safetensors"),
     "file outside": lambda m: m["files"].update({"../../etc/passwd": m["files"]["tokenizer.model"]}),
@@ -98,6 +100,13 @@ def test_a_manifest_that_says_something_else_is_refused_by_name(saved, edit):
 def test_keys_for_other_programs_are_ignored(saved):
     edit_manifest(saved, lambda manifest: manifest.update({"x-note": {"anything": [1, 2]}}))
     load_model(saved)
+
+
+def test_a_model_that_does_not_say_where_completions_end_ends_them_with_the_sentence(saved):
+    edit_manifest(saved, lambda manifest: manifest.pop("until") and None)
+    assert load_model(saved).manifest.until == "sentence"
+    edit_manifest(saved, lambda manifest: manifest.update(until="line"))
+    assert load_model(saved).manifest.until == "line"
 
 
 def test_duplicate_keys_in_the_manifest_are_refused(saved):

@@ -51,7 +51,7 @@ def test_the_text_of_another_training_is_refused_with_the_hint_of_the_caller(run
 
 
 def test_damaged_text_facts_are_a_model_error(run_dir):
-    assert set(run_dir.text_facts()) == {"abbreviations", "cuts"}
+    assert set(run_dir.text_facts()) == {"abbreviations", "units", "cuts"}
     run_dir.text_facts_path.write_text("{")
     with pytest.raises(ModelError, match="text.json"):
         run_dir.text_facts()

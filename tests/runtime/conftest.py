@@ -22,7 +22,7 @@ def says():
     from gru_complete.runtime.completer import Completer
     from gru_complete.runtime.predictor import Predictor
 
-    def make(*pieces: str, prompt: bytes = b"", abbreviations=()):
+    def make(*pieces: str, prompt: bytes = b"", **facts):
         tokenizer = LongestFirst(*{piece.encode() for piece in pieces if len(piece.encode()) > 1})
         script = [tokenizer.pieces.index(piece.encode()) for piece in pieces]
         places = {prompt + "".join(pieces[:number]).encode(): number for number in range(len(pieces) + 1)}
@@ -34,7 +34,7 @@ def says():
                 logits[[*script, 0][place]] = 50
             return logits
 
-        return Completer(Predictor(ScoredModel(scores)), tokenizer, abbreviations=abbreviations)
+        return Completer(Predictor(ScoredModel(scores)), tokenizer, **facts)
 
     return make
 

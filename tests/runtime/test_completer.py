@@ -172,6 +172,13 @@ def test_sentences_end_with_the_model_s_abbreviations(says):
     )
 
 
+def test_without_an_end_of_its_own_a_completion_ends_where_the_model_s_text_does(says):
+    pieces = ["One", ".", " Two", "\n", "Six", "."]
+    assert ask(says(*pieces)).data == b"One."
+    assert ask(says(*pieces, until="line")).data == b"One. Two"
+    assert ask(says(*pieces, until="line"), until="sentence").data == b"One."
+
+
 def test_a_prompt_may_be_any_bytes(says):
     prompt = b"\xff\xe2\x82 \x00<s></s>"
     done = ask(says("ok", prompt=prompt), prompt)
