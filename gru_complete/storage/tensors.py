@@ -14,7 +14,9 @@ _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4",
 
 
 def parse_safetensors(data: bytes, *, name: str) -> dict[str, NDArray[Any]]:
-    """Parse a safetensors file, https://github.com/huggingface/safetensors#format, into read-only views.
+    """Parse a safetensors file, https://github.com/huggingface/safetensors#format, into read-only arrays.
+
+    They are views of the data, or copies where a number would not begin at a multiple of its size.
 
     Stricter than the library, which accepts duplicate keys: tensors must cover the data without holes and overlaps.
 
@@ -49,10 +51,18 @@ def parse_safetensors(data: bytes, *, name: str) -> dict[str, NDArray[Any]]:
             raise ModelError(f"{where} has a shape and data_offsets that do not agree")
         spans.append((span[0], span[1]))
         try:
-            tensors[key] = np.frombuffer(data, dtype, count, start + span[0]).reshape(shape)
+            array = np.frombuffer(data, dtype, count, start + span[0]).reshape(shape)
         except ValueError:  # empty, and beyond what numpy can address: (0, 2**62)
             raise ModelError(f"{where} has the shape {shape}, which is too large") from None
+        # Where the header is not padded: numpy takes such an array, but its memoryviews and C libraries do not.
+        tensors[key] = array if array.flags.aligned else _read_only_copy(array)
     spans.sort()
     if [begin for begin, _ in [*spans, (len(data) - start, 0)]] != [0, *(end for _, end in spans)]:
         raise ModelError(f"{name} has tensors that overlap or leave holes")
     return tensors
+
+
+def _read_only_copy(array: NDArray[Any]) -> NDArray[Any]:
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy

@@ -33,6 +33,24 @@ def test_tensors_are_those_of_the_library_and_read_only():
         assert not tensors[key].flags.writeable
 
 
+@settings(max_examples=200, deadline=None)
+@given(order=st.permutations([*GOOD, "d", "e"]), num_spaces=st.integers(0, 9), length=st.integers(0, 9))
+def test_wherever_a_tensor_begins_its_numbers_can_be_used(order, num_spaces, length):
+    """The library pads its header and sorts tensors by type; the format asks for neither."""
+    arrays = {**GOOD, "d": np.arange(length, dtype=np.uint16), "e": np.arange(length, dtype=np.uint8)}
+    header, data = {}, b""
+    for key in order:
+        end = len(data) + arrays[key].nbytes
+        dtype = {"float32": "F32", "float64": "F64", "uint8": "U8", "uint16": "U16"}[arrays[key].dtype.name]
+        header[key] = entry(list(arrays[key].shape), [len(data), end], dtype)
+        data += arrays[key].tobytes()
+    tensors = parse_safetensors(pack(json.dumps(header).encode() + b" " * num_spaces, data), name="weights")
+    for key, array in arrays.items():
+        assert tensors[key].flags.aligned
+        assert not tensors[key].flags.writeable
+        assert memoryview(tensors[key]).tolist() == array.tolist()
+
+
 def test_a_file_without_tensors_has_none():
     assert parse_safetensors(pack({}, b""), name="weights") == {}
 
