@@ -190,12 +190,25 @@ def _check_tokenizer_flags(value: object) -> None:
     for key, expected in TOKENIZER_FLAGS.items():
         if type(flags[key]) is not type(expected) or flags[key] != expected:
             raise ModelError(f"tokenizer.{key} is {short_repr(flags[key])}, not {expected!r}")
-    words = flags["abbreviations"]
+    check_abbreviations(flags["abbreviations"], "tokenizer.abbreviations")
+
+
+def check_abbreviations(words: object, where: str) -> list[str]:
+    """Check that a value is a list of short words, and return it.
+
+    Args:
+        words: from a file.
+        where: what the value is, for messages.
+
+    Raises:
+        ModelError: it is something else.
+    """
     if not isinstance(words, list) or len(words) > 200:
-        raise ModelError("tokenizer.abbreviations is not a list of at most 200 words")
+        raise ModelError(f"{where} is not a list of at most 200 words")
     for word in words:
         if not isinstance(word, str) or not 1 <= len(word) <= 8 or not word.isprintable():
-            raise ModelError(f"tokenizer.abbreviations has {short_repr(word)}, not a word of at most 8 characters")
+            raise ModelError(f"{where} has {short_repr(word)}, not a word of at most 8 characters")
+    return words
 
 
 def _file_records(value: object, *, is_adapted: bool) -> dict[str, FileRecord]:

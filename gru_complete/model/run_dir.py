@@ -107,6 +107,8 @@ class RunDir(NamedTuple):
         stream, header = read_shard(self.part_path(part))
         if header.tokenizer_sha256 != tokenizer.sha256:
             raise self.other_training(hint=hint)
+        if int(stream.max()) >= tokenizer.vocab_size:
+            raise ModelError(f"{printable(self.part_path(part))} is damaged: it has tokens that the tokenizer lacks")
         return stream, header
 
     def text_facts(self) -> dict[str, Any]:

@@ -63,6 +63,6 @@ def parse_safetensors(data: bytes, *, name: str) -> dict[str, NDArray[Any]]:
 
 
 def _read_only_copy(array: NDArray[Any]) -> NDArray[Any]:
-    copy = array.copy()
+    copy: NDArray[Any] = array.copy()
     copy.flags.writeable = False
     return copy

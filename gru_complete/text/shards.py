@@ -20,6 +20,7 @@ from gru_complete.storage import atomic, untrusted
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 
 _MAX_HEADER_BYTES = 1 << 16
+_MAX_TEXT_BYTES = 1 << 50
 _CHECK_TOKENS = 1 << 22
 _DISK_DTYPES: dict[str, np.dtype[np.unsignedinteger[Any]]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 
@@ -126,10 +127,15 @@ def read_shard(path: Path) -> tuple[TokenIds, ShardHeader]:
     except OSError as error:
         raise ModelError(f"{printable(path)} cannot be read: {error.strerror}", hint=_HINT) from error
     digest = hashlib.sha256()
+    num_ends = 0
     for start in range(0, len(tokens), _CHECK_TOKENS):
-        digest.update(tokens[start : start + _CHECK_TOKENS].data)
+        block = tokens[start : start + _CHECK_TOKENS]
+        digest.update(block.data)
+        num_ends += int(np.count_nonzero(block == DOCUMENT_END))
     if digest.hexdigest() != header.sha256:
         raise ModelError(f"{printable(path)} is damaged: its sha256 is not that of its header", hint=_HINT)
+    if num_ends != header.num_documents + 1 or tokens[0] != DOCUMENT_END or tokens[-1] != DOCUMENT_END:
+        raise ModelError(f"{printable(path)} is damaged: its documents are not those of its header", hint=_HINT)
     return tokens, header
 
 
@@ -155,7 +161,13 @@ def _read_header(path: Path) -> ShardHeader:
     if values.keys() != kinds.keys() or any(type(value) is not kinds[name] for name, value in values.items()):
         raise ModelError(f"{printable(path)} does not have the fields of a shard's header", hint=_HINT)
     header = ShardHeader(**values)
-    if header.dtype not in _DISK_DTYPES or not 0 <= header.num_documents < header.num_tokens:
+    num_text_tokens = header.num_tokens - header.num_documents - 1  # of at least a byte each
+    if (
+        header.dtype not in _DISK_DTYPES
+        or not 0 <= header.num_documents < header.num_tokens
+        or not num_text_tokens <= header.num_bytes <= _MAX_TEXT_BYTES
+        or not 0 <= header.num_chars <= header.num_bytes
+    ):
         raise ModelError(f"{printable(path)} is damaged: a value is not possible", hint=_HINT)
     return header
 

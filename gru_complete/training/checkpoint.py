@@ -9,27 +9,32 @@ Shapes: B rows, L num_layers, S state_rows, H hidden_size.
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import safetensors.numpy
 import torch
+from pydantic import ConfigDict, Field, TypeAdapter
 from torch import Tensor
 
 from gru_complete.errors import ModelError, printable
+from gru_complete.model.delta import check_tensors
 from gru_complete.model.directory import ModelContents, load_model, read_extra_file, save_model
 from gru_complete.model.manifest import DEFAULT_ENDS
 from gru_complete.nn.language_model import export_weights, load_weights
 from gru_complete.storage import atomic, untrusted
+from gru_complete.storage.tensors import parse_safetensors
 from gru_complete.text.tokenizer import Tokenizer
 from gru_complete.training.learner import Learner
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 LOOP_FILE = "loop.json"
 KEPT_BESIDE_BEST = 2
+_MAX_STEPS = 10**12
 SMOOTHING = 0.98  # of the training loss, from step to step
 _KEYS = {"evaluations_since_best": "looks_since_best"}
 """Fields of ``LoopState`` that ``loop.json`` calls by another name: it is a file format, and stays as it is."""
@@ -51,15 +56,17 @@ class LoopState:
         train_loss: smoothed training loss, nats per token.
     """
 
-    step: int = 0
-    max_steps: int = 0
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
+
+    step: Annotated[int, Field(ge=0)] = 0
+    max_steps: Annotated[int, Field(ge=0, le=_MAX_STEPS)] = 0
     replanned: bool = False
-    rate_scale: float = 1.0
-    best_step: int = 0
-    best_loss: float = float("inf")
-    evaluations_since_best: int = 0
-    step_seconds: float = 0.0
-    train_loss: float | None = None
+    rate_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    best_step: Annotated[int, Field(ge=0)] = 0
+    best_loss: Annotated[float, Field(ge=0, allow_inf_nan=False)] = float("inf")
+    evaluations_since_best: Annotated[int, Field(ge=0)] = 0
+    step_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    train_loss: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
     def after_update(self, loss: float) -> "LoopState":
         """The state one step later; ``loss`` is that step's, nats per token."""
@@ -87,11 +94,18 @@ class LoopState:
             ModelError: it is something else.
         """
         names = {key: name for name, key in _KEYS.items()}
+        fields = {names.get(key, key): value for key, value in raw.items()}
         try:
-            fields = {names.get(key, key): value for key, value in raw.items()}
-            return cls(**{**fields, "best_loss": float("inf") if raw["best_loss"] is None else raw["best_loss"]})
-        except (KeyError, TypeError) as error:
+            if fields["best_loss"] is None:
+                del fields["best_loss"]
+            loop = TypeAdapter(cls).validate_json(
+                json.dumps(fields)
+            )  # only of JSON does a strict dataclass take objects
+            if not loop.best_step <= loop.step <= loop.max_steps:
+                raise ValueError
+        except (KeyError, ValueError) as error:
             raise ModelError(f"{LOOP_FILE} cannot be used ({type(error).__name__})") from None
+        return loop
 
 
 class CheckpointStore:
@@ -101,15 +115,22 @@ class CheckpointStore:
         directory: ``NAME.run/checkpoints``.
         tokenizer: saved with every checkpoint, so that each is a whole model.
         abbreviations: likewise.
+        batch_size: B, of the recurrent states.
         until: where the completions of these models end by default.
     """
 
     def __init__(
-        self, directory: Path, tokenizer: Tokenizer, abbreviations: tuple[str, ...], until: str = DEFAULT_ENDS[0]
+        self,
+        directory: Path,
+        tokenizer: Tokenizer,
+        abbreviations: tuple[str, ...],
+        batch_size: int,
+        until: str = DEFAULT_ENDS[0],
     ) -> None:
         self.directory = directory
         self.tokenizer = tokenizer
         self.abbreviations = abbreviations
+        self.batch_size = batch_size
         self.until = until
 
     def path(self, step: int) -> Path:
@@ -119,7 +140,7 @@ class CheckpointStore:
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending."""
         names = (path.name.removeprefix("step-") for path in self.directory.glob("step-*"))
-        return sorted(int(name) for name in names if name.isdecimal())
+        return sorted(int(name) for name in names if re.fullmatch("[0-9]{8,18}", name))
 
     def save(
         self, learner: Learner, state: Tensor | None, loop: LoopState, *, training_facts: Mapping[str, Any]
@@ -203,11 +224,17 @@ class CheckpointStore:
         path = self.path(step)
         saved = load_model(path)
         loop = LoopState.from_json(untrusted.strict_json(read_extra_file(path, LOOP_FILE), name=LOOP_FILE))
+        if loop.step != step:
+            raise ModelError(f"{LOOP_FILE} is that of step {loop.step}")
+        tensors = parse_safetensors(read_extra_file(path, OPTIMIZER_FILE), name=OPTIMIZER_FILE)
+        shapes = learner.optimizer_shapes(step=step)
+        if step:
+            shapes["state"] = tuple(learner.model.initial_state(self.batch_size).shape)
+        check_tensors(tensors, shapes, name=OPTIMIZER_FILE)
+        state = tensors.pop("state", None)
         try:
-            tensors = safetensors.numpy.load(read_extra_file(path, OPTIMIZER_FILE))
-            state = tensors.pop("state", None)
             load_weights(learner.model, saved.weights)
-            learner.load_optimizer_tensors(tensors, step=loop.step)
-        except (KeyError, ValueError, safetensors.SafetensorError) as error:
-            raise ModelError(f"{OPTIMIZER_FILE} does not fit the plan ({type(error).__name__})") from None
+        except ValueError:
+            raise ModelError("its weights are not of the sizes that the plan says") from None
+        learner.load_optimizer_tensors(tensors, step=step)
         return loop, None if state is None else torch.tensor(state).to(learner.device)

@@ -40,7 +40,7 @@ def read_curve(run_dir: RunDir) -> LearningCurve:
     losses: dict[int, float] = {}
     evaluations: list[EvaluationPoint] = []
     try:
-        lines = run_dir.metrics_path.read_text(encoding="utf-8").splitlines()
+        lines = run_dir.metrics_path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return LearningCurve(losses, evaluations)
     newest = 0
@@ -60,7 +60,7 @@ def read_curve(run_dir: RunDir) -> LearningCurve:
                 evaluations = [past for past in evaluations if past.step < step]
                 seconds, bits_per_byte = _finite(record["seconds"]), _finite(record["tuning_bits_per_byte"])
                 evaluations.append(EvaluationPoint(step, seconds, bits_per_byte))
-        except (ValueError, KeyError, TypeError):  # a line that was cut off by a kill, or a figure that is none
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # a line cut off by a kill, no figure
             continue
     return LearningCurve(losses, evaluations)
 

@@ -98,12 +98,14 @@ class Learner:
                     tensors[f"{moment}.{name}"] = moments[moment].detach().cpu().numpy()
         return tensors
 
-    def load_optimizer_tensors(self, tensors: dict[str, npt.NDArray[np.float32]], *, step: int) -> None:
-        """Restore what ``optimizer_tensors`` returned after ``step`` updates; before the first there is nothing.
+    def optimizer_shapes(self, *, step: int) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of ``optimizer_tensors`` after ``step`` updates; before the first there are none."""
+        parameters = self.model.named_parameters() if step else ()
+        moments = ("exp_avg", "exp_avg_sq")
+        return {f"{moment}.{name}": tuple(array.shape) for name, array in parameters for moment in moments}
 
-        Raises:
-            KeyError: a parameter's moments are missing.
-        """
+    def load_optimizer_tensors(self, tensors: dict[str, npt.NDArray[np.float32]], *, step: int) -> None:
+        """Restore what ``optimizer_tensors`` returned after ``step`` updates; before the first there is nothing."""
         self.optimizer.state.clear()
         if step == 0:
             return

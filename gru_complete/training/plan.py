@@ -7,9 +7,10 @@ import dataclasses
 import json
 import platform
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from gru_complete.config import Config, ModelConfig
 from gru_complete.errors import ModelError
@@ -19,6 +20,19 @@ from gru_complete.nn import kernel
 from gru_complete.storage import untrusted
 
 MAX_PLAN_BYTES = 1_000_000
+_MAX_STEPS = 10**12
+_PLANNED = (
+    ("tokenizer", "vocab_size"),
+    ("model", "embedding_size"),
+    ("model", "hidden_size"),
+    ("model", "dropout"),
+    ("model", "weight_dropout"),
+    ("training", "batch_size"),
+    ("training", "threads"),
+    ("training", "precision"),
+    ("training", "device"),
+)
+"""The automatic settings, all of which a plan has filled in."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +51,13 @@ class Plan:
         environment: torch version, threads, device and processor; bits are promised only where these are equal.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
+
     requested: Config
     config: Config
-    max_steps: int
-    evaluate_every: int
-    budget_seconds: float | None
+    max_steps: Annotated[int, Field(ge=1, le=_MAX_STEPS)]
+    evaluate_every: Annotated[int, Field(ge=1, le=_MAX_STEPS)]
+    budget_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
     corpus_sha256: str
     environment: dict[str, str]
 
@@ -64,9 +80,44 @@ class Plan:
             ModelError: it is something else.
         """
         try:
-            return cls(**raw | {key: Config.model_validate(raw[key]) for key in ("requested", "config")})
-        except (KeyError, TypeError, ValueError) as error:
+            plan = TypeAdapter(cls).validate_json(json.dumps(raw))  # only of JSON does a strict dataclass take objects
+            _check_filled_in(plan)
+        except ValueError as error:
             raise ModelError(f"the run's plan.json cannot be used ({type(error).__name__})") from None
+        return plan
+
+
+def _check_filled_in(plan: Plan) -> None:
+    """Refuse a config that is not the requested one with its automatic values filled in.
+
+    Raises:
+        ValueError: another setting differs, or an automatic one is still open.
+    """
+    requested, config = plan.requested.model_dump(), plan.config.model_dump()
+    for section, settings in config.items():
+        for key, value in settings.items():
+            wanted = requested[section][key]
+            is_automatic = (section, key) in _PLANNED
+            is_filled_in = is_automatic and (wanted in (None, "auto") or key == "threads")
+            if (value != wanted and not is_filled_in) or (is_automatic and value in (None, "auto")):
+                raise ValueError
+
+
+def check_fits(plan: Plan, *, vocab_size: int, num_tokens: int) -> None:
+    """Refuse a plan that cannot be that of a text.
+
+    Args:
+        plan: the plan of a run.
+        vocab_size: V, of the text's tokenizer.
+        num_tokens: of the text's training split.
+
+    Raises:
+        ModelError: the network would be larger than models may be, or the batch larger than the text.
+    """
+    Architecture.from_json(architecture_from_config(plan.config.model, vocab_size)._asdict())
+    batch_size = plan.config.training.batch_size
+    if batch_size is None or num_tokens < 2 * batch_size:
+        raise ModelError(f"the run's plan.json cannot be used: {num_tokens} tokens and batches of {batch_size}")
 
 
 def read_plan(run_dir: RunDir) -> Plan:

@@ -40,7 +40,7 @@ from gru_complete.training.learner import Learner
 from gru_complete.training.loop import TrainingLoop, TuningSplit
 from gru_complete.training.metrics_log import MetricsLog
 from gru_complete.training.mixing import count_parts
-from gru_complete.training.plan import Plan, describe_environment
+from gru_complete.training.plan import Plan, check_fits, describe_environment
 from gru_complete.training.planning import make_plan
 from gru_complete.training.probe import CLOSING_SECONDS, estimate_closing_seconds
 from gru_complete.training.refusals import (
@@ -258,6 +258,7 @@ def _set_up(
     training = plan.config.training
     assert training.batch_size is not None  # the plan has filled it in
     tokenizer, stream, header = corpus.tokenizer, corpus.streams["training"], corpus.headers["training"]
+    check_fits(plan, vocab_size=tokenizer.vocab_size, num_tokens=len(stream))
     torch.manual_seed(derived_seed(training.seed, "initial weights"))
     with out_of_memory_hint():
         model = LanguageModel(tokenizer.vocab_size, **plan.config.model.model_dump()).to(device)
@@ -268,7 +269,9 @@ def _set_up(
     tuning = TuningSplit.fold(corpus.streams["tuning"], num_bytes=corpus.headers["tuning"].num_bytes)
     atomic.make_directory(run_dir.checkpoints_dir)
     atomic.sweep_temporaries(run_dir.checkpoints_dir)
-    store = CheckpointStore(run_dir.checkpoints_dir, tokenizer, corpus.abbreviations, corpus.units.until)
+    store = CheckpointStore(
+        run_dir.checkpoints_dir, tokenizer, corpus.abbreviations, training.batch_size, corpus.units.until
+    )
 
     def facts(loop: LoopState) -> dict[str, Any]:
         return {

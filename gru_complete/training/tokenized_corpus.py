@@ -20,8 +20,8 @@ import numpy as np
 
 from gru_complete.arrays import TokenIds
 from gru_complete.config import DataConfig, TokenizerConfig
-from gru_complete.errors import CorpusError, ModelError, UsageError
-from gru_complete.model.manifest import DEFAULT_ENDS
+from gru_complete.errors import CorpusError, ModelError, UsageError, printable
+from gru_complete.model.manifest import DEFAULT_ENDS, check_abbreviations
 from gru_complete.model.run_dir import PARTS, TEXT_FACTS_FILE, Part, RunDir
 from gru_complete.storage import atomic, untrusted
 from gru_complete.text import abbreviations, corpus, splitting, units
@@ -174,7 +174,10 @@ def read_tokenized_corpus(run_dir: RunDir) -> TokenizedCorpus:
     for part in PARTS:
         if part != "held_out" or run_dir.has_part(part):
             streams[part], headers[part] = run_dir.read_part(part, tokenizer)
-    return TokenizedCorpus(tokenizer, tuple(facts.get("abbreviations", ())), _checked_units(facts), streams, headers)
+            if part != "held_out" and headers[part].num_tokens < MIN_TOKENS:
+                raise ModelError(f"{printable(run_dir.part_path(part))} has fewer than {MIN_TOKENS} tokens")
+    words = check_abbreviations(facts.get("abbreviations", []), f"abbreviations in {TEXT_FACTS_FILE}")
+    return TokenizedCorpus(tokenizer, tuple(words), _checked_units(facts), streams, headers)
 
 
 def _checked_units(facts: Mapping[str, Any]) -> Units:

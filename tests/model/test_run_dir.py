@@ -1,11 +1,14 @@
+import json
 import shutil
 
+import numpy as np
 import pytest
 
 from gru_complete.errors import BusyError, ModelError
 from gru_complete.model.directory import load_model
 from gru_complete.model.run_dir import PARTS, OtherTrainingError, RunDir
 from gru_complete.storage import lock
+from gru_complete.storage.untrusted import sha256_hex
 
 
 @pytest.fixture
@@ -48,6 +51,18 @@ def test_the_text_of_another_training_is_refused_with_the_hint_of_the_caller(run
     with pytest.raises(OtherTrainingError) as caught:
         run_dir.read_part("tuning", tokenizer)
     assert "--replace" in caught.value.hint
+
+
+def test_a_token_that_the_tokenizer_lacks_is_refused_although_the_checksums_agree(run_dir, tokenizer):
+    path = run_dir.part_path("tuning")
+    tokens = np.frombuffer(path.read_bytes(), "<u2").copy()
+    tokens[3] = tokenizer.vocab_size
+    path.write_bytes(tokens.tobytes())
+    header = json.loads(path.with_suffix(".json").read_bytes())
+    header["num_bytes"] += 100  # which says nothing against them
+    path.with_suffix(".json").write_text(json.dumps(header | {"sha256": sha256_hex(tokens.tobytes())}))
+    with pytest.raises(ModelError, match="tokens that the tokenizer lacks"):
+        run_dir.read_part("tuning", tokenizer)
 
 
 def test_damaged_text_facts_are_a_model_error(run_dir):

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -87,6 +88,10 @@ def test_damaged_tokens_are_refused(damage, path):
         {"num_documents": 9},
         {"num_documents": -1},
         {"num_bytes": "5"},
+        {"num_bytes": 4},
+        {"num_bytes": 10**400},
+        {"num_chars": -1},
+        {"num_chars": 6},
         {"sha256": "0" * 64},
         {"more": 1},
     ],
@@ -95,6 +100,18 @@ def test_a_changed_header_is_refused(change, path):
     write_shard(path, TEXTS, Bytes(), corpus_sha256="")
     header = json.loads(header_path(path).read_text())
     header_path(path).write_text(json.dumps(header | change))
+    with pytest.raises(ModelError, match="training"):
+        read_shard(path)
+
+
+@pytest.mark.parametrize("ids", [[], [0, 1], [1, 0], [1, 2], [0, 1, 0, 2], [0, 1, 0, 2, 0], [0, 0, 0], [5]], ids=str)
+def test_a_stream_that_is_not_what_its_header_says_is_refused_although_their_checksums_agree(ids, path):
+    write_shard(path, [[b"ab"]], Bytes(), corpus_sha256="")
+    data = np.array(ids, np.uint16).tobytes()
+    path.write_bytes(data)
+    header = json.loads(header_path(path).read_text())
+    changes = {"num_tokens": len(ids), "sha256": hashlib.sha256(data).hexdigest()}
+    header_path(path).write_text(json.dumps(header | changes))
     with pytest.raises(ModelError, match="training"):
         read_shard(path)
 

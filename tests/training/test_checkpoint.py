@@ -1,13 +1,16 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
+import safetensors.numpy
 
 from gru_complete.errors import (
     ModelError,
 )
 from gru_complete.model.directory import load_model
 from gru_complete.model.home import remove_model
+from gru_complete.storage import untrusted
 from gru_complete.training import events
 from gru_complete.training.checkpoint import LoopState
 from tests.training.runs import interrupt, of_type, train, weights_sha256
@@ -67,6 +70,57 @@ def test_only_a_lower_tuning_loss_makes_a_step_the_best():
     assert (state.best_step, state.best_loss, state.evaluations_since_best) == (3, 2.0, 0)
     state = dataclasses.replace(state, step=6).after_evaluation(2.0)
     assert (state.best_step, state.best_loss, state.evaluations_since_best) == (3, 2.0, 1)
+
+
+@pytest.mark.parametrize("value", [True, "1", [], {}, -1, -0.5, 2**70, 10**400, "null", 1e308])
+def test_a_field_of_another_type_or_out_of_range_is_a_model_error(value):
+    state = LoopState(step=5, max_steps=9, best_step=4, best_loss=2.5, evaluations_since_best=1, train_loss=3.0)
+    raw = json.loads(state.to_json())
+    fitting = {"replanned": (True,), "looks_since_best": (2**70, 10**400), "step_seconds": (2**70, 1e308)}
+    fitting |= {"train_loss": (2**70, 1e308), "best_loss": (2**70, 1e308)}
+    for key in raw:
+        if value not in fitting.get(key, ()):
+            with pytest.raises(ModelError, match=r"loop\.json cannot be used"):
+                LoopState.from_json(raw | {key: value})
+
+
+@pytest.mark.parametrize("changes", [{"step": 10}, {"best_step": 6}, {"max_steps": 4}])
+def test_steps_that_cannot_be_are_a_model_error(changes):
+    state = LoopState(step=5, max_steps=9, best_step=4, best_loss=2.5)
+    with pytest.raises(ModelError, match=r"loop\.json cannot be used"):
+        LoopState.from_json(json.loads(dataclasses.replace(state, **changes).to_json()))
+
+
+def change_state(tensors):
+    tensors["state"] = tensors["state"][..., :-1].copy()
+
+
+def change_moments(tensors):
+    tensors["exp_avg.embedding"] = np.full_like(tensors["exp_avg.embedding"], np.nan)
+
+
+@pytest.mark.parametrize("change", [change_state, change_moments, dict.clear, lambda tensors: tensors.pop("state")])
+def test_a_checkpoint_with_tensors_that_do_not_fit_is_skipped_although_its_checksums_agree(
+    request_for, tmp_path, change
+):
+    interrupt(request_for(), 13)
+    newest = tmp_path / "model.run/checkpoints/step-00000013"
+    tensors = safetensors.numpy.load((newest / "optimizer.safetensors").read_bytes())
+    change(tensors)
+    (newest / "optimizer.safetensors").write_bytes(safetensors.numpy.save(tensors))
+    list_again(newest)
+    seen = train(request_for())
+    assert "the checkpoint of step 13 is damaged" in of_type(seen, events.Note)[0].message
+    assert isinstance(seen[-1], events.Finished)
+
+
+def list_again(directory):
+    """Make the sizes and checksums of a manifest those of the files."""
+    manifest = json.loads((directory / "manifest.json").read_bytes())
+    for name, record in manifest["files"].items():
+        data = (directory / name).read_bytes()
+        record |= {"bytes": len(data), "sha256": untrusted.sha256_hex(data)}
+    (directory / "manifest.json").write_text(json.dumps(manifest))
 
 
 @pytest.mark.parametrize("raw", [{}, {"best_loss": None, "unknown": 1}])
