@@ -96,3 +96,24 @@ def printable(text: str | Path) -> str:
     ``\n``, ``\u202e``. All text that did not come from this program passes through here before it is shown.
     """
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))
+
+
+def shell_word(text: str | Path) -> str:
+    r"""A text as one word of a command that can be pasted into a shell, and is safe to print.
+
+    Everything in a command of a message that did not come from this program passes through here. What cannot be printed
+    is written as in ``$'\x1b'``, which bash, zsh and most others know (it is in POSIX since 2024).
+    """
+    import shlex  # here, since only messages need it
+
+    word = str(text)
+    if word.isprintable():
+        return shlex.quote(word)
+    escaped = "".join(
+        f"\\{char}" if char in "\\'" else char if char.isprintable() else _escaped_bytes(char) for char in word
+    )
+    return f"$'{escaped}'"
+
+
+def _escaped_bytes(char: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))

@@ -3,7 +3,6 @@
 Only types are imported here: the events of a training bring torch with them.
 """
 
-import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from gru_complete.cli.progress import stage_bar, step_bar
-from gru_complete.errors import GruCompleteError, printable
+from gru_complete.errors import GruCompleteError, printable, shell_word
 from gru_complete.model.naming import model_argument
 
 if TYPE_CHECKING:
@@ -281,4 +280,4 @@ def try_prompt(beginning: str, model_path: Path) -> str:
         beginning: how a line or sentence of the text begins most often.
         model_path: the model's directory.
     """
-    return f"try: gru-complete complete {shlex.quote(beginning)} -m {model_argument(model_path)}"
+    return f"try: gru-complete complete {shell_word(beginning)} -m {model_argument(model_path)}"

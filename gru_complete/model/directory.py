@@ -245,7 +245,10 @@ def _load_adapted(path: Path, files: ModelFiles, needed: Base) -> LoadedModel:
         raise ModelError(f"{what}, which is adapted itself")
     base = load_model(base_path)
     if base.fingerprint != needed.fingerprint:
-        hint = f"adapt the new one: gru-complete adapt {base_path.name} FILE -m {printable(path.name)} --replace"
+        from gru_complete.model.naming import model_argument  # here, since only the message needs it
+
+        models = f"{model_argument(base_path)} FILE -m {model_argument(path)}"
+        hint = f"adapt the new one: gru-complete adapt {models} --replace"
         raise ModelError(f"{what}, and another model has that name now", hint=hint)
     if base.manifest.arch != manifest.arch or base.manifest.tokenizer != manifest.tokenizer:
         raise ModelError(f"{what}, and its sizes are not those of that model")

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from gru_complete.errors import EnvironmentFailure, ModelError, UsageError, printable
+from gru_complete.errors import EnvironmentFailure, ModelError, UsageError, printable, shell_word
 from gru_complete.model.manifest import (
     FORMAT,
     MANIFEST,
@@ -32,17 +32,32 @@ def models_home() -> Path:
         if not os.path.isabs(home):
             message = "there is no home directory to keep models in"
             raise EnvironmentFailure(message, hint="let GRU_COMPLETE_HOME name a directory")
-    return Path(home) / "models"
+    return Path(_expanded(home)) / "models"
+
+
+def _expanded(path: str) -> str:
+    """A path without a leading ``~`` or ``~user``.
+
+    Raises:
+        UsageError: there is no such home directory; ``./~`` is a directory of that name.
+    """
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        raise UsageError(f"{short_repr(path)}: no such home directory", hint=f"or did you mean ./{printable(path)}?")
+    return expanded
 
 
 def resolve_model_path(name_or_path: str) -> Path:
     """The path of a model that exists or will: a path if it has a separator, else a name under ``models_home()``.
+
+    A path may begin with ``~``, which a shell does not replace inside quotes, nor after ``--model=``.
 
     Raises:
         UsageError: the name looks like a hidden file, an option or a run directory, or the path does not end in a name,
             or in one so long that names with a suffix would be too long.
     """
     if "/" in name_or_path or os.sep in name_or_path:
+        name_or_path = _expanded(name_or_path)
         name = os.path.basename(name_or_path.rstrip(f"/{os.sep}"))
         if name in ("", ".", "..") or len(os.fsencode(name)) > 200:
             message = f"{short_repr(name_or_path)} cannot be the place of a model"
@@ -70,7 +85,7 @@ def find_model(option: str | None) -> Path:
     if not has_manifest(path):
         if path.is_dir():
             load_manifest(path)  # which says what is wrong
-        raise ModelError(f"no model named '{printable(name)}'", hint=f"{_TRAIN_HINT} -m {printable(name)}")
+        raise ModelError(f"no model named '{printable(name)}'", hint=f"{_TRAIN_HINT} -m {shell_word(name)}")
     return path
 
 

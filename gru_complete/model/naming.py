@@ -2,12 +2,11 @@
 
 import os
 import re
-import shlex
 import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from gru_complete.errors import UsageError
+from gru_complete.errors import UsageError, shell_word
 
 MAX_NAME_BYTES = 80
 
@@ -38,7 +37,9 @@ def _is_fifo(path: str) -> bool:
 
 
 def model_argument(path: Path) -> str:
-    """What to write after ``-m`` in a shell: the name of a model in the models' home, else the quoted path."""
+    """What to write after ``-m`` in a shell: the name of a model in the models' home, else a path that shows as one."""
     from gru_complete.model.home import models_home  # here: it needs numpy, which `--help` should not wait for
 
-    return path.name if path.parent == models_home() else shlex.quote(str(path))
+    if path.parent == models_home():
+        return shell_word(path.name)
+    return shell_word(path if path.is_absolute() or path.parts[0] == ".." else os.path.join(".", path))

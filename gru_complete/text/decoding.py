@@ -2,11 +2,10 @@
 
 import codecs
 import re
-import shlex
 from collections.abc import Iterator
 from itertools import chain
 
-from gru_complete.errors import CorpusError, printable
+from gru_complete.errors import CorpusError, printable, shell_word
 
 # How a file that is not plain text begins, what it is, and the command that prints the text in it.
 _MAGIC = (
@@ -127,7 +126,7 @@ class DocumentReader:
         if self.name == "-":
             return f"{command.replace(' {}', '')} | {self._command}"
         name = f"./{self.name}" if self.name.startswith("-") else self.name
-        return f"{command.format(shlex.quote(printable(name)))} | {self._command}"
+        return f"{command.format(shell_word(name))} | {self._command}"
 
 
 def printable_source(name: str) -> str:

@@ -25,6 +25,7 @@ from gru_complete.errors import ModelError, printable
 from gru_complete.model.delta import check_tensors
 from gru_complete.model.directory import ModelContents, load_model, read_extra_file, save_model
 from gru_complete.model.manifest import DEFAULT_ENDS
+from gru_complete.model.naming import model_argument
 from gru_complete.nn.language_model import export_weights, load_weights
 from gru_complete.storage import atomic, untrusted
 from gru_complete.storage.tensors import parse_safetensors
@@ -211,7 +212,7 @@ class CheckpointStore:
             run_dir = self.directory.parent
             raise ModelError(
                 f"no usable checkpoint in {printable(self.directory)}: {'; '.join(notes)}",
-                hint=f"remove the run with: gru-complete models remove {run_dir.with_suffix('')} --run",
+                hint=f"remove the run with: gru-complete models remove {model_argument(run_dir.with_suffix(''))} --run",
             )
         return LoopState(), None, notes
 

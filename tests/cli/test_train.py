@@ -70,7 +70,7 @@ def test_options_are_settings_and_checked_like_them(run, corpus_path, tmp_path, 
     assert (manifest.arch.cell, manifest.training["steps"]) == ("lstm", 4)
     code, _, err = run("train", corpus_path, "--cell", "gruu")
     assert code == 2
-    assert "model.cell" in err
+    assert "error: --cell 'gruu': " in err
     code, _, err = run("train", corpus_path, "--minutes", "1", "--steps", "3")
     assert (code, err) == (2, "error: --minutes and --steps are mutually exclusive\n")
 

@@ -40,7 +40,7 @@ def test_an_adapted_model_without_its_base_says_what_is_missing(saved, adapted, 
     save_random_model(saved, tokenizer, metrics={})
     with pytest.raises(ModelError, match="another model has that name now") as caught:
         load_model(adapted)
-    assert "gru-complete adapt model" in caught.value.hint
+    assert f"gru-complete adapt {saved} FILE -m {adapted} --replace" in caught.value.hint
 
 
 def test_an_adapted_model_cannot_be_a_base(saved, adapted):

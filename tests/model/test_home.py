@@ -1,6 +1,8 @@
 """Models by name: found, listed, removed."""
 
 import os
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,18 @@ def test_a_path_may_end_in_a_separator_and_lie_above():
     assert resolve_model_path("../novel") == Path("../novel")
 
 
+@pytest.mark.parametrize("name", ["novel", "a/novel", "my novels/novel (2)"])
+def test_a_tilde_is_the_home_directory_also_where_no_shell_has_seen_it(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    monkeypatch.chdir(tmp_path)
+    assert resolve_model_path(f"~/{name}") == tmp_path / "me" / name
+    assert resolve_model_path(f"./~/{name}") == Path(f"~/{name}")
+    monkeypatch.setenv("GRU_COMPLETE_HOME", f"~/{name}")
+    assert models_home() == tmp_path / "me" / name / "models"
+    with pytest.raises(UsageError, match="no such home directory"):
+        resolve_model_path(f"~no-such-user-here/{name}")
+
+
 def test_models_live_in_the_users_data_directory_by_default(monkeypatch):
     monkeypatch.delenv("GRU_COMPLETE_HOME", raising=False)
     assert models_home().is_absolute()
@@ -73,12 +87,12 @@ def test_the_last_trained_may_lie_elsewhere(home, saved):
     assert find_model(None) == saved
 
 
-@pytest.mark.parametrize("name", ["novel", "./novel"])
+@pytest.mark.parametrize("name", ["novel", "./novel", "my novel (2)", "./a b/c"])
 def test_a_missing_model_says_what_to_do(home, name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match=f"no model named '{name}'") as caught:
+    with pytest.raises(ModelError, match=re.escape(f"no model named '{name}'")) as caught:
         find_model(name)
-    assert caught.value.hint == f"train one with: gru-complete train CORPUS -m {name}"
+    assert caught.value.hint == f"train one with: gru-complete train CORPUS -m {shlex.quote(name)}"
 
 
 def test_a_directory_that_is_not_a_model_is_refused(home):

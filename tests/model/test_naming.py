@@ -1,8 +1,11 @@
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from gru_complete.errors import UsageError
+from gru_complete.model.home import models_home, resolve_model_path
 from gru_complete.model.naming import default_model_name, model_argument
 
 
@@ -20,3 +23,15 @@ def test_names_are_made_of_what_file_names_have(tmp_path):
 def test_a_model_in_the_home_is_named_and_another_is_a_quoted_path(tmp_path):
     assert model_argument(tmp_path / "home" / "models" / "novel") == "novel"
     assert model_argument(tmp_path / "my models" / "novel") == f"'{tmp_path}/my models/novel'"
+
+
+@pytest.mark.parametrize(
+    "path", ["novel", "my novel", "~/x", "-x", "a/b c", "../up", "$HOME/x", "last", "x\x1b[2J", "it's", "日記", "~"]
+)
+def test_a_model_argument_leads_back_to_the_model(path, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for place in (Path(path), tmp_path / path, models_home() / "my novel (2)"):
+        argument = model_argument(place)
+        assert argument.isprintable()
+        words = subprocess.run(["bash", "-c", f"printf '%s\\0' {argument}"], stdout=subprocess.PIPE, check=True).stdout
+        assert resolve_model_path(os.fsdecode(words.split(b"\0")[0])).absolute() == place.absolute()
