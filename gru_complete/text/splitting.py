@@ -85,7 +85,7 @@ def _sizes(documents: Sequence[Range], data: DataConfig, *, has_repeats: bool) -
         repeats = ", not counting repeated documents" if has_repeats else ""
         raise CorpusError(
             f"the corpus has {total} bytes of text{repeats}; at least {MIN_CORPUS_BYTES} are needed",
-            hint="give more text: a useful model takes a few hundred kilobytes",
+            hint="give more text; to train a useful model takes a few hundred kilobytes",
         )
     held_out = min(max(round(total * data.held_out), MIN_PART_BYTES), data.max_held_out_bytes) if data.held_out else 0
     tuning = min(max(round(total * data.tuning), MIN_PART_BYTES), data.max_tuning_bytes)

@@ -26,7 +26,7 @@ from gru_complete.nn.language_model import LanguageModel, export_weights, load_w
 from gru_complete.storage import atomic
 from gru_complete.text import corpus, splitting, units
 from gru_complete.text.secrets import SecretScanner
-from gru_complete.text.shards import read_shard, write_shard
+from gru_complete.text.shards import ShardHeader, read_shard, write_shard
 from gru_complete.text.tokenizer import Tokenizer
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.events import CorpusRead, SecretsFound, Working
@@ -34,7 +34,7 @@ from gru_complete.training.learner import Learner
 from gru_complete.training.loop import TuningSplit
 from gru_complete.training.refusals import refuse_existing_model, refuse_foreign_model, refuse_nested_paths
 from gru_complete.training.scoring import score_tokens
-from gru_complete.training.tokenized_corpus import refuse_short_part, spooled
+from gru_complete.training.tokenized_corpus import MIN_TOKENS, growing_shares, refuse_short_part, spooled
 
 EPOCHS = 10  # the most; the end of the text stops sooner
 LOOK_STEPS = 200  # the most updates between two looks at the end of the text
@@ -204,18 +204,21 @@ def _check_places(request: AdaptationRequest, base: LoadedModel) -> None:
 def _read_parts(
     spool_path: Path, spool: corpus.Spool, tokenizer: Tokenizer, work_dir: Path
 ) -> tuple[TokenIds, TuningSplit]:
-    """The stream to learn from, and the end kept apart."""
-    split = splitting.split(spool_path, spool, DATA)
-    parts = []
-    halves: tuple[tuple[Part, list[corpus.Range]], ...] = (("training", split.training), ("tuning", split.held_out))
-    for name, ranges in halves:
-        path = work_dir / f"{name}.tokens"
-        documents = (corpus.read_blocks(spool_path, *part) for part in ranges)
-        header = write_shard(path, documents, tokenizer, corpus_sha256=spool.report.sha256)
+    """The stream to learn from, and the end kept apart; a larger one of a small text."""
+    headers: dict[Part, ShardHeader] = {}
+    for share in growing_shares(DATA.held_out, rest=DATA.tuning):
+        split = splitting.split(spool_path, spool, DATA.model_copy(update={"held_out": share}))
+        halves: dict[Part, list[corpus.Range]] = {"training": split.training, "tuning": split.held_out}
+        for name, ranges in halves.items():
+            documents = (corpus.read_blocks(spool_path, *part) for part in ranges)
+            path = work_dir / f"{name}.tokens"
+            headers[name] = write_shard(path, documents, tokenizer, corpus_sha256=spool.report.sha256)
+        if headers["tuning"].num_tokens >= MIN_TOKENS:
+            break
+    for name, header in headers.items():
         refuse_short_part(name, header, what="text")
-        parts.append((np.array(read_shard(path)[0]), header.num_bytes))
-    (training, _), (tuning, num_bytes) = parts
-    return training, TuningSplit.fold(tuning, num_bytes=num_bytes)
+    training, tuning = (np.array(read_shard(work_dir / f"{name}.tokens")[0]) for name in headers)
+    return training, TuningSplit.fold(tuning, num_bytes=headers["tuning"].num_bytes)
 
 
 def _bits_per_byte(learner: Learner, tuning: TuningSplit, mixture: NGramMixture | None) -> float:

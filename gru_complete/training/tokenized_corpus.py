@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,6 +37,7 @@ from gru_complete.training.events import Event, Working
 
 SPOOL_FILE = ".tmp-corpus.txt"  # a name that is swept after a kill, and that no corpus includes
 MIN_TOKENS = 64
+TOO_SMALL_HINT = "give more text; a text that repeats itself has few tokens"
 MAX_CUTS = 100
 MAX_TOKENIZER_BYTES = 64 * 1024 * 1024
 
@@ -99,6 +101,8 @@ def tokenize_corpus(
 ) -> Iterator[Event]:
     """Split the spooled text, train the tokenizer on the training split and write the token streams.
 
+    Of a small text, the share of ``data.tuning`` may be too few tokens: then the tuning split takes a larger share.
+
     Args:
         run_dir: where they go.
         spool_path: the text.
@@ -113,53 +117,71 @@ def tokenize_corpus(
         CorpusError: the text is too small to be split or trained on.
         EnvironmentFailure: the tokenizer's training was killed, or the disk is full.
     """
-    split = splitting.split(spool_path, spool, data)
-    parts: dict[Part, list[Range]] = {
-        "training": split.training,
-        "tuning": split.tuning,
-        "held_out": split.held_out,
-    }
+    for share in growing_shares(data.tuning, rest=data.held_out):
+        split = splitting.split(spool_path, spool, data.model_copy(update={"tuning": share}))
+        yield Working("training the tokenizer")
+        num_bytes = sum(end - start for start, end in split.training)
+        vocab_size = settings.vocab_size or automatic_vocab_size(num_bytes)
+        read_sample = partial(sample_blocks, spool_path, split.training, max_bytes=settings.sample_bytes)
+        model_bytes = train_tokenizer(read_sample(), vocab_size=vocab_size)
+        tokenizer = Tokenizer(model_bytes)
+        atomic.write_file(run_dir.tokenizer_path, model_bytes)
 
-    def read_sample() -> Iterator[bytes]:
-        return sample_blocks(spool_path, split.training, max_bytes=settings.sample_bytes)
-
-    yield Working("training the tokenizer")
-    num_bytes = sum(end - start for start, end in split.training)
-    vocab_size = settings.vocab_size or automatic_vocab_size(num_bytes)
-    model_bytes = train_tokenizer(read_sample(), vocab_size=vocab_size)
-    tokenizer = Tokenizer(model_bytes)
-    atomic.write_file(run_dir.tokenizer_path, model_bytes)
+        yield Working("cutting the text into tokens")
+        parts: dict[Part, list[Range]] = {
+            "training": split.training,
+            "tuning": split.tuning,
+            "held_out": split.held_out,
+        }
+        headers: dict[Part, ShardHeader] = {}
+        for part, ranges in parts.items():
+            if ranges:
+                documents: Iterable[Iterable[bytes]] = (corpus.read_blocks(spool_path, *place) for place in ranges)
+                path = run_dir.part_path(part)
+                headers[part] = write_shard(path, documents, tokenizer, corpus_sha256=spool.report.sha256)
+        if headers["tuning"].num_tokens >= MIN_TOKENS:
+            break
+    is_capped = 2 * headers["tuning"].num_bytes > data.max_tuning_bytes
+    hint = "raise data.max_tuning_bytes" if is_capped else TOO_SMALL_HINT
+    refuse_short_part("tuning", headers["tuning"], what="corpus", hint=hint)
+    refuse_short_part("training", headers["training"], what="corpus")
     evenly_spaced = sample_blocks(spool_path, split.training, max_bytes=units.READ_BYTES)
     facts: dict[str, Any] = {
         "abbreviations": abbreviations.find_abbreviations(read_sample()),
         "units": units.find_units(evenly_spaced)._asdict(),
     }
-
-    yield Working("cutting the text into tokens")
-    for part, ranges in parts.items():
-        if ranges:
-            documents: Iterable[Iterable[bytes]] = (corpus.read_blocks(spool_path, *place) for place in ranges)
-            header = write_shard(run_dir.part_path(part), documents, tokenizer, corpus_sha256=spool.report.sha256)
-            if part != "held_out":
-                refuse_short_part(part, header, what="corpus")
     facts["cuts"] = _find_cuts(run_dir, parts, spool.document_ends)
     atomic.write_file(run_dir.text_facts_path, json.dumps(facts).encode())
 
 
-def refuse_short_part(part: Part, header: ShardHeader, *, what: str) -> None:
+def growing_shares(share: float, *, rest: float) -> Iterator[float]:
+    """The share of a text that a split takes, and larger ones, to be taken if that is too few tokens.
+
+    Args:
+        share: the first one.
+        rest: the share of another split, which stays as it is; a quarter of the text is left to learn from.
+    """
+    yield share
+    while (share := 2 * share) + rest <= 0.75:
+        yield share
+
+
+def refuse_short_part(part: Part, header: ShardHeader, *, what: str, hint: str = TOO_SMALL_HINT) -> None:
     """Refuse a split of a text with too few tokens to learn from, or to choose by.
 
     Args:
         part: which split.
         header: its size.
         what: the text, for the message.
+        hint: what to do about it.
 
     Raises:
         CorpusError: the split has fewer than ``MIN_TOKENS``.
     """
     if header.num_tokens < MIN_TOKENS:
-        message = f"the {what} is too small: its {part} split has {header.num_tokens} tokens, needs {MIN_TOKENS}"
-        raise CorpusError(message, hint="give more text: at least a few thousand characters")
+        size = f"the {header.num_bytes} bytes of its {part} split are {header.num_tokens} tokens"
+        message = f"the {what} is too small: {size}, and at least {MIN_TOKENS} are needed"
+        raise CorpusError(message, hint=hint)
 
 
 def read_tokenized_corpus(run_dir: RunDir) -> TokenizedCorpus:

@@ -14,6 +14,7 @@ from gru_complete.config import TrainingConfig
 from gru_complete.model.directory import ModelContents, load_model, save_model
 from gru_complete.storage import atomic
 from gru_complete.training import adaptation
+from tests.kinds import KINDS
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
@@ -207,13 +208,21 @@ def test_a_base_whose_name_could_not_be_kept_is_refused(run, base, text):
 
 def test_what_is_missing_or_too_small_has_its_own_exit_code(run, base, text, tmp_path):
     new = base.with_name("new")
-    (tmp_path / "small.txt").write_text("The cat.\n" * 120)
+    (tmp_path / "small.txt").write_text("The cat.\n" * 113)
     assert run("adapt", base.with_name("none"), text, "-m", new)[0] == 4
     assert run("adapt", base, tmp_path / "none.txt", "-m", new)[0] == 3
     code, _, err = run("adapt", base, tmp_path / "small.txt", "-m", new)
     assert code == 3
-    assert "too small" in err
+    assert "1017 bytes of text; at least 1024 are needed" in err
     assert os.listdir(base.parent) == ["base"]
+
+
+def test_the_least_that_is_asked_for_is_enough_to_learn_from(run, base, tmp_path):
+    for kind in ("prose", "russian", "log"):
+        path = tmp_path / f"{kind}.txt"
+        path.write_bytes(KINDS[kind](1024))
+        code, _, err = run("adapt", base, path, "-m", base.with_name(kind.replace(" ", "-")), "--epochs", "1")
+        assert code == 0, err
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf"])
