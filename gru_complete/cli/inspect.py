@@ -183,7 +183,7 @@ def _write_files(console: "Console", inspection: "Inspection", outputs: Mapping[
         "html": lambda: render_page(inspection).encode(),
     }
     for name, path in outputs.items():
-        write_file(path, makers[name]())
+        write_file(path, makers[name](), follows=True)
         console.note(f"{name}: {printable(path)}")
 
 

@@ -35,7 +35,7 @@ from gru_complete.comparison.speeds import completion_speeds, training_speeds
 from gru_complete.errors import DivergedError, GruCompleteError, UsageError, printable
 from gru_complete.model.directory import load_model
 from gru_complete.model.run_dir import RunDir
-from gru_complete.storage import atomic, lock
+from gru_complete.storage import atomic, lock, privacy
 from gru_complete.training import events
 from gru_complete.training.device import choose_device
 from gru_complete.training.plan import read_plan
@@ -75,6 +75,7 @@ def compare(request: ComparisonRequest, *, stop_signal: Callable[[], int | None]
     atomic.make_directory(directory)
     try:
         with lock.DirectoryLock(directory):
+            privacy.secure_directory(directory)
             yield from _compare_locked(request, stop_signal)
     except BaseException:
         if is_new and not (directory / SETTINGS_FILE).exists():  # there is nothing to continue from

@@ -191,4 +191,4 @@ def save_figure(figure: Figure, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # characters that the font lacks are drawn as boxes
         figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
-    atomic.write_file(path, buffer.getvalue())
+    atomic.write_file(path, buffer.getvalue(), follows=True)

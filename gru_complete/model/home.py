@@ -1,6 +1,7 @@
 """Models by name: where they live, which was trained last, how they are removed."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from gru_complete.errors import EnvironmentFailure, ModelError, UsageError, printable, shell_word
@@ -12,7 +13,7 @@ from gru_complete.model.manifest import (
     load_manifest,
     read_manifest_bytes,
 )
-from gru_complete.storage import atomic, untrusted
+from gru_complete.storage import atomic, privacy, untrusted
 from gru_complete.storage.untrusted import short_repr
 
 _TRAIN_HINT = "train one with: gru-complete train CORPUS"
@@ -82,11 +83,22 @@ def find_model(option: str | None) -> Path:
         if name is None:
             raise ModelError("no model has been trained yet", hint=_TRAIN_HINT)
     path = resolve_model_path(name)
+    with suppress(EnvironmentFailure):
+        atomic.finish_removals(path.parent)
     if not has_manifest(path):
         if path.is_dir():
             load_manifest(path)  # which says what is wrong
         raise ModelError(f"no model named '{printable(name)}'", hint=f"{_TRAIN_HINT} -m {shell_word(name)}")
     return path
+
+
+def close_home(model_path: Path) -> bool:
+    """Close ``models_home()`` to other users, if a model goes there; whether it was open to them.
+
+    It may be older than the rule that all of it is for its owner alone, and so may the models in it.
+    """
+    home = models_home()
+    return model_path.parent == home and home.is_dir() and privacy.close_to_others(home)
 
 
 def remember_last(path: Path) -> None:
@@ -112,6 +124,8 @@ def list_models() -> list[Path]:
     home = models_home()
     if not home.is_dir():
         return []
+    with suppress(EnvironmentFailure):
+        atomic.finish_removals(home)
     return [path for path in sorted(home.iterdir()) if not path.name.startswith(".") and has_manifest(path)]
 
 
@@ -126,6 +140,8 @@ def remove_model(path: Path, *, run_only: bool) -> None:
     from gru_complete.model.run_dir import RunDir  # here, since finding a model need not wait for numpy
 
     run_dir = RunDir.beside(path)
+    run_dir.refuse_link()
+    atomic.finish_removals(path.parent)
     if not run_only:
         manifest = untrusted.strict_json(
             read_manifest_bytes(atomic.visible_directory(path)), name=printable(path / MANIFEST)

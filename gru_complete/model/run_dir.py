@@ -17,6 +17,7 @@ The names are a file format. Nothing here needs torch, and a completion imports 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -128,7 +129,17 @@ class RunDir(NamedTuple):
 
     def is_ours(self) -> bool:
         """Whether this program made the directory."""
-        return (self.path / lock.LOCK_FILE).is_file()
+        return os.path.lexists(self.path / lock.LOCK_FILE)
+
+    def refuse_link(self) -> None:
+        """Refuse a link to a directory, whose files would be replaced; links further up in the path are the user's.
+
+        Raises:
+            ModelError: the run directory is a symbolic link.
+        """
+        if self.path.is_symlink():
+            message = f"{printable(self.path)} is a symbolic link, which a run directory never is"
+            raise ModelError(message, hint="delete the link, or give the model another place with -m")
 
     def is_finished(self) -> bool:
         """Whether the training has left its model."""
@@ -146,6 +157,7 @@ class RunDir(NamedTuple):
             BusyError: a training is running there.
             EnvironmentFailure: the disk or a permission refused.
         """
+        self.refuse_link()
         if not self.is_ours():
             raise ModelError(f"{printable(self.path)} is not a run directory")
         with lock.DirectoryLock(self.path):

@@ -19,6 +19,7 @@ Shapes: N tokens or bytes, E embedding_size, H hidden_size, L num_layers, S stat
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,9 @@ def load_prompt_state(path: Path, completer: Completer, *, forgets: bool = False
 def is_state(path: Path) -> bool:
     """Whether a file looks like one that ``save_prompt_state`` has written."""
     try:
-        with open(path, "rb") as file:
-            return file.read(len(_BEGINNING)) == _BEGINNING
-    except OSError:
+        with untrusted.opened_regular_file(path) as descriptor:
+            return os.read(descriptor, len(_BEGINNING)) == _BEGINNING
+    except ModelError:
         return False
 
 

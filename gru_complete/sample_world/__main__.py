@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> None:
     if str(options.path) == "-":
         sys.stdout.write(text)
     else:
-        write_file(options.path, text.encode())
+        write_file(options.path, text.encode(), follows=True)
 
 
 def _read(path: Path) -> str:

@@ -4,8 +4,11 @@ A save is visible either whole or not at all, whenever the process is killed or 
 a temporary name beside its target, synced to the disk, renamed, and the rename is synced. A failed sync is never
 repeated: the kernel may have dropped the data and then report success (fsyncgate, PostgreSQL 2018).
 
-Two kinds of names appear beside a target NAME. ``.tmp-NAME-xxxxxxxx`` is rubbish unless its writer still runs.
+Three kinds of names appear beside a target NAME. ``.tmp-NAME-xxxxxxxx`` is rubbish unless its writer still runs.
 ``.old-NAME`` is the directory that a swap moved aside; readers use it as NAME while NAME does not exist.
+``.tmp-removed`` holds what is being removed, and is rubbish always.
+
+All that is made here is for its owner alone (``FILE_MODE``, ``DIRECTORY_MODE``): nearly all of it holds text.
 """
 
 import errno
@@ -21,35 +24,57 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gru_complete.errors import EnvironmentFailure, printable
-from gru_complete.storage.os_calls import DISK_FULL_HINT, OPEN_FLAGS, os_calls, translate_os_errors, write_all
+from gru_complete.storage.os_calls import (
+    DIRECTORY_MODE,
+    DISK_FULL_HINT,
+    FILE_MODE,
+    OPEN_FLAGS,
+    open_in_place,
+    os_calls,
+    os_reason,
+    translate_os_errors,
+    write_all,
+)
 
 _BUFFER_BYTES = 1 << 20
-_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | OPEN_FLAGS
+_REMOVED = ".tmp-removed"
+_REMOVE_ATTEMPTS = 10
 # Windows only: a virus scanner holds new files open for a moment, and a rename then fails.
 _REPLACE_DELAYS_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes, *, follows: bool = False) -> None:
     """Write a file durably and atomically: readers see either the old content or all of the new.
+
+    Args:
+        path: the file; a link there is replaced by it.
+        data: its content.
+        follows: replace the target of a link instead, where it is the user who names the file.
 
     Raises:
         EnvironmentFailure: the disk is full or refuses the write; the old file is unchanged.
     """
-    with open_stream(path) as stream:
+    with open_stream(path, follows=follows) as stream:
         stream.write(data)
 
 
 @contextmanager
-def open_stream(path: Path) -> Iterator[BinaryIO]:
+def open_stream(path: Path, *, follows: bool = False) -> Iterator[BinaryIO]:
     """Open a file for writing; it appears under its name, durably, when the block ends without an error.
+
+    Args:
+        path: the file; a link there is replaced by it.
+        follows: replace the target of a link instead, where it is the user who names the file.
 
     Raises:
         EnvironmentFailure: the disk is full or refuses the write, at any time; the old file is unchanged.
     """
     with translate_os_errors("write", path):
-        target = _real_target(path, stat.S_ISREG, "a regular file")
+        target = path
+        if follows or not path.is_symlink():
+            target = _real_target(path, stat.S_ISREG, "a regular file")
         temporary = _temporary_beside(target)
-        descriptor = os_calls.open(temporary, _CREATE_FLAGS | os.O_EXCL, 0o666)
+        descriptor = os_calls.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, FILE_MODE)
     try:
         raw = _RawFile(descriptor, path)
         with io.BufferedWriter(raw, _BUFFER_BYTES) as stream:
@@ -102,10 +127,10 @@ def append_line(path: Path, line: str) -> None:
     """Append one line to a log in one write; not synced, since a log is not worth waiting for.
 
     Raises:
-        EnvironmentFailure: the disk is full or refuses the write.
+        EnvironmentFailure: the disk is full or refuses the write, or the log is a link or no regular file.
     """
     with translate_os_errors("write", path):
-        descriptor = os_calls.open(path, _CREATE_FLAGS | os.O_APPEND, 0o666)
+        descriptor = open_in_place(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             write_all(descriptor, (line.rstrip("\n") + "\n").encode("utf-8"))
         finally:
@@ -134,7 +159,7 @@ def make_directory(path: Path) -> None:
         make_directory(path.parent)
     with translate_os_errors("create", path):
         with suppress(FileExistsError):
-            os_calls.mkdir(path)
+            os_calls.mkdir(path, DIRECTORY_MODE)
         if not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "a file is in the way")
         _sync_directory(path.parent)
@@ -174,7 +199,7 @@ def replace_directory(target: Path) -> Iterator[Path]:
         yield temporary
     if os.path.lexists(_aside(target)):
         with suppress(OSError):  # the new directory is safe; recover_directory will try again
-            _rename_and_remove(_aside(target), target)
+            _remove(_aside(target))
 
 
 @contextmanager
@@ -182,7 +207,7 @@ def _filled_directory(target: Path, *, may_exist: bool) -> Iterator[Path]:
     """Yield a temporary directory; then sync it and rename it to the target, or undo everything on an error."""
     temporary = _temporary_beside(target)
     with translate_os_errors("write", target):
-        os_calls.mkdir(temporary)
+        os_calls.mkdir(temporary, DIRECTORY_MODE)
     try:
         yield temporary
         with translate_os_errors("write", target):
@@ -217,21 +242,40 @@ def recover_directory(target: Path) -> None:
     with translate_os_errors("recover", target):
         _undo_swap(target)
         if os.path.lexists(_aside(target)):
-            _rename_and_remove(_aside(target), target)
+            _remove(_aside(target))
     _sweep(target.parent, f".tmp-{glob.escape(target.name)}-{'[0-9a-f]' * 8}")
+    _sweep(target.parent, _REMOVED)
 
 
 def remove_directory(path: Path) -> None:
-    """Delete a directory; if killed meanwhile, leave only rubbish under a temporary name.
+    """Delete a directory; what a kill or an error leaves of it is for ``finish_removals``.
 
     Raises:
         EnvironmentFailure: there is no such directory, or it could not be deleted.
     """
-    recover_directory(path)
+    if not path.is_symlink():
+        recover_directory(path)
     with translate_os_errors("remove", path):
         if path.is_symlink() or not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "not a directory")
-        _rename_and_remove(path, path)
+        _remove(path)
+
+
+def finish_removals(directory: Path) -> None:
+    """Delete what removals that were killed or failed have left in a directory; any process may, at any time.
+
+    Raises:
+        EnvironmentFailure: something could not be deleted.
+    """
+    removed = directory / _REMOVED
+    if not os.path.lexists(removed):
+        return
+    try:
+        _remove_tree(removed)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:  # then another process has just added something, which it will delete
+            message = f"cannot remove all of {printable(removed)}: {os_reason(error)}"
+            raise EnvironmentFailure(message, hint="delete it by hand: it may hold the text of a model") from error
 
 
 def sweep_temporaries(directory: Path) -> None:
@@ -313,21 +357,57 @@ def _undo_swap(target: Path) -> None:
         _sync_directory(target.parent)
 
 
-def _rename_and_remove(path: Path, target: Path) -> None:
-    """Delete ``path`` under a temporary name of ``target``: half a directory is never seen under a good name."""
-    rubbish = _temporary_beside(target)
-    _replace(path, rubbish)
-    _sync_directory(rubbish.parent)
-    _remove_tree(rubbish)
+def _remove(path: Path) -> None:
+    """Delete a directory: first it is moved to ``.tmp-removed``, so that half of it is never seen under its name."""
+    removed = path.parent / _REMOVED
+    rubbish = removed / f"{path.name}-{os.urandom(4).hex()}"
+    try:
+        _move_into(removed, path, rubbish)
+        _sync_directory(removed)
+        _sync_directory(path.parent)
+        _remove_tree(rubbish)
+    except OSError as error:
+        where = f"; what is left of it is in {removed}" if os.path.lexists(rubbish) else ""
+        raise OSError(error.errno, f"{os_reason(error)}{where}") from error
+    finally:
+        with suppress(OSError):  # unless something else is in it
+            os_calls.rmdir(removed)
+
+
+def _move_into(removed: Path, path: Path, rubbish: Path) -> None:
+    """Move a directory to ``rubbish``, which is in ``removed``; that may be made or deleted meanwhile."""
+    for attempts_left in reversed(range(_REMOVE_ATTEMPTS)):
+        with suppress(FileExistsError):
+            os_calls.mkdir(removed, DIRECTORY_MODE)
+        if removed.is_symlink() or not removed.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{removed} is not a directory")
+        try:
+            return _replace(path, rubbish)
+        except FileNotFoundError:  # another process has just deleted the empty .tmp-removed
+            if not attempts_left or not os.path.lexists(path):
+                raise
+    return None
 
 
 def _remove_tree(path: Path) -> None:
-    if path.is_symlink() or not path.is_dir():
-        os_calls.unlink(path)
-        return
-    for child in sorted(path.iterdir()):
-        _remove_tree(child)
-    os_calls.rmdir(path)
+    """Delete all that can be deleted, files before directories; another process may be doing the same.
+
+    Raises:
+        OSError: the first that was met; the rest is deleted nevertheless.
+    """
+    with suppress(FileNotFoundError):
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            return os_calls.unlink(path)
+        errors: list[OSError] = []
+        for child in sorted(path.iterdir(), key=lambda child: (child.is_dir(), child)):
+            try:
+                _remove_tree(child)
+            except OSError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        os_calls.rmdir(path)
+    return None
 
 
 def _sweep(directory: Path, pattern: str) -> None:

@@ -1,5 +1,6 @@
 """One writer per directory: a lock that the kernel frees when its holder dies."""
 
+import errno
 import json
 import os
 import sys
@@ -8,10 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from gru_complete.errors import BusyError, ModelError, printable
-from gru_complete.storage.os_calls import OPEN_FLAGS, os_calls, translate_os_errors, write_all
+from gru_complete.storage.os_calls import open_in_place, os_calls, translate_os_errors, write_all
 from gru_complete.storage.untrusted import strict_json
 
 LOCK_FILE = "lock"
+_BEGINNING, _MAX_BYTES = b'{"pid": ', 200
 
 
 class DirectoryLock:
@@ -22,6 +24,7 @@ class DirectoryLock:
 
     Raises:
         BusyError: another process holds the lock; the message names its process id.
+        EnvironmentFailure: the file ``lock`` cannot be opened, is a link or the like, or is another program's.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,10 +34,11 @@ class DirectoryLock:
     def __enter__(self) -> "DirectoryLock":
         """Take the lock, or raise ``BusyError`` at once."""
         try:
-            with translate_os_errors("lock", self.path):
-                self._descriptor = os_calls.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | OPEN_FLAGS, 0o666)
+            with translate_os_errors("lock", self.path / LOCK_FILE):
+                self._descriptor = open_in_place(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT)
                 if not _try_lock(self._descriptor):
                     raise BusyError(f"{printable(self.path)} is in use by {self._holder()}", hint="wait for it to end")
+                _refuse_foreign(self._descriptor)
                 os.ftruncate(self._descriptor, 0)
                 holder = {"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
                 write_all(self._descriptor, json.dumps(holder).encode("utf-8"))
@@ -55,9 +59,22 @@ class DirectoryLock:
     def _holder(self) -> str:
         """Who holds the lock, as its file says."""
         with suppress(ModelError, KeyError, TypeError, ValueError):  # the file may be new and still empty
-            holder = strict_json(os.read(self._descriptor, 200), name=LOCK_FILE)
+            holder = strict_json(os.read(self._descriptor, _MAX_BYTES), name=LOCK_FILE)
             return f"process {int(holder['pid'])} since {printable(str(holder['since']))[:40]}"
         return "another process"
+
+
+def _refuse_foreign(descriptor: int) -> None:
+    """Refuse to overwrite another program's file that has the same name.
+
+    Raises:
+        OSError: it is none of ours.
+    """
+    content = os.read(descriptor, _MAX_BYTES + 1)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    is_blank = not content.strip(b"\0")  # zeros: as a failure of power may leave it
+    if len(content) > _MAX_BYTES or not (is_blank or content.startswith(_BEGINNING)):
+        raise OSError(errno.EINVAL, f"its file {LOCK_FILE!r} was not made by gru-complete")
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -4,16 +4,13 @@ import hashlib
 import json
 import math
 import os
-import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from gru_complete.errors import ModelError, printable
-from gru_complete.storage.os_calls import OPEN_FLAGS, os_reason
-
-# Do not follow a link, and do not wait when opening a FIFO that nobody writes to.
-_UNTRUSTED_READ_FLAGS = os.O_RDONLY | OPEN_FLAGS | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+from gru_complete.storage.os_calls import CAREFUL_FLAGS, not_regular, os_reason
 
 
 def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
@@ -22,31 +19,41 @@ def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
     Raises:
         ModelError: it is missing, a link, a FIFO, a device, a directory, too large or unreadable.
     """
+    with opened_regular_file(path) as descriptor:
+        parts: list[bytes] = []
+        missing = max_bytes + 1  # one more than allowed, to notice a larger file
+        while missing and (part := os.read(descriptor, min(missing, os.fstat(descriptor).st_size + 1))):
+            parts.append(part)
+            missing -= len(part)
+    if not missing:
+        raise ModelError(f"{printable(path)} is larger than {max_bytes} bytes")
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+@contextmanager
+def opened_regular_file(path: Path) -> Iterator[int]:
+    """A descriptor for reading a file, if it is an ordinary one; links are not followed, FIFOs not waited for.
+
+    Raises:
+        ModelError: it is missing, a link, a FIFO, a device, a directory or unreadable, also within the block.
+    """
     name = printable(path)
     try:
         _check_regular(os.lstat(path), name)  # before open(), which may wait for a FIFO or rewind a tape
-        descriptor = os.open(path, _UNTRUSTED_READ_FLAGS)
+        descriptor = os.open(path, os.O_RDONLY | CAREFUL_FLAGS)
         try:
             _check_regular(os.fstat(descriptor), name)
-            parts: list[bytes] = []
-            missing = max_bytes + 1  # one more than allowed, to notice a larger file
-            while missing and (part := os.read(descriptor, min(missing, os.fstat(descriptor).st_size + 1))):
-                parts.append(part)
-                missing -= len(part)
+            yield descriptor
         finally:
             os.close(descriptor)
     except FileNotFoundError:
         raise ModelError(f"{name} is missing") from None
     except OSError as error:
         raise ModelError(f"{name} cannot be read: {os_reason(error)}") from error
-    if not missing:
-        raise ModelError(f"{name} is larger than {max_bytes} bytes")
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _check_regular(status: os.stat_result, name: str) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a regular file"
+    if (kind := not_regular(status)) is not None:
         raise ModelError(f"{name} is {kind}; only regular files are read")
 
 

@@ -7,6 +7,7 @@ Shapes: N tokens of a stream.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -118,14 +119,12 @@ def read_shard(path: Path) -> tuple[TokenIds, ShardHeader]:
     """
     header = _read_header(header_path(path))
     dtype = _DISK_DTYPES[header.dtype]
-    try:
-        size = path.stat().st_size
+    with untrusted.opened_regular_file(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        size = os.fstat(descriptor).st_size
         if size != header.num_tokens * dtype.itemsize:
             expected = header.num_tokens * dtype.itemsize
             raise ModelError(f"{printable(path)} is damaged: {size} bytes instead of {expected}", hint=_HINT)
-        tokens = np.memmap(path, dtype=dtype, mode="r", shape=(header.num_tokens,))
-    except OSError as error:
-        raise ModelError(f"{printable(path)} cannot be read: {error.strerror}", hint=_HINT) from error
+        tokens = np.memmap(file, dtype=dtype, mode="r", shape=(header.num_tokens,))
     digest = hashlib.sha256()
     num_ends = 0
     for start in range(0, len(tokens), _CHECK_TOKENS):

@@ -5,8 +5,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from gru_complete.errors import ModelError
 from gru_complete.model.run_dir import RunDir
+from gru_complete.storage import untrusted
 from gru_complete.training.events import Evaluated, RolledBack, Stepped
+
+_MAX_LOG_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,11 @@ def read_curve(run_dir: RunDir) -> LearningCurve:
     losses: dict[int, float] = {}
     evaluations: list[EvaluationPoint] = []
     try:
-        lines = run_dir.metrics_path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+        log = untrusted.read_regular_file(run_dir.metrics_path, max_bytes=_MAX_LOG_BYTES)
+    except ModelError:
         return LearningCurve(losses, evaluations)
     newest = 0
-    for line in lines:
+    for line in log.decode(errors="replace").splitlines():
         try:
             record: dict[str, Any] = json.loads(line)
             name = record["event"]

@@ -16,12 +16,12 @@ import torch
 
 from gru_complete.config import Config
 from gru_complete.errors import EnvironmentFailure, GruCompleteError, InterruptedRun, printable
-from gru_complete.model.home import remember_last
+from gru_complete.model.home import close_home, remember_last
 from gru_complete.model.run_dir import RunDir
 from gru_complete.ngrams.counts import NGrams
 from gru_complete.nn import bfloat16, kernel
 from gru_complete.nn.language_model import LanguageModel
-from gru_complete.storage import atomic, lock
+from gru_complete.storage import atomic, lock, privacy
 from gru_complete.text.secrets import SecretScanner
 from gru_complete.training import events, resuming
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
@@ -123,6 +123,9 @@ def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | No
         InterruptedRun: stopped by the signal, after saving.
     """
     run_dir = RunDir.beside(request.model_path)
+    run_dir.refuse_link()
+    with suppress(EnvironmentFailure):
+        atomic.finish_removals(run_dir.path.parent)
     refuse_nested_paths(request.sources, (request.model_path, run_dir.path))
     refuse_foreign_model(request.model_path)
     refuse_foreign_directory(run_dir.path, marker=lock.LOCK_FILE)
@@ -130,6 +133,7 @@ def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | No
     try:
         atomic.make_directory(run_dir.path)
         with lock.DirectoryLock(run_dir.path):
+            privacy.secure_directory(run_dir.path)
             yield from _run_locked(request, run_dir, stop_signal)
     except BaseException:
         if is_new:
@@ -148,8 +152,12 @@ def _run_locked(request: TrainingRequest, run_dir: RunDir, stop_signal: Callable
     """The stages of a training, in the locked run directory."""
     # 1. Clean up after a kill, and see whether there is a run to resume.
     config = request.config
+    if close_home(request.model_path):
+        where = printable(request.model_path.parent)
+        yield events.Note(f"{where} was open to other users of this machine; now it is for you alone")
     atomic.sweep_temporaries(run_dir.path)
     atomic.recover_directory(request.model_path)
+    atomic.recover_directory(run_dir.path)
     device = choose_device(config.training.device)
     plan = resuming.unfinished_plan(run_dir, may_be_damaged=request.replace)
     if threads := config.training.threads or (plan and plan.config.training.threads):

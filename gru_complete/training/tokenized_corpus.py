@@ -234,7 +234,11 @@ def copy_tokenized_corpus(source: RunDir, run_dir: RunDir, *, corpus_sha256: str
         raise UsageError("the corpus has changed", hint="start anew with --replace")
     shards = [source.part_path(part) for part in tokenized.streams]
     for path in (source.tokenizer_path, source.text_facts_path, *shards, *map(header_path, shards)):
-        with path.open("rb") as old, atomic.open_stream(run_dir.path / path.name) as new:
+        with (
+            untrusted.opened_regular_file(path) as descriptor,
+            open(descriptor, "rb", closefd=False) as old,
+            atomic.open_stream(run_dir.path / path.name) as new,
+        ):
             shutil.copyfileobj(old, new)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gru_complete.storage import atomic, lock, os_calls
+from gru_complete.storage import atomic, lock, os_calls, privacy
 from tests.storage.faulty_os import FaultyOs
 
 
@@ -10,7 +10,7 @@ from tests.storage.faulty_os import FaultyOs
 def faulty(monkeypatch):
     def install(*args, **kwargs):
         calls = FaultyOs(*args, **kwargs)
-        for module in (atomic, lock, os_calls):
+        for module in (atomic, lock, os_calls, privacy):
             monkeypatch.setattr(module, "os_calls", calls)
         return calls
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,25 @@ class FaultyOs:
         if name == "fsync":
             return os.fstat(args[0])  # the descriptor must be open; the disk is not asked
         return getattr(os, name)(*args)
+
+
+def plant(kind: str, path: Path, victim: Path) -> None:
+    """Put something at ``path`` that leads to ``victim``, which exists, or to no file at all."""
+    if kind == "link":
+        path.symlink_to(victim)
+    elif kind == "dangling link":
+        path.symlink_to(victim.with_name("missing"))
+    elif kind == "hard link":
+        os.link(victim, path)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind in ("socket", "device"):
+        try:
+            os.mknod(path, 0o600 | (stat.S_IFSOCK if kind == "socket" else stat.S_IFCHR), os.makedev(1, 5))
+        except PermissionError:
+            pytest.skip(f"only root may make a {kind} here")
+    else:
+        path.mkdir()
 
 
 def fill(directory: Path, contents: dict[str, bytes]) -> None:

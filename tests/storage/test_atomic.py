@@ -1,5 +1,6 @@
 """What writing, swapping and removing do, and what they refuse."""
 
+import errno
 import os
 import shutil
 import stat
@@ -8,7 +9,7 @@ import threading
 import pytest
 
 from gru_complete.errors import EnvironmentFailure
-from gru_complete.storage import atomic, untrusted
+from gru_complete.storage import atomic, lock, untrusted
 from tests.storage.faulty_os import (
     NEW,
     OLD,
@@ -18,11 +19,11 @@ from tests.storage.faulty_os import (
     new_directory,
     old_directory,
     old_file,
+    plant,
     posix_only,
     prepare,
     read,
     replace_directory,
-    write_file,
 )
 
 
@@ -92,7 +93,7 @@ def test_a_fifo_or_a_device_is_not_replaced_by_a_file(tmp_path):
 @posix_only
 def test_the_target_of_a_link_is_replaced_not_the_link(tmp_path):
     (tmp_path / "far").mkdir()
-    for name, prepare_old, operation in [("f", old_file, write_file), ("d", old_directory, replace_directory)]:
+    for name, prepare_old, operation in [("f", old_file, follow_and_write), ("d", old_directory, replace_directory)]:
         prepare_old(tmp_path / "far" / name)
         (tmp_path / name).symlink_to(tmp_path / "far" / name)
         operation(tmp_path / name)
@@ -102,19 +103,49 @@ def test_the_target_of_a_link_is_replaced_not_the_link(tmp_path):
     assert sorted(os.listdir(tmp_path / "far")) == ["d", "f"]
 
 
+def follow_and_write(target):
+    atomic.write_file(target, b"new", follows=True)
+
+
 @posix_only
-@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
-def test_permissions_follow_the_umask(tmp_path, umask, mode):
+def test_a_link_that_the_user_did_not_name_is_replaced_not_its_target(tmp_path):
+    old_file(tmp_path / "victim")
+    for target in ("victim", "missing", "/dev/null"):
+        (tmp_path / "link").symlink_to(target)
+        atomic.write_file(tmp_path / "link", b"new")
+        assert not (tmp_path / "link").is_symlink()
+        (tmp_path / "link").unlink()
+    assert read(tmp_path / "victim") == b"old"
+    assert os.listdir(tmp_path) == ["victim"]
+
+
+@posix_only
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+def test_all_that_is_made_is_for_its_owner_alone(tmp_path, umask):
     previous = os.umask(umask)
     try:
         atomic.write_file(tmp_path / "file", b"x")
         atomic.append_line(tmp_path / "log", "x")
         new_directory(tmp_path / "directory")
+        atomic.make_directory(tmp_path / "a" / "b")
+        with lock.DirectoryLock(tmp_path / "a"):
+            pass
     finally:
         os.umask(previous)
-    for path in (tmp_path / "file", tmp_path / "log", tmp_path / "directory" / "weights"):
-        assert stat.S_IMODE(path.stat().st_mode) == mode
-    assert stat.S_IMODE((tmp_path / "directory").stat().st_mode) == 0o777 & ~umask
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    assert len(modes) == 8
+    assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in modes.items())
+
+
+@posix_only
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "fifo", "directory", "device"])
+def test_a_line_is_appended_to_nothing_but_a_file_of_ours(tmp_path, kind):
+    old_file(tmp_path / "victim")
+    plant(kind, tmp_path / "log", tmp_path / "victim")
+    with pytest.raises(EnvironmentFailure, match="cannot write .*: it is a|cannot write .*: it is not a regular file"):
+        atomic.append_line(tmp_path / "log", "x")
+    assert read(tmp_path / "victim") == b"old"
+    assert not (tmp_path / "missing").exists()
 
 
 def test_lines_are_appended(tmp_path):
@@ -162,6 +193,81 @@ def test_a_removal_that_is_killed_leaves_all_or_nothing(tmp_path, faulty, fault)
         faulty()
         atomic.sweep_temporaries(target.parent)
         assert set(os.listdir(target.parent)) <= {"target"}
+
+
+def test_a_removal_that_is_killed_is_finished_by_any_later_one(tmp_path, faulty):
+    for at in range(count_calls(tmp_path, faulty, old_directory, atomic.remove_directory)):
+        target = prepare(tmp_path, old_directory)
+        faulty(at, "crash after")
+        with pytest.raises(Crash):
+            atomic.remove_directory(target)
+        faulty()
+        atomic.finish_removals(target.parent)
+        assert os.listdir(target.parent) in ([], ["target"])
+        assert read(target) in (OLD, None)
+
+
+def test_what_cannot_be_deleted_does_not_keep_the_rest(tmp_path, faulty, monkeypatch):
+    old_directory(tmp_path / "target")
+    (tmp_path / "target" / "a").mkdir()
+    (tmp_path / "target" / "a" / "stuck").write_bytes(b"x")
+
+    def refuse(path):
+        if path.name == "stuck":
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        os.unlink(path)
+
+    calls = faulty()
+    monkeypatch.setattr(calls, "unlink", refuse, raising=False)
+    with pytest.raises(EnvironmentFailure, match=r"operation not permitted; what is left of it is in .*\.tmp-removed"):
+        atomic.remove_directory(tmp_path / "target")
+    left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert left == ["stuck"]
+    with pytest.raises(EnvironmentFailure, match=r"cannot remove all of .*\.tmp-removed: operation not permitted"):
+        atomic.finish_removals(tmp_path)
+    faulty()
+    atomic.finish_removals(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_removals_side_by_side_do_not_disturb_each_other(tmp_path):
+    stop = threading.Event()
+    errors = []
+
+    def finish():
+        while not stop.is_set():
+            try:
+                atomic.finish_removals(tmp_path)
+            except EnvironmentFailure as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=finish) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(100):
+        old_directory(tmp_path / str(number))
+        atomic.remove_directory(tmp_path / str(number))
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    atomic.finish_removals(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+@posix_only
+def test_nothing_is_moved_or_deleted_through_a_link(tmp_path):
+    old_directory(tmp_path / "victim")
+    old_directory(tmp_path / "target")
+    (tmp_path / ".tmp-removed").symlink_to("victim")
+    atomic.remove_directory(tmp_path / "target")
+    (tmp_path / ".tmp-removed").symlink_to("victim")
+    atomic.finish_removals(tmp_path)
+    (tmp_path / "link").symlink_to("victim")
+    with pytest.raises(EnvironmentFailure, match="not a directory"):
+        atomic.remove_directory(tmp_path / "link")
+    assert read(tmp_path / "victim") == OLD
+    assert sorted(os.listdir(tmp_path)) == ["link", "victim"]
 
 
 def test_removing_also_removes_what_an_interrupted_swap_left(tmp_path):
