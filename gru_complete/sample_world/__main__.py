@@ -5,6 +5,11 @@ python -m gru_complete.sample_world pairs data/watson-pairs.jsonl --corpus data/
 python -m gru_complete.sample_world score data/watson.txt
 """
 
+if __name__ == "__main__":
+    from gru_complete.import_path import leave_out_current_directory
+
+    leave_out_current_directory()
+
 import argparse
 import json
 import sys

@@ -88,6 +88,12 @@ def test_completing_executes_nothing_of_the_current_directory(start, trained_mod
 
 
 @posix_only
+def test_writing_sample_data_executes_nothing_of_the_current_directory(start):
+    code, _, executed = start(["-m", "gru_complete.sample_world"], "corpus", "-", "--bytes", "1000")
+    assert (code, executed) == (0, set())
+
+
+@posix_only
 @pytest.mark.slow
 def test_training_executes_nothing_of_the_current_or_the_run_directory(start, tmp_path, corpus_path):
     run_dir = tmp_path / "traps" / "novel.run"

@@ -1,0 +1,34 @@
+import os
+import sys
+
+import pytest
+
+from gru_complete.import_path import leave_out_current_directory
+
+
+@pytest.mark.parametrize("first", ["", ".", "HERE", "LINK", "HERE/."])
+def test_the_current_directory_is_taken_off_the_path(tmp_path, monkeypatch, first):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to("here")
+    monkeypatch.chdir(tmp_path / "here")
+    entry = first.replace("HERE", str(tmp_path / "here")).replace("LINK", str(tmp_path / "link"))
+    monkeypatch.setattr(sys, "path", [entry, "/elsewhere", str(tmp_path / "here")])
+    leave_out_current_directory()
+    assert sys.path == ["/elsewhere", str(tmp_path / "here")]  # the second one is what PYTHONPATH says
+
+
+@pytest.mark.parametrize("first", ["/", "/nonexistent", "/nonexistent.zip"])
+def test_other_places_stay(tmp_path, monkeypatch, first):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [first])
+    leave_out_current_directory()
+    assert sys.path == [first]
+
+
+def test_a_current_directory_that_is_gone_does_no_harm(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    os.rmdir(tmp_path / "gone")
+    monkeypatch.setattr(sys, "path", ["", "/elsewhere"])
+    leave_out_current_directory()
+    assert "/elsewhere" in sys.path
