@@ -150,5 +150,8 @@ def remove_model(path: Path, *, run_only: bool) -> None:
             raise ModelError(f"{printable(path)} is not a gru-complete model")
     if run_only or run_dir.is_ours():
         run_dir.remove()
-    if not run_only:
+    atomic.recover_directory(run_dir.path)  # versions before .tmp-removed left the text in .tmp-NAME.run-xxxxxxxx
+    if run_only:
+        atomic.recover_directory(path)  # of which a training that was killed may have left the half
+    else:
         atomic.remove_directory(path)

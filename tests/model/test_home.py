@@ -1,13 +1,16 @@
 """Models by name: found, listed, removed."""
 
+import errno
 import os
 import re
 import shlex
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from gru_complete.errors import BusyError, ModelError, UsageError
+from gru_complete.errors import BusyError, EnvironmentFailure, ModelError, UsageError
 from gru_complete.model.home import (
     find_model,
     list_models,
@@ -17,10 +20,11 @@ from gru_complete.model.home import (
     resolve_model_path,
 )
 from gru_complete.model.run_dir import RunDir
-from gru_complete.storage import lock
+from gru_complete.storage import atomic, lock, os_calls
 from tests.model.models import (
     save_random_model,
 )
+from tests.storage.faulty_os import Crash, FaultyOs
 
 
 def test_a_separator_makes_a_path_and_everything_else_is_a_name(home):
@@ -123,6 +127,83 @@ def test_removing_takes_the_model_and_its_run_and_nothing_else(saved):
         remove_model(saved, run_only=True)
     remove_model(saved, run_only=False)
     assert os.listdir(saved.parent) == []
+
+
+LATER_COMMANDS = {
+    "complete another": lambda home: find_model("other"),
+    "complete the last": lambda home: find_model(None),
+    "list": lambda home: list_models(),
+    "remove another": lambda home: remove_model(home / "other", run_only=False),
+    "remove again": lambda home: remove_model(home / "model", run_only=False),
+}
+
+
+@pytest.mark.parametrize(
+    ("later", "fault"),
+    [
+        *((later, "crash after") for later in LATER_COMMANDS),
+        ("complete another", "crash before"),
+        ("complete another", "EACCES"),
+    ],
+)
+def test_a_removal_that_was_killed_or_failed_is_finished_by_any_later_command(home, saved, monkeypatch, later, fault):
+    home.mkdir()
+    at = 0
+    while True:
+        for name in ("model", "other"):
+            shutil.copytree(saved, home / name, dirs_exist_ok=True)
+        remember_last(home / "other")
+        run_dir = RunDir.beside(home / "model").path
+        run_dir.mkdir()
+        with lock.DirectoryLock(run_dir):
+            (run_dir / "training.tokens").write_bytes(b"my text")
+        faulty = FaultyOs(at, fault)
+        with monkeypatch.context() as patch:
+            for module in (atomic, lock, os_calls):
+                patch.setattr(module, "os_calls", faulty)
+            with suppress(Crash, EnvironmentFailure, OSError):
+                remove_model(home / "model", run_only=False)
+        with suppress(ModelError):
+            LATER_COMMANDS[later](home)
+        names = set(os.listdir(home))
+        assert names <= {"model", "model.run", "other", "last"}  # whole, if at all
+        assert ("model.run" in names) <= (run_dir / "training.tokens").exists()
+        assert ("model" in names) <= (home / "model" / "manifest.json").exists()
+        shutil.rmtree(home / "model", ignore_errors=True)
+        shutil.rmtree(run_dir, ignore_errors=True)
+        at += 1
+        if at > len(faulty.log):
+            break
+    assert at > 15
+
+
+def test_what_older_versions_and_a_killed_training_left_is_removed_too(saved):
+    run_dir = RunDir.beside(saved).path
+    for run_only in (True, False):
+        run_dir.mkdir(exist_ok=True)
+        with lock.DirectoryLock(run_dir):
+            pass
+        for name in (".tmp-model.run-01234567", ".tmp-model-01234567"):
+            (saved.parent / name).mkdir()
+            (saved.parent / name / "training.tokens").write_bytes(b"my text")
+        remove_model(saved, run_only=run_only)
+        assert os.listdir(saved.parent) == (["model"] if run_only else [])
+
+
+def test_that_a_removal_cannot_be_finished_is_said_by_the_next_one(saved, monkeypatch):
+    run_dir = RunDir.beside(saved).path
+    run_dir.mkdir()
+    with lock.DirectoryLock(run_dir):
+        (run_dir / "training.tokens").write_bytes(b"my text")
+
+    def refuse(path):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os_calls.OsCalls, "unlink", staticmethod(refuse))
+    for message in (r"cannot remove .*model\.run: .*what is left of it is in .*removed", "cannot remove all of"):
+        with pytest.raises(EnvironmentFailure, match=message):
+            remove_model(saved, run_only=False)
+    assert find_model(str(saved)) == saved
 
 
 def test_what_is_not_a_model_is_not_removed(tmp_path):
