@@ -9,7 +9,7 @@ import typer
 
 from gru_complete.cli.console import Console
 from gru_complete.cli.help import GroupedCommand, HelpfulGroup
-from gru_complete.errors import GruCompleteError
+from gru_complete.errors import GruCompleteError, printable
 
 if TYPE_CHECKING:
     from typer._click import Command, Context
@@ -119,6 +119,11 @@ def run(arguments: list[str] | None = None) -> int:
     except MemoryError:
         _show_traceback_if_wanted()
         console.error("out of memory")
+        return 5
+    except PermissionError as error:
+        _show_traceback_if_wanted()
+        name = "a file" if error.filename is None else printable(os.fsdecode(error.filename))
+        console.error(f"cannot use {name}: permission denied")
         return 5
     except Exception as error:
         _show_traceback_if_wanted()

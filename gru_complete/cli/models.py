@@ -1,5 +1,6 @@
 """`models`: list, show and remove trained models."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 from gru_complete.cli.help import GroupedCommand, HelpfulGroup
 from gru_complete.cli.options import MODEL_HELP
 from gru_complete.cli.output import json_line
-from gru_complete.errors import ModelError, printable
+from gru_complete.errors import GruCompleteError, printable
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
@@ -34,22 +35,30 @@ def list_all(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per model.")] = False,
 ) -> None:
-    """List the models by name."""
-    from gru_complete.model.home import list_models, models_home
+    """List the models by name, and where they are."""
+    from gru_complete.model.home import find_model, list_models
+    from gru_complete.model.naming import models_home
 
     console: Console = context.obj
-    paths = list_models()
+    paths, home = list_models(), printable(models_home())
     if not paths and not as_json:
-        console.note(f"no models in {printable(models_home())} yet; train one with: gru-complete train CORPUS")
+        console.note(f"no models in {home} yet; train one with: gru-complete train CORPUS")
         return
-    records = [_summary(path) for path in paths]
+    try:
+        default = find_model(None)
+    except GruCompleteError:
+        default = None
+    records = [_summary(path) | {"default": path == default} for path in paths]
     if as_json:
         for record in records:
             console.write(json_line(record, is_ascii=False))
         return
-    from gru_complete.cli.tables import models_table
+    from gru_complete.cli.tables import ModelsTable
 
-    console.print_table(models_table(records))
+    console.write(f"models in {home}:\n".encode())
+    console.print_table(ModelsTable(records))
+    if default is not None and default not in paths:
+        console.write(f"default: {printable(default)}\n".encode())
 
 
 @app.command(cls=GroupedCommand)
@@ -75,7 +84,11 @@ def remove(
         bool, typer.Option("--run", help="Remove only its run directory: tokenised text and checkpoints.")
     ] = False,
 ) -> None:
-    """Remove a model and its run directory."""
+    """Remove a model and its run directory.
+
+    To delete everything, remove the directory that `models list` names: it has all models and the texts that they were
+    trained on, as tokens. State files, and models made with a path, are where you put them.
+    """
     from gru_complete.model.home import remove_model, resolve_model_path
 
     path = resolve_model_path(model)
@@ -87,17 +100,23 @@ def remove(
 def _summary(path: Path) -> dict[str, Any]:
     """What the list says of a model; of a damaged one, what is wrong with it."""
     from gru_complete.model.directory import load_model
+    from gru_complete.model.manifest import MANIFEST
+    from gru_complete.storage.os_calls import os_reason
 
-    size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+    record: dict[str, Any] = {"name": path.name, "bytes": None}
     try:
+        record["bytes"] = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+        written = time.localtime((path / MANIFEST).stat().st_mtime)
         manifest = load_model(path).manifest
-    except ModelError as error:
-        return {"name": path.name, "bytes": size, "problem": str(error)}
-    return {
-        "name": path.name,
+    except OSError as error:
+        return record | {"problem": f"cannot be read: {os_reason(error)}"}
+    except GruCompleteError as error:
+        return record | {"problem": str(error)}
+    return record | {
         "cell": manifest.arch.cell,
         "num_parameters": manifest.arch.num_parameters,
         "bits_per_byte": manifest.bits_per_byte,
-        "bytes": size,
+        "num_training_bytes": manifest.num_training_bytes,
+        "written": time.strftime("%Y-%m-%dT%H:%M:%S%z", written),
         "finished": manifest.is_finished,
     }

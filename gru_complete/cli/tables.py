@@ -12,6 +12,8 @@ from rich.text import Text
 from gru_complete.errors import printable
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+
     from gru_complete.comparison.recall import RecallResult
     from gru_complete.comparison.results import CellResult
     from gru_complete.evaluation.canaries import CanaryReport
@@ -272,21 +274,55 @@ def _percent(interval: "Interval") -> str:
 # ---------------------------------------------------------------------------------------- models
 
 
-def models_table(records: Sequence[Mapping[str, Any]]) -> Table:
-    """The models in the home, as ``models list --json`` has them."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for title in ("name", "cell", "parameters", "bits per byte", "MB", ""):
-        table.add_column(title, justify="left" if title in ("name", "cell", "") else "right")
-    for record in records:
-        table.add_row(
-            Text(printable(record["name"])),
-            Text(record.get("cell", "")),
-            f"{record['num_parameters']:,}" if "num_parameters" in record else "",
-            f"{record['bits_per_byte']:.3f}" if record.get("bits_per_byte") is not None else "",
-            f"{record['bytes'] / 1e6:.1f}",
-            "damaged" if "problem" in record else "" if record["finished"] else "unfinished",
-        )
-    return table
+class ModelsTable:
+    """The models in the home, as ``models list --json`` has them; on a narrow terminal, columns are left out.
+
+    Args:
+        records: one for each model.
+    """
+
+    COLUMNS = ("name", "", "date", "trained on, MB", "bits per byte", "cell", "parameters", "MB")
+    """The most important ones first."""
+
+    def __init__(self, records: Sequence[Mapping[str, Any]]) -> None:
+        self.rows = [_model_cells(record) for record in records]
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[Table]":
+        """The table with as many columns as fit."""
+        for number in range(len(self.COLUMNS), 0, -1):
+            table = self._table(number)
+            if number == 1 or console.measure(table, options=options.update(width=10_000)).maximum <= options.max_width:
+                yield table
+                return
+
+    def _table(self, num_columns: int) -> Table:
+        table = Table(box=box.SIMPLE_HEAD)
+        for heading in self.COLUMNS[:num_columns]:
+            is_text = heading in ("name", "", "date", "cell")
+            table.add_column(heading, justify="left" if is_text else "right", overflow="fold")
+        for row in self.rows:
+            table.add_row(*(Text(cell) for cell in row[:num_columns]))
+        return table
+
+
+def _model_cells(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cells of a model, for ``ModelsTable.COLUMNS``."""
+    notes = ["default"] if record["default"] else []
+    notes += ["damaged"] if "problem" in record else [] if record["finished"] else ["unfinished"]
+
+    def number(key: str, form: str, unit: float = 1) -> str:
+        return format(record[key] / unit, form) if record.get(key) is not None else ""
+
+    return (
+        printable(record["name"]),
+        ", ".join(notes),
+        record.get("written", "")[:10],
+        number("num_training_bytes", ",.1f", 1e6),
+        number("bits_per_byte", ".3f"),
+        record.get("cell", ""),
+        number("num_parameters", ",.0f"),
+        number("bytes", ",.1f", 1e6),
+    )
 
 
 # ---------------------------------------------------------------------------------------- recall and compare

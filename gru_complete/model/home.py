@@ -13,39 +13,12 @@ from gru_complete.model.manifest import (
     load_manifest,
     read_manifest_bytes,
 )
+from gru_complete.model.naming import expanded, model_argument, models_home
 from gru_complete.storage import atomic, privacy, untrusted
+from gru_complete.storage.os_calls import translate_os_errors
 from gru_complete.storage.untrusted import short_repr
 
 _TRAIN_HINT = "train one with: gru-complete train CORPUS"
-
-
-def models_home() -> Path:
-    """The directory that holds the models that have a name only.
-
-    Raises:
-        EnvironmentFailure: the user has no home directory.
-    """
-    home = os.environ.get("GRU_COMPLETE_HOME")
-    if not home:
-        from platformdirs import user_data_dir  # here, since it is slow to import and rarely needed
-
-        home = user_data_dir("gru-complete", appauthor=False)
-        if not os.path.isabs(home):
-            message = "there is no home directory to keep models in"
-            raise EnvironmentFailure(message, hint="let GRU_COMPLETE_HOME name a directory")
-    return Path(_expanded(home)) / "models"
-
-
-def _expanded(path: str) -> str:
-    """A path without a leading ``~`` or ``~user``.
-
-    Raises:
-        UsageError: there is no such home directory; ``./~`` is a directory of that name.
-    """
-    expanded = os.path.expanduser(path)
-    if expanded.startswith("~"):
-        raise UsageError(f"{short_repr(path)}: no such home directory", hint=f"or did you mean ./{printable(path)}?")
-    return expanded
 
 
 def resolve_model_path(name_or_path: str) -> Path:
@@ -58,7 +31,7 @@ def resolve_model_path(name_or_path: str) -> Path:
             or in one so long that names with a suffix would be too long.
     """
     if "/" in name_or_path or os.sep in name_or_path:
-        name_or_path = _expanded(name_or_path)
+        name_or_path = expanded(name_or_path)
         name = os.path.basename(name_or_path.rstrip(f"/{os.sep}"))
         if name in ("", ".", "..") or len(os.fsencode(name)) > 200:
             message = f"{short_repr(name_or_path)} cannot be the place of a model"
@@ -76,6 +49,7 @@ def find_model(option: str | None) -> Path:
     Raises:
         ModelError: there is no such model.
         UsageError: this cannot be the name of a model.
+        EnvironmentFailure: a directory on the way to it cannot be read.
     """
     name = option if option is not None else os.environ.get("GRU_COMPLETE_MODEL") or None
     if name is None:
@@ -86,7 +60,9 @@ def find_model(option: str | None) -> Path:
     with suppress(EnvironmentFailure):
         atomic.finish_removals(path.parent)
     if not has_manifest(path):
-        if path.is_dir():
+        with translate_os_errors("read", path), suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(path / MANIFEST)
+        if os.path.isdir(path):
             load_manifest(path)  # which says what is wrong
         raise ModelError(f"no model named '{printable(name)}'", hint=f"{_TRAIN_HINT} -m {shell_word(name)}")
     return path
@@ -116,17 +92,24 @@ def remember_last(path: Path) -> None:
 def _last_trained() -> str | None:
     """The name or the absolute path of the model that was trained last, if any."""
     path = models_home() / "last"
-    return os.fsdecode(untrusted.read_regular_file(path, max_bytes=10_000)) if path.exists() else None
+    return os.fsdecode(untrusted.read_regular_file(path, max_bytes=10_000)) if os.path.lexists(path) else None
 
 
 def list_models() -> list[Path]:
-    """The finished models under ``models_home()``, sorted by name."""
+    """The finished models under ``models_home()``, sorted by name.
+
+    Raises:
+        EnvironmentFailure: that directory cannot be read.
+    """
     home = models_home()
-    if not home.is_dir():
-        return []
+    with translate_os_errors("read", home):
+        try:
+            paths = sorted(home.iterdir())
+        except FileNotFoundError:
+            return []
     with suppress(EnvironmentFailure):
         atomic.finish_removals(home)
-    return [path for path in sorted(home.iterdir()) if not path.name.startswith(".") and has_manifest(path)]
+    return [path for path in paths if not path.name.startswith(".") and has_manifest(path)]
 
 
 def remove_model(path: Path, *, run_only: bool) -> None:
@@ -142,6 +125,16 @@ def remove_model(path: Path, *, run_only: bool) -> None:
     run_dir = RunDir.beside(path)
     run_dir.refuse_link()
     atomic.finish_removals(path.parent)
+    if not run_dir.is_ours() and not os.path.lexists(atomic.visible_directory(path)):
+        with translate_os_errors("remove", path), suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(path)
+        raise ModelError(
+            f"no model named '{printable(path.name if path.parent == models_home() else path)}'",
+            hint="see: gru-complete models list",
+        )
+    if not run_only and not has_manifest(path) and run_dir.is_ours():
+        hint = f"remove it with: gru-complete models remove {model_argument(path)} --run"
+        raise ModelError(f"{printable(path)} has only an unfinished training", hint=hint)
     if not run_only:
         manifest = untrusted.strict_json(
             read_manifest_bytes(atomic.visible_directory(path)), name=printable(path / MANIFEST)

@@ -112,6 +112,12 @@ class Manifest(NamedTuple):
         return steps if type(steps) is int and steps >= 1 else None
 
     @property
+    def num_training_bytes(self) -> int | None:
+        """The size of the text that the weights were trained on."""
+        num_bytes = self.training.get("num_training_bytes")
+        return num_bytes if type(num_bytes) is int and 0 <= num_bytes < 2**63 else None
+
+    @property
     def run_id(self) -> str | None:
         """What names the training that made the model; its run directory has the same."""
         run_id = self.training.get("run_id")

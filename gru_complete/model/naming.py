@@ -1,4 +1,4 @@
-"""Model names: the default for a model to be trained, and how to spell a model in a command to try next."""
+"""Model names: the directory of those with a name only, the default name, and how to spell one in a command to try."""
 
 import os
 import re
@@ -6,9 +6,38 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from gru_complete.errors import UsageError, shell_word
+from gru_complete.errors import EnvironmentFailure, UsageError, printable, shell_word
 
 MAX_NAME_BYTES = 80
+
+
+def models_home() -> Path:
+    """The directory that holds the models that have a name only.
+
+    Raises:
+        EnvironmentFailure: the user has no home directory.
+    """
+    home = os.environ.get("GRU_COMPLETE_HOME")
+    if not home:
+        from platformdirs import user_data_dir  # here, since it is slow to import and rarely needed
+
+        home = user_data_dir("gru-complete", appauthor=False)
+        if not os.path.isabs(home):
+            message = "there is no home directory to keep models in"
+            raise EnvironmentFailure(message, hint="let GRU_COMPLETE_HOME name a directory")
+    return Path(expanded(home)) / "models"
+
+
+def expanded(path: str) -> str:
+    """A path without a leading ``~`` or ``~user``.
+
+    Raises:
+        UsageError: there is no such home directory; ``./~`` is a directory of that name.
+    """
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        raise UsageError(f"{repr(path)[:60]}: no such home directory", hint=f"or did you mean ./{printable(path)}?")
+    return expanded
 
 
 def default_model_name(corpus: Sequence[str]) -> str:
@@ -38,8 +67,6 @@ def _is_fifo(path: str) -> bool:
 
 def model_argument(path: Path) -> str:
     """What to write after ``-m`` in a shell: the name of a model in the models' home, else a path that shows as one."""
-    from gru_complete.model.home import models_home  # here: it needs numpy, which `--help` should not wait for
-
     if path.parent == models_home():
         return shell_word(path.name)
     return shell_word(path if path.is_absolute() or path.parts[0] == ".." else os.path.join(".", path))

@@ -137,7 +137,7 @@ class RunDir(NamedTuple):
         Raises:
             ModelError: the run directory is a symbolic link.
         """
-        if self.path.is_symlink():
+        if os.path.islink(self.path):
             message = f"{printable(self.path)} is a symbolic link, which a run directory never is"
             raise ModelError(message, hint="delete the link, or give the model another place with -m")
 

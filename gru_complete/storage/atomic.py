@@ -229,7 +229,7 @@ def _filled_directory(target: Path, *, may_exist: bool) -> Iterator[Path]:
 def visible_directory(target: Path) -> Path:
     """Where a reader finds ``target``: in its place, or moved aside by a swap that is under way or was interrupted."""
     real = Path(os.path.realpath(target))
-    return _aside(real) if not os.path.lexists(real) and _aside(real).is_dir() else target
+    return _aside(real) if not os.path.lexists(real) and os.path.isdir(_aside(real)) else target
 
 
 def recover_directory(target: Path) -> None:

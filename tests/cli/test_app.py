@@ -78,6 +78,20 @@ def test_a_bug_is_exit_70_without_a_traceback_unless_wanted(run, monkeypatch):
     assert "Traceback" in run("complete", "x")[2]
 
 
+def test_a_permission_that_is_missing_anywhere_is_exit_5(run, monkeypatch):
+    for name in ("a.txt", "\x1b[2J", b"bytes", None):
+
+        def broken(*_, name=name):
+            raise PermissionError(13, "Permission denied", name)
+
+        monkeypatch.setattr("gru_complete.model.home.find_model", broken)
+        code, out, err = run("complete", "x")
+        assert (code, out) == (5, b"")
+        assert err.startswith("error: cannot use ")
+        assert err.endswith(": permission denied\n")
+        assert "\x1b" not in err
+
+
 def test_memory_that_runs_out_is_exit_5(run, monkeypatch):
     def broken(_):
         raise MemoryError

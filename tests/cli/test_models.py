@@ -1,7 +1,15 @@
+import io
 import json
+import os
+import random
 import shutil
+import time
 
 import pytest
+import rich.console
+from rich.cells import cell_len
+
+from gru_complete.cli.tables import ModelsTable
 
 
 @pytest.fixture
@@ -33,6 +41,48 @@ def test_models_are_listed_with_what_is_known_of_them(run, home_with_models):
     assert [record["name"] for record in records] == ["damaged", "good"]
     assert records[1]["finished"] is True
     assert "weights.safetensors" in records[0]["problem"]
+
+
+def test_the_list_says_where_and_when_and_which_is_the_default(run, home_with_models, monkeypatch):
+    os.utime(home_with_models / "good" / "manifest.json", (1e9, 1e9))
+    day = time.strftime("%Y-%m-%d", time.localtime(1e9))
+    monkeypatch.setenv("GRU_COMPLETE_MODEL", "good")
+    lines = run("models", "list")[1].decode().splitlines()
+    assert lines[0] == f"models in {home_with_models}:"
+    good, damaged = (next(line for line in lines if line.split()[:1] == [name]) for name in ("good", "damaged"))
+    assert good.split()[:3] == ["good", "default", day]
+    assert "default" not in damaged
+    records = [json.loads(line) for line in run("models", "list", "--json")[1].splitlines()]
+    assert [record["default"] for record in records] == [False, True]
+    assert records[1]["written"].startswith(day)
+    assert records[1]["num_training_bytes"] > 1000
+
+
+def test_a_default_that_is_elsewhere_is_named_below_the_list(run, home_with_models, trained_model, monkeypatch):
+    monkeypatch.setenv("GRU_COMPLETE_MODEL", str(trained_model))
+    assert run("models", "list")[1].decode().splitlines()[-1] == f"default: {trained_model}"
+    monkeypatch.setenv("GRU_COMPLETE_MODEL", "nosuch")
+    assert "default:" not in run("models", "list")[1].decode()
+
+
+@pytest.mark.parametrize("columns", [15, *range(20, 45, 5), 60, 80, 120])
+def test_names_are_whole_however_narrow_the_terminal(columns):
+    rng = random.Random(columns)
+    names = ["".join(rng.choices("abcdeäé日-_ ", k=rng.randint(1, 40))) for _ in range(20)]
+    names = [f"{' '.join(name.split())}x" for name in names]
+    whole = {"cell": "gru-reset-after", "num_parameters": 10**7, "bits_per_byte": 1.5, "finished": True}
+    whole |= {"num_training_bytes": 10**9, "written": "2026-11-30T12:00:00+0000", "bytes": 10**7, "default": True}
+    records = [{"name": names[0], "problem": "x", "bytes": None, "default": False}]
+    records += [{"name": name, **whole} for name in names[1:]]
+    console = rich.console.Console(width=columns, file=io.StringIO())
+    console.print(ModelsTable(records))
+    text = console.file.getvalue()
+    assert max(cell_len(line.rstrip()) for line in text.splitlines()) <= columns
+    if columns >= 120:
+        assert "gru-reset-after" in text
+    letters = "".join(line[1:].split("  ")[0] for line in text.splitlines() if "name" not in line)
+    for name in names:
+        assert name.replace(" ", "") in letters.replace(" ", "")
 
 
 def test_models_alone_lists_them(run, home_with_models):

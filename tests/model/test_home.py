@@ -14,11 +14,11 @@ from gru_complete.errors import BusyError, EnvironmentFailure, ModelError, Usage
 from gru_complete.model.home import (
     find_model,
     list_models,
-    models_home,
     remember_last,
     remove_model,
     resolve_model_path,
 )
+from gru_complete.model.naming import models_home
 from gru_complete.model.run_dir import RunDir
 from gru_complete.storage import atomic, lock, os_calls
 from tests.model.models import (
@@ -114,6 +114,53 @@ def test_models_are_listed_without_what_is_not_finished(home, tokenizer):
     (home / "empty").mkdir()
     remember_last(home / "a")
     assert list_models() == [home / "a", home / "b"]
+
+
+def unreadable_homes(tmp_path):
+    """Homes of models that the system refuses to read, by the reason that it gives."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    homes = {
+        "not a directory": tmp_path / "file",
+        "too many levels of symbolic links": tmp_path / "loop",
+        "file name too long": tmp_path / ("x" * 300),
+    }
+    if os.geteuid():
+        (tmp_path / "closed" / "models").mkdir(parents=True)
+        (tmp_path / "closed" / "models").chmod(0)
+        homes["permission denied"] = tmp_path / "closed"
+    return homes
+
+
+def test_a_directory_of_models_that_cannot_be_read_is_said_to_be_that(tmp_path, monkeypatch):
+    for reason, home in unreadable_homes(tmp_path).items():
+        monkeypatch.setenv("GRU_COMPLETE_HOME", str(home))
+        calls = [list_models]
+        if reason != "not a directory":  # then there is no such model, and no last one
+            calls += [lambda: find_model("novel"), lambda: remove_model(models_home() / "novel", run_only=False)]
+        for call in calls:
+            with pytest.raises(EnvironmentFailure, match=f"cannot (read|remove) .*: {reason}"):
+                call()
+
+
+def test_a_model_that_is_not_there_cannot_be_removed(home, saved):
+    for path, name in ((home / "nosuch", "nosuch"), (saved.with_name("nosuch"), str(saved.with_name("nosuch")))):
+        for run_only in (False, True):
+            with pytest.raises(ModelError, match=f"^no model named '{re.escape(name)}'$") as caught:
+                remove_model(path, run_only=run_only)
+            assert caught.value.hint == "see: gru-complete models list"
+
+
+def test_an_unfinished_training_is_removed_as_a_run(home, tmp_path):
+    run_dir = home / "my novel.run"
+    run_dir.mkdir(parents=True)
+    with lock.DirectoryLock(run_dir):
+        pass
+    with pytest.raises(ModelError, match="has only an unfinished training") as caught:
+        remove_model(home / "my novel", run_only=False)
+    assert caught.value.hint == "remove it with: gru-complete models remove 'my novel' --run"
+    remove_model(home / "my novel", run_only=True)
+    assert not run_dir.exists()
 
 
 def test_removing_takes_the_model_and_its_run_and_nothing_else(saved):
@@ -213,6 +260,6 @@ def test_what_is_not_a_model_is_not_removed(tmp_path):
     (tmp_path / "web.run").mkdir()
     for name in ("photos", "web", "missing"):
         for run_only in (False, True):
-            with pytest.raises(ModelError, match="is not a"):
+            with pytest.raises(ModelError, match="is not a|no model named"):
                 remove_model(tmp_path / name, run_only=run_only)
     assert sorted(os.listdir(tmp_path)) == ["photos", "web", "web.run"]

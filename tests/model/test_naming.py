@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from gru_complete.errors import UsageError
-from gru_complete.model.home import models_home, resolve_model_path
-from gru_complete.model.naming import default_model_name, model_argument
+from gru_complete.model.home import resolve_model_path
+from gru_complete.model.naming import default_model_name, model_argument, models_home
 
 
 def test_names_are_made_of_what_file_names_have(tmp_path):
