@@ -14,6 +14,7 @@ from itertools import islice
 import numpy as np
 
 from gru_complete.arrays import FloatArray
+from gru_complete.checking.typography import VariantReader
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.predictor import DecoderState
 from gru_complete.runtime.sampling import damaged_scores
@@ -29,7 +30,8 @@ class Segment:
     """A segment of the text; ``decoder_states``, ``rows`` and ``costs`` are filled in when it is read.
 
     Attributes:
-        data: its bytes.
+        data: its bytes, as the model reads them.
+        text: what the text has there: as many characters, of which some may be other typographic variants.
         number: how many segments come before it.
         line, column: of its first character, from 1.
         offset: of its first character in the whole text, in characters from 0.
@@ -39,10 +41,13 @@ class Segment:
         costs: what each token costs, in nats.
     """
 
-    __slots__ = ("column", "costs", "data", "decoder_states", "line", "number", "offset", "rows", "tokens")
+    __slots__ = ("column", "costs", "data", "decoder_states", "line", "number", "offset", "rows", "text", "tokens")
 
-    def __init__(self, data: bytes, number: int, line: int, column: int, offset: int, tokens: list[int]) -> None:
+    def __init__(
+        self, data: bytes, text: str, number: int, line: int, column: int, offset: int, tokens: list[int]
+    ) -> None:
         self.data = data
+        self.text = text
         self.number = number
         self.line = line
         self.column = column
@@ -58,9 +63,11 @@ class SegmentReader:
 
     Args:
         completer: the model. Its n-gram counts learn nothing from the text.
+        variants: how typographic variants are read; as they are if omitted.
     """
 
-    def __init__(self, completer: Completer) -> None:
+    def __init__(self, completer: Completer, *, variants: VariantReader | None = None) -> None:
+        self._variants = variants
         self._predictor = completer.predictor
         self._tokenizer = completer.tokenizer
         self._encoded: dict[bytes, list[int]] = {}
@@ -104,19 +111,29 @@ class SegmentReader:
         """The segments of a document with their tokens, not read yet."""
         line = column = 1
         offset = 0
-        carry = b""
+        carry, read, written = b"", "", ""
         number = 0
         for block in _then_none(texts):
-            complete = list(segments(carry if block is None else carry + block.encode()))
+            read = self._as_read(block or "", read[-1:])
+            carry += read.encode()
+            written += block or ""
+            complete = list(segments(carry))
             carry = b"" if block is None or not complete else complete.pop()  # more text may lengthen the last one
+            start = 0
             for data in complete:
-                yield Segment(data, number, line, column, offset, self.encode(data))
+                text = written[start : start + len(data.decode(errors="replace"))]
+                start += len(text)
+                yield Segment(data, text, number, line, column, offset, self.encode(data))
                 number += 1
-                text = data.decode(errors="replace")
                 offset += len(text)
                 newlines = text.count("\n")
                 line += newlines
                 column = len(text) - text.rindex("\n") if newlines else column + len(text)
+            written = written[start:]
+
+    def _as_read(self, text: str, before: str) -> str:
+        """A part of a text as the model reads it, given the character before as it was read."""
+        return text if self._variants is None else self._variants.read(text, before)
 
     def rows(self, decoder_states: Sequence[DecoderState]) -> FloatArray:
         """The log probabilities of all tokens after each of N decoder states, ``(N, V)``.
@@ -141,6 +158,6 @@ class SegmentReader:
 
 
 def _then_none(texts: Iterable[str]) -> Iterator[str | None]:
-    """The texts, and then None as a mark of the end."""
-    yield from texts
+    """The texts that are not empty, and then None as a mark of the end."""
+    yield from filter(None, texts)
     yield None

@@ -16,7 +16,8 @@ class Slot(NamedTuple):
     Attributes:
         segments: the segments in memory, in the order of the text.
         place: the index of the word's segment among them.
-        word: the word.
+        word: the word, as the model reads it.
+        written: the word, as the text has it; as long.
         before: the bytes of its segment before the word.
         after: the bytes of its segment after the word.
         line, column, offset: of the word's first character; see ``UnusualWord``.
@@ -25,6 +26,7 @@ class Slot(NamedTuple):
     segments: Sequence[Segment]
     place: int
     word: str
+    written: str
     before: bytes
     after: bytes
     line: int

@@ -36,6 +36,7 @@ import numpy as np
 from gru_complete.checking.error_model import WORD, ErrorModel
 from gru_complete.checking.segment_reader import MAX_ROWS, Segment, SegmentReader
 from gru_complete.checking.trials import Slot, Trial
+from gru_complete.checking.typography import VariantReader, as_written, plain
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.segmentation import Hypotheses
 
@@ -115,9 +116,10 @@ class WordChecker:
         self, completer: Completer, *, threshold: float = DEFAULT_THRESHOLD, lookahead: int = DEFAULT_LOOKAHEAD
     ) -> None:
         self._predictor = completer.predictor
-        self._reader = SegmentReader(completer)
         self._pieces = completer.pieces
         self._error_model = ErrorModel(completer)
+        variants = VariantReader(self._pieces.pieces, self._error_model.unigrams)
+        self._reader = SegmentReader(completer, variants=variants)
         self.threshold = threshold
         self._lookahead = lookahead
         self._width = completer.width
@@ -165,7 +167,9 @@ class WordChecker:
         for segment in segments:
             data = reported[segment.number].corrected if segment.number in reported else segment.data
             tokens = self._reader.encode(data)
-            corrected.append(Segment(data, segment.number, segment.line, segment.column, segment.offset, tokens))
+            corrected.append(
+                Segment(data, segment.text, segment.number, segment.line, segment.column, segment.offset, tokens)
+            )
         self._reader.read(corrected, segments[0].decoder_states[0])
         again = self._detect(corrected, detection.number - first, detection.number - first + 1)
         return any(other.finding.offset == detection.finding.offset for other in again)
@@ -182,7 +186,7 @@ class WordChecker:
                 for segment in window[start:ready]:
                     segment.rows = []  # most of its memory, and detections may keep the segment for long
                 if progress is not None:
-                    progress(sum(len(segment.data) for segment in window[start:ready]))
+                    progress(sum(len(segment.text.encode()) for segment in window[start:ready]))
                 start = min(ready, self._lookahead)
                 del window[: ready - start]
         yield from self._detect(window, start, len(window))
@@ -199,8 +203,11 @@ class WordChecker:
         for slot, trials in tried:
             alternatives = self._score_exactly(slot, trials)
             if alternatives:
-                words = tuple(alternative for alternative, _ in alternatives)
-                finding = UnusualWord(slot.line, slot.column, slot.offset, slot.word, words)
+                words = tuple(
+                    alternative._replace(word=as_written(alternative.word, slot.word, slot.written))
+                    for alternative, _ in alternatives
+                )
+                finding = UnusualWord(slot.line, slot.column, slot.offset, slot.written, words)
                 before = max(0, slot.place - self._lookahead)
                 around = segments[before : slot.place + self._lookahead + 2]
                 yield _Detection(finding, slot.segment.number, alternatives[0][1], around)
@@ -229,7 +236,7 @@ class WordChecker:
 
     def _start_trial(self, slot: Slot, word: str, log_error: float) -> Trial | None:
         """One alternative, with its first differing token scored; None if it cannot be compared token by token."""
-        if word.casefold() == slot.word.casefold():
+        if plain(word).casefold() == plain(slot.word).casefold():
             return None
         segment = slot.segment
         data = slot.with_word(word)
@@ -326,6 +333,7 @@ def _slots(segments: Sequence[Segment], index: int) -> Iterator[Slot]:
             segments,
             index,
             match[0],
+            segment.text[match.start() : match.end()],
             before.encode(),
             text[match.end() :].encode(),
             line=segment.line + newlines,
