@@ -5,7 +5,7 @@ Only types are imported here: the events of a training bring torch with them.
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -259,18 +259,25 @@ def describe_result(finished: "events.Finished") -> Iterator[str]:
     metrics = finished.metrics
     if finished.stopped_early:
         yield "stopped early: the validation loss no longer improved; the best weights are kept"
-    result = f"{metrics['tuning_bits_per_byte']:.3f} bits per byte on the validation split"
-    if "held_out_bits_per_byte" in metrics:
-        result = (
-            f"{metrics['held_out_bits_per_byte']:.3f} bits per byte on {metrics['held_out_bytes']:,} bytes "
-            f"of held-out text; xz needs {metrics['xz_bits_per_byte']:.3f}"
-        )
-        if "ngrams_bits_per_byte" in metrics:
-            result += f", the n-gram model alone {metrics['ngrams_bits_per_byte']:.3f}"
-    yield f"result: {result}"
+    yield f"result: {_cost(metrics)}"
     size = f"{finished.num_bytes / 1e6:.1f} MB"
     yield f"model: {printable(finished.model_path)}, {size}, after {finished.step:,} steps and {finished.seconds:.0f} s"
     yield try_prompt(finished.beginning, finished.model_path)
+
+
+def _cost(metrics: Mapping[str, float]) -> str:
+    """What unseen text costs as `complete` uses the model, and what it would cost otherwise."""
+    if "held_out_bits_per_byte" not in metrics:
+        return f"{metrics['tuning_bits_per_byte']:.3f} bits per byte on the validation split"
+    static = f"{metrics['held_out_bits_per_byte']:.3f}"
+    used = f"{metrics.get('held_out_adapted_bits_per_byte', metrics['held_out_bits_per_byte']):.3f}"
+    cost = f"{used} bits per byte on {metrics['held_out_bytes']:,} bytes of held-out text"
+    if used != static:
+        cost += f" (without learning from it, {static})"
+    cost += f"; xz needs {metrics['xz_bits_per_byte']:.3f}"
+    if "ngrams_bits_per_byte" in metrics:
+        cost += f", the n-gram model alone {metrics['ngrams_bits_per_byte']:.3f}"
+    return cost
 
 
 def try_prompt(beginning: str, model_path: Path) -> str:

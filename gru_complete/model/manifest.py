@@ -80,6 +80,7 @@ class Manifest(NamedTuple):
         arch: the sizes.
         tokenizer: ``TOKENIZER_FLAGS`` and the corpus' ``abbreviations``.
         metrics: what was measured, each only where it was: ``held_out_bits_per_byte`` and ``held_out_bytes``,
+            ``held_out_adapted_bits_per_byte`` (if completions learn from the current document),
             ``tuning_bits_per_byte`` (of the validation split; in adapted models also ``tuning_bits_per_byte_before``),
             ``ngrams_bits_per_byte``, ``xz_bits_per_byte``, and ``CHECK_THRESHOLD``.
         training: facts about the training: ``run_id``, ``steps``, ``finished``, ``seconds``, ``torch`` (its version),
@@ -130,9 +131,12 @@ class Manifest(NamedTuple):
 
     @property
     def bits_per_byte(self) -> float | None:
-        """The main measure of quality: on held-out text, or without any on the validation split."""
-        bits = self.metrics.get("held_out_bits_per_byte", self.metrics.get("tuning_bits_per_byte"))
-        return bits if isinstance(bits, float) else None
+        """The main measure of quality: on held-out text as completions read it, or else on the validation split."""
+        for name in ("held_out_adapted_bits_per_byte", "held_out_bits_per_byte", "tuning_bits_per_byte"):
+            if name in self.metrics:
+                bits = self.metrics[name]
+                return bits if isinstance(bits, float) else None
+        return None
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of the file."""

@@ -198,7 +198,7 @@ def _check_places(request: AdaptationRequest, base: LoadedModel) -> None:
         raise UsageError(message, hint="give the adapted model another name with -m")
     refuse_foreign_model(request.target)
     if not request.replace:
-        refuse_existing_model(request.target)
+        refuse_existing_model(request.target, is_adapted=True)
 
 
 def _read_parts(

@@ -108,18 +108,23 @@ def _measure_unseen(
 
 
 def measure_held_out(corpus: TokenizedCorpus, learner: Learner, mixture: NGramMixture | None) -> dict[str, float]:
-    """Bits per byte on the first ``REPORT_TOKENS`` of the held-out split: of the model, the counts alone and xz."""
+    """Bits per byte on the first ``REPORT_TOKENS`` of the held-out split: of the model, the counts alone and xz.
+
+    If completions learn from the current document, what the split costs with that is measured too.
+    """
     if "held_out" not in corpus.streams:
         return {}
     stream = np.asarray(corpus.streams["held_out"][:REPORT_TOKENS], dtype=np.int64)
     tokenizer = corpus.tokenizer
     text = tokenizer.decode(stream.tolist())
     context = tokenizer.decode(corpus.streams["training"][-CONTEXT_BYTES // 2 :].tolist())
-    scores = score_tokens(learner.model, documents(stream), mixture=mixture, device=learner.device)
-    metrics = {
-        "held_out_bits_per_byte": scores.total_nats / np.log(2) / len(text),
-        "held_out_bytes": len(text),
-    }
+    metrics: dict[str, float] = {"held_out_bytes": len(text)}
+    variants = {"held_out_bits_per_byte": False}
+    if mixture is not None and mixture.adapts:
+        variants["held_out_adapted_bits_per_byte"] = True
+    for name, adapted in variants.items():
+        scores = score_tokens(learner.model, documents(stream), mixture=mixture, adapted=adapted, device=learner.device)
+        metrics[name] = scores.total_nats / np.log(2) / len(text)
     if mixture is not None:
         metrics["ngrams_bits_per_byte"] = mixture.ngrams.total_nats(stream) / np.log(2) / len(text)
     return metrics | {"xz_bits_per_byte": xz_bits_per_byte(context, text)}

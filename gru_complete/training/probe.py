@@ -99,6 +99,7 @@ def estimate_closing_seconds(
     if "held_out" in corpus.streams:
         stream = np.asarray(corpus.streams["held_out"][:REPORT_TOKENS], dtype=np.int64)
         start = time.monotonic()
-        score_tokens(model, [stream[:TRIED_TOKENS]], mixture=mixture, device=device)
+        for adapted in (False, True) if mixture is not None and mixture.adapts else (False,):
+            score_tokens(model, [stream[:TRIED_TOKENS]], mixture=mixture, adapted=adapted, device=device)
         seconds += (time.monotonic() - start) / min(TRIED_TOKENS, len(stream)) * len(stream) + 1.0  # and xz
     return seconds

@@ -1,11 +1,13 @@
 """What is shown for events that a quick training does not have."""
 
 import errno
+import random
+from pathlib import Path
 
 import pytest
 
 from gru_complete.cli.console import Console
-from gru_complete.cli.display import TrainingDisplay, describe_corpus, expected_quality, sample_of
+from gru_complete.cli.display import TrainingDisplay, describe_corpus, describe_result, expected_quality, sample_of
 from gru_complete.text.corpus import CorpusReport
 from gru_complete.training import events
 
@@ -24,6 +26,20 @@ def test_a_change_of_plan_and_a_step_back_are_said(display, capfd):
         "note: the loss was not finite at step 70; resuming from step 50 with 0.5 of the learning rate",
         "note: the disk is full",
     ]
+
+
+def test_the_result_is_what_completions_cost_and_the_other_figure_where_that_differs():
+    rng = random.Random(0)
+    for _ in range(300):
+        static, adapted = rng.uniform(0.5, 5), rng.choice([None, rng.uniform(0.5, 5), 1.0001, 1.0002])
+        metrics = {"tuning_bits_per_byte": 9.0, "held_out_bits_per_byte": static, "held_out_bytes": 1234}
+        metrics |= {"xz_bits_per_byte": 3.0, "ngrams_bits_per_byte": 4.0}
+        if adapted is not None:
+            metrics["held_out_adapted_bits_per_byte"] = adapted
+        line = next(iter(describe_result(events.Finished(Path("m"), 3, False, metrics, 1000, 0.1, "The "))))
+        used = f"{static if adapted is None else adapted:.3f}"
+        assert line.startswith(f"result: {used} bits per byte on 1,234 bytes of held-out text")
+        assert (f"(without learning from it, {static:.3f})" in line) == (used != f"{static:.3f}")
 
 
 def test_a_quiet_display_says_nothing(capfd):

@@ -1,9 +1,15 @@
+import shlex
+from pathlib import Path
+
 import pytest
 
 from gru_complete.config import load_config
 from gru_complete.errors import (
     UsageError,
 )
+from gru_complete.model.home import resolve_model_path
+from gru_complete.model.naming import models_home
+from gru_complete.training.refusals import refuse_existing_model
 from tests.training.runs import train, weights_sha256
 
 
@@ -15,6 +21,24 @@ def test_a_finished_model_is_not_overwritten(request_for, tmp_path, tiny_overrid
     assert "--replace" in caught.value.hint
     train(request_for(replace=True, config=load_config(None, [*tiny_overrides, "training.seed=5"])))
     assert weights_sha256(tmp_path / "model") != before
+
+
+@pytest.mark.parametrize("name", ["novel", "my novel", "it's", "v1.2", "日記"])
+def test_a_text_that_has_a_model_gets_the_command_that_adds_what_is_new(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / name, Path(name), models_home() / name):
+        refuse_existing_model(path)
+        path.mkdir(parents=True, exist_ok=True)
+        with pytest.raises(UsageError, match="already exists") as caught:
+            refuse_existing_model(path)
+        command = shlex.split(caught.value.hint.partition("what is new: ")[2].partition("; or")[0])
+        program, verb, model, text, option, new = command
+        assert (program, verb, text, option) == ("gru-complete", "adapt", "NEW-TEXT", "-m")
+        assert resolve_model_path(model).absolute() == path.absolute()
+        assert resolve_model_path(new).absolute() == path.with_name(f"{name}-2").absolute()
+        with pytest.raises(UsageError, match="already exists") as caught:
+            refuse_existing_model(path, is_adapted=True)
+        assert "gru-complete adapt" not in caught.value.hint
 
 
 def test_a_corpus_inside_the_run_directory_and_a_model_inside_the_corpus_are_refused(request_for, tmp_path):
