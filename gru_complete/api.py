@@ -28,6 +28,7 @@ from gru_complete.runtime.draft import Completion
 from gru_complete.runtime.options import DEFAULT_SAMPLING, MAX_WORDS, CompletionOptions, SamplingOptions, check_range
 from gru_complete.runtime.words import Word, most_likely_words
 from gru_complete.storage import atomic
+from gru_complete.text.prompts import read_whole_prompt
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -103,6 +104,7 @@ class Model:
 
         Raises:
             UsageError: a value is out of range, or options do not go together.
+            CorpusError: the prompt is not text; it may end within a character.
             ModelError: the scores of the model are not finite; with ``novel``, its run directory is damaged.
         """
         sampling = SamplingOptions(
@@ -126,7 +128,8 @@ class Model:
             novel=novel,
         )
         completer = self._guarded_completer if novel else self._completer
-        return completer.complete(_as_bytes(prompt), options)
+        prompt = _as_bytes(prompt)
+        return completer.complete(self._read(prompt), options)._replace(prompt=prompt)
 
     def words(self, prompt: str | bytes, k: int = 5) -> list[Word]:
         """List the most likely whole words that finish the word begun, or come next.
@@ -140,10 +143,11 @@ class Model:
 
         Raises:
             UsageError: ``k`` is out of range.
+            CorpusError: the prompt is not text.
         """
         check_range("k", k, 1, MAX_WORDS)
         completer = self._completer
-        return most_likely_words(completer.hypotheses(completer.read(_as_bytes(prompt))), k)
+        return most_likely_words(completer.hypotheses(completer.read(self._read(_as_bytes(prompt)))), k)
 
     def check(self, text: str | bytes, *, threshold: float | None = None) -> list[UnusualWord]:
         """Find words in whose place the model would rather have put another.
@@ -198,7 +202,7 @@ class Model:
             raise UsageError("evaluate takes files or a text, not both")
         chosen = choose_device(device)
         module = network_from_model(self._loaded, chosen)
-        mixture, tokenizer = self._loaded.mixture, self._loaded.tokenizer
+        mixture = self._loaded.mixture
         if not sources and text is None:
             return evaluate(module, *read_held_out(self._loaded), mixture=mixture)
         with tempfile.TemporaryDirectory(prefix="gru-complete-") as name:
@@ -206,8 +210,12 @@ class Model:
             if text is not None:
                 files = [os.path.join(name, "text.txt")]
                 atomic.write_file(Path(files[0]), _as_bytes(text))
-            stream, header = tokenize_sources(files, tokenizer, Path(name))
+            stream, header = tokenize_sources(files, self._loaded, Path(name))
             return evaluate(module, stream, header, mixture=mixture)
+
+    def _read(self, prompt: bytes) -> bytes:
+        """A prompt as the model has learnt text."""
+        return read_whole_prompt(prompt, self._completer.normal_form, what="the prompt")
 
     @cached_property
     def _completer(self) -> Completer:

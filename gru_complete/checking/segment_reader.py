@@ -18,6 +18,7 @@ from gru_complete.checking.typography import VariantReader
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.predictor import DecoderState
 from gru_complete.runtime.sampling import damaged_scores
+from gru_complete.text.normal_form import texts_in_form
 from gru_complete.text.tokenizer import segments
 
 MAX_ROWS = 96
@@ -70,16 +71,17 @@ class SegmentReader:
         self._variants = variants
         self._predictor = completer.predictor
         self._tokenizer = completer.tokenizer
+        self._normal_form = completer.normal_form
         self._encoded: dict[bytes, list[int]] = {}
 
     def batches(self, texts: Iterable[str]) -> Iterator[list[Segment]]:
-        """Read a document; yields its segments, up to ``MAX_ROWS`` at a time.
+        """Read a document in the model's normal form; yields its segments, up to ``MAX_ROWS`` at a time.
 
         Args:
             texts: the document in parts, cut anywhere.
         """
         decoder_state = self._predictor.start()
-        unread = self._segments(texts)
+        unread = self._segments(texts_in_form(texts, self._normal_form))
         while batch := list(islice(unread, MAX_ROWS)):
             decoder_state = self.read(batch, decoder_state)
             yield batch

@@ -1,15 +1,19 @@
 """What `complete` answers: to one text, or to every line of standard input."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gru_complete.cli.prompts import PromptLines, reading_progress
+from gru_complete.cli.prompts import PromptLines, reading_progress, tee
 from gru_complete.cli.results import Result, on_one_line
 from gru_complete.cli.states import refuse_to_overwrite, save_state
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.prompt_state import PromptState
+from gru_complete.text.prompts import PromptSource, read_prompt, read_whole_prompt
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
@@ -64,7 +68,7 @@ def answer(
     completer: Completer,
     request: Request,
     before: PromptState | None,
-    blocks: Iterable[bytes],
+    sources: Iterable[PromptSource],
     *,
     state_out: Path | None,
     end: bytes,
@@ -76,7 +80,7 @@ def answer(
         completer: the model.
         request: what is requested.
         before: where the text before it ended.
-        blocks: the text.
+        sources: the text.
         state_out: a file to save its state in.
         end: printed after a single completion.
 
@@ -84,7 +88,7 @@ def answer(
         Whether there was anything to print; without ``min_confidence`` always True.
 
     Raises:
-        CorpusError: the text cannot be read.
+        CorpusError: the text cannot be read, or is not text.
         UsageError: ``state_out`` is a file of another kind.
         EnvironmentFailure: the state cannot be written.
         ModelError: the model's scores are not finite.
@@ -94,11 +98,11 @@ def answer(
     is_single = not (request.as_json or request.words or request.number > 1)
     kept: list[bytes] = []  # the text, if it has to be printed later
     if is_single and request.echo and not request.is_suggestion:
-        blocks = _tee(blocks, console.write)
+        sources = _tee(sources, console.write)
     elif request.as_json or request.echo:
-        blocks = _tee(blocks, kept.append)
+        sources = _tee(sources, kept.append)
     with reading_progress(console) as progress:
-        prompt_state = completer.read(blocks, before, progress)
+        prompt_state = read_text(completer, sources, before, progress)
     if state_out is not None:
         save_state(state_out, prompt_state, completer, console if prompt_state.overlay is not None else None)
     prompt = b"".join(kept)
@@ -140,23 +144,51 @@ def _results_by_line(
     completer: Completer, request: Request, before: PromptState | None, lines: PromptLines
 ) -> Iterator[tuple[bytes, Result]]:
     """Each line with its results: drawn side by side where possible, else line after line."""
+    before = completer.read(b"", before)
+    given: deque[bytes] = deque()  # the lines being completed, as they were given
+    numbers = count(1)
+
+    def take(waits: bool) -> bytes | None:
+        line = lines.take(waits)
+        if line is None:
+            return None
+        given.append(line)
+        what = f"prompt {next(numbers):,} of standard input"
+        return read_whole_prompt(line, completer.normal_form, what=what, unfinished=before.pending)
+
     if not (request.words or request.options.beam or request.is_suggestion or request.number > 1):
         from gru_complete.runtime.batch import complete_each
 
-        for completion in complete_each(completer, lines.take, request.options, before):
-            yield completion.prompt, Result.from_completion(completion, prompt=completion.prompt, model=request.model)
+        for completion in complete_each(completer, take, request.options, before):
+            prompt = given.popleft()
+            yield prompt, Result.from_completion(completion, prompt=prompt, model=request.model)
         return
-    before = completer.read(b"", before)
-    while (prompt := _next_line(lines)) is not None:
-        for result in results(completer, completer.read(prompt, before), request, prompt, separator=b"\t"):
-            yield prompt, result
+    with suppress(EOFError):
+        while (text := take(True)) is not None:
+            prompt = given.popleft()
+            for result in results(completer, completer.read(text, before), request, prompt, separator=b"\t"):
+                yield prompt, result
 
 
-def _next_line(lines: PromptLines) -> bytes | None:
-    try:
-        return lines.take(True)
-    except EOFError:
-        return None
+def read_text(
+    completer: Completer,
+    sources: Iterable[PromptSource],
+    before: PromptState | None,
+    progress: Callable[[int], None] | None = None,
+) -> PromptState:
+    """Read a text from its sources in constant memory, as the model has learnt text.
+
+    Args:
+        completer: the model.
+        sources: the text.
+        before: where the text before it ended.
+        progress: called after each block with the number of bytes read so far.
+
+    Raises:
+        CorpusError: a source cannot be read, or is not text.
+    """
+    unfinished = b"" if before is None else before.pending
+    return completer.read(read_prompt(sources, completer.normal_form, unfinished=unfinished), before, progress)
 
 
 def results(
@@ -212,8 +244,7 @@ def _pieces(completer: Completer, prompt_state: PromptState, options: Completion
     return completer.stream(prompt_state, options)
 
 
-def _tee(blocks: Iterable[bytes], to: Callable[[bytes], object]) -> Iterator[bytes]:
-    """The blocks, each after ``to`` was called with it."""
-    for block in blocks:
-        to(block)
-        yield block
+def _tee(sources: Iterable[PromptSource], to: Callable[[bytes], object]) -> Iterator[PromptSource]:
+    """The sources, each block after ``to`` was called with it."""
+    for source in sources:
+        yield source._replace(blocks=tee(source.blocks, to))

@@ -15,7 +15,7 @@ from gru_complete.cli.options import (
     OldLearnFromPromptOption,
     StateInOption,
 )
-from gru_complete.cli.prompts import STDIN, file_blocks, reading_progress, text_blocks, text_to_edit
+from gru_complete.cli.prompts import STDIN, file_source, reading_progress, text_sources, text_to_edit
 from gru_complete.errors import UsageError
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
 
@@ -239,7 +239,7 @@ def complete(
     learns = adapt if learn_from_prompt is None else learn_from_prompt
     with no_garbage_collection():
         files = start_reading(path)
-        from gru_complete.cli.answers import Request, answer, answer_lines
+        from gru_complete.cli.answers import Request, answer, answer_lines, read_text
         from gru_complete.cli.states import load_state
 
         completer = load_completer(path, learns=learns, is_novel=novel > 0, files=files)
@@ -247,7 +247,7 @@ def complete(
     before = None if state_in is None else load_state(state_in, completer, learns)
     if file is not None and (reads_lines or interactive):
         with reading_progress(console) as progress:
-            before = completer.read(file_blocks(file), before, progress)
+            before = read_text(completer, [file_source(file)], before, progress)
     end = b"" if no_newline else request.end
     if interactive:
         from gru_complete.cli.interactive import run
@@ -256,8 +256,8 @@ def complete(
     if reads_lines:
         has_text = answer_lines(console, completer, request, before)
     else:
-        blocks = text_blocks(prompt, file, drops_newline=state_out is None)
-        has_text = answer(console, completer, request, before, blocks, state_out=state_out, end=end)
+        sources = text_sources(prompt, file, drops_newline=state_out is None)
+        has_text = answer(console, completer, request, before, sources, state_out=state_out, end=end)
     if not has_text:
         raise typer.Exit(1)
 

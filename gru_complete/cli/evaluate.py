@@ -323,6 +323,6 @@ def _text(loaded: "LoadedModel", corpus: list[str]) -> "Iterator[tuple[TokenIds,
     try:
         # The directory holds the text, so that a signal has to end this block, not the process.
         with StopSignals(), tempfile.TemporaryDirectory(prefix="gru-complete-") as name:
-            yield tokenize_sources(corpus, loaded.tokenizer, Path(name), stdin=stdin)
+            yield tokenize_sources(corpus, loaded, Path(name), stdin=stdin)
     except StopNow as stopped:
         raise stopped.as_error() from None

@@ -12,8 +12,9 @@ import typer
 from gru_complete.cli.help import COMMON
 from gru_complete.cli.options import ModelOption
 from gru_complete.cli.output import json_line
-from gru_complete.cli.prompts import STDIN, file_blocks, stdin_blocks, without_final_newline
+from gru_complete.cli.prompts import STDIN, file_source, stdin_source, without_final_newline
 from gru_complete.errors import CorpusError, UsageError, printable
+from gru_complete.text.prompts import read_prompt, read_whole_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,8 +104,9 @@ def inspect(
         raise UsageError("--text needs --find with a feature of text", hint="see gru-complete inspect --help")
     outputs = {name: path for name, path in (("svg", svg), ("png", png), ("html", html)) if path is not None}
     _check_outputs(outputs, has_text=text is not None, replace=replace)
-    data = None if text is None else _read(text)
+    given = None if text is None else _read(text)
     loaded = load_model(find_model(model))
+    data = None if given is None else read_whole_prompt(given, loaded.manifest.normal_form, what="the text")
     reports = [] if find is None else _find(loaded, find, text_file)
     console: Console = context.obj
     inspection = None
@@ -201,7 +203,7 @@ def _find(loaded: "LoadedModel", find: str, text_file: Path | None) -> "Sequence
         return [find_feature(loaded, find, unseen_documents(loaded))]
     blocks = []
     left = _MAX_BYTES
-    for block in file_blocks(text_file):
+    for block in read_prompt([file_source(text_file)], loaded.manifest.normal_form):
         blocks.append(block[:left])
         left -= len(blocks[-1])
         if not left:
@@ -219,7 +221,7 @@ def _read(text: str) -> bytes:
         return os.fsencode(text)
     blocks = []
     num_bytes = 0
-    for block in without_final_newline(stdin_blocks()):
+    for block in without_final_newline(stdin_source().blocks):
         blocks.append(block)
         num_bytes += len(block)
         if num_bytes > _MAX_BYTES:

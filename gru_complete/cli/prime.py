@@ -16,10 +16,11 @@ from gru_complete.cli.options import (
     QuietOption,
     StateInOption,
 )
-from gru_complete.cli.prompts import STDIN, file_blocks, reading_progress, stdin_blocks
+from gru_complete.cli.prompts import STDIN, file_source, reading_progress, stdin_source
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
+    from gru_complete.text.prompts import PromptSource
 
 EXAMPLES = {
     LONG_TEXTS: [
@@ -52,6 +53,7 @@ def prime(
     from the text, the file contains its last 100,000 tokens.
     """
     use_one_thread()
+    from gru_complete.cli.answers import read_text
     from gru_complete.cli.states import load_state, refuse_to_overwrite, save_state
     from gru_complete.model.home import find_model
 
@@ -62,14 +64,14 @@ def prime(
     completer = load_completer(find_model(model), learns=learns)
     before = None if state_in is None else load_state(state_in, completer, learns)
     with reading_progress(console) as progress:
-        prompt_state = completer.read(_blocks(text), before, progress)
+        prompt_state = read_text(completer, _sources(text), before, progress)
     save_state(state_out, prompt_state, completer, None if quiet else console)
 
 
-def _blocks(sources: list[str]) -> Iterator[bytes]:
-    """The bytes of all sources, one after the other, as ``cat`` would join them."""
+def _sources(names: list[str]) -> "Iterator[PromptSource]":
+    """All sources, one after the other, as ``cat`` would join them."""
     from gru_complete.config import DataConfig
     from gru_complete.text.corpus import document_names
 
-    for name in document_names(sources, DataConfig().extensions):
-        yield from stdin_blocks() if name == STDIN else file_blocks(Path(name))
+    for name in document_names(names, DataConfig().extensions):
+        yield stdin_source() if name == STDIN else file_source(Path(name))

@@ -1,5 +1,7 @@
 """The text so far: from files, the command line and standard input, in blocks or line by line.
 
+What is yielded here are the bytes as they were given, in UTF-8; ``text/prompts.py`` makes of them what the model reads.
+
 Only single lines are held in memory as a whole, and the text that is edited with ``-i``.
 """
 
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gru_complete.errors import CorpusError, GruCompleteError, UsageError, printable
+from gru_complete.text.prompts import PromptSource, prompt_source, read_prompt
 
 if TYPE_CHECKING:
     from gru_complete.cli.console import Console
@@ -26,43 +29,64 @@ _PATIENCE_SECONDS = 1.0  # before a progress bar appears
 _PAUSE_SECONDS = 0.01
 
 
-def text_blocks(prompt: str | None, file: Path | None, *, drops_newline: bool = True) -> Iterator[bytes]:
+def text_sources(prompt: str | None, file: Path | None, *, drops_newline: bool = True) -> Iterator[PromptSource]:
     """The text so far: the file's, then PROMPT or standard input.
 
     Args:
         prompt: "-" is standard input, and so is None without a file.
         file: text that comes before.
-        drops_newline: whether one final newline of standard input is dropped.
+        drops_newline: whether one final newline of standard input is dropped (LF or CRLF).
 
     Raises:
         CorpusError: the file or standard input cannot be read.
         UsageError: no prompt is given, and standard input is a terminal.
     """
     if file is not None:
-        yield from file_blocks(file)
+        yield file_source(file)
     if prompt is not None and prompt != STDIN:
-        yield os.fsencode(prompt)
+        yield prompt_source("", [os.fsencode(prompt)], what="PROMPT", command=None)
     elif prompt == STDIN or file is None:
         if sys.stdin is None or (prompt is None and sys.stdin.isatty()):
             raise UsageError("no text to continue", hint='give it as in: gru-complete complete "Mr Watson goes"')
-        blocks = stdin_blocks()
-        yield from without_final_newline(blocks) if drops_newline else blocks
+        source = stdin_source()
+        yield source._replace(blocks=without_final_newline(source.blocks)) if drops_newline else source
 
 
 def text_to_edit(prompt: str | None, file: Path | None) -> bytes:
-    """The initial text of the editor: PROMPT or standard input as ``text_blocks`` reads them, or nothing.
+    """The initial text of the editor: PROMPT or standard input as they are, or nothing.
 
     Args:
         prompt: "-" is standard input, and so is None if input is piped in and there is no file.
         file: text that comes before and is not edited.
 
     Raises:
-        CorpusError: standard input cannot be read.
+        CorpusError: standard input cannot be read, or is not text.
         UsageError: it is closed.
     """
     if prompt is None and (file is not None or sys.stdin is None or sys.stdin.isatty()):
         return b""
-    return b"".join(text_blocks(prompt, None))
+    kept: list[bytes] = []
+    sources = (source._replace(blocks=tee(source.blocks, kept.append)) for source in text_sources(prompt, None))
+    for _ in read_prompt(sources, None):  # refuses what is not text
+        pass
+    return b"".join(kept)
+
+
+def tee(blocks: Iterable[bytes], to: Callable[[bytes], object]) -> Iterator[bytes]:
+    """The blocks, each after ``to`` was called with it."""
+    for block in blocks:
+        to(block)
+        yield block
+
+
+def file_source(path: Path) -> PromptSource:
+    """A file as a part of the text so far."""
+    return prompt_source(str(path), file_blocks(path))
+
+
+def stdin_source() -> PromptSource:
+    """Standard input as a part of the text so far."""
+    return prompt_source(STDIN, stdin_blocks())
 
 
 def file_blocks(path: Path) -> Iterator[bytes]:
@@ -105,20 +129,22 @@ def _unreadable(what: str, error: OSError) -> CorpusError:
 
 
 def without_final_newline(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """A text without the final newline that ``echo`` adds."""
+    """A text without the final newline that ``echo`` adds, LF or CRLF."""
     held = b""
     for block in blocks:
         block = held + block
-        held = b"\n" if block.endswith(b"\n") else b""
-        if text := block.removesuffix(b"\n"):
+        text = block.removesuffix(b"\n").removesuffix(b"\r")
+        held = block[len(text) :]
+        if text:
             yield text
+    if held == b"\r":
+        yield held
 
 
 class PromptLines:
     r"""The lines of standard input; a thread reads a few ahead, so that asking for the next one need not wait.
 
-    A line ends with a newline (``\n`` or ``\r\n``); the last one may
-    have none.
+    A line ends with a newline (``\n`` or ``\r\n``); the last one may have none.
 
     Args:
         end: what ends a line: a newline or NUL.
@@ -134,7 +160,7 @@ class PromptLines:
 
         Raises:
             EOFError: there are no more lines.
-            CorpusError: standard input cannot be read, or a line is too long.
+            CorpusError: standard input cannot be read or is not text, or a line is too long.
         """
         try:
             line = self._lines.get(block=waits)
@@ -147,7 +173,7 @@ class PromptLines:
 
     def _read(self) -> None:
         try:
-            for line in split_lines(stdin_blocks(), self._end):
+            for line in split_lines(stdin_source().blocks, self._end):
                 self._lines.put(line)
             self._lines.put(None)
         except GruCompleteError as error:

@@ -13,6 +13,7 @@ from gru_complete.errors import ModelError, printable
 from gru_complete.model.architecture import Architecture
 from gru_complete.storage import atomic, untrusted
 from gru_complete.storage.untrusted import check_format, json_object, short_repr, whole_number
+from gru_complete.text.normal_form import NormalForm, known_form
 
 FORMAT = "gru-complete"
 VERSION = 1
@@ -84,7 +85,7 @@ class Manifest(NamedTuple):
             ``tuning_bits_per_byte`` (of the validation split; in adapted models also ``tuning_bits_per_byte_before``),
             ``ngrams_bits_per_byte``, ``xz_bits_per_byte``, and ``CHECK_THRESHOLD``.
         training: facts about the training: ``run_id``, ``steps``, ``finished``, ``seconds``, ``torch`` (its version),
-            ``num_training_tokens`` and ``num_training_bytes``.
+            ``num_training_tokens`` and ``num_training_bytes``, ``normal_form`` (of all of the text, if it has one).
         files: the other files of the directory.
         tool_version: of the program that wrote the model.
         base: of an adapted model; None for all others.
@@ -123,6 +124,11 @@ class Manifest(NamedTuple):
         """What names the training that made the model; its run directory has the same."""
         run_id = self.training.get("run_id")
         return run_id if isinstance(run_id, str) else None
+
+    @property
+    def normal_form(self) -> NormalForm | None:
+        """The normal form that all of the corpus has; None if it has none, as for models that do not say it."""
+        return known_form(self.training.get("normal_form"))
 
     @property
     def is_finished(self) -> bool:

@@ -26,6 +26,7 @@ from gru_complete.runtime.sampling import PENALTY_TOKENS
 from gru_complete.runtime.segmentation import DEFAULT_WIDTH, Hypotheses
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.runtime.vocabulary import Vocabulary
+from gru_complete.text.normal_form import NormalForm
 from gru_complete.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -90,6 +91,9 @@ class Completer:
         fingerprint: of the model, which distinguishes its states from those of others.
     """
 
+    normal_form: NormalForm | None = None
+    """Of the text that the model was trained on; other text is brought to it (``text/prompts.py``)."""
+
     def __init__(
         self,
         predictor: Predictor,
@@ -130,7 +134,7 @@ class Completer:
     def from_model(cls: type[C], model: LoadedModel, *, adapts: bool | None = None) -> C:
         """Create a completer from a loaded model; ``adapts`` as in ``load``."""
         predictor = Predictor(Stepper(model.manifest.arch, model.weights), model.mixture)
-        return cls(
+        completer = cls(
             predictor,
             model.tokenizer,
             abbreviations=model.manifest.tokenizer["abbreviations"],
@@ -138,6 +142,8 @@ class Completer:
             adapts=adapts,
             fingerprint=model.fingerprint,
         )
+        completer.normal_form = model.manifest.normal_form
+        return completer
 
     def with_predictor(self: C, predictor: Predictor) -> C:
         """Return a copy that predicts with another object: the same model behind another interface."""

@@ -21,6 +21,7 @@ from gru_complete.runtime.predictor import DecoderState, Predictor
 from gru_complete.runtime.prompt_state import PromptState
 from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.words import Word, most_likely_words
+from gru_complete.text.prompts import read_typed
 
 SUGGESTED_WORDS = 5
 """The most words of a suggestion: what can be read at a glance."""
@@ -123,6 +124,7 @@ class TypingSession:
         Raises:
             Stale: ``is_stale`` returned True. What was read until then is kept.
         """
+        text = read_typed(text, self._completer.normal_form)
         kept = bisect_right(self._lengths, common_prefix_length(self._text, text))
         del self._lengths[kept:], self._states[kept:]
         self._text = text[: self._lengths[-1]]

@@ -7,6 +7,7 @@ one file (or what one pipe gave), never empty; a range ``(start, end)`` is a doc
 import hashlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,9 @@ from typing import BinaryIO
 import numpy as np
 
 from gru_complete.errors import CorpusError, EnvironmentFailure, printable
+from gru_complete.text.cleaning import Changes
 from gru_complete.text.decoding import DocumentReader, printable_source
+from gru_complete.text.normal_form import FormDetector, NormalForm, texts_in_form
 from gru_complete.text.secrets import SecretScanner
 
 BLOCK_BYTES = 1 << 20
@@ -37,6 +40,7 @@ class CorpusReport:
         longest_line_bytes: without the line end.
         distinct_chars: how many different characters there are.
         sha256: covers the clean text and where its documents end.
+        normal_form: in which all of the text is; None if it is in neither.
         notes: what was changed in which files.
     """
 
@@ -48,6 +52,7 @@ class CorpusReport:
     longest_line_bytes: int
     distinct_chars: int
     sha256: str
+    normal_form: NormalForm | None
     notes: tuple[str, ...]
 
 
@@ -67,6 +72,7 @@ def spool(
     extensions: Sequence[str],
     stdin: BinaryIO | None = None,
     scanner: SecretScanner | None = None,
+    normal_form: NormalForm | None = None,
 ) -> Spool:
     """Read every source, check it, and write it as clean UTF-8 with line feeds.
 
@@ -76,6 +82,7 @@ def spool(
         extensions: which file names of a directory are read, by their ending; upper or lower case, dot or none.
         stdin: what ``-`` means; ``sys.stdin.buffer`` if omitted.
         scanner: looks for secrets and may replace them; the text that it returns is written and counted.
+        normal_form: to which the text is brought; it keeps the one that it has if omitted.
 
     Raises:
         CorpusError: a source is missing, unreadable or not text, or all of them are empty.
@@ -85,7 +92,7 @@ def spool(
     counts = _Counts()
     for name in document_names(sources, extensions):
         document = DocumentReader(name)
-        texts = document.texts(_blocks(name, stdin))
+        texts = texts_in_form(document.texts(_blocks(name, stdin)), normal_form)
         encoded = ((text, text.encode("utf-8")) for text in texts)
         for text, data in encoded if scanner is None else _scanned(encoded, name, scanner):
             stream.write(data)
@@ -205,6 +212,8 @@ class _Counts:
     document_ends: list[int] = field(default_factory=list)
     document_sha256: list[bytes] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)  # what -> the names of the files
+    _note_counts: Counter[str] = field(default_factory=Counter)
+    _forms: FormDetector = field(default_factory=FormDetector)
     _line_bytes: int = 0  # of the line that is not finished yet
     _seen_chars: "np.ndarray[tuple[int], np.dtype[np.bool_]]" = field(
         default_factory=lambda: np.zeros(sys.maxunicode + 1, dtype=np.bool_)
@@ -216,6 +225,7 @@ class _Counts:
         """Count a stretch of the current document, given as text and as its UTF-8."""
         self.num_bytes += len(data)
         self.num_chars += len(text)
+        self._forms.add(text)
         self.has_text = self.has_text or not text.isspace()
         codes = np.frombuffer(data, np.uint8) if text.isascii() else np.frombuffer(text.encode("utf-32-le"), "<u4")
         self._seen_chars[codes] = True
@@ -235,8 +245,8 @@ class _Counts:
             self._note(f"{document.encoding[:6].upper()} became UTF-8", name)
         elif document.had_mark:
             self._note("a byte order mark was dropped", name)
-        if document.had_crlf:
-            self._note("CRLF line ends became LF", name)
+        self._note_changes(document.changes, name)
+        self._forms.end_document()
         if self.num_bytes == (self.document_ends[-1] if self.document_ends else 0):
             self._note("empty, left out", name)
             return
@@ -250,8 +260,18 @@ class _Counts:
         self.document_sha256.append(digest)
         self.document_ends.append(self.num_bytes)
 
-    def _note(self, what: str, name: str) -> None:
-        self.notes.setdefault(what, []).append(printable_source(name))
+    def _note_changes(self, changes: Changes, name: str) -> None:
+        if changes.crlf:
+            self._note("CRLF line ends became LF", name)
+        self._note("line ends of other kinds (CR, NEL, form feed, U+2028 ...) became LF", name, changes.line_ends)
+        self._note("terminal sequences (such as colours) were dropped", name, changes.sequences)
+        self._note("control characters or stray byte order marks were dropped", name, changes.controls)
+
+    def _note(self, what: str, name: str, count: int | None = None) -> None:
+        """Note what was done to a file, and how often if that is counted."""
+        if count != 0:
+            self.notes.setdefault(what, []).append(printable_source(name))
+            self._note_counts[what] += count or 0
 
     def report(self) -> CorpusReport:
         """The totals so far."""
@@ -264,11 +284,19 @@ class _Counts:
             longest_line_bytes=self.longest_line_bytes,
             distinct_chars=int(self._seen_chars.sum()),
             sha256=self._corpus_sha256.hexdigest(),
-            notes=tuple(
-                f"{names[0] if len(names) == 1 else f'{len(names)} files'}: {what}"
-                for what, names in self.notes.items()
-            ),
+            normal_form=self._forms.form,
+            notes=tuple(self._all_notes()),
         )
+
+    def _all_notes(self) -> Iterator[str]:
+        for what, names in self.notes.items():
+            count = f"{self._note_counts[what]:,} " if self._note_counts[what] else ""
+            yield f"{names[0] if len(names) == 1 else f'{len(names)} files'}: {count}{what}"
+        if self._forms.form is None:
+            yield (
+                "some accented letters are composed and others decomposed (neither NFC nor NFD): to the model they are "
+                "different letters; uconv -x nfc FILE composes them"
+            )
 
 
 def open_spool(path: Path) -> BinaryIO:

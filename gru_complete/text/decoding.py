@@ -1,25 +1,25 @@
 """Bytes of one document in, clean text out; anything but text is refused with its place and a remedy."""
 
 import codecs
-import re
 from collections.abc import Iterator
 from itertools import chain
 
 from gru_complete.errors import CorpusError, printable, shell_word
+from gru_complete.text.cleaning import Cleaner
 
 # How a file that is not plain text begins, what it is, and the command that prints the text in it.
 _MAGIC = (
-    (rb"\x1f\x8b", "gzip data", "gzip -dc {}"),
-    (rb"\xfd7zXZ\x00", "xz data", "xz -dc {}"),
-    (rb"BZh[1-9]1AY&SY", "bzip2 data", "bzip2 -dc {}"),
-    (rb"\x28\xb5\x2f\xfd", "zstd data", "zstd -dc {}"),
-    (rb"\x04\x22\x4d\x18", "lz4 data", "lz4 -dc {}"),
-    (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z x -so {}"),
-    (rb"PK\x03\x04", "a zip archive or an office document", "unzip -p {}"),
-    (rb"%PDF-", "a PDF", "pdftotext {} -"),
-    (rb"\x7fELF", "a program", None),
-    (rb"\x89PNG\r\n|\xff\xd8\xff", "an image", None),
-    (rb"SQLite format 3\x00", "a database", None),
+    (b"\x1f\x8b", "gzip data", "gzip -dc {}"),
+    (b"\xfd7zXZ\x00", "xz data", "xz -dc {}"),
+    (tuple(b"BZh%d1AY&SY" % level for level in range(1, 10)), "bzip2 data", "bzip2 -dc {}"),
+    (b"\x28\xb5\x2f\xfd", "zstd data", "zstd -dc {}"),
+    (b"\x04\x22\x4d\x18", "lz4 data", "lz4 -dc {}"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z x -so {}"),
+    (b"PK\x03\x04", "a zip archive or an office document", "unzip -p {}"),
+    (b"%PDF-", "a PDF", "pdftotext {} -"),
+    (b"\x7fELF", "a program", None),
+    ((b"\x89PNG\r\n", b"\xff\xd8\xff"), "an image", None),
+    (b"SQLite format 3\x00", "a database", None),
 )
 _BYTE_ORDER_MARKS = (  # UTF-32 before UTF-16: its little-endian mark begins with the other's
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -28,67 +28,88 @@ _BYTE_ORDER_MARKS = (  # UTF-32 before UTF-16: its little-endian mark begins wit
     (codecs.BOM_UTF16_BE, "utf-16-be"),
     (codecs.BOM_UTF8, "utf-8"),
 )
+_MARK_BYTES = 4  # of the longest mark
+_HEAD_BYTES = 16  # of the longest beginning by which a format is known
 
 
 class DocumentReader:
     """Turns the bytes of one document into clean text, or says where the first fault is.
 
     Args:
-        name: the name of the file; "-" for standard input.
+        name: the name of the file; "-" for standard input, "" if ``what`` says it all.
         what: what messages call the document.
-        command: a command that reads the document from a pipe, for hints.
+        command: a command that reads the document from a pipe, for hints; None if there is no such command.
+        may_end_anywhere: whether the text may end within a character, as a prompt may.
 
     Attributes:
         encoding: the encoding that the byte order mark says; UTF-8 without one.
-        had_mark: whether a byte order mark was dropped.
-        had_crlf: whether line ends were changed.
+        had_mark: whether a byte order mark was dropped at the start.
+        changes: what else was changed.
+        unfinished: the bytes of a character that the text does not finish; always b"" unless that is allowed.
     """
 
-    def __init__(self, name: str, *, what: str = "corpus", command: str = "gru-complete train - -m NAME") -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        what: str = "corpus",
+        command: str | None = "gru-complete train - -m NAME",
+        may_end_anywhere: bool = False,
+    ) -> None:
         self.name = name
         self._what = what
         self._command = command
+        self._may_end_anywhere = may_end_anywhere
+        self._cleaner = Cleaner()
         self.encoding = "utf-8"
         self.had_mark = False
-        self.had_crlf = False
+        self.changes = self._cleaner.changes
+        self.unfinished = b""
 
     def texts(self, blocks: Iterator[bytes]) -> Iterator[str]:
-        """The text with LF line ends, a stretch for each block.
+        """The text as ``text/cleaning.py`` cleans it, in stretches.
 
         Raises:
             CorpusError: the document is not text.
         """
-        carry = ""  # a CR, whose LF may be in the next block
-        for text in self._decoded(blocks):
-            if carry:
-                text = carry + text
-                carry = ""
-            if "\r" in text:
-                if text[-1] == "\r":
-                    text, carry = text[:-1], "\r"
-                lines = text.replace("\r\n", "\n")
-                self.had_crlf |= len(lines) != len(text)
-                text = lines
-            if text:
-                yield text
-        if carry:
-            yield carry
+        for text in self._decoded(*_split_head(blocks)):
+            if clean := self._cleaner.feed(text):
+                yield clean
+        if clean := self._cleaner.feed("", is_last=True):
+            yield clean
 
-    def _decoded(self, blocks: Iterator[bytes]) -> Iterator[str]:
+    def utf8(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """The bytes of a text in UTF-8 as they are, also where they are no UTF-8; other encodings become UTF-8.
+
+        Raises:
+            CorpusError: the text is of a known format that is not text, or is not of the encoding that its mark says.
+        """
+        head, rest = _split_head(blocks)
+        self._read_mark(head)
+        if self.encoding == "utf-8":
+            yield head
+            yield from rest
+        else:
+            for text in self._decoded(head, rest):
+                yield text.encode()
+
+    def _decoded(self, head: bytes, blocks: Iterator[bytes]) -> Iterator[str]:
         """The text with the line ends it has; raises at the first byte that is not text."""
-        head = next(blocks, b"")
         mark = self._read_mark(head)
         decoder = codecs.getincrementaldecoder(self.encoding)("strict")
         offset, line = len(mark), 1
         for block, is_last in chain(((block, False) for block in chain([head[len(mark) :]], blocks)), [(b"", True)]):
-            pending = len(decoder.getstate()[0])  # type: ignore[no-untyped-call, unused-ignore]
+            pending = decoder.getstate()[0]  # type: ignore[no-untyped-call, unused-ignore]
+            if is_last and self._may_end_anywhere and self.encoding == "utf-8":
+                self.unfinished = pending
+                return
             fault: UnicodeDecodeError | None = None
             try:
                 text = decoder.decode(block, is_last)
             except UnicodeDecodeError as error:
                 fault = error
                 text = error.object[: error.start].decode(self.encoding)
-            start = offset - pending
+            start = offset - len(pending)
             if "\0" in text:
                 position = start + len(text[: text.index("\0")].encode(self.encoding))
                 raise self._refused(f"it looks binary (NUL at byte {position})", _utf16_by_its_nuls(head))
@@ -105,9 +126,9 @@ class DocumentReader:
     def _read_mark(self, head: bytes) -> bytes:
         """Refuse known formats that are not text; find the encoding and the byte order mark."""
         for magic, kind, command in _MAGIC:
-            if re.match(magic, head):
+            if head.startswith(magic):
                 hint = None if command is None else self._pipe(command)
-                raise CorpusError(f"{self._what} '{printable_source(self.name)}' is {kind}, not text", hint=hint)
+                raise CorpusError(f"{self._label} is {kind}, not text", hint=hint)
         for mark, encoding in _BYTE_ORDER_MARKS:
             if head.startswith(mark):
                 self.encoding = encoding
@@ -119,14 +140,36 @@ class DocumentReader:
         hint = None
         if self.encoding == "utf-8" and likely_encoding:
             command = self._pipe(f"iconv -f {likely_encoding} -t UTF-8 {{}}")
-            hint = f"if it is text in another encoding: {command}"
-        return CorpusError(f"{self._what} '{printable_source(self.name)}': {problem}", hint=hint)
+            hint = command and f"if it is text in another encoding: {command}"
+        return CorpusError(f"{self._label}: {problem}", hint=hint)
 
-    def _pipe(self, command: str) -> str:
+    @property
+    def _label(self) -> str:
+        """What messages call the document."""
+        return f"{self._what} '{printable_source(self.name)}'" if self.name else self._what
+
+    def _pipe(self, command: str) -> str | None:
+        if self._command is None:
+            return None
         if self.name == "-":
             return f"{command.replace(' {}', '')} | {self._command}"
         name = f"./{self.name}" if self.name.startswith("-") else self.name
         return f"{command.format(shell_word(name))} | {self._command}"
+
+
+def _split_head(blocks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """The beginning of a document, by which its format is known, and the other blocks.
+
+    A pipe may give single bytes: they are collected, but no longer than to the end of the first line (a newline or
+    NUL), after which whoever writes may wait for an answer.
+    """
+    head = b""
+    for block in blocks:
+        head += block
+        is_mark = head[:1] == b"\xff" and len(head) < _MARK_BYTES  # or its beginning
+        if len(head) >= _HEAD_BYTES or b"\n" in head or (b"\0" in head and not is_mark):
+            break
+    return head, blocks
 
 
 def printable_source(name: str) -> str:

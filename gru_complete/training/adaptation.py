@@ -124,7 +124,14 @@ def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[
     tokenizer = request.model.tokenizer
     yield Working("reading the text")
     scanner = SecretScanner(redacts=request.redact)
-    with spooled(request.sources, work_dir, DATA, stdin=request.stdin, scanner=scanner) as (spool_path, spool):
+    with spooled(
+        request.sources,
+        work_dir,
+        DATA,
+        stdin=request.stdin,
+        scanner=scanner,
+        normal_form=base.manifest.normal_form,
+    ) as (spool_path, spool):
         yield CorpusRead(spool.report)
         if (secrets := scanner.report()).found:
             yield SecretsFound(secrets)
@@ -240,5 +247,7 @@ def _write(
     if CHECK_THRESHOLD in base.manifest.metrics:
         metrics[CHECK_THRESHOLD] = base.manifest.metrics[CHECK_THRESHOLD]
     facts: dict[str, Any] = {"finished": True, "steps": step, "torch": torch.__version__}
+    if base.manifest.normal_form is not None:
+        facts["normal_form"] = base.manifest.normal_form
     with atomic.replace_directory(request.target) as directory:
         save_delta(directory, base=base, delta=delta, metrics=metrics, training=facts)

@@ -288,6 +288,7 @@ def _set_up(
             "finished": False,
             "num_training_tokens": len(stream),
             "num_training_bytes": header.num_bytes,
+            **({} if corpus.normal_form is None else {"normal_form": corpus.normal_form}),
             "seconds": round(loop.step_seconds, 1),
             "torch": torch.__version__,
         }

@@ -27,6 +27,7 @@ from gru_complete.model.run_dir import PARTS, TEXT_FACTS_FILE, Part, RunDir
 from gru_complete.storage import atomic, untrusted
 from gru_complete.text import abbreviations, corpus, splitting, units
 from gru_complete.text.corpus import Range
+from gru_complete.text.normal_form import NormalForm, known_form
 from gru_complete.text.secrets import SecretScanner
 from gru_complete.text.shards import ShardHeader, header_path, read_shard, write_shard
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
@@ -53,6 +54,7 @@ class TokenizedCorpus:
         streams: token ids of the splits "training", "tuning" (the validation split) and, if there is one, "held_out"
             (the test split), ``(N,)`` each.
         headers: their sizes.
+        normal_form: in which all of the text is, if it is in one.
     """
 
     tokenizer: Tokenizer
@@ -60,6 +62,7 @@ class TokenizedCorpus:
     units: Units
     streams: dict[Part, TokenIds]
     headers: dict[Part, ShardHeader]
+    normal_form: NormalForm | None = None
 
 
 @contextmanager
@@ -71,6 +74,7 @@ def spooled(
     stdin: BinaryIO | None,
     spare_bytes: int = 0,
     scanner: SecretScanner | None = None,
+    normal_form: NormalForm | None = None,
 ) -> Iterator[tuple[Path, corpus.Spool]]:
     """The corpus as one normalised UTF-8 file in ``directory``, removed when the block ends.
 
@@ -81,6 +85,7 @@ def spooled(
         stdin: what "-" reads.
         spare_bytes: bytes that must be free besides what the text and its tokens take.
         scanner: sees the text first, so that what it replaces is never written.
+        normal_form: to which the text is brought; it keeps the one that it has if omitted.
 
     Raises:
         CorpusError: a source cannot be read, or is not text.
@@ -90,7 +95,9 @@ def spooled(
     path = directory / SPOOL_FILE
     try:
         with atomic.open_stream(path) as stream:
-            spool = corpus.spool(sources, stream, extensions=data.extensions, stdin=stdin, scanner=scanner)
+            spool = corpus.spool(
+                sources, stream, extensions=data.extensions, stdin=stdin, scanner=scanner, normal_form=normal_form
+            )
         yield path, spool
     finally:
         atomic.remove_file(path)
@@ -149,6 +156,7 @@ def tokenize_corpus(
     facts: dict[str, Any] = {
         "abbreviations": abbreviations.find_abbreviations(read_sample()),
         "units": units.find_units(evenly_spaced)._asdict(),
+        "normal_form": spool.report.normal_form,
     }
     facts["cuts"] = _find_cuts(run_dir, parts, spool.document_ends)
     atomic.write_file(run_dir.text_facts_path, json.dumps(facts).encode())
@@ -198,8 +206,9 @@ def read_tokenized_corpus(run_dir: RunDir) -> TokenizedCorpus:
             streams[part], headers[part] = run_dir.read_part(part, tokenizer)
             if part != "held_out" and headers[part].num_tokens < MIN_TOKENS:
                 raise ModelError(f"{printable(run_dir.part_path(part))} has fewer than {MIN_TOKENS} tokens")
+    normal_form = known_form(facts.get("normal_form"))
     words = check_abbreviations(facts.get("abbreviations", []), f"abbreviations in {TEXT_FACTS_FILE}")
-    return TokenizedCorpus(tokenizer, tuple(words), _checked_units(facts), streams, headers)
+    return TokenizedCorpus(tokenizer, tuple(words), _checked_units(facts), streams, headers, normal_form)
 
 
 def _checked_units(facts: Mapping[str, Any]) -> Units:

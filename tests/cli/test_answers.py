@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from gru_complete.cli.answers import Request, answer
+from gru_complete.cli.prompts import text_sources
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions
 
@@ -20,6 +21,6 @@ def test_what_may_come_first_is_predicted_once(trained_model, monkeypatch, beam)
     monkeypatch.setattr(Completer, "first_tokens", counted)
     console = SimpleNamespace(write=written.append, is_animated=False)
     request = Request(CompletionOptions(beam=beam), 1, 0, False, False, False, "model")
-    assert answer(console, completer, request, None, [b"The cat"], state_out=None, end=b"\n")
+    assert answer(console, completer, request, None, text_sources("The cat", None), state_out=None, end=b"\n")
     assert written[-1] == b"\n"
     assert len(predicted) == 1

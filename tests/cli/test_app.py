@@ -68,7 +68,7 @@ def test_a_bug_is_exit_70_without_a_traceback_unless_wanted(run, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError("private text")
 
-    monkeypatch.setattr(complete, "text_blocks", broken)
+    monkeypatch.setattr(complete, "text_sources", broken)
     monkeypatch.setattr("gru_complete.model.home.find_model", lambda _: None)
     code, _, err = run("complete", "x")
     assert code == 70

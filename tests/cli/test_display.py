@@ -97,7 +97,8 @@ def test_a_sample_is_one_harmless_line_and_a_damaged_checkpoint_no_reason_to_sto
 def test_the_corpus_report_says_what_stands_out():
     report = CorpusReport(
         num_bytes=1_234_567, num_chars=1_234_000, num_documents=3, num_lines=20_000, num_duplicates=1,
-        longest_line_bytes=80, distinct_chars=90, sha256="x", notes=("one file has a byte order mark",),
+        longest_line_bytes=80, distinct_chars=90, sha256="x", normal_form="NFC",
+        notes=("one file has a byte order mark",),
     )  # fmt: skip
     assert list(describe_corpus(report)) == [
         "corpus: 1,234,567 bytes, 3 documents, 20,000 lines (longest 80 bytes), 90 distinct characters",

@@ -10,6 +10,8 @@ def test_lines_do_not_depend_on_the_blocks_they_come_in(size):
     blocks = [text[start : start + size] for start in range(0, len(text), size)]
     assert list(split_lines(blocks, b"\n")) == [b"a", b"", b"bc", b"d\r"]
     assert b"".join(without_final_newline([*blocks, b"\n", b"\n"])) == text + b"\n"
+    assert b"".join(without_final_newline([*blocks, b"\n"])) == text.removesuffix(b"\r")
+    assert b"".join(without_final_newline(blocks)) == text
 
 
 def test_a_file_is_read_in_blocks_and_a_missing_one_is_named(tmp_path):

@@ -111,9 +111,27 @@ def test_a_broken_utf16_text_is_refused():
     assert caught.value.hint is None
 
 
-def test_crlf_becomes_lf_and_other_returns_stay(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"a\r\nb\rc\r\r\n\r")
-    (tmp_path / "b.txt").write_bytes(b"a\r\n")
+def test_what_is_cleaned_is_counted_for_all_files_together(tmp_path):
+    (tmp_path / "a.txt").write_bytes("a\r\nb\rc\u2028d\x1b[31mred\x1b[0m\r".encode())
+    (tmp_path / "b.txt").write_bytes("a\r\nb\x07\ufeffc\x85".encode())
     text, result = spool_files([tmp_path])
-    assert text == b"a\nb\rc\r\n\ra\n"
-    assert result.report.notes == ("2 files: CRLF line ends became LF",)
+    assert text == b"a\nb\nc\ndred\na\nbc\n"
+    assert result.report.notes == (
+        "2 files: CRLF line ends became LF",
+        "2 files: 4 line ends of other kinds (CR, NEL, form feed, U+2028 ...) became LF",
+        f"{tmp_path}/a.txt: 2 terminal sequences (such as colours) were dropped",
+        f"{tmp_path}/b.txt: 2 control characters or stray byte order marks were dropped",
+    )
+
+
+@pytest.mark.parametrize(
+    ("texts", "form"),
+    [(["plain"], "NFC"), (["é"], "NFC"), (["e\u0301"], "NFD"), (["é", "e"], "NFC"), (["é", "e\u0301"], None)],
+)
+def test_the_normal_form_of_all_files_is_reported_and_a_mixture_is_noted(texts, form, tmp_path):
+    for index, text in enumerate(texts):
+        (tmp_path / f"{index}.txt").write_text(text)
+    report = spool_files([tmp_path])[1].report
+    assert report.normal_form == form
+    assert len(report.notes) == (form is None)
+    assert form or "neither NFC nor NFD" in report.notes[0]
