@@ -6,7 +6,7 @@ python -m gru_complete.sample_world score data/watson.txt
 """
 
 if __name__ == "__main__":
-    from gru_complete.import_path import leave_out_current_directory
+    from gru_complete.search_paths import leave_out_current_directory
 
     leave_out_current_directory()
 

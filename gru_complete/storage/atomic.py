@@ -253,10 +253,11 @@ def remove_directory(path: Path) -> None:
     Raises:
         EnvironmentFailure: there is no such directory, or it could not be deleted.
     """
-    if not path.is_symlink():
-        recover_directory(path)
     with translate_os_errors("remove", path):
-        if path.is_symlink() or not path.is_dir():
+        if path.is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, "it is a symbolic link, not a directory")
+        recover_directory(path)
+        if not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "not a directory")
         _remove(path)
 
@@ -379,8 +380,8 @@ def _move_into(removed: Path, path: Path, rubbish: Path) -> None:
     for attempts_left in reversed(range(_REMOVE_ATTEMPTS)):
         with suppress(FileExistsError):
             os_calls.mkdir(removed, DIRECTORY_MODE)
-        if removed.is_symlink() or not removed.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, f"{removed} is not a directory")
+        if removed.is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, f"{removed} is a symbolic link")
         try:
             return _replace(path, rubbish)
         except FileNotFoundError:  # another process has just deleted the empty .tmp-removed

@@ -157,3 +157,40 @@ def test_training_refuses_a_run_directory_that_leads_elsewhere(case, kind, name)
 def test_nothing_outside_changes_by_training_and_what_it_left(case, command, kind):
     for name in itertools.chain(*NAMES.values()):
         case(SLOW_COMMANDS[command], kind, name)
+
+
+@posix_only
+@pytest.mark.parametrize("linked", ["home", "home/models", "home/models/tiny"])
+def test_models_may_be_kept_behind_a_link_of_the_users(run, trained_model, tmp_path, linked):
+    real = tmp_path / "real"
+    models = tmp_path / "home" / "models"
+    models.mkdir(parents=True)
+    shutil.copytree(trained_model, models / "tiny")
+    shutil.copytree(trained_model.with_name("tiny.run"), models / "tiny.run")
+    (tmp_path / linked).rename(real)
+    (tmp_path / linked).symlink_to(real)
+    assert run("complete", "The cat", "-m", "tiny")[0] == 0
+    assert b"tiny" in run("models", "list")[1]
+    assert run("eval", trained_model.parent / "corpus.txt", "-m", "tiny")[0] == 0
+    assert run("models", "remove", "tiny", "--run")[0] == 0
+    assert not (models / "tiny.run").exists()
+    assert (tmp_path / linked).is_symlink()
+    assert run("models", "remove", "tiny")[0] == (5 if linked.endswith("tiny") else 0)
+
+
+@posix_only
+@pytest.mark.slow
+@pytest.mark.parametrize("linked", ["home", "home/models", "home/models/tiny"])
+def test_a_training_may_write_behind_a_link_of_the_users(run, trained_model, tmp_path, linked):
+    real = tmp_path / "real"
+    models = tmp_path / "home" / "models"
+    models.mkdir(parents=True)
+    shutil.copytree(trained_model, models / "tiny")
+    (tmp_path / linked).rename(real)
+    (tmp_path / linked).symlink_to(real)
+    before = (models / "tiny" / "manifest.json").read_bytes()
+    corpus = trained_model.parent / "corpus.txt"
+    assert run("train", corpus, "-m", "tiny", "--replace", "--set=training.seed=7", *SETTINGS)[0] == 0
+    assert (models / "tiny" / "manifest.json").read_bytes() != before
+    assert (tmp_path / linked).is_symlink()
+    assert run("complete", "The cat")[0] == 0

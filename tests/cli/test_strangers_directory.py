@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,19 @@ def start(tmp_path, corpus_path, monkeypatch):
 @pytest.mark.parametrize("way", [["-c", START], ["-m", "gru_complete"]], ids=["console script", "module"])
 def test_completing_executes_nothing_of_the_current_directory(start, trained_model, way):
     assert start(way, "complete", "The cat", "-m", str(trained_model), "--seed", "1") == (0, "", set())
+
+
+@posix_only
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra plots")
+def test_drawing_executes_nothing_of_the_current_directory(start, trained_model, corpus_path, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "fonts"))  # so that matplotlib asks fc-list for fonts
+    options = ["-m", str(trained_model), "--plot", str(tmp_path / "plot.png")]
+    code, errors, executed = start(["-c", LOGGING_START], "eval", str(corpus_path), *options)
+    assert (code, executed) == (0, set()), errors
+    assert (tmp_path / "plot.png").exists()
+    processes = [json.loads(line)["args"][0] for line in (tmp_path / "processes").read_text().splitlines()]
+    assert set(processes) <= {"fc-list"}
 
 
 @posix_only

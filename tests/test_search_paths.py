@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from gru_complete.import_path import leave_out_current_directory
+from gru_complete.search_paths import leave_out_current_directory, leave_out_relative_programs
 
 
 @pytest.mark.parametrize("first", ["", ".", "HERE", "LINK", "HERE/."])
@@ -32,3 +32,28 @@ def test_a_current_directory_that_is_gone_does_no_harm(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", ["", "/elsewhere"])
     leave_out_current_directory()
     assert "/elsewhere" in sys.path
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (".:/bin", "/bin"),
+        (":/bin", "/bin"),
+        ("/bin:", "/bin"),
+        ("/bin::/usr/bin", "/bin:/usr/bin"),
+        ("a:./b:../c:/bin", "/bin"),
+        (".", os.defpath),
+        ("", os.defpath),
+    ],
+)
+@pytest.mark.skipif(os.name == "nt", reason="the names are POSIX's")
+def test_programs_are_not_looked_for_in_relative_places(monkeypatch, before, after):
+    monkeypatch.setenv("PATH", before)
+    leave_out_relative_programs()
+    assert os.environ["PATH"] == after
+
+
+def test_no_search_path_stays_none(monkeypatch):
+    monkeypatch.delenv("PATH")
+    leave_out_relative_programs()
+    assert "PATH" not in os.environ
