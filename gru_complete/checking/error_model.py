@@ -23,8 +23,11 @@ import numpy as np
 from gru_complete.arrays import Float64Array, FloatArray, IndexArray
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.predictor import Predictor
+from gru_complete.text.letters import mark_class
 
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_LETTERS = rf"[^\W\d_](?:[^\W\d_]|[{mark_class()}])*"
+WORD = re.compile(rf"{_LETTERS}(?:['’]{_LETTERS})*")
+"""What `check` calls a word: letters with their marks, and apostrophes between them."""
 
 _SHARPNESS = 6.0  # S
 _MAX_SIMILARITY = 0.6  # L

@@ -196,7 +196,12 @@ class Manifest(NamedTuple):
 
 def is_model_name(name: str) -> bool:
     """Whether a string can be the name of a model: not a hidden file, an option, a run directory or a path."""
-    is_plain = re.fullmatch(r"\w[\w .+()-]*", name) is not None and len(os.fsencode(name)) <= 100
+    letters = name
+    if not name.isascii():
+        from gru_complete.text.letters import without_marks  # here, since most names are ASCII
+
+        letters = without_marks(name)
+    is_plain = re.fullmatch(r"\w[\w .+()-]*", letters) is not None and len(os.fsencode(name)) <= 100
     return is_plain and not name.endswith((" ", ".", ".run")) and name != "last"
 
 

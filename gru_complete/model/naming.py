@@ -50,8 +50,10 @@ def default_model_name(corpus: Sequence[str]) -> str:
     """
     if len(corpus) != 1 or corpus[0] == "-" or _is_fifo(corpus[0]):
         raise UsageError("no model name given", hint="name it with -m NAME")
+    from gru_complete.text.letters import mark_class  # here, since only new models need a name
+
     path = Path(os.path.realpath(corpus[0]))
-    name = re.sub(r"[^\w.-]+", "-", path.name if os.path.isdir(path) else path.stem).strip("-.")
+    name = re.sub(rf"[^\w.{mark_class()}-]+", "-", path.name if os.path.isdir(path) else path.stem).strip("-.")
     name = name.encode()[:MAX_NAME_BYTES].decode(errors="ignore").rstrip("-.")
     if not name:
         raise UsageError(f"cannot derive a model name from {corpus[0]!r}", hint="name it with -m NAME")

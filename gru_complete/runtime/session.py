@@ -21,6 +21,7 @@ from gru_complete.runtime.predictor import DecoderState, Predictor
 from gru_complete.runtime.prompt_state import PromptState
 from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.words import Word, most_likely_words
+from gru_complete.text.letters import is_mark
 from gru_complete.text.prompts import read_typed
 
 SUGGESTED_WORDS = 5
@@ -32,7 +33,6 @@ CANDIDATES = 6
 _EXPANSIONS = 24  # the most boundaries that the search for words expands: what a key may cost
 _MIN_PROBABILITY = 0.001  # of a word that is listed
 
-_BEFORE_WORD = wordbreaks.State(wordbreaks.BEFORE, b"")
 _WORD = re.compile(r"\s*\S+")
 
 _BLOCK_BYTES = 128  # between places where states are kept; a backspace reads no more than that again
@@ -234,19 +234,19 @@ def common_prefix_length(first: bytes, second: bytes) -> int:
 
 
 def first_word(text: str) -> str:
-    """Return the first word, with white space before it and marks next to it; without spaces, the first character."""
+    """Return the first word, with white space before it and punctuation next to it.
+
+    Without spaces between words, it is the first character with its marks.
+    """
     match = _WORD.match(text)
     if match is None:
         return text
     word = match[0]
     start = len(word) - len(word.lstrip())
-    end = next((index for index in range(start, len(word)) if _is_unspaced(word[index])), len(word))
-    return word[: max(end, start + 1)]
-
-
-def _is_unspaced(character: str) -> bool:
-    """Whether a character is of a script that does not put spaces between words."""
-    return isinstance(wordbreaks.read(_BEFORE_WORD, character.encode("utf-8", "surrogateescape")), wordbreaks.End)
+    end = next((index for index in range(start, len(word)) if wordbreaks.is_piece(word[index])), len(word))
+    if end > start:
+        return word[:end]
+    return next((word[:index] for index in range(start + 1, len(word)) if not is_mark(word[index])), word)
 
 
 def first_words(text: str) -> str:

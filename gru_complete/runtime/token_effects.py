@@ -9,7 +9,7 @@ import numpy as np
 
 from gru_complete.arrays import Float64Array, IndexArray
 from gru_complete.runtime.piece_index import PieceIndex
-from gru_complete.runtime.wordbreaks import INSIDE, End, State, read, word_at_end, word_prefix
+from gru_complete.runtime.wordbreaks import INSIDE, PIECE, End, State, read, word_at_end
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 _KEPT_EFFECTS = 1000
@@ -51,7 +51,7 @@ class TokenEffects:
         self.keys = [_key(state, added, after) for _, added, after in continuing]
         self.ending: IndexArray = np.array(ending, np.intp)
         self.ends = sorted(set(ends))
-        self.words = [word_at_end(state.tail + added, len(state.tail)) for _, added in self.ends]
+        self.words = [word_at_end(state.tail + added, 0) for _, added in self.ends]
         self.groups: IndexArray = np.array([self.ends.index(end) for end in ends], np.intp)
         self._levels = np.searchsorted(np.sort(depths), range(max(depths, default=-1) + 1))
 
@@ -82,11 +82,11 @@ effects_in = lru_cache(maxsize=2)(EffectsCache)  # computing them takes millisec
 
 def _key(state: State, added: bytes, after: State) -> bytes:
     """Return what some more bytes add to the certain beginning of a word; nothing of what only comes before it."""
-    if after.place != INSIDE:
+    if after.place not in (INSIDE, PIECE):
         return b""  # any word may follow
     text = state.tail + added
     text = text[: len(text) - len(after.tail)]
-    return text if state.place == INSIDE else word_prefix(text)[0]
+    return text if state.place in (INSIDE, PIECE) else word_at_end(text, 0)
 
 
 def _depths(texts: Sequence[bytes]) -> list[int]:

@@ -1,8 +1,9 @@
 """Where a word begins and ends, in any language, while its text arrives in pieces of bytes.
 
-A word is a run of letters, marks, digits and underscores; an apostrophe, a hyphen or a joiner between two of them
-belongs to it ("don't", "well-known"). Scripts written without spaces (Chinese, Japanese, Thai, ...) do not mark words:
-there each piece that a model writes counts as a word. Bytes that are not UTF-8 belong to no word.
+A word is a run of letters, digits and underscores with their marks (``text/letters.py``); an apostrophe, a hyphen or a
+joiner between two of them belongs to it ("don't", "well-known"). Scripts written without spaces (Chinese, Japanese,
+Thai, ...) do not mark words: there each piece that a model writes counts as a word, with the marks after it. Bytes that
+are not UTF-8 belong to no word.
 """
 
 from __future__ import annotations
@@ -11,30 +12,12 @@ import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from gru_complete.text.letters import JOINERS, is_unspaced
+
 BEFORE, WORD_PREFIX, INSIDE, PIECE = range(4)
 """Places in a text: see ``State``. They also name the kinds of characters: INSIDE for those of a word of a spaced
-script, PIECE for those of a script without spaces, BEFORE for all others."""
-
-# Apostrophes, hyphens, the soft hyphen, Catalan's middle dot, Hebrew's marks, the joiners of Indic and Persian.
-_JOINERS = frozenset("'’-‐‑\u00ad·\u05f3\u05f4\u200c\u200d")
-_UNSPACED = (  # first and last code points of blocks whose scripts do not put spaces between words
-    (0x0E00, 0x0EFF),  # Thai, Lao
-    (0x1000, 0x109F),  # Myanmar
-    (0x1780, 0x17FF),  # Khmer
-    (0x1950, 0x19DF),  # Tai Le, New Tai Lue
-    (0x1A20, 0x1AAF),  # Tai Tham
-    (0x3005, 0x3007),  # marks among Han characters
-    (0x3040, 0x30FF),  # Hiragana, Katakana
-    (0x31F0, 0x31FF),  # Katakana extensions
-    (0x3400, 0x4DBF),  # Han
-    (0x4E00, 0x9FFF),
-    (0xA9E0, 0xA9FF),  # Myanmar extensions
-    (0xAA60, 0xAADF),  # and Tai Viet
-    (0xF900, 0xFAFF),  # Han
-    (0xFF66, 0xFF9F),  # Katakana of half the width
-    (0x1AFF0, 0x1B16F),  # Kana extensions
-    (0x20000, 0x3FFFF),  # Han
-)
+script, PIECE for those of a script without spaces, BEFORE for all others but marks."""
+_MARK = 4
 
 
 class State(NamedTuple):
@@ -72,11 +55,12 @@ def word_prefix(text: bytes) -> tuple[bytes, State]:
         if character is None:  # the text ends inside it
             break
         kind = _kind(character)
-        if kind == INSIDE:
+        is_next = place == INSIDE and end == position
+        if kind == INSIDE or (kind == _MARK and is_next):
             if place != INSIDE:
                 place, start = INSIDE, position
             end = position + size
-        elif not (place == INSIDE and character in _JOINERS and end == position):
+        elif not (is_next and character in JOINERS):
             place = BEFORE
         position += size
     if place != INSIDE:
@@ -91,14 +75,15 @@ def read(state: State, data: bytes) -> State | End | None:
 
     The state machine, by what comes next::
 
-                       letter    piece    other     end of data    end of document
-        BEFORE         INSIDE    PIECE    BEFORE    BEFORE         None
-        WORD_PREFIX    INSIDE    PIECE    BEFORE    WORD_PREFIX    None
-        INSIDE         INSIDE    End      End       INSIDE         End
-        PIECE          End       PIECE    End       End
+                       letter    piece    mark      other     end of data    end of document
+        BEFORE         INSIDE    PIECE    BEFORE    BEFORE    BEFORE         None
+        WORD_PREFIX    INSIDE    PIECE    BEFORE    BEFORE    WORD_PREFIX    None
+        INSIDE         INSIDE    End      INSIDE    End       INSIDE         End
+        PIECE          End       PIECE    PIECE     End       End            End
 
-    A joiner right after a letter changes nothing yet: it belongs to the word only if a letter follows. BEFORE a word, a
-    character that no completion may contain gives None.
+    A joiner right after a letter changes nothing yet: it belongs to the word only if a letter follows. A piece of a
+    script with marks does not end with the data: a mark may follow, but nothing else. Marks BEFORE a word belong to the
+    piece after them. BEFORE a word, a character that no completion may contain gives None.
 
     Args:
         state: where the text is.
@@ -110,27 +95,32 @@ def read(state: State, data: bytes) -> State | End | None:
     """
     place, tail = state
     text = tail + data
-    position = end = 0
+    position = end = marks = 0  # marks: where those before the next character begin
+    takes_pieces = place != PIECE
+    takes_marks = place == PIECE
     while position < len(text):
         character, size = _character(text, position)
         if character is None:
             break
         kind = _kind(character)
-        continues_word = kind == INSIDE or (character in _JOINERS and end == position)
-        if (place == INSIDE and not continues_word) or (place == PIECE and kind != PIECE):
+        is_next = end == position
+        continues_word = kind == INSIDE or (is_next and (kind == _MARK or character in JOINERS))
+        continues_piece = (kind == _MARK and is_next) or (kind == PIECE and takes_pieces)
+        if (place == INSIDE and not continues_word) or (place == PIECE and not continues_piece):
             return End(end - len(tail))
         if place == WORD_PREFIX and not continues_word:
             place = BEFORE  # the word ended in the given text
         if place == BEFORE and kind is None:
             return None
-        if kind in (INSIDE, PIECE):
-            place, end = kind, position + size
+        if kind == _MARK and place != BEFORE:
+            place, end, takes_pieces = (PIECE if place == PIECE else INSIDE), position + size, True
+        elif kind in (INSIDE, PIECE):
+            place, end, takes_marks = kind, position + size, kind == PIECE and _takes_marks(character)
         position += size
-    if place == PIECE or (place == INSIDE and not data):
-        return End(end - len(tail))
-    if not data:
-        return None
-    return State(place, text[position if place == BEFORE else end :])
+        marks = marks if kind == _MARK else position
+    if not data or (place == PIECE and not takes_marks):
+        return End(end - len(tail)) if place in (INSIDE, PIECE) else None
+    return State(place, text[marks if place == BEFORE else end :])
 
 
 def word_at_end(text: bytes, given: int) -> bytes:
@@ -149,29 +139,50 @@ def word_at_end(text: bytes, given: int) -> bytes:
         if character is None:
             break
         position += size
-        if position <= given or _kind(character) != PIECE:
+        if position <= given or _kind(character) not in (PIECE, _MARK):
             start = position
     return text[start:]
+
+
+def piece_at_end(text: bytes) -> bytes:
+    """The last character of a text with its marks, if its script puts no spaces between words; else b""."""
+    characters = text.decode(errors="replace")
+    start = len(characters) - 1
+    while start > 0 and _kind(characters[start]) == _MARK:
+        start -= 1
+    return characters[start:].encode() if characters and _kind(characters[start]) == PIECE else b""
+
+
+def begins_with_mark(text: bytes) -> bool:
+    """Whether a text begins with a mark, which belongs to the character before it."""
+    character = text[:4].decode(errors="ignore")[:1]
+    return character != "" and _kind(character) == _MARK
+
+
+def is_piece(character: str) -> bool:
+    """Whether a character is a letter of a script that does not put spaces between words."""
+    return _kind(character) == PIECE
 
 
 def spans(text: str) -> Iterator[tuple[int, int]]:
     """Yield where each word of a text begins and ends, in characters.
 
-    In a script without spaces each character counts as a word, since the text does not show which belong together.
+    In a script without spaces each character counts as a word, with its marks: the text does not show which belong
+    together.
     """
-    start = end = -1  # of the current word, without joiners that may be past its end
+    place, start, end = BEFORE, 0, 0  # of the current word, without joiners that may be past its end
     for position, character in enumerate(text):
         kind = _kind(character)
-        if kind == INSIDE:
-            if start < 0:
-                start = position
+        is_next = place != BEFORE and end == position
+        if (kind == _MARK and is_next) or (kind == INSIDE and place == INSIDE):
             end = position + 1
-        elif start >= 0 and not (character in _JOINERS and end == position):
-            yield start, end
-            start = -1
-        if kind == PIECE:
-            yield position, position + 1
-    if start >= 0:
+        elif not (is_next and place == INSIDE and character in JOINERS):
+            if place != BEFORE:
+                yield start, end
+            place = BEFORE
+            if kind in (INSIDE, PIECE):
+                place, start, end = kind, position, position + 1
+    if place != BEFORE:
         yield start, end
 
 
@@ -191,13 +202,19 @@ def _character(text: bytes, position: int) -> tuple[str | None, int]:
 
 
 def _kind(character: str) -> int | None:
-    """The kind of a character: INSIDE, PIECE or BEFORE; None for characters that no completion may contain."""
+    """The kind of a character: INSIDE, PIECE, _MARK or BEFORE; None for characters that no completion may contain."""
     if character.isascii():
         if character.isalnum() or character == "_":
             return INSIDE
         return BEFORE if character.isprintable() or character in "\t\n" else None
     category = unicodedata.category(character)
-    if category[0] not in "LMN":
-        return None if category in ("Cc", "Cs") else BEFORE
-    code = ord(character)
-    return PIECE if any(first <= code <= last for first, last in _UNSPACED) else INSIDE
+    if category[0] == "M":
+        return _MARK
+    if category[0] in "LN":
+        return PIECE if is_unspaced(character) else INSIDE
+    return None if category in ("Cc", "Cs") else BEFORE
+
+
+def _takes_marks(character: str) -> bool:
+    """Whether the marks of a character of a script without spaces are many: not those of Han characters and Kana."""
+    return character < "\u3000" or "\ua9e0" <= character <= "\uaadf"

@@ -34,7 +34,17 @@ from gru_complete.runtime.predictor import DecoderState
 from gru_complete.runtime.sampling import damaged_scores
 from gru_complete.runtime.segmentation import Hypotheses
 from gru_complete.runtime.token_effects import TokenEffects, effects_in
-from gru_complete.runtime.wordbreaks import BEFORE, INSIDE, WORD_PREFIX, State, word_at_end, word_prefix
+from gru_complete.runtime.wordbreaks import (
+    BEFORE,
+    INSIDE,
+    PIECE,
+    WORD_PREFIX,
+    State,
+    begins_with_mark,
+    piece_at_end,
+    word_at_end,
+    word_prefix,
+)
 
 MIN_EFFORT = 32
 """The search may expand at least this many boundaries by default: some milliseconds for a small model."""
@@ -349,9 +359,11 @@ class _Search:
 
     def word(self, word: bytes, upper: float) -> Word:
         """Return a word that was found."""
-        ways = self._ways[word]
+        ways, probability = self._ways[word], self.found[word]
         completion = max(sorted(ways), key=ways.__getitem__)
-        return Word(word, completion, self.found[word], upper)
+        if begins_with_mark(word) and completion.startswith(word):
+            word = piece_at_end(self._segment) + word
+        return Word(word, completion, probability, upper)
 
     def _place(
         self,
@@ -377,7 +389,7 @@ class _Search:
         for (dropped, added), new_word, mass in zip(effects.ends, effects.words, ending, strict=True):
             if mass:
                 completion = text[: max(0, len(text) - dropped)] + added
-                if state.place == INSIDE:
+                if state.place in (INSIDE, PIECE):
                     word = beginning[: len(beginning) - dropped] + added
                 elif state.place == BEFORE:
                     word = new_word
@@ -394,10 +406,10 @@ class _Search:
         if boundary.state.place != WORD_PREFIX:
             return boundary.key + effects.keys[index]
         after = effects.states[index]
-        if after.place != INSIDE:
+        if after.place not in (INSIDE, PIECE):
             return b""
         text = self._segment + boundary.text + effects.added[index]
-        return word_prefix(text[: len(text) - len(after.tail)])[0]
+        return word_at_end(text[: len(text) - len(after.tail)], len(self._segment))
 
     def _list_heavy(self, boundaries: Sequence[_Boundary]) -> None:
         """List continuations with at least the threshold's mass individually as pending; bound the rest together."""

@@ -260,6 +260,8 @@ def test_a_suggestion_is_given_up_when_the_text_has_changed():
         ("  ", "  "),
         (" 日本", " 日"),
         ("a日本", "a"),
+        (" नमस्ते दुनिया", " नमस्ते"),
+        ("มี่นี", "มี่"),
     ],
 )
 def test_the_first_word_includes_the_marks_next_to_it(text, word):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gru_complete.runtime.wordbreaks import BEFORE, End, State, read, spans, word_at_end, word_prefix
+from gru_complete.runtime.wordbreaks import BEFORE, End, State, piece_at_end, read, spans, word_at_end, word_prefix
 
 
 def ending(given, *pieces):
@@ -45,6 +45,12 @@ def ending(given, *pieces):
         ("می", "\u200cخواهم ", "\u200cخواهم"),
         ("한국", "어는 ", "어는"),
         ("GPU", "東京", ""),
+        ("na", "\u0308h ", "\u0308h"),
+        ("स्क", "ूल ", "ूल"),
+        ("שָׁל", "וֹם ", "וֹם"),
+        ("❤", "\ufe0f", None),
+        ("❤", "\ufe0f und ", "\ufe0f und"),
+        (" ", "\u0301 a ", "\u0301 a"),
         ("", "", None),
         ("a ", "", None),
         ("a", "", ""),
@@ -66,6 +72,36 @@ def test_in_a_script_without_spaces_a_piece_is_a_word():
     assert ending("ไป".encode(), "เที่ยว".encode(), "กัน".encode()) == "เที่ยว"
     kyoto = "京".encode()
     assert ending("東".encode(), kyoto[:1], kyoto[1:2], kyoto[2:], b"a") == "京"
+
+
+def test_a_piece_has_the_marks_after_it_and_marks_alone_are_none():
+    assert ending("ก".encode(), "ั".encode(), "น".encode(), "ไป".encode()) == "ัน"
+    assert ending("ก".encode(), "ัน".encode(), "ไป".encode()) == "ัน"
+    assert ending(b"", "ก".encode(), "ั".encode(), "น".encode()) == "กั"
+    assert ending(b"", "ก".encode(), "ัน".encode(), "น".encode()) == "กัน"
+    assert ending(b"", "မ".encode(), "ြ".encode(), "န".encode()) == "မြ"
+    assert ending(b"", "ក".encode(), b" ") == "ក"
+    assert ending(b"", "ក".encode()) == "ក"
+    assert ending("ก".encode(), "ั".encode()) is None
+    assert piece_at_end("แม่".encode()) == "ม่".encode()
+    assert piece_at_end(b"GPU") == piece_at_end("।".encode()) == piece_at_end(b"") == b""
+
+
+MARKED = [chr(code) for code in range(0x300, 0x1E00) if unicodedata.category(chr(code)).startswith("M")]
+
+
+@pytest.mark.parametrize("before", ["", " ", "a ", "a, ", "❤", "«", "ก"])
+def test_no_mark_of_any_script_is_a_word(before):
+    for mark in MARKED:
+        assert ending(before.encode(), mark.encode()) is None
+        assert ending(before.encode(), mark.encode(), b" ab", b" ") == f"{mark} ab"
+
+
+def test_all_marks_of_all_scripts_belong_to_the_letter_before_them():
+    for mark in MARKED:
+        assert ending(b"a", (mark + "b ").encode()) == mark + "b"
+        assert [word for word in spans(f"xa{mark}b {mark} ก{mark}") if word[0] == 0] == [(0, 4)]
+        assert [f"a{mark}"] == [f"a{mark}."[start:end] for start, end in spans(f"a{mark}.")]
 
 
 def test_a_text_may_end_inside_a_character():
@@ -108,6 +144,10 @@ def test_whatever_the_text_a_word_ends_with_a_letter_a_mark_or_a_digit(before, a
         ('He said, "I don\'t."', ["He", "said", "I", "don't"]),
         ("well-known -- dogs' 12_a", ["well-known", "dogs", "12_a"]),
         ("Ünd: 漢字 ab漢", ["Ünd", "漢", "字", "ab", "漢"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("שָׁלוֹם׃ e\u0301te\u0301", ["שָׁלוֹם", "e\u0301te\u0301"]),
+        ("แม่ไป", ["แ", "ม่", "ไ", "ป"]),
+        ("❤\ufe0f \u0301", []),
     ],
 )
 def test_the_words_of_a_text(text, expected):

@@ -230,6 +230,34 @@ def test_in_a_script_without_spaces_a_piece_is_a_word(lists_everything):
     assert {text for text in found if "。" not in text and " " not in text} <= {*expected, "東京"}
 
 
+def test_a_piece_ends_after_its_marks_and_marks_alone_are_no_word(lists_everything):
+    first, mark, marked, other = pieces = "ก", "ั", "ัน", "น"
+    toy = Toy([b"", *(text.encode() for text in pieces)])
+    toy.predictor.stepper.output_bias[:] = [15, 15, 5, 5, 15]  # marks in a row are rare
+    given = first.encode()
+
+    def ends(*tokens):
+        return math.prod(toy.row((1, *tokens[:place]))[token] for place, token in enumerate(tokens)) * (
+            1 - toy.row((1, *tokens))[2] - toy.row((1, *tokens))[3]
+        )
+
+    expected = {  # by what follows the text: the whole word, and its probability
+        first: (first, ends(1)),
+        other: (other, ends(4)),
+        other + mark: (other + mark, ends(4, 2)),
+        marked: (first + marked, ends(3) + ends(2, 4)),
+        first + marked: (first + marked, ends(1, 3)),
+        mark + marked: (first + mark + marked, ends(2, 3) + ends(2, 2, 4)),
+    }
+    found = {
+        word.completion.decode(): word for word in most_likely_words(toy.hypotheses(given), 60, max_expansions=3000)
+    }
+    assert mark not in found
+    for completion, (word, probability) in expected.items():
+        assert found[completion].probability == pytest.approx(probability, abs=1e-9)
+        assert found[completion].word.decode() == word
+
+
 def test_a_model_that_ends_the_document_has_no_next_word():
     toy = Toy([b"", b"a", b"\x1b"])
     toy.predictor.stepper.output_bias[:] = [100, -100, -100]

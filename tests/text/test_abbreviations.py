@@ -1,3 +1,5 @@
+import pytest
+
 from gru_complete.text import abbreviations
 from gru_complete.text.abbreviations import find_abbreviations
 
@@ -10,6 +12,18 @@ def test_abbreviations_are_short_words_mostly_followed_by_a_period_and_a_word():
     )
     assert find_abbreviations([text]) == ["Dr", "Mr"]
     assert find_abbreviations(text[start : start + 7] for start in range(0, len(text), 7)) == ["Dr", "Mr"]
+
+
+def test_a_mark_belongs_to_the_word_of_its_letter():
+    text = "De Stee\u0301. Marie a Ste\u0301. Anne au cafe\u0301 de la gare.\n" * 12
+    assert find_abbreviations([text.encode()]) == ["Stee\u0301", "Ste\u0301"]
+
+
+@pytest.mark.parametrize(
+    "sentences", ["그는 집에 있다. 나는 갔다. ", "वह घर है. वह आती है. ", "הוא בא. היא בבית. "], ids=ascii
+)
+def test_words_without_capitals_are_none_since_verbs_would_be(sentences):
+    assert find_abbreviations([sentences.encode() * 20]) == []
 
 
 def test_abbreviations_take_bounded_memory_and_time(monkeypatch):
