@@ -1,7 +1,8 @@
 """Where a completion ends: at the end of a word, line, sentence or paragraph, or before a stop string.
 
-Both work on text, not on tokens, and character by character, so the end does not depend on how tokens cut the text.
-An end is often certain only after some text behind it; until then ``TextCutter`` holds back no more than it must.
+Both work on text, not on tokens, and character by character, so the end does not depend on how tokens cut the text,
+except for words of scripts that do not mark them (``WordEnd``). An end is often certain only after some text behind it;
+until then ``TextCutter`` holds back no more than it must.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from copy import copy
 
+from gru_complete.text.terminators import FULL_STOPS, TERMINATORS, UNSPACED_TERMINATORS, WIDE_FULL_STOPS
+
 UNTIL = ("word", "line", "sentence", "paragraph", "none")
 
-TERMINATORS = frozenset(".!?…")
-"""They end a sentence if white space follows."""
-CJK_TERMINATORS = frozenset("。！？｡")
-"""They end a sentence whatever follows."""
-CLOSERS = frozenset("\"')]}”’“‘»«›‹」』）】〉》")
-"""They belong to the sentence before them; “ and « close in German."""
+CLOSERS = frozenset("\"'״＂＇")
+"""They belong to the sentence before them, as do those that Unicode calls closing or final (Pe, Pf), and initial ones
+(Pi), since “ and « close in German and Danish."""
+_NO_BREAK_SPACES = "\xa0\u202f"
 
 CONTEXT_CHARACTERS = 32
 """Characters of the prompt that are kept: more than any abbreviation has."""
@@ -30,6 +31,18 @@ class Boundary:
     """
 
     held = 0
+
+    def find_end(self, text: str) -> int | None:
+        """Read the next piece of the text.
+
+        Returns:
+            Where the text ends, in characters from the beginning of the piece: negative if among those held back.
+        """
+        for index, character in enumerate(text):
+            held = self.held
+            if self.is_past_end(character):
+                return index - held
+        return None
 
     def is_past_end(self, character: str) -> bool:
         """Receive the next character; return whether it and the ``held`` ones before it are past the end."""
@@ -45,17 +58,26 @@ class LineEnd(Boundary):
 
 
 class WordEnd(Boundary):
-    """The word ends before white space that follows a letter, a digit or an underscore; white space may come first."""
+    """The word ends where ``wordbreaks.py`` says; what comes before it belongs to the completion.
+
+    In a script without spaces each piece of the text is a word: so here the end depends on how the model cuts the text.
+    """
 
     def __init__(self) -> None:
-        self._in_word = False
+        from gru_complete.runtime import wordbreaks  # here, since few completions end with a word
 
-    def is_past_end(self, character: str) -> bool:
-        """Whether this is white space after the word."""
-        if character.isspace():
-            return self._in_word
-        self._in_word = self._in_word or character.isalnum() or character == "_"
-        return False
+        self._words = wordbreaks
+        self._state = wordbreaks.State(wordbreaks.BEFORE, b"")
+
+    def find_end(self, text: str) -> int | None:
+        """Read the next piece of the text; returns what ``Boundary.find_end`` does."""
+        data = text.encode()
+        after = self._words.read(self._state, data)
+        if isinstance(after, self._words.End):
+            return len(data[: after.offset].decode()) if after.offset >= 0 else -self.held
+        self._state = after or self._words.State(self._words.BEFORE, b"")
+        self.held = len(self._state.tail.decode()) if self._state.place == self._words.INSIDE else 0
+        return None
 
 
 class ParagraphEnd(Boundary):
@@ -80,11 +102,11 @@ class ParagraphEnd(Boundary):
 
 
 class SentenceEnd(ParagraphEnd):
-    """The sentence ends after . ! ? … and closing marks when white space follows, or at a blank line.
+    """The sentence ends after terminators and closing marks, or at a blank line.
 
-    A period after a single letter ("J. Smith") or an abbreviation ("Mr. Smith") does not end it. Chinese and Japanese
-    marks need no white space after them. Only marks within the completion count: if the prompt ends with a complete
-    sentence, the completion is the next one.
+    White space must follow those of ``SPACED_TERMINATORS``; a full stop after a single letter ("J. Smith") or an
+    abbreviation ("Mr. Smith") does not end it. Only marks within the completion count: if the prompt ends with a
+    complete sentence, the completion is the next one.
 
     Args:
         before: the end of the prompt, where an abbreviation may begin.
@@ -96,6 +118,7 @@ class SentenceEnd(ParagraphEnd):
         self._abbreviations = frozenset(abbreviations)
         self._word = ""  # the letters before the marks, or before the next character
         self._marks = ""  # the terminators just read, maybe with closing marks between and after them
+        self._is_after_space = False  # a no-break space after the marks, which a closing mark may follow: « Va. »
         for character in before:
             self._read_letter(character)
 
@@ -103,27 +126,69 @@ class SentenceEnd(ParagraphEnd):
         """Whether the sentence ended before this character."""
         if super().is_past_end(character):
             return True
-        if character in TERMINATORS or character in CJK_TERMINATORS:
+        if character in TERMINATORS or (character == ";" and self._is_after_greek()):
             self._marks += character
         elif not self._marks:
             self._read_letter(character)
-        elif character not in CLOSERS:
-            if self._ends_before(character):
+        elif not self._is_closer(character):
+            if self._is_after_space:
                 return True
+            if self._ends_before(character):
+                if character not in _NO_BREAK_SPACES:
+                    return True
+                self._is_after_space, self.held = True, 1
+                return False
             self._marks = self._word = ""
             self._read_letter(character)
+        self._is_after_space = False
         return False
+
+    def _is_after_greek(self) -> bool:
+        last = self._word[-1:]
+        return "\u0370" <= last <= "\u03ff" or "\u1f00" <= last <= "\u1fff"
+
+    def _is_closer(self, character: str) -> bool:
+        """Whether a character after the terminators belongs to them."""
+        if character in CLOSERS:
+            return not self._is_after_space
+        if character.isalnum() or character.isspace():
+            return False
+        from unicodedata import category  # here, since hardly anything but white space follows a terminator
+
+        kind = category(character)
+        if kind == "Pi":  # “ and « open what comes next if no white space is needed: 他说：“走。”“好。”
+            return not self._is_after_space and UNSPACED_TERMINATORS.isdisjoint(self._marks)
+        return kind in ("Pe", "Pf", "Mn", "Mc", "Me", "Cf")  # the last four: variation selectors, directions
 
     def _ends_before(self, character: str) -> bool:
         """Whether the marks end the sentence if this character follows them."""
-        if not CJK_TERMINATORS.isdisjoint(self._marks):
+        if not UNSPACED_TERMINATORS.isdisjoint(self._marks):
             return True
-        if not character.isspace():
+        is_latin = character.isalpha() and (character < "\u0250" or "Ａ" <= character <= "ｚ")
+        is_apart = not (WIDE_FULL_STOPS.isdisjoint(self._marks) or is_latin or character.isdecimal())
+        if not (is_apart or character.isspace()):
             return False
-        return self._marks != "." or not (len(self._word) == 1 or self._word in self._abbreviations)
+        return self._marks not in FULL_STOPS or not (self._is_initial() or self._word in self._abbreviations)
+
+    def _is_initial(self) -> bool:
+        """Whether the word is a single letter, maybe with marks that Unicode can write as one character with it."""
+        if len(self._word) < 2 or self._word.isascii():
+            return len(self._word) == 1
+        from unicodedata import normalize
+
+        return len(normalize("NFC", self._word)) == 1
 
     def _read_letter(self, character: str) -> None:
-        self._word = (self._word + character)[-CONTEXT_CHARACTERS:] if character.isalpha() else ""
+        is_letter = character.isalpha() or (character >= "\u0300" and _is_mark(character))
+        self._word = (self._word + character)[-CONTEXT_CHARACTERS:] if is_letter else ""
+
+
+def _is_mark(character: str) -> bool:
+    if "\u2000" <= character < "\u20d0":  # dashes, quotes and spaces: the commonest, and none of them is a mark
+        return False
+    from gru_complete.text.letters import is_mark
+
+    return is_mark(character)
 
 
 def boundary(until: str, *, before: str, abbreviations: Iterable[str]) -> Boundary:
@@ -167,20 +232,18 @@ class TextCutter:
         return other
 
     def feed(self, text: str) -> str:
-        """Receive more text; return what has become certain to belong to the completion."""
-        start = len(self._before_until)
+        """Receive the next piece of text; return what has become certain to belong to the completion."""
+        end = self._until.find_end(text)
         text = self._before_until + text
-        for index in range(start, len(text)):
-            held = self._until.held
-            if self._until.is_past_end(text[index]):
-                certain = self._cut_at_stop(text[: index - held])
-                if self.reason is None:
-                    self.reason = "until"
-                    certain += self._before_stop
-                return certain
-        end = len(text) - self._until.held
-        self._before_until = text[end:]
-        return self._cut_at_stop(text[:end])
+        if end is not None:
+            certain = self._cut_at_stop(text[: len(self._before_until) + end])
+            if self.reason is None:
+                self.reason = "until"
+                certain += self._before_stop
+            return certain
+        certain_end = len(text) - self._until.held
+        self._before_until = text[certain_end:]
+        return self._cut_at_stop(text[:certain_end])
 
     def finish(self) -> str:
         """Return what was held back, when no end was found and no more text will come."""

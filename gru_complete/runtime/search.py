@@ -339,8 +339,10 @@ def _without_ends(beam: _Beam, row: FloatArray, continuations: Continuations, fi
     chances[0] = 0
     for number in _largest(chances, CANDIDATES):
         cutter = beam.cutter.copy()
-        certain = cutter.feed(continuations.characters[number])
-        if cutter.reason and chances[number] > 0:
+        character = continuations.characters[number]
+        certain = cutter.feed(character)
+        # A word without spaces may end after the character; that depends on the rest of each continuation.
+        if cutter.reason and not certain.endswith(character) and chances[number] > 0:
             total = beam.log_probability + math.log(chances[number])
             finished.add(beam, total, beam.tokens + 1, cutter, cutter.reason, certain)
             row = np.where(continuations.first == number, -np.inf, row)

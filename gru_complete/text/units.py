@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gru_complete.text.abbreviations import first_bytes, whole_lines
+from gru_complete.text.letters import is_unspaced, mark_class
+from gru_complete.text.terminators import SPACED_TERMINATORS, UNSPACED_TERMINATORS, WIDE_FULL_STOPS
 
 READ_BYTES = 1 << 20
 """Of a text, that many bytes say what it is made of."""
@@ -21,14 +23,13 @@ MIN_BEGINNINGS = 3  # a prompt that the text has at least this often, and at lea
 MIN_BEGINNING_SHARE = 0.005
 MAX_BEGINNING = 30  # characters
 
-_MARKS = r"[.!?…؟۔։።፧।॥။។]+"
-_CJK_MARKS = r"[。！？．｡]+"
+_MARKS = f"[{''.join(sorted(SPACED_TERMINATORS))}]+"
+_UNSPACED_MARKS = f"[{''.join(sorted(UNSPACED_TERMINATORS | WIDE_FULL_STOPS))}]+"
 _CLOSERS = r"[\"')\]}”’“‘»«›‹」』）】〉》]*"
-_SENTENCE_END = re.compile(rf"(?:(?<=[\w\"')\]}}”’»])\s?{_MARKS}{_CLOSERS}(?:\s+|$)|{_CJK_MARKS}{_CLOSERS}\s*)")
+_SENTENCE_END = re.compile(rf"(?:(?<=[\w\"')\]}}”’»])\s?{_MARKS}{_CLOSERS}(?:\s+|$)|{_UNSPACED_MARKS}{_CLOSERS}\s*)")
 _LAST_SENTENCE_END = re.compile(_SENTENCE_END.pattern + r"\Z")
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(rf"\w[\w{mark_class()}]*")
 _FIRST_WORD = re.compile(r"\W*\w\S*\s")
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\ua4cf\uf900-\ufaff]")
 _MARGIN_PERCENTILE = 98
 _LONGEST_END = 20  # characters
 
@@ -115,7 +116,7 @@ def _first_word(text: str) -> str:
     match = _WORD.search(text)
     if match is None:
         return ""
-    if _UNSPACED.match(match[0]):
+    if is_unspaced(match[0][0]):
         return text[: match.start() + 2]
     match = _FIRST_WORD.match(text)
     return match[0] if match and len(match[0]) <= MAX_BEGINNING and match[0].isprintable() else ""

@@ -3,6 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gru_complete.runtime.boundaries import UNTIL, TextCutter, boundary
+from gru_complete.runtime.options import CompletionOptions
+from gru_complete.text.letters import is_unspaced
+from gru_complete.text.terminators import FULL_STOPS, SPACED_TERMINATORS, TERMINATORS, UNSPACED_TERMINATORS
 
 ABBREVIATIONS = ("Mr", "Mrs", "etc")
 
@@ -26,15 +29,49 @@ WORDS = [
     ("Mr Watson", ", who goes", ", who"),
     ("", " \n word\n", " \n word"),
     ("", "don't stop", "don't"),
+    ("", "dogs' tails", "dogs"),
     ("", "wo_ rd", "wo_"),
     ("", "naïve 3", "naïve"),
     ("", "--x y", "--x"),
+    ("He", " goes. She", " goes"),
+    ("", '"Go!" she', '"Go'),
+    ("", "well-known, old", "well-known"),
+    ("", "nai\u0308ve, old", "nai\u0308ve"),
+    ("", "हिन्दी। अब", "हिन्दी"),
+    ("", "שָׁלוֹם, עולם", "שָׁלוֹם"),
+    ("", "می\u200cخواهم.", "می\u200cخواهم"),
+    ("❤", "\ufe0f und", "\ufe0f und"),
 ]
 
 
+@pytest.mark.parametrize("size", [1, 3, 100])
 @pytest.mark.parametrize(("before", "text", "expected"), WORDS)
-def test_a_word_ends_before_white_space_that_follows_it(before, text, expected):
-    assert cut(text, "word", before=before) == (expected, "until")
+def test_a_word_ends_where_its_letters_and_marks_end(before, text, expected, size):
+    assert cut(f"{text} ", "word", before=before, size=size) == (expected, "until")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        (["今天", "很", "好。"], "今天"),
+        ([" 今", "天"], " 今"),
+        (["。", "きょう", "は"], "。きょう"),
+        (["ไป", "เที่ยว", "กัน"], "ไป"),
+        (["ก", "ั", "น", "ไป"], "กั"),
+        (["ก", "ัน", "ไป"], "กัน"),
+        (["\u0e31", "น", "ไป"], "\u0e31น"),
+        (["မြန်", "မာ"], "မြန်"),
+        (["GPU", "東京"], "GPU"),
+    ],
+)
+def test_without_spaces_a_word_is_a_piece_with_its_marks(pieces, expected):
+    cutter = TextCutter(boundary("word", before="", abbreviations=()), [])
+    through = ""
+    for piece in pieces:
+        through += cutter.feed(piece)
+        if cutter.reason:
+            break
+    assert (through, cutter.reason) == (expected, "until")
 
 
 def test_a_line_ends_before_its_newline_even_at_once():
@@ -100,6 +137,84 @@ def test_a_sentence_ends_after_its_marks_or_at_a_blank_line(before, text, expect
     assert cut(text, "sentence", before=before) == (expected, "until")
 
 
+SENTENCES_IN_SCRIPTS = [
+    ("", "वह जाता है। वह आती है।", "वह जाता है।"),
+    ("", "वह जाता है।वह आती है।", "वह जाता है।"),
+    ("", "धर्मः॥ ततः", "धर्मः॥"),
+    ("", "यह मित्र. यह घर", "यह मित्र."),  # not an initial: the letter follows a mark
+    ("", "أين هو؟ في البيت.", "أين هو؟"),
+    ("", "أين هو؟! في البيت.", "أين هو؟!"),
+    ("", "وہ بی۔بی۔سی سنتا ہے۔ وہ", "وہ بی۔بی۔سی سنتا ہے۔"),
+    ("", "Πού είναι; Εδώ.", "Πού είναι;"),
+    ("", "Πού είναι\u037e Εδώ.", "Πού είναι\u037e"),
+    ("", "He comes; she goes. He", "He comes; she goes."),
+    ("", "Он идёт; она. Он", "Он идёт; она."),
+    ("", "Նա գնում է։ Նա", "Նա գնում է։"),
+    ("", "ቤት ነው። እሱ", "ቤት ነው።"),
+    ("", "ནང་ལ་ཡོད། ཁོ་", "ནང་ལ་ཡོད།"),
+    ("", "သွားသည်။သူ", "သွားသည်။"),
+    ("", "ទៅផ្ទះ។ គាត់", "ទៅផ្ទះ។"),
+    ("", "בְּרֵאשִׁית בָּרָא׃ וְהָאָרֶץ", "בְּרֵאשִׁית בָּרָא׃"),
+    ("", "である．次に", "である．"),
+    ("", "３．５である．次に", "３．５である．"),
+    ("", "Ｕ．Ｓ．である。次", "Ｕ．Ｓ．である。"),
+    ("", "行く｡次", "行く｡"),
+    ("", "“走。”“好。”", "“走。”"),
+    ("", "他走了。“好。”", "他走了。"),
+    ("", "『走！』『好。』", "『走！』"),
+    ("", "他走了！？（笑）", "他走了！？"),
+    ("", "«\xa0Va.\xa0» Elle", "«\xa0Va.\xa0»"),
+    ("", "«\u202fVa\u202f!\u202f» Elle", "«\u202fVa\u202f!\u202f»"),
+    ("", "Va.\xa0Elle va. Il", "Va."),
+    ("", "Va.\xa0« Oui", "Va."),
+    ("", "M.\xa0Dupont va. Elle", "M.\xa0Dupont va."),
+    ("", "É. Zola va. Elle", "É. Zola va."),
+    ("", "E\u0301. Zola va. Elle", "E\u0301. Zola va."),
+    ("", "»Gå.« Hun", "»Gå.«"),
+    ("", "‹Va.› Elle", "‹Va.›"),
+    ("", "״לך.״ היא", "״לך.״"),
+    ("", "לך!\u200f היא", "לך!\u200f"),
+    ("", "Ja‼\ufe0f Nein", "Ja‼\ufe0f"),
+]
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+@pytest.mark.parametrize(("before", "text", "expected"), SENTENCES_IN_SCRIPTS)
+def test_a_sentence_ends_as_its_script_ends_it(before, text, expected, size):
+    assert cut(text, "sentence", before=before, size=size) == (expected, "until")
+
+
+@pytest.mark.parametrize("space", [" ", "\n", "\u3000", "\xa0", "\u2009"], ids=ascii)
+def test_each_terminator_of_unicode_ends_a_sentence_before_white_space(space):
+    for terminator in sorted(TERMINATORS):
+        for closer in ("", ")", "”", "»", "’’", "」", '"', "״", terminator, "!"):
+            sentence = f"one two{terminator}{closer}"
+            assert cut(f"{sentence}{space}three", "sentence") == (sentence, "until")
+
+
+def test_without_white_space_those_end_a_sentence_that_are_not_inside_words():
+    for terminator in sorted(UNSPACED_TERMINATORS):
+        for following in ("x", "字", "“", "(", "3"):
+            assert cut(f"one{terminator}{following}", "sentence") == (f"one{terminator}", "until")
+    for terminator in sorted(SPACED_TERMINATORS):
+        assert cut(f"v2{terminator}5x", "sentence") == (f"v2{terminator}5x", None)
+
+
+def test_every_full_stop_may_end_an_initial_or_an_abbreviation():
+    for stop in sorted(FULL_STOPS):
+        assert cut(f"J{stop} Watson and Mr{stop} Smith go{stop} She", "sentence") == (
+            f"J{stop} Watson and Mr{stop} Smith go{stop}",
+            "until",
+        )
+
+
+def test_a_model_that_writes_any_terminator_is_cut_after_it(says):
+    for terminator in sorted(TERMINATORS):
+        completer = says(" goes", terminator, " She", " goes", terminator, prompt=b"He")
+        completion = completer.complete(b"He", CompletionOptions())
+        assert (str(completion), completion.stop_reason) == (f" goes{terminator}", "until")
+
+
 @pytest.mark.parametrize("text", ["He goes", "He goes.", "He went to Mr. ", "J. ", "走", "走。", "one\n", "\n\n", ""])
 def test_a_text_without_a_certain_sentence_end_is_kept_whole(text):
     assert cut(text, "sentence") == (text, None)
@@ -146,11 +261,13 @@ def test_a_stop_string_before_the_end_of_the_sentence_wins():
     assert cut("He goes. She", "sentence", stops=[". "]) == ("He goes.", "until")
 
 
-texts = st.text(alphabet='aJ.!?…。" \n\t)é走', max_size=30)
+texts = st.text(alphabet='aJ.!?…。" \n\t)é走।؟．;ω\u0301\xa0»“\u200d', max_size=30)
 
 
 @given(text=texts, before=texts, until=st.sampled_from(UNTIL), stops=st.lists(texts.filter(bool), max_size=3))
 def test_the_end_does_not_depend_on_how_the_text_is_cut(text, before, until, stops):
+    if until == "word":
+        text = "".join(character for character in text if not is_unspaced(character))
     at_once = cut(text, until, before=before, stops=stops, size=100)
     assert text.startswith(at_once[0])
     assert at_once[1] is not None or at_once[0] == text
