@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from gru_complete.errors import ConfigError
+from gru_complete.errors import ConfigError, printable
 
 MAX_CONFIG_BYTES = 64 * 1024
 
@@ -222,7 +222,7 @@ def validate(raw: object, *, source: str, given: Mapping[str, str] | None = None
             else:
                 problems.append(f"  {place}: {_explain(e['loc'], e['type'], e['msg'])}")
         heading = [f"{source}: these settings cannot be used:"] if problems else []
-        raise ConfigError("\n".join([*options, *heading, *problems])) from None
+        raise ConfigError("\n".join(map(printable, [*options, *heading, *problems]))) from None
 
 
 def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
@@ -248,12 +248,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"cannot read config {str(path)!r}: {error.strerror}") from None
     if len(data) > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes: not a config")
+        raise ConfigError(f"{printable(path)} is larger than {MAX_CONFIG_BYTES} bytes: not a config")
     raw = _parse_yaml(data, source=str(path))
     if raw is None:
         return {}
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path} is not a usable config: sections such as 'model:' are expected at the top level")
+        raise ConfigError(
+            f"{printable(path)} is not a usable config: sections such as 'model:' are expected at the top level"
+        )
     return raw
 
 
@@ -263,10 +265,10 @@ def _parse_yaml(data: bytes | str, *, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
-        raise ConfigError(f"{source} is not valid YAML:{place} {error.problem}") from None
+        raise ConfigError(printable(f"{source} is not valid YAML:{place} {error.problem}")) from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else "not text that YAML allows"
-        raise ConfigError(f"{source} is not valid YAML: {reason}") from None
+        raise ConfigError(printable(f"{source} is not valid YAML: {reason}")) from None
 
 
 def _section_and_key(place: str) -> tuple[str, str]:

@@ -184,3 +184,23 @@ def test_the_default_file_lists_every_setting_with_its_default():
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_of_the_repository_can_be_loaded(path):
     assert load_config(path).training.evaluations >= 1
+
+
+STEERING = [*range(0x20), 0x7F, *range(0x80, 0xA0), 0x2028, 0x202A, 0x202E, 0x2066, 0x200B]
+
+
+@pytest.mark.parametrize("code", STEERING, ids=hex)
+def test_no_message_about_a_config_steers_a_terminal(tmp_path, code):
+    character = chr(code)
+    escaped = f'"a\\U{code:08x}b"'
+    texts = [f"{escaped}: 1", f"model: {{{escaped}: 2}}", f"{{{escaped}: 1, {escaped}: 2}}", f"a{character}b: [", "- 1"]
+    for text in texts:
+        path = tmp_path / (f"x{character}.yaml" if code not in (0, 0x2F) else "x.yaml")
+        path.write_bytes(text.encode())
+        with pytest.raises(ConfigError) as caught:
+            load_config(path)
+        assert character not in str(caught.value).replace("\n  ", "") or code == 0x20
+    for override in (f"model.a{character}b=1", f"a{character}b.c=1", f"a{character}b", f"model.cell=a{character}b"):
+        with pytest.raises(ConfigError) as caught:
+            load_config(None, [override])
+        assert character not in str(caught.value).replace("\n  ", "") or code == 0x20

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gru_complete.cli.signals import StopSignals
     from gru_complete.training.adaptation import AdaptationRequest, Adapted, Event
 
+NEEDS_TORCH = True
 EXAMPLES = {COMMON: ["gru-complete adapt mail new-letters.txt -m mail-2"]}
 
 

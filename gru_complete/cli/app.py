@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,8 @@ import typer
 
 from gru_complete.cli.console import Console
 from gru_complete.cli.help import GroupedCommand, HelpfulGroup
-from gru_complete.errors import GruCompleteError, printable
+from gru_complete.errors import EnvironmentFailure, GruCompleteError, printable
+from gru_complete.storage.os_calls import os_reason
 
 if TYPE_CHECKING:
     from typer._click import Command, Context
@@ -60,6 +62,7 @@ def _load_command(name: str) -> "Command":
     command = typer.main.get_command(wrapper)
     assert isinstance(command, GroupedCommand)
     command.examples = getattr(module, "EXAMPLES", {})
+    command.needs_torch = getattr(module, "NEEDS_TORCH", False)
     return command
 
 
@@ -77,7 +80,7 @@ def _print_version(is_wanted: bool) -> None:
     if is_wanted:
         from importlib.metadata import version as installed_version
 
-        typer.echo(f"{PROGRAM} {installed_version(PROGRAM)}")
+        Console().write(f"{PROGRAM} {installed_version(PROGRAM)}\n".encode())
         raise typer.Exit
 
 
@@ -116,17 +119,11 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except typer.Abort:
         return 1
-    except MemoryError:
-        _show_traceback_if_wanted()
-        console.error("out of memory")
-        return 5
-    except PermissionError as error:
-        _show_traceback_if_wanted()
-        name = "a file" if error.filename is None else printable(os.fsdecode(error.filename))
-        console.error(f"cannot use {name}: permission denied")
-        return 5
     except Exception as error:
         _show_traceback_if_wanted()
+        if problem := refusal_of_the_machine(error):
+            console.error(problem)
+            return EnvironmentFailure.exit_code
         console.error(
             f"internal error: {type(error).__name__}",
             hint="please report it with the output of GRU_COMPLETE_DEBUG=1 (which may contain file names)",
@@ -135,15 +132,38 @@ def run(arguments: list[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
+def refusal_of_the_machine(error: Exception) -> str | None:
+    """What the machine refused, if that is what made an error; None if the error is a bug.
+
+    The library says more of what it expects to be refused. What comes here was refused where nobody expects it: to the
+    loader of a C library, to Python's start of a thread, to the standard output of another package.
+    """
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or "allocate memory" in text or "failed to map segment" in text:
+        return "out of memory"
+    if isinstance(error, RuntimeError) and "can't start new thread" in text:
+        return "the system starts no further thread"
+    if isinstance(error, OSError):
+        name = "a file" if error.filename is None else printable(os.fsdecode(error.filename))
+        return f"cannot use {name}: {os_reason(error)}"
+    return None
+
+
 def _show_traceback_if_wanted() -> None:
-    if os.environ.get("GRU_COMPLETE_DEBUG", "0") not in ("", "0"):
+    if _is_debugging():
         import traceback
 
         traceback.print_exc()
 
 
+def _is_debugging() -> bool:
+    return os.environ.get("GRU_COMPLETE_DEBUG", "0") not in ("", "0")
+
+
 def main() -> None:
     """Run the command line of this process, and end it with the exit code."""
+    if not sys.warnoptions and not _is_debugging():
+        warnings.simplefilter("ignore")  # of numpy and others: nothing that the user can do something about
     code = run()
     if sys.argv[1:2] == ["complete"]:
         _leave(code)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 RECALL_MINUTES = 3.0
 
+NEEDS_TORCH = True
 EXAMPLES = {
     COMMON: ["gru-complete compare letters.txt --cells gru,lstm,rnn --plot cells.svg"],
     SETTINGS: ["gru-complete compare letters.txt --steps 1000 --seed 1"],

@@ -55,15 +55,15 @@ class Console:
         return is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
 
     def note(self, message: str) -> None:
-        """Write a line to stderr."""
-        _write_error(message)
+        """Write a line to stderr, or several; nothing in it can steer the terminal."""
+        _write_error(terminal_text(message))
 
     def error(self, message: str, hint: str | None = None) -> None:
         """Write to stderr what went wrong, and what to do about it."""
         label = f"{BOLD_RED}error:{PLAIN}" if self.has_color(sys.stderr) else "error:"
-        _write_error(f"{label} {message}")
+        _write_error(f"{label} {terminal_text(message)}")
         if hint is not None:
-            _write_error(f"hint: {hint}")
+            _write_error(f"hint: {terminal_text(hint)}")
 
     def check_output(self) -> None:
         """Refuse, before any work, to run without a stdout.

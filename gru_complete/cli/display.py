@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from gru_complete.cli.console import terminal_text
 from gru_complete.cli.progress import stage_bar, step_bar
 from gru_complete.errors import GruCompleteError, printable, shell_word
 from gru_complete.model.naming import model_argument
@@ -65,7 +66,7 @@ class Display:
             self.console.note(message)
         else:
             with suppress(OSError):  # a terminal that was closed is no reason to end the training
-                self.bar.write(message, file=sys.stderr)
+                self.bar.write(terminal_text(message), file=sys.stderr)
 
     def lines(self, messages: Iterator[str]) -> None:
         """Write several lines."""
@@ -175,7 +176,6 @@ def never(event: NoReturn) -> NoReturn:
 
 def sample_of(model_path: Path) -> str:
     """A sentence that the model writes at this stage, on one line that is safe to print."""
-    from gru_complete.cli.console import terminal_text
     from gru_complete.runtime.completer import Completer
     from gru_complete.runtime.options import CompletionOptions
 

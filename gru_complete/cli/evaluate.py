@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _MORE = "Further measures"
 
+NEEDS_TORCH = True
 EXAMPLES = {
     COMMON: ["gru-complete eval", "gru-complete eval other-letters.txt -m mail"],
     _MORE: ["gru-complete eval --keystrokes --suggestions"],

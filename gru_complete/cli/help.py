@@ -5,13 +5,17 @@ This is plain text, as Typer writes it without rich, whose import would take lon
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from gru_complete.cli.console import Console
+from gru_complete.cli.loading import NUMPY_BYTES, TORCH_BYTES, require_address_space
+
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
+    from typer.core import TyperOption
 
 ARGUMENTS, COMMON, SETTINGS, OUTPUT, LONG_TEXTS = "Arguments", "Options", "Settings", "Output", "Long texts"
 """Headings: of arguments, of options that name no other heading, and of options that several commands share."""
@@ -24,6 +28,16 @@ class GroupedCommand(TyperCommand):
     """A command whose help has a heading for each group of options, in the order of the signature."""
 
     examples: Examples = {}
+    needs_torch = False
+
+    def get_help_option(self, ctx: "Context") -> "TyperOption | None":
+        """The option ``--help``."""
+        return _written_as_a_result(super().get_help_option(ctx))
+
+    def invoke(self, ctx: "Context") -> Any:
+        """Run the command, unless numpy or torch could only fail in it."""
+        require_address_space(TORCH_BYTES if self.needs_torch else NUMPY_BYTES)
+        return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: "Context") -> list[str]:
         """The pieces of the usage line, without Typer's braces around what is required."""
@@ -55,8 +69,25 @@ class HelpfulGroup(TyperGroup):
             raise typer.Exit(2)
         return super().parse_args(ctx, args)
 
+    def get_help_option(self, ctx: "Context") -> "TyperOption | None":
+        """The option ``--help``."""
+        return _written_as_a_result(super().get_help_option(ctx))
+
     def format_commands(self, ctx: "Context", formatter: "HelpFormatter") -> None:
         """Write each command with the first sentence of its help, however long that is."""
         commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.get_short_help_str(1000)) for name, command in commands if command])
+
+
+def _written_as_a_result(option: "TyperOption | None") -> "TyperOption | None":
+    """The option ``--help``, whose text is written as all results are: a stdout that takes none is an error."""
+    if option is not None:
+        option.callback = _write_help
+    return option
+
+
+def _write_help(ctx: "Context", _: object, is_wanted: bool) -> None:
+    if is_wanted and not ctx.resilient_parsing:
+        Console().write(f"{ctx.get_help()}\n".encode())
+        raise typer.Exit

@@ -2,16 +2,50 @@
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gru_complete.errors import UsageError
+from gru_complete.errors import EnvironmentFailure, UsageError
 
 if TYPE_CHECKING:
     from gru_complete.model.files import ModelFiles
     from gru_complete.runtime.completer import Completer
+
+
+NUMPY_BYTES, TORCH_BYTES = 300 << 20, 1 << 30
+"""The address space that commands with numpy alone and with torch take, besides what Python takes; most is not used."""
+
+
+def require_address_space(num_bytes: int) -> None:
+    """Refuse to work under a limit of the address space (``ulimit -v``) that leaves less than this.
+
+    The C libraries under numpy and torch end the process themselves where they are refused memory, with exit code 1
+    or by a signal.
+
+    Raises:
+        EnvironmentFailure: there is such a limit.
+    """
+    try:
+        bytes(num_bytes)  # takes microseconds: pages of zeros are not there before they are touched
+    except MemoryError:
+        limit = _address_space_limit()
+        if limit is not None:  # otherwise it is a small machine, where less may do
+            needed = f"about {num_bytes / 1e6:.0f} MB more than Python itself"
+            message = f"the address space is limited to {limit / 1e6:.0f} MB; this command needs {needed}"
+            raise EnvironmentFailure(message, hint="raise the limit: ulimit -v unlimited") from None
+
+
+def _address_space_limit() -> int | None:
+    """The limit of this process in bytes, if it has one."""
+    if sys.platform == "win32":
+        return None
+    import resource  # here, since it is rarely needed
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def use_one_thread() -> None:

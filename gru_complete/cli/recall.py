@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 HIDDEN_SIZES = (1, 4_096)
 
+NEEDS_TORCH = True
 EXAMPLES = {COMMON: ["gru-complete recall --task copy --length 100 --cell gru --cell rnn"]}
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gru_complete.training import events
     from gru_complete.training.run import TrainingRequest
 
+NEEDS_TORCH = True
 EXAMPLES = {
     COMMON: ["gru-complete train letters.txt", "gru-complete train ~/mail/sent -m mail --minutes 10 --redact"],
     SETTINGS: ["gru-complete train letters.txt --steps 2000 --set model.hidden_size=256"],

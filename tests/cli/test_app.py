@@ -1,5 +1,8 @@
+import errno
 import gc
+import io
 import json
+import os
 import subprocess
 import sys
 
@@ -7,6 +10,7 @@ import pytest
 
 from gru_complete.__main__ import main
 from gru_complete.cli import app, complete, models
+from gru_complete.errors import UsageError
 
 MODELS_COMMANDS = [["models", command.name or command.callback.__name__] for command in models.app.registered_commands]
 ALL_COMMANDS = [*([name] for name in app.COMMANDS), *MODELS_COMMANDS]
@@ -158,3 +162,82 @@ def test_the_console_script_is_the_app_and_collects_garbage_from_then_on(monkeyp
         main()
     assert caught.value.code == 0
     assert gc.isenabled()
+
+
+class _Refusing(io.TextIOWrapper):
+    """A stdout whose every write fails."""
+
+    def __init__(self, error):
+        super().__init__(io.BytesIO())
+        self.error = error
+
+    @property
+    def buffer(self):
+        raise self.error
+
+    def fileno(self):
+        raise ValueError
+
+
+@pytest.mark.parametrize("command", [[], ["--version"], *ALL_COMMANDS], ids=lambda command: " ".join(command) or "-")
+def test_help_that_cannot_be_written_is_no_bug_and_no_success(run, monkeypatch, command):
+    arguments = command if command == ["--version"] else [*command, "--help"]
+    outputs = {5: [None, _Refusing(OSError(28, "No space left on device")), _Refusing(OSError(5, "I/O error"))]}
+    for code, streams in {**outputs, 0: [_Refusing(BrokenPipeError(32, "Broken pipe"))]}.items():
+        for stream in streams:
+            with monkeypatch.context() as patch:
+                patch.setattr(sys, "stdout", stream)
+                assert app.run(arguments) == code
+
+
+REFUSALS = [
+    MemoryError(),
+    ImportError("libopenblas.so: failed to map segment from shared object"),
+    ImportError("libgomp.so.1: cannot allocate memory in static TLS block: Cannot allocate memory"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("can't start new thread"),
+    *(OSError(number, os.strerror(number), "x") for number in (errno.ENOSPC, errno.EIO, errno.EMFILE, errno.EFBIG)),
+]
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=repr)
+def test_what_the_machine_refuses_is_exit_5_wherever_it_comes_up(run, monkeypatch, error):
+    def broken(_):
+        raise error
+
+    monkeypatch.setattr("gru_complete.model.home.find_model", broken)
+    code, _, err = run("complete", "x")
+    assert code == 5
+    assert err.startswith("error: ")
+    assert "internal" not in err
+
+
+def test_an_error_of_ours_is_not_taken_for_a_refusal_of_the_machine():
+    for error in (ImportError("no module named x"), RuntimeError("size mismatch"), ValueError(), KeyError("memory")):
+        assert app.refusal_of_the_machine(error) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS does not keep limits of the address space")
+@pytest.mark.parametrize("megabytes", [40, 110, 150, 240])
+def test_too_little_address_space_is_exit_5_and_not_that_of_a_library(trained_model, megabytes):
+    code = (
+        "import resource, sys; from gru_complete.cli import app;"
+        f"resource.setrlimit(resource.RLIMIT_AS, ({megabytes << 20}, -1)); sys.exit(app.run(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "complete", "x", "-m", str(trained_model)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert "address space is limited" in done.stderr
+    assert "ulimit -v" in done.stderr
+
+
+STEERING = [*range(9), *range(11, 32), 127, *range(128, 160), 0x202E, 0x2066]
+
+
+@pytest.mark.parametrize("message", [f"a{chr(code)}b" for code in STEERING], ids=ascii)
+def test_no_message_steers_the_terminal(run, monkeypatch, message):
+    def broken(_):
+        raise UsageError(message, hint=message)
+
+    monkeypatch.setattr("gru_complete.model.home.find_model", broken)
+    assert message[1] not in run("complete", "x")[2]
