@@ -21,7 +21,9 @@ import ctypes
 import os
 import re
 import shlex
+import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +37,7 @@ from gru_complete.nn.cells import GRUCell
 SOURCE = Path(__file__).with_name("kernel.c")
 SWITCH = "GRU_COMPLETE_KERNEL"
 """An environment variable; "off" means no compiled code."""
-COMPILE_SECONDS = 60
+COMPILE_SECONDS = 10  # about ten times what it takes; a compiler that takes longer is not asked again
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
 # The first that the compiler accepts is used. By default it takes half of a wide vector; on ARM it may want "-mcpu".
 PROCESSOR_FLAGS = (("-march=native", "-mprefer-vector-width=512"), ("-march=native",), ("-mcpu=native",), ())
@@ -116,12 +118,15 @@ class Kernel:
 
 
 _active: Kernel | None = None
+_hanging_compiler: str | None = None
 # Written into plan.json, which a resumed training compares.
 _description = "torch: the compiled kernel was not asked for"
 
 
 def enable() -> str:
     """Compile, load and check the kernel, so that ``sequence`` uses it from now on in this process.
+
+    If the compiler did not end in time, ``hanging_compiler`` names it.
 
     Returns:
         What runs from now on and, if that is torch, why; see ``description``. A missing compiler is not an error.
@@ -162,6 +167,11 @@ def paused() -> Iterator[None]:
 def description() -> str:
     """Which loops run, torch's or the kernel's, and why."""
     return _description
+
+
+def hanging_compiler() -> str | None:
+    """The compiler that did not end within ``COMPILE_SECONDS`` in this process, if one did not."""
+    return _hanging_compiler
 
 
 def active_for(products: Tensor) -> Kernel | None:
@@ -223,15 +233,7 @@ def compile_library(compiler: list[str], source: Path, flags: list[str], library
     """
 
     def call(*arguments: str) -> None:
-        subprocess.run(
-            [*compiler, *arguments],
-            check=True,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            cwd=library.parent,
-            timeout=COMPILE_SECONDS,
-            start_new_session=True,  # Ctrl-C asks the training to stop and save, not the compiler to fail
-        )
+        _call_compiler([*compiler, *arguments], library.parent)
 
     if not threads:
         call(*flags, str(source.absolute()), "-o", str(library))
@@ -240,6 +242,38 @@ def compile_library(compiler: list[str], source: Path, flags: list[str], library
     compiled = library.with_suffix(".o")
     call(*(flag for flag in flags if flag != "-shared"), "-fopenmp", "-c", str(source.absolute()), "-o", str(compiled))
     call("-shared", str(compiled), "-o", str(library))
+
+
+def _call_compiler(command: list[str], directory: Path) -> None:
+    """Run the compiler, unless it has hung before; if it takes too long, end it with all processes that it started.
+
+    Raises:
+        OSError: there is no compiler.
+        subprocess.SubprocessError: it fails, or takes too long.
+    """
+    global _hanging_compiler
+    if _hanging_compiler is not None:
+        raise subprocess.TimeoutExpired(command, COMPILE_SECONDS)
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=directory,
+        start_new_session=True,  # Ctrl-C asks the training to stop and save, not the compiler to fail
+    ) as process:
+        try:
+            said = process.communicate(timeout=COMPILE_SECONDS)[1]
+        except BaseException as error:
+            if isinstance(error, subprocess.TimeoutExpired):
+                _hanging_compiler = command[0]
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, stderr=said)
 
 
 def _check(kernel: Kernel) -> None:
@@ -285,6 +319,8 @@ def _first_line(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
         said = error.stderr.decode(errors="replace").strip().splitlines()
         return next((line for line in said if "error" in line), f"{error.cmd[0]} failed")
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"{error.cmd[0]} did not end within {COMPILE_SECONDS} s"
     # Without the directory's name, which differs each time: descriptions of equal machines must be equal.
     said = getattr(error, "strerror", None) or re.sub(r"\S*gru-complete-\S*", "", str(error)).strip(" :")
     return str(said).splitlines()[0] if said else type(error).__name__

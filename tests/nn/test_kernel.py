@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -214,3 +215,34 @@ def test_a_path_to_a_compiler_is_the_users(off, tmp_path, monkeypatch, command):
     monkeypatch.setenv("CC", command.format(tmp_path))
     assert "no compiled kernel" in kernel.enable()
     assert "gru-complete-" in (tmp_path / "witness").read_text()
+
+
+@pytest.fixture
+def hanging(off, tmp_path, monkeypatch):
+    """A compiler that starts a process and waits for it."""
+    monkeypatch.setattr(kernel, "_hanging_compiler", None)
+    monkeypatch.setattr(kernel, "COMPILE_SECONDS", 0.3)
+    compiler = tmp_path / "cc"
+    compiler.write_text(f"#!/bin/sh\necho started >> {tmp_path}/calls\nsleep 61.5 &\necho $! > {tmp_path}/pid\nwait\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    return compiler
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+def test_a_compiler_that_hangs_is_ended_with_its_children_and_not_asked_again(hanging, tmp_path):
+    begin = time.monotonic()
+    assert kernel.enable() == f"torch: no compiled kernel ({hanging} did not end within 0.3 s)"
+    assert kernel.hanging_compiler() == str(hanging)
+    kernel.enable()
+    with pytest.raises(subprocess.SubprocessError):
+        kernel.compile_library([str(hanging)], kernel.SOURCE, [], tmp_path / "other.so", threads=False)
+    assert time.monotonic() - begin < 20
+    assert (tmp_path / "calls").read_text() == "started\n"
+    pid = int((tmp_path / "pid").read_text())
+    for _ in range(100):  # its parent is gone, and another one has to collect it
+        if not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text():
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the compiler's child is still running")
