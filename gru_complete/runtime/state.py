@@ -46,6 +46,7 @@ VERSION = 1
 _BEGINNING = b'{"format": "gru-complete state"'
 _MAX_HEADER_BYTES = 1000
 _MAX_BYTES = 1 << 23  # the largest network that is loaded has 1 MB of state
+_MAX_VALUE = 1e6  # of a state or of features: beyond that, the next scores could be infinite
 _HINT = "save the state again: gru-complete prime FILE... --state-out STATE"
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -159,8 +160,8 @@ def _prompt_state(arrays: Arrays, completer: Completer) -> PromptState:
             raise ModelError(f"{key} has the shape {array.shape}, which does not fit the model")
         if len(array) > {**lengths, "overlay": MAX_TOKENS}.get(key, len(array)):
             raise ModelError(f"{key} is too long")
-    if not all(np.isfinite(arrays[key]).all() for key in shapes):
-        raise ModelError("it contains NaN or infinity")
+    if not all((np.abs(arrays[key]) <= _MAX_VALUE).all() for key in shapes):  # False for NaN
+        raise ModelError(f"it contains NaN, or a value beyond {_MAX_VALUE:g} that no model computes")
     recent = _tokens(arrays["recent"], completer)
     if DOCUMENT_END in recent:
         raise ModelError("recent has a document end in it")

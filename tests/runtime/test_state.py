@@ -148,6 +148,11 @@ def changed(array, place, value):
 BAD = {
     "NaN": lambda it: {"state": changed(it["state"], 3, np.nan)},
     "infinity": lambda it: {"hidden": changed(it["hidden"], 0, np.inf)},
+    **{
+        f"{key} of {value:g}": lambda it, key=key, value=value: {key: changed(it[key], 0, value)}
+        for key in ("hidden", "state")
+        for value in (2e6, -1e20, 3.4e38)  # finite, and what follows from them would not be
+    },
     "too wide": lambda it: {"state": np.zeros((1, 1, 999), np.float32)},
     "flat": lambda it: {"state": it["state"].reshape(-1)},
     "no array": lambda it: {"recent": np.zeros((), np.uint16)},
