@@ -12,7 +12,7 @@ would have to wait.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 from gru_complete.arrays import Weights
 from gru_complete.model.architecture import Architecture
 from gru_complete.model.delta import Delta, apply_delta, check_tensors
-from gru_complete.model.files import ModelFiles, read_listed, start_in_thread
+from gru_complete.model.files import ModelFiles, Place, read_listed, start_in_thread
 from gru_complete.model.manifest import (
     DEFAULT_ENDS,
     DELTA,
@@ -45,7 +45,6 @@ from gru_complete.model.manifest import (
     Manifest,
     has_manifest,
     load_manifest,
-    read_manifest_bytes,
 )
 
 _READ_ATTEMPTS = 100  # after the first, each follows a replacement of the model while it was read
@@ -189,24 +188,46 @@ def load_model(path: Path, files: ModelFiles | None = None) -> LoadedModel:
     Raises:
         ModelError: it is missing, damaged, made by a newer version, or not a model.
     """
-    for _ in range(_READ_ATTEMPTS):
-        version = _current_version(path) if files is None else (files.directory, files.fingerprint)
+    return _load(path, files, _load_once)
+
+
+def _load(path: Path, files: ModelFiles | None, load_once: Callable[[Path, ModelFiles], LoadedModel]) -> LoadedModel:
+    """Load a model, again whenever it was replaced meanwhile."""
+    for attempts_left in reversed(range(_READ_ATTEMPTS)):
+        place = Place(path) if files is None else files.place
         try:
-            return _load_once(path, files or ModelFiles(path))
+            files = files or ModelFiles(place)
+            return load_once(path, files)
         except ModelError:
-            if version is not None and _current_version(path) == version:
+            if not attempts_left or (place.is_still_that_of_the_model() and not _has_other_manifest(files)):
                 raise
             files = None
-    return _load_once(path, ModelFiles(path))
+        finally:
+            place.close()
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _has_other_manifest(files: ModelFiles | None) -> bool:
+    """Whether the manifest was replaced after the files were read, as where a model is copied over another one."""
+    try:
+        return files is not None and files.fingerprint != load_manifest(files.directory)[1]
+    except ModelError:
+        return True
 
 
 def _load_once(path: Path, files: ModelFiles) -> LoadedModel:
     """Load a model, or fail if it is replaced meanwhile."""
+    manifest = files.manifest
+    return _load_whole(path, files) if manifest.base is None else _load_adapted(path, files, manifest.base)
+
+
+def _load_whole(path: Path, files: ModelFiles) -> LoadedModel:
+    """Load a model that has weights of its own, or fail if it is replaced meanwhile."""
     from gru_complete.text.tokenizer import Tokenizer
 
     manifest, directory = files.manifest, files.directory
-    if manifest.base is not None:
-        return _load_adapted(path, files, manifest.base)
+    if manifest.base is not None:  # nor can two be each other's base
+        raise ModelError(f"{printable(path)} is adapted itself, and no adapted model can be based on it")
     mixture = start_in_thread(partial(_load_mixture, files))
     try:
         tokenizer = Tokenizer(files.read(TOKENIZER))
@@ -241,9 +262,7 @@ def _load_adapted(path: Path, files: ModelFiles, needed: Base) -> LoadedModel:
     what = f"{printable(path)} only holds what it has learnt beyond the model '{needed.name}'"
     if not has_manifest(base_path):
         raise ModelError(f"{what}, which is not beside it", hint=f"put that model back as {printable(base_path)}")
-    if load_manifest(atomic.visible_directory(base_path))[0].base is not None:  # nor can two be each other's base
-        raise ModelError(f"{what}, which is adapted itself")
-    base = load_model(base_path)
+    base = _load(base_path, None, _load_whole)
     if base.fingerprint != needed.fingerprint:
         from gru_complete.model.naming import model_argument  # here, since only the message needs it
 
@@ -270,18 +289,6 @@ def read_extra_file(path: Path, name: str) -> bytes:
     if name not in EXTRA_FILES or name not in manifest.files:
         raise ModelError(f"{printable(path)} has no {printable(name)}")
     return read_listed(directory, manifest.files[name], name)
-
-
-def _current_version(path: Path) -> tuple[Path, str] | None:
-    """Where a model is found while directories are swapped, and the SHA-256 of its manifest; None without one.
-
-    It changes whenever the model is replaced. Inodes and times would not do: the next model may get the same ones.
-    """
-    directory = atomic.visible_directory(path)
-    try:
-        return directory, untrusted.sha256_hex(read_manifest_bytes(directory))
-    except ModelError:
-        return None
 
 
 def _check_vocab(tokenizer: "Tokenizer", arch: Architecture) -> None:

@@ -39,6 +39,7 @@ MAX_BYTES = {
 """The largest size of each file that is read."""
 DEFAULT_ENDS = ("sentence", "line")
 """Where completions of a model may end by default."""
+_LOOKS = 5
 TOKENIZER_FLAGS = {"kind": "sentencepiece", "document_end": 0, "first_piece": 257}
 """Facts about the tokenizer that all models share today; a manifest with others is refused."""
 
@@ -266,7 +267,8 @@ def _check_facts(value: object, where: str, *, depth: int = 3) -> None:
 
 def has_manifest(path: Path) -> bool:
     """Whether a finished model is stored at this path; its manifest may still be damaged."""
-    return os.path.lexists(atomic.visible_directory(path) / MANIFEST)
+    # Again and again: the directory may be swapped between the two looks at it.
+    return any(os.path.lexists(atomic.visible_directory(path) / MANIFEST) for _ in range(_LOOKS))
 
 
 def read_manifest_bytes(directory: Path) -> bytes:

@@ -128,8 +128,10 @@ class RunDir(NamedTuple):
         return OtherTrainingError(message, hint=hint or "train the model again with --replace")
 
     def is_ours(self) -> bool:
-        """Whether this program made the directory."""
-        return os.path.lexists(self.path / lock.LOCK_FILE)
+        """Whether this program made the directory; an empty one may be what a kill before the first file has left."""
+        if os.path.lexists(self.path / lock.LOCK_FILE):
+            return True
+        return self.path.is_dir() and not any(self.path.iterdir())
 
     def refuse_link(self) -> None:
         """Refuse a link to a directory, whose files would be replaced; links further up in the path are the user's.

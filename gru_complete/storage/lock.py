@@ -51,10 +51,17 @@ class DirectoryLock:
         """Free the lock."""
         self._free()
 
+    def is_in_place(self) -> bool:
+        """Whether the lock is that of the directory: it is not if that was removed before the lock was taken."""
+        with suppress(OSError):
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(self.path / LOCK_FILE))
+        return False
+
     def _free(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os_calls.close(descriptor)
+            with suppress(OSError):  # the lock is free whatever close says, and what was written is a courtesy
+                os_calls.close(descriptor)
 
     def _holder(self) -> str:
         """Who holds the lock, as its file says."""

@@ -30,9 +30,15 @@ from gru_complete.text.shards import ShardHeader, read_shard, write_shard
 from gru_complete.text.tokenizer import Tokenizer
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.events import CorpusRead, SecretsFound, Working
+from gru_complete.training.exclusive import exclusive_use
 from gru_complete.training.learner import Learner
 from gru_complete.training.loop import TuningSplit
-from gru_complete.training.refusals import refuse_existing_model, refuse_foreign_model, refuse_nested_paths
+from gru_complete.training.refusals import (
+    refuse_existing_model,
+    refuse_foreign_model,
+    refuse_foreign_run_dir,
+    refuse_nested_paths,
+)
 from gru_complete.training.scoring import score_tokens
 from gru_complete.training.tokenized_corpus import MIN_TOKENS, growing_shares, refuse_short_part, spooled
 
@@ -117,10 +123,20 @@ def adapt(request: AdaptationRequest, work_dir: Path, *, stop_signal: Callable[[
     Raises:
         UsageError: the new model exists, or would not lie beside its base.
         CorpusError, ModelError, EnvironmentFailure: as their names say.
+        BusyError: another process writes a model of this name.
         InterruptedRun: stopped by the signal, after writing what was gained until then.
     """
     base = _base_of(request.model)
     _check_places(request, base)
+    with exclusive_use(RunDir.beside(Path(os.path.realpath(request.target)))):
+        _check_places(request, base)  # again: another process may have written the model
+        yield from _adapt_locked(request, base, work_dir, stop_signal)
+
+
+def _adapt_locked(
+    request: AdaptationRequest, base: LoadedModel, work_dir: Path, stop_signal: Callable[[], int | None]
+) -> Iterator[Event]:
+    """The stages of the work, in which no other process writes the new model."""
     tokenizer = request.model.tokenizer
     yield Working("reading the text")
     scanner = SecretScanner(redacts=request.redact)
@@ -199,9 +215,10 @@ def _check_places(request: AdaptationRequest, base: LoadedModel) -> None:
         message = f"the adapted model needs a place of its own beside {printable(base_path)}, whose weights it uses"
         raise UsageError(message, hint=f"give it one with -m, such as {printable(base_path)}-adapted")
     refuse_nested_paths(request.sources, (request.target,))
-    run_dir = RunDir.beside(request.target).path
-    if os.path.lexists(run_dir):
-        message = f"{printable(run_dir)} belongs to a training"
+    run_dir = RunDir.beside(request.target)
+    refuse_foreign_run_dir(run_dir)
+    if run_dir.plan_path.exists():
+        message = f"{printable(run_dir.path)} belongs to a training"
         raise UsageError(message, hint="give the adapted model another name with -m")
     refuse_foreign_model(request.target)
     if not request.replace:

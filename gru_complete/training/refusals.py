@@ -7,7 +7,9 @@ from pathlib import Path
 from gru_complete.errors import UsageError, printable
 from gru_complete.model.manifest import MANIFEST
 from gru_complete.model.naming import model_argument
+from gru_complete.model.run_dir import RunDir
 from gru_complete.storage import atomic
+from gru_complete.storage.lock import LOCK_FILE
 
 
 def refuse_nested_paths(sources: Sequence[str], outputs: Sequence[Path]) -> None:
@@ -47,6 +49,16 @@ def refuse_foreign_directory(path: Path, *, marker: str) -> None:
     if os.path.lexists(path) and not os.path.isfile(path / marker):
         message = f"{printable(path)} exists and was not made by gru-complete"
         raise UsageError(message, hint="give the model another place with -m")
+
+
+def refuse_foreign_run_dir(run_dir: RunDir) -> None:
+    """Refuse a run directory that this program did not make.
+
+    Raises:
+        UsageError: something else is there.
+    """
+    if not run_dir.is_ours():
+        refuse_foreign_directory(run_dir.path, marker=LOCK_FILE)
 
 
 def refuse_existing_model(model_path: Path, *, is_adapted: bool = False) -> None:

@@ -15,19 +15,20 @@ from typing import Any, BinaryIO
 import torch
 
 from gru_complete.config import Config
-from gru_complete.errors import EnvironmentFailure, GruCompleteError, InterruptedRun, printable
+from gru_complete.errors import EnvironmentFailure, InterruptedRun, printable
 from gru_complete.model.home import close_home, remember_last
 from gru_complete.model.run_dir import RunDir
 from gru_complete.ngrams.counts import NGrams
 from gru_complete.nn import bfloat16, kernel
 from gru_complete.nn.language_model import LanguageModel
-from gru_complete.storage import atomic, lock, privacy
+from gru_complete.storage import atomic
 from gru_complete.text.secrets import SecretScanner
 from gru_complete.training import events, resuming
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.device import choose_device, out_of_memory_hint, return_freed_memory
 from gru_complete.training.events import Event
+from gru_complete.training.exclusive import exclusive_use
 from gru_complete.training.finishing import (
     MEASURED_BYTES,
     Measure,
@@ -45,8 +46,8 @@ from gru_complete.training.planning import make_plan
 from gru_complete.training.probe import CLOSING_SECONDS, estimate_closing_seconds
 from gru_complete.training.refusals import (
     refuse_existing_model,
-    refuse_foreign_directory,
     refuse_foreign_model,
+    refuse_foreign_run_dir,
     refuse_nested_paths,
 )
 from gru_complete.training.tokenized_corpus import (
@@ -128,24 +129,9 @@ def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | No
         atomic.finish_removals(run_dir.path.parent)
     refuse_nested_paths(request.sources, (request.model_path, run_dir.path))
     refuse_foreign_model(request.model_path)
-    refuse_foreign_directory(run_dir.path, marker=lock.LOCK_FILE)
-    is_new = not run_dir.path.exists()
-    try:
-        atomic.make_directory(run_dir.path)
-        with lock.DirectoryLock(run_dir.path):
-            privacy.secure_directory(run_dir.path)
-            yield from _run_locked(request, run_dir, stop_signal)
-    except BaseException:
-        if is_new:
-            _remove_unless_planned(run_dir)
-        raise
-
-
-def _remove_unless_planned(run_dir: RunDir) -> None:
-    """Remove a run directory that could not be resumed, unless another process is using it by now."""
-    with suppress(GruCompleteError), lock.DirectoryLock(run_dir.path):
-        if not run_dir.plan_path.exists():
-            atomic.remove_directory(run_dir.path)
+    refuse_foreign_run_dir(run_dir)
+    with exclusive_use(run_dir):
+        yield from _run_locked(request, run_dir, stop_signal)
 
 
 def _run_locked(request: TrainingRequest, run_dir: RunDir, stop_signal: Callable[[], int | None]) -> Iterator[Event]:
@@ -180,6 +166,11 @@ def _run_locked(request: TrainingRequest, run_dir: RunDir, stop_signal: Callable
     # 4. Plan the steps.
     if device.type == "cpu" and config.model.cell == "gru":
         kernel.enable()
+        if compiler := kernel.hanging_compiler():
+            yield events.Note(
+                f"the C compiler {printable(compiler)} did not end within {kernel.COMPILE_SECONDS} s, "
+                "without which training is slower"
+            )
     if plan is None:
         yield events.Working("measuring the machine's speed")
         closing_seconds = (

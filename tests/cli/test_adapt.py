@@ -11,8 +11,9 @@ import pytest
 
 from gru_complete.cli import adapt
 from gru_complete.config import TrainingConfig
+from gru_complete.errors import BusyError
 from gru_complete.model.directory import ModelContents, load_model, save_model
-from gru_complete.storage import atomic
+from gru_complete.storage import atomic, lock
 from gru_complete.training import adaptation
 from tests.kinds import KINDS
 
@@ -192,11 +193,42 @@ def test_a_place_where_the_model_cannot_be_is_refused_before_any_work(run, base,
         (new / "photo").write_bytes(b"")
     elif place == "trained":
         new.with_name("new.run").mkdir()
+        (new.with_name("new.run") / "plan.json").touch()
+        (new.with_name("new.run") / "lock").touch()
     before = {path: path.is_dir() or path.read_bytes() for path in sorted(tmp_path.rglob("*"))}
     code, _, err = run("adapt", base, text, "-m", new, "--replace")
     assert code == 2
     assert "hint: " in err
     assert {path: path.is_dir() or path.read_bytes() for path in sorted(tmp_path.rglob("*"))} == before
+
+
+def test_two_processes_cannot_write_one_model(run, base, text):
+    new = base.with_name("new")
+    run_dir = base.with_name("new.run")
+    run_dir.mkdir()
+    with lock.DirectoryLock(run_dir):
+        code, _, err = run("adapt", base, text, "-m", new)
+        assert code == 6
+        assert "is in use by process" in err
+        assert sorted(os.listdir(base.parent)) == ["base", "new.run"]
+    assert run("adapt", base, text, "-m", new, "--epochs", "1")[0] == 0  # whatever a kill has left there
+    assert sorted(os.listdir(base.parent)) == ["base", "new"]
+
+
+def test_while_a_model_is_adapted_its_name_is_locked(run, base, text, monkeypatch):
+    new = base.with_name("new")
+    held = []
+
+    def try_to_lock(_, stage):
+        with pytest.raises(BusyError), lock.DirectoryLock(base.with_name("new.run")):
+            pass
+        held.append(stage)
+
+    monkeypatch.setattr(
+        adapt.AdaptationDisplay, "stage", lambda it, stage: stage == "learning" and try_to_lock(it, stage)
+    )
+    assert run("adapt", base, text, "-m", new, "--epochs", "1")[0] == 0
+    assert held == ["learning"]
 
 
 def test_a_base_whose_name_could_not_be_kept_is_refused(run, base, text):

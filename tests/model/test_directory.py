@@ -17,6 +17,7 @@ from gru_complete.model.directory import load_model, read_extra_file
 from gru_complete.model.home import (
     find_model,
 )
+from gru_complete.storage import atomic, untrusted
 from gru_complete.storage.untrusted import sha256_hex
 from tests.model.models import (
     constant_weights,
@@ -279,6 +280,34 @@ def test_loading_while_the_model_is_replaced_gives_the_old_or_the_new(tmp_path, 
         assert all((array == number).all() for array in model.weights.values())
     writer.join()
     assert load_model(path).manifest.training == {"number": 79}
+
+
+@pytest.mark.parametrize("num_swaps", [1, 2, 3])
+@pytest.mark.parametrize("name", ["manifest.json", "weights.safetensors", "ngrams.safetensors", "tokenizer.model"])
+def test_a_model_that_was_replaced_within_one_load_is_loaded_even_if_by_the_same_bytes(
+    with_ngrams, monkeypatch, num_swaps, name
+):
+    fingerprint = load_model(with_ngrams).fingerprint
+    originals = {path.name: path.read_bytes() for path in with_ngrams.iterdir()}
+    read = untrusted.read_regular_file
+    swaps = iter([num_swaps])
+
+    def read_late(path, *, max_bytes):
+        if path.name == name and (number := next(swaps, 0)):
+            for _ in range(number):
+                with atomic.replace_directory(with_ngrams) as directory:
+                    for key, data in originals.items():
+                        (directory / key).write_bytes(data)
+            raise ModelError(f"{path} is missing")  # as it is between the two renames of a swap
+        return read(path, max_bytes=max_bytes)
+
+    monkeypatch.setattr(untrusted, "read_regular_file", read_late)
+    assert load_model(with_ngrams).fingerprint == fingerprint
+    assert next(swaps, None) is None
+    monkeypatch.setattr(untrusted, "read_regular_file", read)
+    (with_ngrams / name).unlink()
+    with pytest.raises(ModelError, match="is missing|is not a gru-complete model"):
+        load_model(with_ngrams)
 
 
 def test_a_model_moved_aside_by_an_interrupted_swap_is_still_found(saved):

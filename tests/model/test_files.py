@@ -2,20 +2,21 @@
 
 import subprocess
 import sys
+from threading import Thread
 
 import numpy as np
 import pytest
 
 from gru_complete.errors import ModelError
 from gru_complete.model.directory import load_model
-from gru_complete.model.files import ModelFiles, read_ahead
-from gru_complete.model.manifest import NGRAMS, TOKENIZER, WEIGHTS
+from gru_complete.model.files import ModelFiles, Place, read_ahead
+from gru_complete.model.manifest import NGRAMS, TOKENIZER, WEIGHTS, load_manifest
 from gru_complete.storage import atomic
 from tests.model.models import save_random_model
 
 
 def test_files_are_those_of_the_directory(with_ngrams):
-    files = ModelFiles(with_ngrams)
+    files = ModelFiles(Place(with_ngrams))
     for name in (WEIGHTS, NGRAMS, TOKENIZER):
         assert files.read(name) == (with_ngrams / name).read_bytes()
     assert files.fingerprint == load_model(with_ngrams).fingerprint
@@ -34,7 +35,7 @@ def test_a_damaged_file_is_refused_when_it_is_asked_for(with_ngrams, name):
     data = bytearray((with_ngrams / name).read_bytes())
     data[-1] ^= 1
     (with_ngrams / name).write_bytes(data)
-    files = ModelFiles(with_ngrams)
+    files = ModelFiles(Place(with_ngrams))
     with pytest.raises(ModelError, match="damaged"):
         files.read(name)
     with pytest.raises(ModelError, match="damaged"):
@@ -55,7 +56,7 @@ def test_a_model_replaced_after_reading_began_gives_the_old_or_the_new_one(saved
         new_manifest = (directory / "manifest.json").read_bytes()
     assert manifest != new_manifest
     (saved / "manifest.json").write_bytes(manifest)  # reading begins with the old manifest, and finds the new files
-    files = ModelFiles(saved)
+    files = ModelFiles(Place(saved))
     (saved / "manifest.json").write_bytes(new_manifest)
     loaded = load_model(saved, files)
     assert loaded.fingerprint != old
@@ -71,3 +72,14 @@ def test_reading_ahead_needs_no_numpy(saved):
     )
     result = subprocess.run([sys.executable, "-c", code, str(saved)], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
+
+
+def test_where_no_thread_is_started_the_files_are_read_nevertheless(saved, monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Thread, "start", refuse)
+    assert load_model(saved).manifest.arch == load_manifest(saved)[0].arch
+    (saved / "weights.safetensors").unlink()
+    with pytest.raises(ModelError, match="is missing"):
+        load_model(saved)

@@ -258,6 +258,7 @@ def test_what_is_not_a_model_is_not_removed(tmp_path):
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "manifest.json").write_text("{}")
     (tmp_path / "web.run").mkdir()
+    (tmp_path / "web.run" / "page").touch()
     for name in ("photos", "web", "missing"):
         for run_only in (False, True):
             with pytest.raises(ModelError, match="is not a|no model named"):

@@ -88,7 +88,17 @@ def test_only_a_run_directory_that_no_training_uses_is_removed(run_dir, tmp_path
     assert not run_dir.path.exists()
     foreign = RunDir(tmp_path / "photos")
     foreign.path.mkdir()
+    (foreign.path / "photo").touch()
     assert not foreign.is_ours()
     with pytest.raises(ModelError, match="is not a run directory"):
         foreign.remove()
     assert foreign.path.exists()
+
+
+def test_an_empty_directory_may_be_what_a_kill_before_the_first_file_left_and_is_removed(tmp_path):
+    run_dir = RunDir.beside(tmp_path / "model")
+    assert not run_dir.is_ours()
+    run_dir.path.mkdir()
+    assert run_dir.is_ours()
+    run_dir.remove()
+    assert list(tmp_path.iterdir()) == []

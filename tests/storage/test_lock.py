@@ -55,3 +55,26 @@ def test_whatever_the_lock_file_says_a_second_holder_is_refused(tmp_path, conten
 def test_a_missing_directory_cannot_be_locked(tmp_path):
     with pytest.raises(EnvironmentFailure, match="cannot lock"), lock.DirectoryLock(tmp_path / "missing"):
         pass
+
+
+def test_a_close_that_fails_frees_the_lock_and_is_no_error(tmp_path, faulty):
+    calls = faulty()
+    with lock.DirectoryLock(tmp_path):
+        pass
+    assert [name for name, _ in calls.log][-1] == "close"
+    faulty(at=len(calls.log) - 1, fault="EIO")
+    with lock.DirectoryLock(tmp_path):
+        pass
+    with lock.DirectoryLock(tmp_path) as held:
+        assert held.is_in_place()
+
+
+def test_a_lock_on_a_directory_that_was_removed_is_not_in_place(tmp_path):
+    path = tmp_path / "model.run"
+    path.mkdir()
+    with lock.DirectoryLock(path) as held:
+        path.rename(tmp_path / "removed")
+        assert not held.is_in_place()
+        path.mkdir()
+        (path / "lock").touch()
+        assert not held.is_in_place()

@@ -1,4 +1,5 @@
 import itertools
+import os
 import sys
 
 import pytest
@@ -11,8 +12,10 @@ from gru_complete.errors import (
 )
 from gru_complete.model.directory import load_model
 from gru_complete.model.home import find_model
+from gru_complete.nn import kernel
 from gru_complete.storage import atomic, lock
 from gru_complete.training import events, run
+from gru_complete.training.exclusive import exclusive_use
 from gru_complete.training.run import run_training
 from tests.training.runs import interrupt, of_type, train, weights_sha256
 
@@ -71,7 +74,8 @@ def test_a_home_that_cannot_be_written_does_not_undo_a_finished_training(request
 def test_a_signal_on_any_line_before_the_work_begins_leaves_nothing(tmp_path, request_for):
     """It may come between any two lines, which a tracer plays."""
     missing = request_for("m", sources=[str(tmp_path / "missing.txt")])
-    here = {function.__code__ for function in (run_training, atomic.make_directory, lock.DirectoryLock.__enter__)}
+    functions = run_training, exclusive_use.__wrapped__, atomic.make_directory, lock.DirectoryLock.__enter__
+    here = {function.__code__ for function in functions}
     for number in itertools.count():
         lines = itertools.count()
         has_begun = False
@@ -97,3 +101,22 @@ def test_a_signal_on_any_line_before_the_work_begins_leaves_nothing(tmp_path, re
         if has_begun:
             break
     assert number > 10
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+def test_a_compiler_that_hangs_is_named_once(request_for, tmp_path, monkeypatch):
+    compiler = tmp_path / "cc"
+    compiler.write_text("#!/bin/sh\nsleep 61\n")
+    compiler.chmod(0o755)
+    monkeypatch.delenv(kernel.SWITCH)
+    monkeypatch.setenv("CC", str(compiler))
+    monkeypatch.setattr(kernel, "COMPILE_SECONDS", 0.3)
+    monkeypatch.setattr(kernel, "_hanging_compiler", None)
+    kernel.disable()
+    try:
+        seen = train(request_for())
+    finally:
+        kernel.disable()
+    assert [note.message for note in of_type(seen, events.Note) if "did not end within 0.3 s" in note.message] == [
+        f"the C compiler {compiler} did not end within 0.3 s, without which training is slower"
+    ]

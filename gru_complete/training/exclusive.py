@@ -1,0 +1,39 @@
+"""One writer of a model at a time: whoever trains or adapts ``NAME`` holds the lock of ``NAME.run`` meanwhile."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from gru_complete.errors import BusyError, GruCompleteError, printable
+from gru_complete.model.run_dir import RunDir
+from gru_complete.storage import atomic, privacy
+from gru_complete.storage.lock import DirectoryLock
+
+
+@contextmanager
+def exclusive_use(run_dir: RunDir) -> Iterator[None]:
+    """Make a run directory, unless it is there, and lock it; afterwards, remove it unless it holds a plan to resume.
+
+    Raises:
+        ModelError: it is a link.
+        BusyError: another process is using it.
+        EnvironmentFailure: it cannot be made.
+    """
+    run_dir.refuse_link()
+    try:
+        atomic.make_directory(run_dir.path)
+        with DirectoryLock(run_dir.path) as lock:
+            if not lock.is_in_place():
+                raise BusyError(f"{printable(run_dir.path)} was just removed by another process", hint="try again")
+            privacy.secure_directory(run_dir.path)
+            yield
+    finally:
+        _remove_unless_planned(run_dir)
+
+
+def _remove_unless_planned(run_dir: RunDir) -> None:
+    """Remove a run directory that could not be resumed, unless another process is using it by now."""
+    if run_dir.plan_path.exists():
+        return
+    with suppress(GruCompleteError), DirectoryLock(run_dir.path) as lock:
+        if lock.is_in_place() and not run_dir.plan_path.exists():
+            atomic.remove_directory(run_dir.path)
