@@ -18,6 +18,7 @@ The names are a file format. Nothing here needs torch, and a completion imports 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -131,7 +132,9 @@ class RunDir(NamedTuple):
         """Whether this program made the directory; an empty one may be what a kill before the first file has left."""
         if os.path.lexists(self.path / lock.LOCK_FILE):
             return True
-        return self.path.is_dir() and not any(self.path.iterdir())
+        with suppress(OSError):  # it is missing, or cannot be read
+            return not os.listdir(self.path)
+        return False
 
     def refuse_link(self) -> None:
         """Refuse a link to a directory, whose files would be replaced; links further up in the path are the user's.

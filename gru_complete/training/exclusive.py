@@ -19,15 +19,18 @@ def exclusive_use(run_dir: RunDir) -> Iterator[None]:
         EnvironmentFailure: it cannot be made.
     """
     run_dir.refuse_link()
+    may_remove = not run_dir.path.exists()
     try:
         atomic.make_directory(run_dir.path)
         with DirectoryLock(run_dir.path) as lock:
             if not lock.is_in_place():
                 raise BusyError(f"{printable(run_dir.path)} was just removed by another process", hint="try again")
             privacy.secure_directory(run_dir.path)
+            may_remove = True
             yield
     finally:
-        _remove_unless_planned(run_dir)
+        if may_remove:
+            _remove_unless_planned(run_dir)
 
 
 def _remove_unless_planned(run_dir: RunDir) -> None:
