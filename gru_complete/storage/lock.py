@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gru_complete.errors import BusyError, ModelError, printable
-from gru_complete.storage.os_calls import open_in_place, os_calls, translate_os_errors, write_all
+from gru_complete.storage.os_calls import NotOursError, open_in_place, os_calls, translate_os_errors, write_all
 from gru_complete.storage.untrusted import strict_json
 
 LOCK_FILE = "lock"
@@ -75,13 +75,13 @@ def _refuse_foreign(descriptor: int) -> None:
     """Refuse to overwrite another program's file that has the same name.
 
     Raises:
-        OSError: it is none of ours.
+        NotOursError: it is none of ours.
     """
     content = os.read(descriptor, _MAX_BYTES + 1)
     os.lseek(descriptor, 0, os.SEEK_SET)
     is_blank = not content.strip(b"\0")  # zeros: as a failure of power may leave it
     if len(content) > _MAX_BYTES or not (is_blank or content.startswith(_BEGINNING)):
-        raise OSError(errno.EINVAL, f"its file {LOCK_FILE!r} was not made by gru-complete")
+        raise NotOursError(errno.EINVAL, "another program made it")
 
 
 def _try_lock(descriptor: int) -> bool:

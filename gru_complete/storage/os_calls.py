@@ -19,6 +19,10 @@ FILE_MODE, DIRECTORY_MODE = 0o600, 0o700
 """Permissions of all that is made: nearly all of it holds text, and nobody but its owner may read that."""
 
 
+class NotOursError(OSError):
+    """What has a name of ours was made by somebody else."""
+
+
 class OsCalls:
     """The system calls that change the disk, in one place so that a test can make each of them fail."""
 
@@ -41,14 +45,15 @@ def translate_os_errors(verb: str, path: Path) -> Iterator[None]:
     """Turn the ``OSError`` of a block into "cannot VERB PATH: reason".
 
     Raises:
-        EnvironmentFailure: in place of any ``OSError``; with a hint where the disk is full.
+        EnvironmentFailure: in place of any ``OSError``; with a hint where the disk is full or a file is not ours.
     """
     try:
         yield
     except OSError as error:
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        message = f"cannot {verb} {printable(path)}: {os_reason(error)}"
-        raise EnvironmentFailure(message, hint=DISK_FULL_HINT if is_full else None) from error
+        hint = DISK_FULL_HINT if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
+        if isinstance(error, NotOursError):
+            hint = "gru-complete did not make it: see what it is, and delete it or give the model another place"
+        raise EnvironmentFailure(f"cannot {verb} {printable(path)}: {os_reason(error)}", hint=hint) from error
 
 
 def os_reason(error: OSError) -> str:
@@ -61,7 +66,8 @@ def open_in_place(path: Path, flags: int) -> int:
     """Open a file to change it where it is, and not another one in its stead; create it if the flags say so.
 
     Raises:
-        OSError: as ``os.open``, or it is a link, has a second name, or is not a regular file.
+        OSError: as ``os.open``.
+        NotOursError: it is a link, has a second name, or is not a regular file.
     """
     with suppress(FileNotFoundError):
         refuse_detours(os.lstat(path))  # before open(), which may rewind a tape
@@ -78,13 +84,13 @@ def refuse_detours(status: os.stat_result) -> None:
     """Refuse a file through which another one would be written, or another program.
 
     Raises:
-        OSError: it is a link, has a second name, or is not a regular file.
+        NotOursError: it is a link, has a second name, or is not a regular file.
     """
     problem = not_regular(status)
     if problem is None and status.st_nlink > 1:
         problem = "a file with another name elsewhere (a hard link)"
     if problem is not None:
-        raise OSError(errno.EINVAL, f"it is {problem}")
+        raise NotOursError(errno.EINVAL, f"it is {problem}")
 
 
 def not_regular(status: os.stat_result) -> str | None:

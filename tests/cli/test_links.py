@@ -27,7 +27,7 @@ NAMES = {
         *(f"tiny.run/{name}" for name in RUN_FILES),
         *(f"{CHECKPOINT}{name}" for name in ("", "/manifest.json", "/weights.safetensors", "/loop.json", "/new")),
     ],
-    "home": ["tiny", "tiny.run", "last", ".old-tiny", ".tmp-removed", ".tmp-tiny-01234567", "state"],
+    "home": ["tiny", "new", "tiny.run", "last", ".old-tiny", ".tmp-removed", ".tmp-tiny-01234567", "state"],
 }
 SETTINGS = [f"--set={setting}" for setting in TINY]
 QUICK_COMMANDS = {
@@ -65,7 +65,7 @@ def case(tmp_path, trained_model, run, monkeypatch):
         if command[0] == "train" and "--replace" not in command:
             shutil.rmtree(home / "tiny")
             (home / "tiny.run" / "finished").unlink()
-        make_case(kind, home / name, outside)
+        make_case(kind, home / name, outside, trained_model)
         before = snapshot(outside)
         words = [{"STATE": str(home / "state"), "CORPUS": str(corpus)}.get(word, word) for word in command]
         signal.alarm(120)  # whatever waits for ever is interrupted
@@ -73,10 +73,10 @@ def case(tmp_path, trained_model, run, monkeypatch):
         signal.alarm(0)
         lines = [line for line in errors.splitlines() if line.startswith("error: ")]
         where = f"{command} with a {kind} as {name}: {code} {errors}"
-        assert code in (0, 2, 4, 5), where
-        assert len(lines) == (code != 0), where
+        assert code in (0, 2, 4, 5) or (code, command[0]) == (1, "adapt"), where  # 1: nothing was gained
+        assert len(lines) == (code > 1), where
         # The one link that may be followed is that of a model itself: the user may keep models elsewhere.
-        if not (name == "tiny" and kind == "link" and "--replace" in command):
+        if not (name == "tiny" and (home / name).is_symlink() and "--replace" in command):
             assert snapshot(outside) == before, where
         return code, errors
 
@@ -89,13 +89,13 @@ def case(tmp_path, trained_model, run, monkeypatch):
     signal.signal(signal.SIGALRM, previous)
 
 
-def make_case(kind: str, path: Path, outside: Path) -> None:
+def make_case(kind: str, path: Path, outside: Path, model: Path) -> None:
     """Replace what is at a path; a link leads to what was there, moved outside."""
     victim = outside / "victim"
     if path.exists():
         shutil.move(path, victim)
     elif kind == "link" and path.name in (".old-tiny", ".tmp-removed"):
-        shutil.copytree(path.with_name("tiny"), victim)
+        shutil.copytree(model, victim)
     else:
         victim.write_bytes(b"precious")
     (outside / ".tmp-rubbish").write_bytes(b"not ours")

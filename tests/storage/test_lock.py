@@ -8,7 +8,7 @@ import pytest
 
 from gru_complete.errors import BusyError, EnvironmentFailure
 from gru_complete.storage import lock
-from tests.storage.faulty_os import open_descriptors
+from tests.storage.faulty_os import open_descriptors, plant, posix_only
 
 HOLDER = """
 import sys, time
@@ -50,6 +50,34 @@ def test_whatever_the_lock_file_says_a_second_holder_is_refused(tmp_path, conten
         (tmp_path / "lock").write_bytes(content)
         with pytest.raises(BusyError, match="in use by another process"), lock.DirectoryLock(tmp_path):
             pass
+
+
+@pytest.mark.parametrize("content", [b"12345\n", b"{}", b'{"pid": 1, "since": "x"}' + b" " * 200, b"x" * 10_000])
+def test_the_lock_of_another_program_is_not_overwritten(tmp_path, content):
+    (tmp_path / "lock").write_bytes(content)
+    with pytest.raises(EnvironmentFailure, match="another program made it") as caught, lock.DirectoryLock(tmp_path):
+        pass
+    assert "delete it" in caught.value.hint
+    assert (tmp_path / "lock").read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 50, b'{"pid": 1, "since": "2026-01-01', b'{"pid": 1, "since": "x"}'])
+def test_what_a_kill_or_a_failure_of_power_leaves_in_it_is_ours(tmp_path, content):
+    (tmp_path / "lock").write_bytes(content)
+    with lock.DirectoryLock(tmp_path):
+        pass
+
+
+@posix_only
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "fifo", "socket", "device", "directory"])
+def test_a_lock_that_leads_elsewhere_is_refused(tmp_path, kind):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "victim").write_bytes(b"")
+    plant(kind, tmp_path / "run" / "lock", tmp_path / "victim")
+    with pytest.raises(EnvironmentFailure, match="cannot lock .*lock: it is"), lock.DirectoryLock(tmp_path / "run"):
+        pass
+    assert (tmp_path / "victim").read_bytes() == b""
+    assert sorted(os.listdir(tmp_path)) == ["run", "victim"]
 
 
 def test_a_missing_directory_cannot_be_locked(tmp_path):
