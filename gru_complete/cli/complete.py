@@ -249,14 +249,16 @@ def complete(
         with reading_progress(console) as progress:
             before = read_text(completer, [file_source(file)], before, progress)
     end = b"" if no_newline else request.end
+    drops_newline = until != "line"  # whoever asks for a line asks for the one after it
     if interactive:
         from gru_complete.cli.interactive import run
 
-        raise typer.Exit(run(completer, text_to_edit(prompt, file), options, console, before=before, end=end))
+        text = text_to_edit(prompt, file, drops_newline=drops_newline)
+        raise typer.Exit(run(completer, text, options, console, before=before, end=end))
     if reads_lines:
         has_text = answer_lines(console, completer, request, before)
     else:
-        sources = text_sources(prompt, file, drops_newline=state_out is None)
+        sources = text_sources(prompt, file, drops_newline=drops_newline and state_out is None)
         has_text = answer(console, completer, request, before, sources, state_out=state_out, end=end)
     if not has_text:
         raise typer.Exit(1)

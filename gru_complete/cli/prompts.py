@@ -52,12 +52,13 @@ def text_sources(prompt: str | None, file: Path | None, *, drops_newline: bool =
         yield source._replace(blocks=without_final_newline(source.blocks)) if drops_newline else source
 
 
-def text_to_edit(prompt: str | None, file: Path | None) -> bytes:
+def text_to_edit(prompt: str | None, file: Path | None, *, drops_newline: bool = True) -> bytes:
     """The initial text of the editor: PROMPT or standard input as they are, or nothing.
 
     Args:
         prompt: "-" is standard input, and so is None if input is piped in and there is no file.
         file: text that comes before and is not edited.
+        drops_newline: as in ``text_sources``.
 
     Raises:
         CorpusError: standard input cannot be read, or is not text.
@@ -66,7 +67,8 @@ def text_to_edit(prompt: str | None, file: Path | None) -> bytes:
     if prompt is None and (file is not None or sys.stdin is None or sys.stdin.isatty()):
         return b""
     kept: list[bytes] = []
-    sources = (source._replace(blocks=tee(source.blocks, kept.append)) for source in text_sources(prompt, None))
+    sources = text_sources(prompt, None, drops_newline=drops_newline)
+    sources = (source._replace(blocks=tee(source.blocks, kept.append)) for source in sources)
     for _ in read_prompt(sources, None):  # refuses what is not text
         pass
     return b"".join(kept)

@@ -44,6 +44,16 @@ def test_stdin_loses_one_final_newline_and_a_prompt_keeps_its_spaces(run, traine
     assert json.loads(from_argument)["prompt"] == "The cat "
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n", b""])
+@pytest.mark.parametrize("text", [b"The cat", b"A dog. ", b"a\nb", b"", "走。".encode()])
+def test_the_final_newline_counts_where_a_line_is_asked_for(run, trained_model, text, end):
+    kept = text.decode() + end.decode().replace("\r", "")
+    for until, prompt in (("line", kept), ("sentence", kept.removesuffix("\n"))):
+        code, piped, _ = run("complete", "-m", trained_model, "--until", until, "--json", stdin=text + end)
+        typed = run("complete", prompt, "-m", trained_model, "--until", until, "--json")[1]
+        assert (code, json.loads(piped)["text"]) == (0, json.loads(typed)["text"])
+
+
 def test_a_file_comes_before_the_prompt_with_its_newline(run, trained_model, tmp_path):
     (tmp_path / "before.txt").write_bytes(b"A dog.\n")
     _, out, _ = run("complete", "The cat", "-f", tmp_path / "before.txt", "-m", trained_model, "--json")
