@@ -23,7 +23,7 @@ def test_a_finished_model_is_not_overwritten(request_for, tmp_path, tiny_overrid
     assert weights_sha256(tmp_path / "model") != before
 
 
-@pytest.mark.parametrize("name", ["novel", "my novel", "it's", "v1.2", "日記"])
+@pytest.mark.parametrize("name", ["novel", "my novel", "novel (2)", "v1.2", "日記"])
 def test_a_text_that_has_a_model_gets_the_command_that_adds_what_is_new(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     for path in (tmp_path / name, Path(name), models_home() / name):
@@ -39,6 +39,7 @@ def test_a_text_that_has_a_model_gets_the_command_that_adds_what_is_new(tmp_path
         with pytest.raises(UsageError, match="already exists") as caught:
             refuse_existing_model(path, is_adapted=True)
         assert "gru-complete adapt" not in caught.value.hint
+        path.rmdir()
 
 
 def test_a_corpus_inside_the_run_directory_and_a_model_inside_the_corpus_are_refused(request_for, tmp_path):
