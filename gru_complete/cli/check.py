@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,10 +14,12 @@ from gru_complete.cli.options import ModelOption
 from gru_complete.cli.output import json_line
 from gru_complete.cli.progress import bytes_bar
 from gru_complete.cli.prompts import STDIN, file_blocks, stdin_blocks
-from gru_complete.errors import UsageError, printable
+from gru_complete.errors import CorpusError, UsageError, printable
 from gru_complete.runtime.options import check_range
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from gru_complete.checking.anomalous_lines import AnomalousLine, AnomalousLineFinder
     from gru_complete.checking.unusual_words import UnusualWord, WordChecker
     from gru_complete.cli.console import Console
@@ -51,7 +53,7 @@ def check(
     """Find words in whose place the model expects another, and suggest alternatives.
 
     Findings are unusual compared with the model's training text; they need not be wrong. The exit code is 1 if anything
-    was found.
+    was found, 3 if a file could not be read; the other files are checked all the same.
     """
     use_one_thread()
     console: Console = context.obj
@@ -60,17 +62,42 @@ def check(
     if threshold is not None:
         check_range("threshold", threshold, 1e-6, 1e12)
     finder = _finder(model, threshold, finds_lines=lines)
-    has_findings = False
+    exit_code = 0
     with bytes_bar(console, "checking", names) as bar:
         for name in names:
-            for finding in finder.findings(_texts(name), None if bar is None else bar.update):
-                has_findings = True
-                line = json_line(_record(name, finding), is_ascii=False) if as_json else _line(name, finding)
+            try:
+                found = _check_file(console, finder, name, bar, as_json=as_json)
+                exit_code = exit_code or int(found)
+            except CorpusError as error:
+                exit_code = error.exit_code
                 if bar is not None:
                     bar.clear()
-                console.write(line)
-    if has_findings:
-        raise typer.Exit(1)
+                console.error(str(error), error.hint)
+    if exit_code:
+        raise typer.Exit(exit_code)
+
+
+def _check_file(
+    console: "Console",
+    finder: "AnomalousLineFinder | WordChecker",
+    name: str,
+    bar: "tqdm[Any] | None",
+    *,
+    as_json: bool,
+) -> bool:
+    """Print what is found in a file; returns whether that is anything.
+
+    Raises:
+        CorpusError: the file cannot be read.
+    """
+    has_findings = False
+    for finding in finder.findings(_texts(name), None if bar is None else bar.update):
+        has_findings = True
+        line = json_line(_record(name, finding), is_ascii=False) if as_json else _line(name, finding)
+        if bar is not None:
+            bar.clear()
+        console.write(line)
+    return has_findings
 
 
 def _finder(model: str | None, threshold: float | None, *, finds_lines: bool) -> "AnomalousLineFinder | WordChecker":

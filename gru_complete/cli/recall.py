@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gru_complete.comparison.recall import RecallResult
 
 HIDDEN_SIZES = (1, 4_096)
+SEEDS = (0, 2**63 - 1)  # as of a training; the seeds of later updates are greater, and PyTorch's end below 2**64
 
 NEEDS_TORCH = True
 EXAMPLES = {COMMON: ["gru-complete recall --task copy --length 100 --cell gru --cell rnn"]}
@@ -49,6 +50,7 @@ def recall(
     check_minutes(minutes)
     check_range("--length", length, *RECALL_LENGTHS)
     check_range("--hidden-size", hidden_size, *HIDDEN_SIZES)
+    check_range("--seed", seed, *SEEDS)
     console: Console = context.obj
     console.check_output()  # before any work
     results = []

@@ -43,7 +43,7 @@ def refuse_to_overwrite(path: Path) -> None:
     """
     from gru_complete.runtime.state import is_state
 
-    if os.path.lexists(path) and not is_state(path):
+    if os.path.exists(path) and not is_state(path):
         raise UsageError(f"{printable(path)} exists and is not a state file", hint="name another file")
 
 

@@ -6,6 +6,7 @@ as in Marvin and Linzen 2018 (arXiv:1808.09031), who settle ties with a coin. Th
 Shapes: N pairs.
 """
 
+import codecs
 import json
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -93,6 +94,8 @@ class PairsReport:
 def read_pairs(path: Path) -> list[Pair]:
     """Read a file with one JSON object per line: right, wrong, phenomenon, distance.
 
+    A byte order mark and blank lines are skipped. The two texts may be equal, as in some public benchmarks: a tie.
+
     Raises:
         CorpusError: the file cannot be read, is empty, or has a line that is not a pair; the message names the line.
     """
@@ -104,7 +107,9 @@ def read_pairs(path: Path) -> list[Pair]:
     if len(data) > MAX_FILE_BYTES:
         raise CorpusError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes: not a pairs file")
     pairs = []
-    for number, line in enumerate(data.splitlines(), start=1):
+    for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).splitlines(), start=1):
+        if not line.strip():
+            continue
         try:
             pairs.append(_parse_pair(line))
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -126,7 +131,7 @@ def _parse_pair(line: bytes) -> Pair:
     if not all(isinstance(text, str) for text in (pair.right, pair.wrong, pair.phenomenon)):
         raise TypeError
     _ = [text.encode() for text in (pair.right, pair.wrong, pair.phenomenon)]  # JSON can hold half a character
-    if type(pair.distance) is not int or pair.distance < 0 or pair.right == pair.wrong:
+    if type(pair.distance) is not int or pair.distance < 0:
         raise ValueError
     return pair
 

@@ -55,11 +55,13 @@ Arrays = Mapping[str, NDArray[Any]]
 def save_prompt_state(path: Path, prompt_state: PromptState, completer: Completer) -> int:
     """Write a text that the completer has read, durably; return the size of the file in bytes.
 
+    Here and in reading, a link is followed: it is the user who names the file.
+
     Raises:
         EnvironmentFailure: the file cannot be written. An existing file is unchanged then.
     """
     data = to_bytes(prompt_state, completer)
-    atomic.write_file(path, data)
+    atomic.write_file(path, data, follows=True)
     return len(data)
 
 
@@ -76,7 +78,7 @@ def load_prompt_state(path: Path, completer: Completer, *, forgets: bool = False
     Raises:
         ModelError: the file is missing, damaged, of another kind, or from another model.
     """
-    data = untrusted.read_regular_file(path, max_bytes=_MAX_BYTES)
+    data = untrusted.read_regular_file(Path(os.path.realpath(path)), max_bytes=_MAX_BYTES)
     prompt_state = from_bytes(data, completer, name=printable(path))
     return prompt_state._replace(overlay=None) if forgets else prompt_state
 
@@ -84,7 +86,7 @@ def load_prompt_state(path: Path, completer: Completer, *, forgets: bool = False
 def is_state(path: Path) -> bool:
     """Whether a file looks like one that ``save_prompt_state`` has written."""
     try:
-        with untrusted.opened_regular_file(path) as descriptor:
+        with untrusted.opened_regular_file(Path(os.path.realpath(path))) as descriptor:
             return os.read(descriptor, len(_BEGINNING)) == _BEGINNING
     except ModelError:
         return False

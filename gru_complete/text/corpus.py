@@ -101,7 +101,7 @@ def spool(
     if not counts.has_text:
         what = f"corpus '{printable_source(sources[0])}'" if len(sources) == 1 else "the corpus"
         problem = "holds nothing but white space" if counts.num_bytes else "is empty (0 bytes of text)"
-        raise CorpusError(f"{what} {problem}", hint=f"training needs at least {MIN_CORPUS_BYTES} bytes of text")
+        raise CorpusError(f"{what} {problem}", hint="name one with text in it")
     return Spool(counts.report(), counts.document_ends, counts.document_sha256)
 
 

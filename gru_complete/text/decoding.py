@@ -1,6 +1,7 @@
 """Bytes of one document in, clean text out; anything but text is refused with its place and a remedy."""
 
 import codecs
+import re
 from collections.abc import Iterator
 from itertools import chain
 
@@ -28,6 +29,8 @@ _BYTE_ORDER_MARKS = (  # UTF-32 before UTF-16: its little-endian mark begins wit
     (codecs.BOM_UTF16_BE, "utf-16-be"),
     (codecs.BOM_UTF8, "utf-8"),
 )
+_NO_TEXT = re.compile(r"[\x01-\x08\x0e-\x1a\x1c-\x1f]|^$")
+"""What text with stray NULs does not have besides them: control characters, or nothing at all."""
 _MARK_BYTES = 4  # of the longest mark
 _HEAD_BYTES = 16  # of the longest beginning by which a format is known
 
@@ -112,7 +115,8 @@ class DocumentReader:
             start = offset - len(pending)
             if "\0" in text:
                 position = start + len(text[: text.index("\0")].encode(self.encoding))
-                raise self._refused(f"it looks binary (NUL at byte {position})", _utf16_by_its_nuls(head))
+                problem, encoding = f"it looks binary (NUL at byte {position})", _utf16_by_its_nuls(head)
+                raise self._refused(problem, encoding, has_stray_nuls=_NO_TEXT.search(text.replace("\0", "")) is None)
             if fault is not None:
                 place = f"at byte {start + fault.start} (line {line + text.count(chr(10))})"
                 value = f"0x{fault.object[fault.start]:02x}"
@@ -136,11 +140,14 @@ class DocumentReader:
                 return mark
         return b""
 
-    def _refused(self, problem: str, likely_encoding: str | None) -> CorpusError:
+    def _refused(self, problem: str, likely_encoding: str | None, *, has_stray_nuls: bool = False) -> CorpusError:
         hint = None
         if self.encoding == "utf-8" and likely_encoding:
             command = self._pipe(f"iconv -f {likely_encoding} -t UTF-8 {{}}")
             hint = command and f"if it is text in another encoding: {command}"
+        elif self.encoding == "utf-8" and has_stray_nuls:  # as a crash leaves them in a log
+            command = self._pipe("cat {} | tr -d '\\0'")
+            hint = command and f"to leave the NULs out: {command}"
         return CorpusError(f"{self._label}: {problem}", hint=hint)
 
     @property
@@ -178,8 +185,9 @@ def printable_source(name: str) -> str:
 
 
 def _utf16_by_its_nuls(head: bytes) -> str | None:
-    """The kind of UTF-16 that this may be: Latin letters have a NUL in every second byte."""
+    """The kind of UTF-16 that this may be: Latin letters have a NUL in every second byte, and only there."""
     sample = head[:4096]
-    if sample[1::2].count(0) > 0.3 * len(sample[1::2]):
-        return "UTF-16LE"
-    return "UTF-16BE" if sample[::2].count(0) > 0.3 * len(sample[::2]) else None
+    even, odd = (part.count(0) / max(1, len(part)) for part in (sample[::2], sample[1::2]))
+    if min(even, odd) > 0.2 or not sample.strip(b"\0"):
+        return None
+    return "UTF-16LE" if odd > 0.3 else "UTF-16BE" if even > 0.3 else None

@@ -1,8 +1,11 @@
 import json
+import os
+import random
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -142,3 +145,41 @@ sys.exit(bool({{"torch", "rich", "matplotlib", "pydantic"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], input=b"The cat.", capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_files_after_one_that_cannot_be_read_are_checked_too(run, trained_model, tmp_path, monkeypatch, seed):
+    monkeypatch.chdir(tmp_path)
+    rng = random.Random(seed)
+    names = []
+    for number in range(rng.randint(1, 6)):
+        kind = rng.choice(["good", "good", "missing", "binary", "directory"])
+        names.append(f"{kind} {number}")
+        if kind == "good":
+            Path(names[-1]).write_text("The cat saw river the house.\n")
+        elif kind == "binary":
+            Path(names[-1]).write_bytes(b"\x7fELF\0")
+        elif kind == "directory":
+            Path(names[-1]).mkdir()
+    bad = [name for name in names if not name.startswith("good")]
+    code, out, err = run("check", *names, "-m", trained_model, *LOW, "--json")
+    assert code == (3 if bad else 1)
+    assert {json.loads(line)["file"] for line in out.splitlines()} == set(names) - set(bad)
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert [name for name in bad for line in errors if f"'{name}'" in line] == bad
+    assert len(errors) == len(bad)
+
+
+@pytest.mark.parametrize("name", [b"bad\xff.txt", b"\xc3.txt", "日記.txt".encode(), b"a\nb \x1b[2J.txt"])
+def test_a_file_name_of_any_bytes_is_named_in_findings(run, trained_model, tmp_path, name):
+    path = tmp_path / os.fsdecode(name)
+    try:
+        path.write_text("The cat saw river the house.\n")
+    except OSError:
+        pytest.skip("this file system takes only names in UTF-8")
+    code, out, err = run("check", path, "-m", trained_model, *LOW, "--json")
+    assert (code, err) == (1, "")
+    assert {os.fsencode(json.loads(line)["file"]) for line in out.splitlines()} == {os.fsencode(path)}
+    code, out, err = run("check", path, "-m", trained_model, *LOW)
+    assert (code, err) == (1, "")
+    assert all(line.isprintable() for line in out.decode().splitlines())

@@ -163,3 +163,27 @@ def test_a_long_prompt_takes_no_more_memory(trained_model, tmp_path):
         return int(result.stderr.split()[-1])
 
     assert peak_kilobytes(2_000_000) < peak_kilobytes(200_000) + 1000
+
+
+def test_a_state_that_is_a_link_is_read_and_written_through(run, trained_model, tmp_path):
+    notes, state, link = tmp_path / "notes.txt", tmp_path / "real.state", tmp_path / "link.state"
+    notes.write_text("The cat ate the bird.")
+    assert run("prime", notes, "--state-out", state, "-m", trained_model)[0] == 0
+    first = state.read_bytes()
+    link.symlink_to(state.name)
+    for path in (state, link):
+        code, out, err = run("complete", " The", "--state-in", path, "-m", trained_model)
+        assert (code, err) == (0, "")
+        assert out == run("complete", " The", "--state-in", state, "-m", trained_model)[1]
+    notes.write_text("The dog saw the river.")
+    assert run("prime", notes, "--state-out", link, "-m", trained_model)[0] == 0
+    assert link.is_symlink()
+    assert state.read_bytes() != first
+    state.unlink()
+    assert run("prime", notes, "--state-out", link, "-m", trained_model)[0] == 0
+    assert state.exists()
+    (tmp_path / "precious").write_text("x")
+    link.unlink()
+    link.symlink_to("precious")
+    assert run("prime", notes, "--state-out", link, "-m", trained_model)[0] == 2
+    assert (tmp_path / "precious").read_text() == "x"

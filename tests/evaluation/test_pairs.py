@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import random
 
 import pytest
 import torch
@@ -84,4 +86,31 @@ def test_half_a_character_is_refused_with_its_line(tmp_path, key):
     record = {"right": "a", "wrong": "b", "phenomenon": "c", "distance": 1}
     path.write_text(f"{json.dumps(record)}\n{json.dumps({**record, key: chr(0xD800)})}\n")
     with pytest.raises(CorpusError, match="line 2: not a pair"):
+        read_pairs(path)
+
+
+def test_a_mark_blank_lines_and_equal_texts_are_what_public_files_have(tmp_path, uniform):
+    path = tmp_path / "pairs.jsonl"
+    rng = random.Random(0)
+    for _ in range(100):
+        pairs = [
+            Pair(rng.choice("ab"), rng.choice("ab"), "letters", rng.randrange(70)) for _ in range(rng.randint(1, 8))
+        ]
+        lines = [json.dumps(dataclasses.asdict(pair)) for pair in pairs]
+        for blank in rng.choices(["", " ", "\t"], k=rng.randrange(4)):
+            lines.insert(rng.randrange(len(lines) + 1), blank)
+        text = rng.choice(["\n", "\r\n"]).join(lines) + rng.choice(["", "\n", "\n\n"])
+        path.write_text(text, newline="", encoding=rng.choice(["utf-8", "utf-8-sig"]))
+        assert read_pairs(path) == pairs
+    ties = [Pair("a b", "a b", "none", 1), Pair("\x01", "\x01\x02", "length", 1)]
+    assert evaluate_pairs(*uniform, ties).by_phenomenon == {"length": PairScore(1.0, 1), "none": PairScore(0.5, 1)}
+
+
+def test_a_line_is_counted_as_an_editor_counts_it(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n\n" + json.dumps(dataclasses.asdict(Pair("a", "b", "c", 1))) + "\n\nnot a pair\n")
+    with pytest.raises(CorpusError, match="line 5: not a pair"):
+        read_pairs(path)
+    path.write_text("\n \n")
+    with pytest.raises(CorpusError, match="holds no pairs"):
         read_pairs(path)

@@ -2,12 +2,15 @@ import bz2
 import gzip
 import io
 import lzma
+import random
+import subprocess
 import zipfile
 
 import pytest
 
 from gru_complete.errors import CorpusError
 from gru_complete.text import corpus
+from gru_complete.text.decoding import DocumentReader
 from tests.text.spooling import outcome, spool_files, spooled
 
 
@@ -41,6 +44,29 @@ def test_a_nul_is_refused_with_its_place_and_a_guess(data, position, encoding):
     with pytest.raises(CorpusError, match=rf"looks binary \(NUL at byte {position}\)") as caught:
         spooled(data)
     assert encoding is None or f"iconv -f {encoding} " in caught.value.hint
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_nuls_in_a_text_get_a_command_that_leaves_them_out_and_a_file_of_nuls_does_not(seed, tmp_path):
+    rng = random.Random(seed)
+    lines = ["".join(rng.choices("abc äé日 \t", k=rng.randint(1, 60))) + "\n" for _ in range(rng.randint(1, 20))]
+    text = "".join(lines).encode()
+    block = b"\0" * rng.choice([1, 2, 7, 512, 4096])
+    name = rng.choice(["a.log", "my log.txt", "it's.log", "-x.log"])
+    with pytest.raises(CorpusError, match=f"NUL at byte {len(text)}") as caught:
+        list(DocumentReader(name).texts(iter([text + block + rng.choice([b"", text])])))
+    command = caught.value.hint.removeprefix("to leave the NULs out: ").removesuffix(" | gru-complete train - -m NAME")
+    (tmp_path / name).write_bytes(text + block)
+    assert subprocess.run(["sh", "-c", command], cwd=tmp_path, stdout=subprocess.PIPE, check=True).stdout == text
+    with pytest.raises(CorpusError, match="NUL at byte 0") as caught:
+        list(DocumentReader(name).texts(iter([block])))
+    assert caught.value.hint is None
+
+
+def test_a_program_without_a_known_beginning_gets_no_hint():
+    with pytest.raises(CorpusError, match="NUL at byte") as caught:
+        list(DocumentReader("x").texts(iter([b"\x01\x02ab\0\x03\x04\0\x05"])))
+    assert caught.value.hint is None
 
 
 def test_utf16_without_a_mark_is_recognised_before_its_first_nul():
