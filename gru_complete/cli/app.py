@@ -10,6 +10,7 @@ import typer
 
 from gru_complete.cli.console import Console
 from gru_complete.cli.help import GroupedCommand, HelpfulGroup
+from gru_complete.cli.text_argument import TextCommand
 from gru_complete.errors import EnvironmentFailure, GruCompleteError, printable
 from gru_complete.storage.os_calls import os_reason
 
@@ -32,6 +33,8 @@ COMMANDS = {
     "models": ("models", "app"),
 }
 """By the name of each command, its module and what it is there: a function, or a Typer of further commands."""
+TEXT_COMMANDS = ("complete", "inspect")
+"""The commands whose argument is text."""
 
 
 class _Commands(HelpfulGroup):
@@ -58,7 +61,7 @@ def _load_command(name: str) -> "Command":
     if isinstance(function_or_typer, typer.Typer):
         return typer.main.get_command(function_or_typer)
     wrapper = typer.Typer(add_completion=False, rich_markup_mode=None)
-    wrapper.command(name, cls=GroupedCommand)(function_or_typer)
+    wrapper.command(name, cls=TextCommand if name in TEXT_COMMANDS else GroupedCommand)(function_or_typer)
     command = typer.main.get_command(wrapper)
     assert isinstance(command, GroupedCommand)
     command.examples = getattr(module, "EXAMPLES", {})
@@ -114,7 +117,9 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except typer.TyperException as error:
         message = error.format_message()
-        hint = f"run {PROGRAM} --help, or --help after a command; text that begins with '-' goes after --"
+        hint = (
+            f"run {PROGRAM} --help, or --help after a command; text that begins with '-' and has no space goes after --"
+        )
         console.error(message[:1].lower() + message[1:].rstrip("."), hint)
         return error.exit_code
     except typer.Abort:

@@ -16,7 +16,7 @@ from gru_complete.cli.options import (
     StateInOption,
 )
 from gru_complete.cli.prompts import STDIN, file_source, reading_progress, text_sources, text_to_edit
-from gru_complete.errors import UsageError
+from gru_complete.errors import UsageError, shell_word
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ def complete(
     ] = DEFAULTS.max_tokens,
     stop: Annotated[
         list[str] | None,
-        typer.Option(help="Stop before this text; repeatable.", metavar="TEXT", rich_help_panel=_LENGTH),
+        typer.Option(
+            help="Stop before this text; repeatable. A newline is $'\\n'.", metavar="TEXT", rich_help_panel=_LENGTH
+        ),
     ] = None,
     min_confidence: Annotated[
         float | None,
@@ -232,6 +234,7 @@ def complete(
     check_numbers(options, number, words)
     console: Console = context.obj
     console.check_output()  # before any work
+    _note_backslashes(console, stop or [])
     use_one_thread()
     from gru_complete.model.home import find_model
 
@@ -262,6 +265,13 @@ def complete(
         has_text = answer(console, completer, request, before, sources, state_out=state_out, end=end)
     if not has_text:
         raise typer.Exit(1)
+
+
+def _note_backslashes(console: "Console", stops: list[str]) -> None:
+    r"""Say of stop strings with ``\n`` in them, which shells pass on as it is, that this is no newline."""
+    for stop in stops:
+        if r"\n" in stop:
+            console.note(rf"note: --stop {shell_word(stop)} has a backslash and an n in it; a newline is $'\n'")
 
 
 def _options(context: typer.Context) -> CompletionOptions:

@@ -26,7 +26,8 @@ from gru_complete.runtime.sampling import PENALTY_TOKENS
 from gru_complete.runtime.segmentation import DEFAULT_WIDTH, Hypotheses
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.runtime.vocabulary import Vocabulary
-from gru_complete.text.normal_form import NormalForm
+from gru_complete.text.cleaning import cleaned
+from gru_complete.text.normal_form import NormalForm, in_form
 from gru_complete.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -287,7 +288,8 @@ class Completer:
         """What finds the end of a completion."""
         end = options.until or self._until
         until = boundary(end, before=prompt.whole_tail, abbreviations=self._abbreviations)
-        return TextCutter(until, [stop_text(stop) for stop in options.stop])
+        stops = (in_form(cleaned(stop_text(stop)), self.normal_form) for stop in options.stop)
+        return TextCutter(until, [stop for stop in stops if stop])  # nothing is left of what is never written
 
     def _guard(self, options: CompletionOptions) -> NovelGuard | None:
         """What keeps completions from copying the corpus, made once for each setting; None if nothing does."""

@@ -203,7 +203,7 @@ def test_ctrl_c_ends_the_line_and_leaves_with_130(trained_model):
 def test_a_prompt_that_begins_with_a_dash_goes_after_two(run, trained_model):
     code, _, err = run("complete", "-x", "-m", trained_model)
     assert code == 2
-    assert "text that begins with '-' goes after --" in err
+    assert "text that begins with '-' and has no space goes after --" in err
     code, out, _ = run("complete", "-m", trained_model, "--echo", "--", "-x")
     assert code == 0
     assert out.startswith(b"-x")
@@ -297,3 +297,21 @@ def test_without_novel_nothing_of_it_is_loaded(trained_model):
     assert "verbatim" not in modules
     assert "runtime.novel" not in modules
     assert "text.shards" not in modules
+
+
+@pytest.mark.parametrize(
+    ("stop", "is_noted"), [(r"\n", True), (r"a\nb", True), ("\n", False), ("\\", False), ("n", False)]
+)
+def test_a_stop_string_with_a_backslash_and_an_n_is_said_to_be_one(run, trained_model, stop, is_noted):
+    code, _, err = run("complete", "The", "-m", trained_model, "--stop", stop)
+    assert code == 0
+    assert ("has a backslash and an n in it; a newline is $'\\n'" in err) == is_noted
+
+
+def test_a_stop_string_is_read_as_text_is(run, trained_model):
+    options = ["complete", "The", "-m", trained_model, "--until", "none", "--max-tokens", "60", "--temperature", "0.5"]
+    _, plain, _ = run(*options, "--stop", "\n")
+    assert plain != run(*options)[1]
+    for line_end in ("\r\n", "\r", "\x85", "\u2028"):
+        assert run(*options, "--stop", line_end)[1] == plain
+    assert run(*options, "--stop", "\x1b[1m")[1] == run(*options)[1]
