@@ -8,6 +8,7 @@ import pytest
 from gru_complete.cli.console import Console
 from gru_complete.evaluation import report
 from gru_complete.evaluation.suggestions import CONFIDENCES
+from gru_complete.text.terminators import TERMINATORS
 
 
 def test_the_held_out_part_is_scored_when_no_corpus_is_given(run, trained_model):
@@ -300,3 +301,18 @@ def test_novelty_of_a_single_text_has_no_interval_and_json_stays_json(run, train
     longest = novelty["held_out"]["longest_run"]
     assert (longest["low"], longest["high"]) == (None, None)
     assert longest["value"] == longest["max"]
+
+
+GREEK = "\u037e"  # a question mark that normal forms turn into a semicolon
+
+
+def test_a_text_with_a_sentence_for_each_terminator_of_unicode_costs_what_its_bytes_cost(run, trained_model, tmp_path):
+    path = tmp_path / "sentences.txt"
+    path.write_text(
+        "".join(f"The cat saw a bird{terminator} " for terminator in sorted(TERMINATORS - {GREEK})), encoding="utf-8"
+    )
+    code, out, err = run("eval", path, "-m", trained_model, "--json")
+    report = json.loads(out)
+    assert (code, err) == (0, "")
+    assert report["num_bytes"] == path.stat().st_size
+    assert 0 < report["bits_per_byte"] < 8

@@ -448,6 +448,16 @@ def test_a_person_types_and_takes_what_is_offered(terminal, trained_model):
     assert "Tab: accept" not in terminal.screen()
 
 
+@pytest.mark.parametrize("typed", ["\u3000x\u202fy", "हिन्दी है।"], ids=ascii)
+def test_what_is_typed_in_other_scripts_is_on_the_screen(terminal, trained_model, typed):
+    terminal.types(command(trained_model, "The c"))
+    terminal.presses("Enter")
+    offered(terminal, "The c")
+    terminal.types(typed)
+    terminal.shows(re.escape(f"The c{typed}"))
+    terminal.presses("C-c")
+
+
 def test_a_person_chooses_among_other_words(terminal, trained_model):
     terminal.types(f"{command(trained_model, 'The cat ')} | sed 's/.*/<&>/'")
     terminal.presses("Enter")
