@@ -62,7 +62,11 @@ class Result(NamedTuple):
             model: the name of the model.
             separator: between words; a tab separates a word from its probability.
         """
-        fields = [b"%.4f\t%s" % (word.probability, word.word) for word in words]
+        shown = (shown_word(word.word, word.completion) for word in words)
+        fields = [
+            b"%.4f\t%s" % (word.probability, text if separator == b"\0" else on_one_line(text).replace(b"\t", rb"\t"))
+            for word, text in zip(words, shown, strict=True)
+        ]
         records = [
             {
                 "word": shown_text(word.word),
@@ -86,6 +90,17 @@ def _logprob(piece: "Logprob | TokenLogprobs") -> dict[str, Any]:
 def on_one_line(text: bytes) -> bytes:
     r"""Return a text with newlines and backslashes escaped as in JSON."""
     return text.replace(b"\\", rb"\\").replace(b"\n", rb"\n")
+
+
+def shown_word(word: bytes, completion: bytes) -> bytes:
+    """Return a word with what would be typed just before it, such as a quotation mark or ``~/``, but no white space.
+
+    Args:
+        word: all of it, including what the prompt has of it.
+        completion: what would follow the prompt.
+    """
+    typed = completion.decode("utf-8", "surrogateescape").lstrip().encode("utf-8", "surrogateescape")
+    return word if word.endswith(typed) else typed
 
 
 def shown_text(data: bytes) -> str:
