@@ -26,7 +26,9 @@ MAX_BEGINNING = 30  # characters
 _MARKS = f"[{''.join(sorted(SPACED_TERMINATORS))}]+"
 _UNSPACED_MARKS = f"[{''.join(sorted(UNSPACED_TERMINATORS | WIDE_FULL_STOPS))}]+"
 _CLOSERS = r"[\"')\]}”’“‘»«›‹」』）】〉》]*"
-_SENTENCE_END = re.compile(rf"(?:(?<=[\w\"')\]}}”’»])\s?{_MARKS}{_CLOSERS}(?:\s+|$)|{_UNSPACED_MARKS}{_CLOSERS}\s*)")
+_SENTENCE_END = re.compile(
+    rf"(?:(?<=[\w{mark_class()}\"')\]}}”’»])\s?{_MARKS}{_CLOSERS}(?:\s+|$)|{_UNSPACED_MARKS}{_CLOSERS}\s*)"
+)
 _LAST_SENTENCE_END = re.compile(_SENTENCE_END.pattern + r"\Z")
 _WORD = re.compile(rf"\w[\w{mark_class()}]*")
 _FIRST_WORD = re.compile(r"\W*\w\S*\s")

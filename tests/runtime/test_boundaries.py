@@ -1,3 +1,6 @@
+import sys
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -198,6 +201,14 @@ def test_without_white_space_those_end_a_sentence_that_are_not_inside_words():
             assert cut(f"one{terminator}{following}", "sentence") == (f"one{terminator}", "until")
     for terminator in sorted(SPACED_TERMINATORS):
         assert cut(f"v2{terminator}5x", "sentence") == (f"v2{terminator}5x", None)
+
+
+def test_a_letter_after_any_mark_is_no_initial_and_a_mark_takes_none_of_its_word():
+    marks = [chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)).startswith("M")]
+    assert len(marks) > 2000
+    for mark in marks:
+        assert cut(f"Xa{mark}b. Y", "sentence") == (f"Xa{mark}b.", "until")
+        assert cut(f"Mr{mark}. Y", "sentence") == (f"Mr{mark}.", "until")
 
 
 def test_every_full_stop_may_end_an_initial_or_an_abbreviation():

@@ -5,6 +5,7 @@ import textwrap
 
 import pytest
 
+from gru_complete.text.terminators import TERMINATORS
 from gru_complete.text.units import Units, find_units
 
 SEEDS = range(10)
@@ -94,6 +95,15 @@ def test_a_text_of_lines_is_known_by_its_lines(kind):
 @pytest.mark.parametrize("kind", OF_SENTENCES)
 def test_prose_is_known_by_its_sentences_however_it_is_broken_into_lines(kind):
     check(*OF_SENTENCES[kind], until="sentence")
+
+
+def test_prose_is_known_by_the_sentence_ends_of_every_script_also_after_a_mark():
+    for terminator in sorted(TERMINATORS):
+        draw = random.Random(terminator)
+        for last in ("", "\u0948", "\u0301"):
+            sentences = [" ".join(words(draw, 6)) + last + terminator for _ in range(60)]
+            lines = [" ".join(sentences[place : place + 3]) for place in range(0, 60, 3)]
+            assert find_units(["\n".join(lines).encode()]).until == "sentence", terminator
 
 
 def check(make, beginning, until):
