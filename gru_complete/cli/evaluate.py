@@ -150,6 +150,7 @@ def evaluate(
             report = _report(console, loaded, network, text, wanted)
     scored = None
     if minimal_pairs is not None:
+        minimal_pairs = [pair.in_form(loaded.manifest.normal_form) for pair in minimal_pairs]
         scored = evaluate_pairs(network, loaded.tokenizer, minimal_pairs, mixture=loaded.mixture)
     canaries = None if known is None else _train_with_canaries(console, known)
     results = Results(loaded.path.name, report, scored, canaries)

@@ -195,7 +195,8 @@ def _find(loaded: "LoadedModel", find: str, text_file: Path | None) -> "Sequence
         from gru_complete.evaluation.pairs import read_pairs
         from gru_complete.inspection.agreement import find_agreement
 
-        return find_agreement(loaded, read_pairs(Path(find.removeprefix(PAIRS))))
+        pairs = read_pairs(Path(find.removeprefix(PAIRS)))
+        return find_agreement(loaded, [pair.in_form(loaded.manifest.normal_form) for pair in pairs])
     from gru_complete.inspection.features import feature_from_name, find_feature, unseen_documents
 
     feature_from_name(find)  # refuses what is no feature, before anything is read

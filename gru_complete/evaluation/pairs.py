@@ -10,7 +10,7 @@ import codecs
 import json
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from gru_complete.arrays import Float64Array, TokenIds
 from gru_complete.errors import CorpusError
 from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.nn.language_model import LanguageModel
+from gru_complete.text.normal_form import NormalForm, in_form
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 from gru_complete.training.scoring import document_nats
 
@@ -45,6 +46,10 @@ class Pair:
     wrong: str
     phenomenon: str
     distance: int
+
+    def in_form(self, form: NormalForm | None) -> "Pair":
+        """The pair in the normal form of a model."""
+        return replace(self, right=in_form(self.right, form), wrong=in_form(self.wrong, form))
 
 
 @dataclass(frozen=True)

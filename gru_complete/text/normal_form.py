@@ -12,6 +12,7 @@ NORMAL_FORMS: tuple[NormalForm, ...] = get_args(NormalForm)
 
 _MAX_CLUSTER = 64
 """Characters, from a letter to the last of its marks, that are looked at together; Unicode's streams have 31."""
+_PIECE = 4096  # characters that are examined one by one if their text is not in a form as a whole
 # Letters by category that nevertheless join the letter before: vowels and finals of Hangul, vowel signs of Kirat Rai.
 _JOINING_LETTERS = (range(0x1160, 0x1200), range(0x16D63, 0x16D6B))
 
@@ -57,12 +58,20 @@ def _is_in_form(text: str, form: NormalForm) -> bool:
 
     if unicodedata.is_normalized(form, text):
         return True
+    pieces = (text[max(0, start - _MAX_CLUSTER) : start + _PIECE] for start in range(0, len(text), _PIECE))
+    return all(unicodedata.is_normalized(form, piece) or _is_piece_in_form(piece, form) for piece in pieces)
+
+
+def _is_piece_in_form(piece: str, form: NormalForm) -> bool:
+    """The same for a piece that has characters in no form, or is not in this form."""
+    import unicodedata
+
     others = {
         ord(character): unicodedata.normalize(form, character)
-        for character in set(text)
+        for character in set(piece)
         if not unicodedata.is_normalized("NFC", character)
     }
-    return bool(others) and unicodedata.is_normalized(form, text.translate(others))
+    return bool(others) and unicodedata.is_normalized(form, piece.translate(others))
 
 
 def in_form(text: str, form: NormalForm | None) -> str:

@@ -7,7 +7,11 @@ import unicodedata
 
 import pytest
 
+from gru_complete.api import load
 from gru_complete.config import load_config
+from gru_complete.runtime.completer import Completer
+from gru_complete.runtime.options import CompletionOptions
+from gru_complete.runtime.session import TypingSession
 from gru_complete.training.run import TrainingRequest, run_training
 from tests.conftest import TINY, small_text
 from tests.dresses import DRESSES, FORMS, dressed
@@ -39,6 +43,11 @@ def sample(step, *, lines=False):
     """Every so many dresses, and the plain one; a line of standard input ends only with LF or CRLF."""
     chosen = [dress for dress in DRESSES[1::step] if not lines or dress[1] in ("\n", "\r\n")]
     return [*chosen, PLAIN]
+
+
+def forms():
+    """The two forms, otherwise plain: for files of JSON."""
+    return [("utf-8", "\n", form, "") for form in FORMS]
 
 
 def complete_file(run, model, path):
@@ -88,14 +97,20 @@ def inspected(run, model, path):
     return run("inspect", "-", "-m", model, "--json", stdin=path.read_bytes())
 
 
+def scored_pairs(run, model, path):
+    text, _, wrong = path.read_text().partition("\n")
+    path.write_text(json.dumps({"right": text, "wrong": wrong, "phenomenon": "x", "distance": 1}))
+    return run("eval", "--pairs", path, "-m", model, "--json")
+
+
 ENTRIES = [
     complete_file, complete_stdin, complete_words, primed, complete_lines, words_by_line, file_before_lines, checked,
-    checked_lines, evaluated, inspected,
+    checked_lines, evaluated, inspected, scored_pairs,
 ]  # fmt: skip
 
 
 def answers(entry, run, model, tmp_path, step):
-    for dress in sample(step, lines=entry in (complete_lines, words_by_line)):
+    for dress in forms() if entry is scored_pairs else sample(step, lines=entry in (complete_lines, words_by_line)):
         path = tmp_path / "text.txt"
         path.write_bytes(dressed(MANY_LINES if entry is checked_lines else PROMPT, *dress))
         yield entry(run, model, path)
@@ -123,3 +138,38 @@ def test_training_gives_the_same_weights_in_all_dresses(model, tmp_path):
     for number, (encoding, line_end, _, leftover) in enumerate(DRESSES[5::300]):
         again = train(tmp_path / f"again{number}", dressed(text, encoding, line_end, form, leftover))
         assert hashlib.sha256((again / "weights.safetensors").read_bytes()).hexdigest() == expected
+
+
+def test_what_is_echoed_is_what_was_given_byte_for_byte(run, model, tmp_path):
+    path = tmp_path / "text.txt"
+    for encoding, line_end, form, leftover in sample(29):
+        given = dressed(PROMPT, encoding, line_end, form, leftover)
+        path.write_bytes(given)
+        as_text = given.decode(encoding)[encoding.endswith("be") :]  # decoding drops the other marks
+        echoed = given if encoding.startswith("utf-8") else as_text.encode()
+        _, plain, _ = run("complete", "-f", path, "-m", model, *OPTIONS)
+        assert run("complete", "-f", path, "-m", model, "--echo", *OPTIONS)[1] == echoed + plain
+        assert run("complete", "-m", model, "--echo", *OPTIONS, stdin=given)[1] == echoed + plain
+        _, record, _ = run("complete", "-m", model, "--json", *OPTIONS, stdin=given)
+        assert json.loads(record)["prompt"].encode() == echoed
+
+
+def test_what_is_typed_is_suggested_for_in_all_dresses(model):
+    completer = Completer.load(model)
+    expected = TypingSession(completer, CompletionOptions()).suggest(dressed(PROMPT, *PLAIN), lambda: False)
+    for encoding, *dress in DRESSES[::17]:
+        if encoding == "utf-8":
+            text = dressed(PROMPT, encoding, *dress)
+            assert TypingSession(completer, CompletionOptions()).suggest(text, lambda: False) == expected
+
+
+def test_python_reads_text_as_the_command_line_does(run, model, tmp_path):
+    python = load(model)
+    options = {"temperature": 0, "max_tokens": 8, "until": "none"}
+    for dress in sample(61):
+        given = dressed(PROMPT, *dress)
+        completion = python.complete(given, **options)
+        assert completion.data + b"\n" == run("complete", "-m", model, *OPTIONS, stdin=given)[1]
+        assert completion.prompt == given
+        assert python.words(given, 3) == python.words(dressed(PROMPT, *PLAIN), 3)
+        assert python.check(given, threshold=0.01) == python.check(dressed(PROMPT, *PLAIN), threshold=0.01)
