@@ -229,7 +229,7 @@ def _filled_directory(target: Path, *, may_exist: bool) -> Iterator[Path]:
 def visible_directory(target: Path) -> Path:
     """Where a reader finds ``target``: in its place, or moved aside by a swap that is under way or was interrupted."""
     real = Path(os.path.realpath(target))
-    return _aside(real) if not os.path.lexists(real) and os.path.isdir(_aside(real)) else target
+    return _aside(real) if not os.path.lexists(real) and _is_directory(_aside(real)) else target
 
 
 def recover_directory(target: Path) -> None:
@@ -304,6 +304,11 @@ def _temporary_beside(target: Path) -> Path:
     return target.parent / f".tmp-{target.name}-{os.urandom(4).hex()}"
 
 
+def _is_directory(path: Path) -> bool:
+    """Whether it is a directory, not a link to one that somebody has put there."""
+    return os.path.isdir(path) and not os.path.islink(path)
+
+
 def _aside(target: Path) -> Path:
     return target.parent / f".old-{target.name}"
 
@@ -353,7 +358,7 @@ def _sync_tree(directory: Path) -> None:
 
 
 def _undo_swap(target: Path) -> None:
-    if not os.path.lexists(target) and os.path.lexists(_aside(target)):
+    if not os.path.lexists(target) and _is_directory(_aside(target)):
         _replace(_aside(target), target)
         _sync_directory(target.parent)
 

@@ -256,6 +256,19 @@ def test_removals_side_by_side_do_not_disturb_each_other(tmp_path):
 
 
 @posix_only
+@pytest.mark.parametrize("kind", ["link", "dangling link", "fifo", "socket", "device", "hard link"])
+def test_what_somebody_put_in_the_place_of_the_old_directory_is_not_taken_for_it(tmp_path, kind):
+    victim = tmp_path / "victim"
+    (old_file if kind == "hard link" else old_directory)(victim)
+    plant(kind, tmp_path / ".old-target", victim)
+    assert atomic.visible_directory(tmp_path / "target") == tmp_path / "target"
+    atomic.recover_directory(tmp_path / "target")
+    replace_directory(tmp_path / "target")
+    assert read(victim) == (b"old" if kind == "hard link" else OLD)
+    assert sorted(os.listdir(tmp_path)) == ["target", "victim"]
+
+
+@posix_only
 def test_nothing_is_moved_or_deleted_through_a_link(tmp_path):
     old_directory(tmp_path / "victim")
     old_directory(tmp_path / "target")
