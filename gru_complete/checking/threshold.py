@@ -22,6 +22,9 @@ from gru_complete.model.directory import LoadedModel
 from gru_complete.model.manifest import CHECK_THRESHOLD, Manifest
 from gru_complete.runtime.completer import Completer
 
+LEAST_THRESHOLD = 3.0
+"""Where nearly every word is certain, lower odds are measured; at them as many findings are right words as errors."""
+
 WORDS_PER_FINDING = 250
 """A page: how many words of ordinary text there are per finding, with a measured threshold."""
 
@@ -32,10 +35,13 @@ _MAX_MEASURED = 1e6
 
 
 def threshold_from_manifest(manifest: Manifest) -> float:
-    """The odds from which on a word is unusual for a model, if its manifest has usable ones, else the default."""
+    """The odds from which on a word is unusual for a model: as measured, but not below ``LEAST_THRESHOLD``.
+
+    Without a measured threshold that can be used, it is the default.
+    """
     threshold = manifest.metrics.get(CHECK_THRESHOLD)  # anyone may write a manifest
     if isinstance(threshold, float) and 1e-6 <= threshold <= 1e12:
-        return threshold
+        return max(threshold, LEAST_THRESHOLD)
     return DEFAULT_THRESHOLD
 
 

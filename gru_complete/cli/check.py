@@ -43,7 +43,7 @@ def check(
         float | None,
         typer.Option(
             help="Report words for which an alternative has odds of at least X; default: the model's own, measured "
-            "on its validation split. With --lines: the minimum anomaly score; default: 4.",
+            "on its validation split, but at least 3. With --lines: the minimum anomaly score; default: 4.",
             metavar="X",
         ),
     ] = None,
@@ -75,6 +75,8 @@ def check(
                 console.error(str(error), error.hint)
     if exit_code:
         raise typer.Exit(exit_code)
+    if not as_json:
+        console.note("nothing unusual found")
 
 
 def _check_file(

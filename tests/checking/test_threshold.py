@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from gru_complete.checking.threshold import measure_threshold, threshold_from_manifest
+from gru_complete.checking.threshold import LEAST_THRESHOLD, measure_threshold, threshold_from_manifest
 from gru_complete.checking.unusual_words import DEFAULT_THRESHOLD, Alternative, UnusualWord, WordChecker
 from gru_complete.model.directory import load_model
 
@@ -37,8 +37,9 @@ def test_the_threshold_is_five_times_what_one_word_in_fifty_reaches(trained_mode
 def test_a_measured_threshold_is_read_back_from_the_manifest(trained_model):
     model = load_model(trained_model)
     metrics = measure_threshold(model, [shuffled(500, seed=1)])
-    assert threshold_from_manifest(model.manifest._replace(metrics=metrics)) == metrics["check_threshold"]
     assert metrics["check_threshold"] > 0.15
+    threshold = threshold_from_manifest(model.manifest._replace(metrics=metrics))
+    assert threshold == max(metrics["check_threshold"], LEAST_THRESHOLD)
 
 
 def test_a_model_that_finds_nothing_unusual_gets_the_least_threshold(trained_model, monkeypatch):
@@ -55,7 +56,7 @@ def test_no_threshold_is_measured_on_little_text(trained_model):
     ("value", "threshold"),
     [
         (7.5, 7.5),
-        (0.2, 0.2),
+        *((low, LEAST_THRESHOLD) for low in (1e-6, 0.2, 0.58, 0.999, LEAST_THRESHOLD)),
         *(
             (other, DEFAULT_THRESHOLD)
             for other in (None, "7.5", True, 0.0, -3.0, 1e-7, 1e13, math.inf, math.nan, [7.5])

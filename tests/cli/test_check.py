@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from gru_complete.checking import anomalous_lines
+from gru_complete.checking.threshold import LEAST_THRESHOLD
 
 SECRET = "Zorbaxel"
 LOW = ["--threshold", "0.0001"]
+NOTHING = (0, b"", "nothing unusual found\n")
 FORM = re.compile(r'^(.+):(\d+):(\d+): "(.+)" is unlikely here; did you mean "(.+)"\? \(x ([\d,.e+-]+)\)$')
 
 
@@ -55,12 +57,13 @@ def test_json_says_what_is_documented(run, trained_model):
 
 
 @pytest.mark.parametrize("text", [b"", b"\n", b"  \n\n", b"12.3 ... --- 45"])
-def test_where_nothing_is_found_nothing_is_said_and_the_exit_code_is_0(run, trained_model, text):
-    assert run("check", "-m", trained_model, *LOW, stdin=text) == (0, b"", "")
+def test_where_nothing_is_found_stderr_says_so_and_the_exit_code_is_0(run, trained_model, text):
+    assert run("check", "-m", trained_model, *LOW, stdin=text) == NOTHING
+    assert run("check", "-m", trained_model, *LOW, "--json", stdin=text) == (0, b"", "")
 
 
 def test_a_high_threshold_finds_nothing(run, trained_model):
-    assert run("check", "-m", trained_model, "--threshold", "1e12", stdin=b"The cat saw the house.") == (0, b"", "")
+    assert run("check", "-m", trained_model, "--threshold", "1e12", stdin=b"The cat saw the house.") == NOTHING
 
 
 def test_each_file_is_a_text_of_its_own(run, trained_model, tmp_path):
@@ -111,23 +114,26 @@ def test_odd_lines_of_a_log_are_found_with_what_is_odd_in_them(run, trained_mode
     _, out, _ = run("check", "--lines", "--json", "-", "-m", trained_model, stdin=text.encode())
     one = json.loads(out)
     assert list(one) == ["file", "line", "column", "text", "strangeness", "bits_per_byte", "usual_bits_per_byte"]
-    assert run("check", "--lines", "-m", trained_model, stdin=b"") == (0, b"", "")
-    assert run("check", "--lines", "-m", trained_model, stdin=usual.encode() * 40) == (0, b"", "")
+    assert run("check", "--lines", "-m", trained_model, stdin=b"") == NOTHING
+    assert run("check", "--lines", "-m", trained_model, stdin=usual.encode() * 40) == NOTHING
 
 
 def test_the_threshold_is_the_models_own_unless_another_is_given(run, trained_model, tmp_path):
     text = b"The cat saw river the house. A dog under ate the slowly red bird."
     found = {}
-    for threshold in (0.2, 1e6):
+    for threshold in (0.2, 20.0, 1e6):
         path = tmp_path / f"{threshold:g}"
         shutil.copytree(trained_model, path)
         manifest = json.loads((path / "manifest.json").read_text())
         manifest["metrics"]["check_threshold"] = threshold
         (path / "manifest.json").write_text(json.dumps(manifest))
         found[threshold] = run("check", "-m", path, stdin=text)
-    assert found[0.2] == run("check", "-m", trained_model, "--threshold", "0.2", stdin=text)
-    assert found[0.2][0] == 1
-    assert found[1e6] == (0, b"", "")
+    for threshold, least in ((0.2, LEAST_THRESHOLD), (20.0, 20.0)):
+        assert found[threshold] == run("check", "-m", trained_model, "--threshold", f"{least}", stdin=text)
+    assert found[1e6] == NOTHING
+    with_low_odds = run("check", "-m", trained_model, "--threshold", "0.2", stdin=text)
+    assert with_low_odds[0] == 1
+    assert len(with_low_odds[1].splitlines()) > len(found[0.2][1].splitlines())
 
 
 def test_help_says_the_defaults(run):
@@ -144,7 +150,7 @@ app.run(["check", "-m", {str(trained_model)!r}])
 sys.exit(bool({{"torch", "rich", "matplotlib", "pydantic"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], input=b"The cat.", capture_output=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", NOTHING[2].encode())
 
 
 @pytest.mark.parametrize("seed", range(10))
