@@ -92,7 +92,12 @@ def remember_last(path: Path) -> None:
 def _last_trained() -> str | None:
     """The name or the absolute path of the model that was trained last, if any."""
     path = models_home() / "last"
-    return os.fsdecode(untrusted.read_regular_file(path, max_bytes=10_000)) if os.path.lexists(path) else None
+    with translate_os_errors("read", path):
+        try:
+            os.lstat(path)
+        except FileNotFoundError:
+            return None
+    return os.fsdecode(untrusted.read_regular_file(path, max_bytes=10_000))
 
 
 def list_models() -> list[Path]:

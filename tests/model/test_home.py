@@ -135,7 +135,7 @@ def unreadable_homes(tmp_path):
 def test_a_directory_of_models_that_cannot_be_read_is_said_to_be_that(tmp_path, monkeypatch):
     for reason, home in unreadable_homes(tmp_path).items():
         monkeypatch.setenv("GRU_COMPLETE_HOME", str(home))
-        calls = [list_models]
+        calls = [list_models, lambda: find_model(None)]
         if reason != "not a directory":  # then there is no such model, and no last one
             calls += [lambda: find_model("novel"), lambda: remove_model(models_home() / "novel", run_only=False)]
         for call in calls:
