@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gru_complete.errors import ModelError
@@ -165,12 +165,20 @@ def test_the_end_of_the_prompt_counts_as_if_it_were_written():
     assert search(WORDS, round_and_round, before=before, max_tokens=1, beam=1)[0].data != b" of"
 
 
+def test_a_word_without_spaces_is_a_whole_piece_and_not_its_first_character():
+    pieces = [b"", "京都".encode(), "京".encode(), "。".encode(), b" a"]
+    table = {b"": {pieces[1]: 0.6, pieces[2]: 0.3, b" a": 0.1}, b" a": {pieces[3]: 1}}
+    found = search(pieces, by_name(pieces, table), until="word")
+    assert [text.data.decode() for text in found][:2] == ["京都", "京"]
+
+
 def test_the_end_of_a_text_does_not_count_as_a_repetition():
     pieces = [b"", b"a great word", b" ", b" and"]
     table = {b"": {b"a great word": 1}, b"a great word": {b" ": 0.9, b" and": 0.1}}
     assert search(pieces, by_name(pieces, table), before="a great word and ", until="word", no_repeat=2)[0].data == b"a"
 
 
+@settings(deadline=None)  # the first call may be a slow one
 @given(st.integers(0, 2**32 - 1), st.sampled_from([b"", b"\xc3", b"\xe2\x82", b"\xf0"]), st.integers(1, 5))
 def test_only_valid_text_is_found_and_no_text_twice(byte_pieces, seed, pending, beam):
     pieces = byte_pieces("é€".encode(), b"\x1b[", b"ab").pieces
