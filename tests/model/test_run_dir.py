@@ -66,7 +66,7 @@ def test_a_token_that_the_tokenizer_lacks_is_refused_although_the_checksums_agre
 
 
 def test_damaged_text_facts_are_a_model_error(run_dir):
-    assert set(run_dir.text_facts()) == {"abbreviations", "units", "cuts"}
+    assert set(run_dir.text_facts()) == {"abbreviations", "units", "normal_form", "cuts"}
     run_dir.text_facts_path.write_text("{")
     with pytest.raises(ModelError, match="text.json"):
         run_dir.text_facts()
