@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -93,12 +93,14 @@ class _Detection(NamedTuple):
     Attributes:
         finding: in the text as it is.
         number: of its segment.
+        words: the alternatives, as the model writes them.
         corrected: its segment with the best alternative.
         around: its segment, those before it that may explain it, and those after it that are scored with it.
     """
 
     finding: UnusualWord
     number: int
+    words: Collection[str]
     corrected: bytes
     around: Sequence[Segment]
 
@@ -171,8 +173,15 @@ class WordChecker:
                 Segment(data, segment.text, segment.number, segment.line, segment.column, segment.offset, tokens)
             )
         self._reader.read(corrected, segments[0].decoder_states[0])
-        again = self._detect(corrected, detection.number - first, detection.number - first + 1)
-        return any(other.finding.offset == detection.finding.offset for other in again)
+        place = detection.number - first
+        for only in (
+            detection.words,
+            (),
+        ):  # mostly, one of the same alternatives is still better: a fraction of the time
+            again = self._detect(corrected, place, place + 1, only=only)
+            if any(other.finding.offset == detection.finding.offset for other in again):
+                return True
+        return False
 
     def _detections(self, texts: Iterable[str], progress: Callable[[int], object] | None) -> Iterator[_Detection]:
         """The unusual words of the text as it is, with a sliding window of segments in memory."""
@@ -191,12 +200,21 @@ class WordChecker:
                 del window[: ready - start]
         yield from self._detect(window, start, len(window))
 
-    def _detect(self, segments: Sequence[Segment], start: int, stop: int) -> Iterator[_Detection]:
-        """Check the words of some segments among others."""
+    def _detect(
+        self, segments: Sequence[Segment], start: int, stop: int, *, only: Collection[str] = ()
+    ) -> Iterator[_Detection]:
+        """Check the words of some segments among others.
+
+        Args:
+            segments: all of them.
+            start: the index of the first one to be checked.
+            stop: and where they end.
+            only: the alternatives to try; empty for all.
+        """
         tried = []
         for index in range(start, stop):
             for slot in _slots(segments, index):
-                trials = self._start_trials(slot)
+                trials = self._start_trials(slot, only)
                 if trials:
                     tried.append((slot, trials))
         self._run([trial for _, trials in tried for trial in trials])
@@ -210,10 +228,16 @@ class WordChecker:
                 finding = UnusualWord(slot.line, slot.column, slot.offset, slot.written, words)
                 before = max(0, slot.place - self._lookahead)
                 around = segments[before : slot.place + self._lookahead + 2]
-                yield _Detection(finding, slot.segment.number, alternatives[0][1], around)
+                plain_words = [alternative.word for alternative, _ in alternatives]
+                yield _Detection(finding, slot.segment.number, plain_words, alternatives[0][1], around)
 
-    def _start_trials(self, slot: Slot) -> list[Trial]:
-        """The alternatives for a slot that may turn out to be more likely, with their first tokens scored."""
+    def _start_trials(self, slot: Slot, only: Collection[str]) -> list[Trial]:
+        """The alternatives for a slot that may turn out to be more likely, with their first tokens scored.
+
+        Args:
+            slot: the word.
+            only: the alternatives to try; empty for all.
+        """
         tokens = slot.segment.tokens
         ends = [0, *accumulate(len(self._pieces.pieces[token]) for token in tokens)]
         # The tokens of the word; the first may begin with bytes before it, mostly a space.
@@ -231,6 +255,7 @@ class WordChecker:
         trials = (
             self._start_trial(slot, candidates.words[choice], float(log_errors[choice]))
             for choice in promising.tolist()
+            if not only or candidates.words[choice] in only
         )
         return [trial for trial in trials if trial is not None]
 
