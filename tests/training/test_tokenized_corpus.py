@@ -73,7 +73,7 @@ def test_a_text_of_the_least_size_trains_to_a_model(tmp_path, kind):
     path.write_bytes(KINDS[kind](MIN_CORPUS_BYTES, seed=1))
     config = load_config(None, ["training.steps=5", "model.hidden_size=16", "training.threads=1"])
     train(TrainingRequest([str(path)], tmp_path / "model", config, started=time.monotonic()))
-    assert load_model(tmp_path / "model").manifest.training["step"] == 5
+    assert load_model(tmp_path / "model").manifest.training["steps"] == 5
 
 
 def test_thirty_copies_are_one_text(tmp_path, in_process):
