@@ -1,9 +1,10 @@
 """One writer of a model at a time: whoever trains or adapts ``NAME`` holds the lock of ``NAME.run`` meanwhile."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from gru_complete.errors import BusyError, GruCompleteError, printable
+from gru_complete.errors import BusyError, EnvironmentFailure, GruCompleteError, printable
 from gru_complete.model.run_dir import RunDir
 from gru_complete.storage import atomic, privacy
 from gru_complete.storage.lock import DirectoryLock
@@ -19,6 +20,7 @@ def exclusive_use(run_dir: RunDir) -> Iterator[None]:
         EnvironmentFailure: it cannot be made.
     """
     run_dir.refuse_link()
+    has_begun = False
     may_remove = not run_dir.path.exists()
     try:
         atomic.make_directory(run_dir.path)
@@ -27,7 +29,12 @@ def exclusive_use(run_dir: RunDir) -> Iterator[None]:
                 raise BusyError(f"{printable(run_dir.path)} was just removed by another process", hint="try again")
             privacy.secure_directory(run_dir.path)
             may_remove = True
+            has_begun = True
             yield
+    except EnvironmentFailure:
+        if has_begun or os.path.lexists(run_dir.path):
+            raise
+        raise BusyError(f"{printable(run_dir.path)} was just removed by another process", hint="try again") from None
     finally:
         if may_remove:
             _remove_unless_planned(run_dir)

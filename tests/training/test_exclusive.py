@@ -2,7 +2,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from gru_complete.errors import BusyError
+from gru_complete.errors import BusyError, EnvironmentFailure
 from gru_complete.model.run_dir import RunDir
 from gru_complete.storage.lock import DirectoryLock
 from gru_complete.training.exclusive import exclusive_use
@@ -47,5 +47,15 @@ def test_a_directory_that_another_process_uses_is_neither_used_nor_removed(run_d
 
 def test_a_directory_that_was_removed_before_it_was_locked_is_not_used(run_dir, monkeypatch):
     monkeypatch.setattr(DirectoryLock, "is_in_place", lambda _: False)
+    with pytest.raises(BusyError, match="just removed"), exclusive_use(run_dir):
+        pass
+
+
+def test_a_directory_that_is_removed_while_it_is_being_locked_is_in_use(run_dir, monkeypatch):
+    def refuse(lock):
+        lock.path.rmdir()
+        raise EnvironmentFailure("no such file")
+
+    monkeypatch.setattr(DirectoryLock, "__enter__", refuse)
     with pytest.raises(BusyError, match="just removed"), exclusive_use(run_dir):
         pass
