@@ -53,7 +53,8 @@ def test_a_directory_that_was_removed_before_it_was_locked_is_not_used(run_dir, 
 
 def test_a_directory_that_is_removed_while_it_is_being_locked_is_in_use(run_dir, monkeypatch):
     def refuse(lock):
-        lock.path.rmdir()
+        if lock.path.exists():
+            lock.path.rmdir()
         raise EnvironmentFailure("no such file")
 
     monkeypatch.setattr(DirectoryLock, "__enter__", refuse)
