@@ -125,7 +125,7 @@ def make_random_models(directory: Path, text: bytes, sizes: tuple[int, int, int]
     mixing = np.zeros((ngrams.order + NUM_SLOPES, NUM_OUTPUTS), np.float32)
     mixing[: ngrams.order] = 0.5, 0.5, 1, 0, 0
     mixture = NGramMixture(ngrams, MixingWeights(mixing), adapts=False).to_bytes()
-    contents = ModelContents(arch=arch, weights=weights, tokenizer=tokenizer, metrics={}, training={}, abbreviations=[])
+    contents = ModelContents(arch=arch, weights=weights, tokenizer=tokenizer, metrics={}, training={})
     paths = directory / "gru", directory / "mixture"
     for path, extra_files in zip(paths, ({}, {NGRAMS: mixture}), strict=True):
         path.mkdir()

@@ -34,6 +34,9 @@ class LongestFirst:
 
     encode = encode_segment
 
+    def decode(self, ids) -> bytes:
+        return b"".join(self.pieces[token] for token in ids)
+
     def encode_finished(self, text: bytes):
         *finished, last = list(segments(text)) or [b""]
         tokens = [token for segment in finished for token in self.encode_segment(segment)]

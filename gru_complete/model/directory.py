@@ -12,7 +12,7 @@ would have to wait.
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,18 +31,19 @@ from gru_complete.model.architecture import Architecture
 from gru_complete.model.delta import Delta, apply_delta, check_tensors
 from gru_complete.model.files import ModelFiles, Place, read_listed, start_in_thread
 from gru_complete.model.manifest import (
-    DEFAULT_ENDS,
     DELTA,
     EXTRA_FILES,
     MANIFEST,
     MAX_BYTES,
     NGRAMS,
+    NOTHING_KNOWN,
     TOKENIZER,
     TOKENIZER_FLAGS,
     WEIGHTS,
     Base,
     FileRecord,
     Manifest,
+    TextFacts,
     has_manifest,
     load_manifest,
 )
@@ -79,8 +80,7 @@ class ModelContents(NamedTuple):
         tokenizer: the tokenizer of these weights.
         metrics: what was measured: numbers and short strings, perhaps in nested mappings.
         training: facts about the training, likewise.
-        abbreviations: short words that the corpus follows with a period inside sentences.
-        until: where completions end by default.
+        text: what the text is like.
     """
 
     arch: Architecture
@@ -88,8 +88,7 @@ class ModelContents(NamedTuple):
     tokenizer: "Tokenizer"
     metrics: Mapping[str, Any]
     training: Mapping[str, Any]
-    abbreviations: Sequence[str]
-    until: str = DEFAULT_ENDS[0]
+    text: TextFacts = NOTHING_KNOWN
 
 
 def save_model(directory: Path, contents: ModelContents, extra_files: Mapping[str, bytes] | None = None) -> None:
@@ -116,12 +115,13 @@ def save_model(directory: Path, contents: ModelContents, extra_files: Mapping[st
     }
     manifest = Manifest(
         arch=arch,
-        tokenizer={**TOKENIZER_FLAGS, "abbreviations": list(contents.abbreviations)},
+        tokenizer={**TOKENIZER_FLAGS, "abbreviations": list(contents.text.abbreviations)},
         metrics=contents.metrics,
         training=contents.training,
         files={},
         tool_version=_tool_version(),
-        until=contents.until,
+        until=contents.text.until,
+        start=contents.text.start,
     )
     _write_files(directory, manifest, {**files, **(extra_files or {})})
 

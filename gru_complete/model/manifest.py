@@ -5,7 +5,7 @@ The names of files and keys are a format.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +39,8 @@ MAX_BYTES = {
 """The largest size of each file that is read."""
 DEFAULT_ENDS = ("sentence", "line")
 """Where completions of a model may end by default."""
+STARTS = ("", "\n", "\n\n")
+"""What may stand before a prompt: the beginning of a document, a line or a paragraph."""
 _LOOKS = 5
 TOKENIZER_FLAGS = {"kind": "sentencepiece", "document_end": 0, "first_piece": 257}
 """Facts about the tokenizer that all models share today; a manifest with others is refused."""
@@ -75,6 +77,23 @@ class Base(NamedTuple):
         return cls(fields["name"], _sha256(fields["fingerprint"], "base.fingerprint"))
 
 
+class TextFacts(NamedTuple):
+    """What the text is like that a model was trained on.
+
+    Attributes:
+        abbreviations: short words that it follows with a period inside sentences, without the period.
+        until: where completions end by default, one of ``DEFAULT_ENDS``.
+        start: what stands before a prompt, one of ``STARTS``.
+    """
+
+    abbreviations: Sequence[str] = ()
+    until: str = DEFAULT_ENDS[0]
+    start: str = STARTS[0]
+
+
+NOTHING_KNOWN = TextFacts()
+
+
 class Manifest(NamedTuple):
     """What ``manifest.json`` says: plain numbers and short strings, never text or paths.
 
@@ -91,6 +110,7 @@ class Manifest(NamedTuple):
         tool_version: of the program that wrote the model.
         base: of an adapted model; None for all others.
         until: where completions end by default, one of ``DEFAULT_ENDS``; older models do not say it.
+        start: what stands before a prompt, one of ``STARTS``; likewise.
         format: always ``FORMAT``.
         version: of the format.
 
@@ -105,8 +125,14 @@ class Manifest(NamedTuple):
     tool_version: str
     base: Base | None = None
     until: str = DEFAULT_ENDS[0]
+    start: str = STARTS[0]
     format: str = FORMAT
     version: int = VERSION
+
+    @property
+    def text(self) -> TextFacts:
+        """What the text is like."""
+        return TextFacts(self.tokenizer["abbreviations"], self.until, self.start)
 
     @property
     def steps(self) -> int | None:
@@ -155,6 +181,7 @@ class Manifest(NamedTuple):
             "arch": self.arch._asdict(),
             "tokenizer": dict(self.tokenizer),
             "until": self.until,
+            "start": self.start,
             "metrics": dict(self.metrics),
             "training": dict(self.training),
             "files": {name: {"bytes": entry.num_bytes, "sha256": entry.sha256} for name, entry in self.files.items()},
@@ -173,12 +200,12 @@ class Manifest(NamedTuple):
             {key: value[key] for key in value if not key.startswith("x-")},
             "manifest",
             required=required,
-            optional=["base", "until"],
+            optional=["base", "until", "start"],
         )
         base = Base.from_json(fields["base"]) if "base" in fields else None
-        until = fields.get("until", DEFAULT_ENDS[0])
-        if until not in DEFAULT_ENDS:
-            raise ModelError(f"until is {short_repr(until)}, not {' or '.join(DEFAULT_ENDS)}")
+        for key, known in (("until", DEFAULT_ENDS), ("start", STARTS)):
+            if fields.get(key, known[0]) not in known:
+                raise ModelError(f"{key} is {short_repr(fields[key])}, not one of {', '.join(map(repr, known))}")
         _check_facts(fields["tool_version"], "tool_version")
         _check_tokenizer_flags(fields["tokenizer"])
         for part in ("metrics", "training"):
@@ -191,7 +218,8 @@ class Manifest(NamedTuple):
             files=_file_records(fields["files"], is_adapted=base is not None),
             tool_version=str(fields["tool_version"]),
             base=base,
-            until=until,
+            until=fields.get("until", DEFAULT_ENDS[0]),
+            start=fields.get("start", STARTS[0]),
         )
 
 

@@ -10,6 +10,9 @@ the sum of c(h w) over w; the discount D_k(c) depends on whether the count is 1,
 gives what its discounts have saved, the share b(h), to the next shorter context. Below the unigrams lies the uniform
 distribution.
 
+Kneser-Ney's counts suppose that the longer context is known and was not seen. At the beginning of a prompt it is not
+known, only cut off: there c counts occurrences, too, for the longest context (``cut_off_context``).
+
 A context never reaches back beyond a document end, which itself may be its first token. An n-gram that starts with a
 document end has nothing before it and is counted by its occurrences at every order.
 
@@ -33,7 +36,7 @@ from numpy.typing import NDArray
 
 from gru_complete.arrays import Float32Array, Float64Array, IntArray
 from gru_complete.ngrams.batched import MIN_WEIGHT, BatchedLookup
-from gru_complete.ngrams.evidence import Context, Evidence, EvidenceArrays, StreamScores
+from gru_complete.ngrams.evidence import CUT_OFF, Context, Evidence, EvidenceArrays, StreamScores
 from gru_complete.ngrams.trie import CODES, VALUES, Trie
 from gru_complete.text.tokenizer import DOCUMENT_END
 
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
     from gru_complete.arrays import TokenIds
 
 DEFAULT_ORDER = 5
+MANY_DOCUMENTS = 100
+"""From this number on, a prompt is taken for the beginning of a document, else for that of a line or paragraph."""
 BLOCK_TOKENS = 1 << 17
 """Tokens of a stream that are scored at once."""
 
@@ -95,6 +100,7 @@ class NGrams:
         self._quick_values = VALUES.tolist()
         self._after_one = lru_cache(max(64, _CACHED_BYTES // (4 * self.vocab_size)))(self._distribution_after_one)
         self._followers = lru_cache(_CACHED_FOLLOWERS)(self._stored_followers)
+        self._occurring = lru_cache(_CACHED_FOLLOWERS)(self._occurring_followers)
 
     # ------------------------------------------------------------------------------------ stored
 
@@ -122,16 +128,26 @@ class NGrams:
         """The context in which nothing has been read."""
         return (-1,) * (self.order - 1)
 
+    def cut_off_context(self) -> Context:
+        """The context of a text that may begin in the middle of something: what comes before it is not known.
+
+        If many documents were counted, it is looked up as the beginning of one, and if none begins like it, as one of
+        which the past is not known.
+        """
+        unknown = (CUT_OFF,) * (self.order - 1)
+        return self.advance(unknown, DOCUMENT_END) if self._has_many_documents else unknown
+
     def advance(self, context: Context, token: int) -> Context:
         """The context after one more token."""
         if self.order == 1:
             return ()
         if token == DOCUMENT_END:
-            return (token,) + (-1,) * (self.order - 2)
+            return (token,) + (min(context[-1], -1),) * (self.order - 2)
         following = [token]
         for depth, node in enumerate(context[:-1]):
-            child = -1
+            child = node
             if node >= 0:
+                child = CUT_OFF if context[depth + 1] == CUT_OFF else -1
                 first, tokens = self._quick_first[depth], self._quick_tokens[depth + 1]
                 stop = first[node + 1]
                 at = bisect_left(tokens, token, first[node], stop)
@@ -142,6 +158,8 @@ class NGrams:
 
     def evidence(self, context: Context) -> Evidence:
         """How well a context is known."""
+        if CUT_OFF in context:
+            return self._cut_off_distribution(context)[1]
         for depth in reversed(range(self.order - 1)):
             node = context[depth]
             if node >= 0:
@@ -156,6 +174,8 @@ class NGrams:
 
     def distribution_and_evidence(self, context: Context) -> tuple[Float32Array, Evidence]:
         """What ``distribution`` and ``evidence`` say, in one walk from the longest context to the shortest."""
+        if CUT_OFF in context:
+            return self._cut_off_distribution(context)
         weight = 1.0  # what the longer contexts leave to this one: the product of their b(h)
         few: list[tuple[list[int], list[float], float]] = []
         many: list[tuple[IntArray, Float32Array, float]] = []
@@ -183,6 +203,38 @@ class NGrams:
             for token, share in zip(tokens, shares, strict=True):
                 row[token] += share * scale
         return row, longest or evidence
+
+    def _cut_off_distribution(self, context: Context) -> tuple[Float32Array, Evidence]:
+        """``distribution_and_evidence`` where the beginning of the text cuts contexts off."""
+        weight = 1.0
+        terms: list[tuple[IntArray, Float32Array, float]] = []
+        longest: Evidence | None = None
+        for depth in range(self.order - 2, -1, -1):
+            node = context[depth]
+            if node < 0:
+                continue
+            start, stop = self._quick_first[depth][node], self._quick_first[depth][node + 1]
+            if start < stop:
+                is_cut_off = context[depth + 1 : depth + 2] == (CUT_OFF,)
+                followers = self._occurring if is_cut_off else self._followers
+                total, kept, tokens, shares = followers(depth, node, start, stop)
+                terms.append((tokens, shares, weight / total))
+                longest = longest or Evidence(depth + 1, total, stop - start)
+                weight = max(weight * (1 - kept / total), MIN_WEIGHT)
+        row: Float32Array = self._unigrams * np.float32(weight)
+        for tokens, shares, scale in terms:
+            row[tokens] += shares * np.float32(scale)
+        return row, longest or Evidence(0, self._unigram_backoff[1], self.vocab_size)
+
+    def _occurring_followers(self, depth: int, node: int, start: int, stop: int) -> _Followers:
+        """``_stored_followers`` with how often they occur for their counts."""
+        level = self._levels[depth + 1]
+        occurrences = self._trie.occurrences_after(depth, node)
+        one, two, more = self._trie.discounts[depth + 1].tolist()
+        shares = occurrences - np.select([occurrences <= 1, occurrences <= 2], [one, two], more)
+        total = float(occurrences.sum()) + self._quick_values[self._quick_dropped[depth][node]]
+        tokens = level.tokens[start:stop].astype(np.intp)
+        return _Followers(total, float(shares.sum()), tokens, shares.astype(np.float32))
 
     def _distribution_after_one(self, node: int) -> tuple[Float32Array, Evidence]:
         """The distribution and the evidence after one token (or none: -1), where the lookup of all contexts ends."""
@@ -233,6 +285,11 @@ class NGrams:
         return np.asarray(seen / seen.sum())
 
     @cached_property
+    def _has_many_documents(self) -> bool:
+        occurrences = self._trie.occurrences
+        return occurrences is not None and bool(VALUES[occurrences[DOCUMENT_END]] >= MANY_DOCUMENTS)
+
+    @cached_property
     def _batched(self) -> BatchedLookup:
         return BatchedLookup(self._trie, self._shares, self._unigram_backoff)
 
@@ -267,6 +324,15 @@ class NGrams:
         evidence = EvidenceArrays.from_evidence([known for _, known in one_by_one])
         if len(contexts) < _MIN_BATCH:
             return rows, evidence
+        self._add_longer_contexts(contexts, rows, evidence)
+        for row, context in enumerate(contexts):
+            if CUT_OFF in context:
+                rows[row], known = self._cut_off_distribution(context)
+                evidence.lengths[row], evidence.totals[row], evidence.num_followers[row] = known
+        return rows, evidence
+
+    def _add_longer_contexts(self, contexts: Sequence[Context], rows: Float32Array, evidence: EvidenceArrays) -> None:
+        """Turn the distributions ``(N, V)`` and the evidence after one token into those of the whole contexts."""
         weights = np.ones(len(contexts))
         levels = self._batched.level_terms(np.array(contexts, np.intp), weights, self._batched.summed, min_depth=1)
         rows *= weights.astype(np.float32)[:, None]
@@ -276,7 +342,6 @@ class NGrams:
             evidence.lengths[level.rows] = level.length
             evidence.totals[level.rows] = level.totals
             evidence.num_followers[level.rows] = level.sizes
-        return rows, evidence
 
     def distributions(self, contexts: IntArray) -> Float32Array:
         """The distribution in each of many contexts ``(N, order - 1)``: ``(N, V)``."""

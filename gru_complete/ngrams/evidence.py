@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from gru_complete.arrays import Float32Array
 
 Context = tuple[int, ...]
-"""A context as the nodes of its last 1, 2, ... order - 1 tokens, -1 where that n-gram is not stored."""
+"""A context as the nodes of its last 1, 2, ... order - 1 tokens, -1 where that n-gram is not stored.
+
+Where a text begins in the middle of something (``NGrams.cut_off_context``), it is ``CUT_OFF`` for the lengths that
+would reach back beyond the beginning.
+"""
+
+CUT_OFF = -2
 
 
 class Evidence(NamedTuple):

@@ -12,6 +12,9 @@ tuning split (the validation split), which neither the GRU nor the n-gram model 
 Features of the two distributions besides, their entropies or peaks, gained nothing on held-out text
 (``benchmarks/recipes.md``).
 
+Where a prompt has just begun, a short context is all there is to know, and not all that is left of a longer one that
+was never seen: there other mixing weights hold, fitted on beginnings.
+
 Shapes: N positions of a text, V vocab_size.
 """
 
@@ -28,7 +31,7 @@ from numpy.typing import NDArray
 from gru_complete.arrays import Float32Array
 from gru_complete.errors import ModelError
 from gru_complete.ngrams.counts import NGrams
-from gru_complete.ngrams.evidence import Context, Evidence, EvidenceArrays
+from gru_complete.ngrams.evidence import CUT_OFF, Context, Evidence, EvidenceArrays
 from gru_complete.storage.tensors import parse_safetensors
 
 NUM_OUTPUTS = 5  # a, b, and the logarithms of s_0, s_1, s_2, up to a constant
@@ -36,7 +39,7 @@ NUM_SLOPES = 2
 _MAX_WEIGHT = 1000.0
 _CACHED_CONTEXTS = 4096  # most contexts of a text have the same evidence as others
 _BLOCK_VALUES = 1 << 15  # probabilities that are mixed at once: their working memory fits into the cache
-_MIXTURE, _ADAPTS = "mixture", "adapts"
+_MIXTURE, _BEGINNINGS, _ADAPTS = "mixture", "mixture.beginnings", "adapts"
 
 
 def evidence_features(evidence: EvidenceArrays, order: int) -> Float32Array:
@@ -67,6 +70,13 @@ class MixingWeights:
     def order(self) -> int:
         """The order of the n-gram model they were fitted for."""
         return len(self.weights) - NUM_SLOPES
+
+    @cached_property
+    def of_whole_contexts(self) -> MixingWeights:
+        """Those that take a short context for as good as the longest: a guess at the mixing weights of beginnings."""
+        weights = self.weights.copy()
+        weights[1 : self.order] = weights[self.order - 1]
+        return MixingWeights(weights)
 
     def powers_and_shares(self, evidence: EvidenceArrays) -> Float32Array:
         """The powers a and b and the shares s_0, s_1, s_2 in the contexts, each a column: ``(NUM_OUTPUTS, N, 1)``."""
@@ -152,11 +162,18 @@ class NGramMixture(NamedTuple):
         mixing: the mixing weights.
         adapts: whether learning from the current document (``overlay``) gained on the tuning split, so that it is on
             by default.
+        beginnings: the mixing weights where the beginning of a prompt cuts contexts off; None in older models.
     """
 
     ngrams: NGrams
     mixing: MixingWeights
     adapts: bool
+    beginnings: MixingWeights | None = None
+
+    @property
+    def mixing_of_beginnings(self) -> MixingWeights:
+        """The mixing weights where the beginning of a prompt cuts contexts off."""
+        return self.beginnings or self.mixing.of_whole_contexts
 
     def predict(self, logits: Float32Array, context: Context) -> tuple[Float32Array, Evidence]:
         """Mix the distribution after one context, and say how well the n-gram model knows that context.
@@ -169,12 +186,17 @@ class NGramMixture(NamedTuple):
             Probabilities ``(V,)`` and the evidence.
         """
         counted, evidence = self.ngrams.distribution_and_evidence(context)
-        return self.mixing.mix_one(logits, counted, evidence), evidence
+        mixing = self.mixing_of_beginnings if CUT_OFF in context else self.mixing
+        return mixing.mix_one(logits, counted, evidence), evidence
 
     def predict_many(self, logits: Float32Array, contexts: Sequence[Context]) -> tuple[Float32Array, EvidenceArrays]:
         """``predict`` for N contexts at once: from the GRU's scores ``(N, V)`` to probabilities ``(N, V)``."""
         counted, evidence = self.ngrams.distributions_and_evidence(contexts)
-        return self.mixing.mix(logits, counted, self.mixing.powers_and_shares(evidence)), evidence
+        gates = self.mixing.powers_and_shares(evidence)
+        begins = [CUT_OFF in context for context in contexts]
+        if any(begins):
+            gates[:, begins] = self.mixing_of_beginnings.powers_and_shares(evidence)[:, begins]
+        return self.mixing.mix(logits, counted, gates), evidence
 
     def to_bytes(self) -> bytes:
         """The bytes of ``ngrams.safetensors``."""
@@ -182,6 +204,8 @@ class NGramMixture(NamedTuple):
 
         arrays = self.ngrams.to_arrays()
         arrays |= {_MIXTURE: self.mixing.weights, _ADAPTS: np.array([self.adapts], np.uint8)}
+        if self.beginnings is not None:
+            arrays[_BEGINNINGS] = self.beginnings.weights
         data: bytes = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         return data
 
@@ -199,17 +223,18 @@ class NGramMixture(NamedTuple):
         """
         arrays = parse_safetensors(data, name=name)
         try:
-            mixing, adapts = _checked_mixing(arrays)
+            mixing, adapts = _checked_mixing(arrays, _MIXTURE), _checked_adapts(arrays)
+            beginnings = _checked_mixing(arrays, _BEGINNINGS) if _BEGINNINGS in arrays else None
             ngrams = NGrams.from_arrays(
-                {key: array for key, array in arrays.items() if key not in (_MIXTURE, _ADAPTS)}, vocab_size
+                {key: array for key, array in arrays.items() if key not in (_MIXTURE, _BEGINNINGS, _ADAPTS)}, vocab_size
             )
-            if mixing.order != ngrams.order:
+            if {mixing.order, (beginnings or mixing).order} != {ngrams.order}:
                 raise ModelError(
                     f"the mixing weights are for the order {mixing.order}, the n-gram model has {ngrams.order}"
                 )
         except ModelError as error:
             raise ModelError(f"{name}: {error}", hint=error.hint) from None
-        return cls(ngrams, mixing, adapts)
+        return cls(ngrams, mixing, adapts, beginnings)
 
 
 def _mix_block(
@@ -232,9 +257,9 @@ def _ones(number: int) -> Float32Array:
     return np.ones(number, np.float32)
 
 
-def _checked_mixing(arrays: Mapping[str, NDArray[Any]]) -> tuple[MixingWeights, bool]:
-    """The mixing weights and ``adapts``, checked since they may come from a stranger."""
-    weights, adapts = arrays.get(_MIXTURE), arrays.get(_ADAPTS)
+def _checked_mixing(arrays: Mapping[str, NDArray[Any]], name: str) -> MixingWeights:
+    """Mixing weights, checked since they may come from a stranger."""
+    weights = arrays.get(name)
     if (
         weights is None
         or weights.dtype != np.float32
@@ -244,6 +269,12 @@ def _checked_mixing(arrays: Mapping[str, NDArray[Any]]) -> tuple[MixingWeights, 
         or not bool((np.abs(weights) <= _MAX_WEIGHT).all())
     ):
         raise ModelError("the mixing weights are missing or malformed")
+    return MixingWeights(weights)
+
+
+def _checked_adapts(arrays: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether the mixture adapts, checked likewise."""
+    adapts = arrays.get(_ADAPTS)
     if adapts is None or adapts.dtype != np.uint8 or adapts.shape != (1,) or adapts[0] > 1:
         raise ModelError("the n-gram mixture does not say whether it adapts")
-    return MixingWeights(weights), bool(adapts[0])
+    return bool(adapts[0])

@@ -80,6 +80,31 @@ class Trie(NamedTuple):
                     arrays[f"dropped.{number}"] = level.dropped
         return arrays
 
+    def occurrences_after(self, depth: int, node: int) -> Float64Array:
+        """How often each stored follower of a context occurs after it, in their order.
+
+        Below the highest order, what is stored is Kneser-Ney's count of the different tokens before an n-gram. Its
+        occurrences are those of the n-grams that continue it. They are too few where those were dropped: then their
+        counts stand for them, and an n-gram occurs at least as often as it counts.
+
+        Args:
+            depth: tokens in the context, less one.
+            node: the context.
+        """
+        levels = self.levels
+        spans = [(node, node + 1)]  # at each level, the n-grams that begin with the context
+        for level in levels[depth:-1]:
+            start, stop = spans[-1]
+            spans.append((int(level.first[start]), int(level.first[stop])))
+        start, stop = spans.pop()
+        occurrences = VALUES[levels[-1].counts[start:stop]]
+        for level, (start, stop) in zip(levels[-2:depth:-1], spans[:0:-1], strict=True):
+            bounds = level.first[start : stop + 1] - level.first[start]
+            sums = np.concatenate(([0.0], occurrences.cumsum()))
+            continued = sums[bounds[1:]] - sums[bounds[:-1]] + VALUES[level.dropped[start:stop]]
+            occurrences = np.maximum(VALUES[level.counts[start:stop]], continued)
+        return occurrences
+
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], vocab_size: int) -> Trie:
         """Use arrays as they are, after checking all that a lookup relies on; they may come from a stranger.

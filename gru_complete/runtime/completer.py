@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gru_complete.errors import UsageError
 from gru_complete.model.directory import LoadedModel, load_model
+from gru_complete.model.manifest import NOTHING_KNOWN, TextFacts
 from gru_complete.runtime.boundaries import TextCutter, boundary
 from gru_complete.runtime.draft import Completion, Draft, TextStream
 from gru_complete.runtime.first_tokens import FirstTokens
@@ -85,8 +86,7 @@ class Completer:
     Args:
         predictor: the model, one step at a time.
         tokenizer: its tokenizer.
-        abbreviations: words that are followed by a period within sentences of the corpus, without the period.
-        until: where completions end whose options do not say it.
+        text: what the model's text is like.
         adapts: whether completions learn from their prompt; if omitted, what the model's mixture says.
         width: the most segmentations of the prompt's end that are kept, as ``Hypotheses.open`` takes it.
         fingerprint: of the model, which distinguishes its states from those of others.
@@ -100,8 +100,7 @@ class Completer:
         predictor: Predictor,
         tokenizer: Tokenizer,
         *,
-        abbreviations: Iterable[str] = (),
-        until: str = "sentence",
+        text: TextFacts = NOTHING_KNOWN,
         adapts: bool | None = None,
         width: int | None = DEFAULT_WIDTH,
         fingerprint: str = "",
@@ -112,9 +111,9 @@ class Completer:
         self.vocabulary = Vocabulary(tokenizer.pieces)
         self.width = width
         self.adapts = predictor.mixture is not None and (predictor.mixture.adapts if adapts is None else adapts)
-        self.reader = PromptReader(predictor, tokenizer, learns=self.adapts)
-        self._abbreviations = frozenset(abbreviations)
-        self._until = until
+        self.reader = PromptReader(predictor, tokenizer, learns=self.adapts, start=text.start.encode())
+        self._text = text
+        self._abbreviations = frozenset(text.abbreviations)
         self._corpus: CorpusWords | None = None
         self._guards: dict[tuple[int, bool], NovelGuard] = {}
 
@@ -138,8 +137,7 @@ class Completer:
         completer = cls(
             predictor,
             model.tokenizer,
-            abbreviations=model.manifest.tokenizer["abbreviations"],
-            until=model.manifest.until,
+            text=model.manifest.text,
             adapts=adapts,
             fingerprint=model.fingerprint,
         )
@@ -150,7 +148,8 @@ class Completer:
         """Return a copy that predicts with another object: the same model behind another interface."""
         other = copy(self)
         other.predictor = predictor
-        other.reader = PromptReader(predictor, self.tokenizer, learns=self.adapts)
+        start = self._text.start.encode()
+        other.reader = PromptReader(predictor, self.tokenizer, learns=self.adapts, start=start)
         return other
 
     def with_corpus(self: C, corpus: CorpusWords) -> C:
@@ -286,7 +285,7 @@ class Completer:
 
     def _cutter(self, prompt: PromptState, options: CompletionOptions) -> TextCutter:
         """What finds the end of a completion."""
-        end = options.until or self._until
+        end = options.until or self._text.until
         until = boundary(end, before=prompt.whole_tail, abbreviations=self._abbreviations)
         stops = (in_form(cleaned(stop_text(stop)), self.normal_form) for stop in options.stop)
         return TextCutter(until, [stop for stop in stops if stop])  # nothing is left of what is never written

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gru_complete.arrays import FloatArray
-from gru_complete.ngrams.evidence import Context
+from gru_complete.ngrams.evidence import CUT_OFF, Context
 from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.ngrams.overlay import MAX_CONTEXT, Overlay
 from gru_complete.runtime.stepper import Stepper
@@ -60,6 +60,15 @@ class Predictor:
             ngrams = self.mixture.ngrams
             nodes = ngrams.advance(ngrams.empty_context(), DOCUMENT_END)
         return DecoderState(hidden, state, nodes, (DOCUMENT_END,))
+
+    def prompt_start(self) -> DecoderState:
+        """Return the start of a prompt: of a document for the network, of an unknown place for the n-gram counts.
+
+        In training the network reads paragraphs without a past, too (``training/batches.py``); the counts know a
+        document's start only from the few documents of the corpus.
+        """
+        start = self.start()
+        return start if self.mixture is None else start._replace(nodes=self.mixture.ngrams.cut_off_context())
 
     def read(self, decoder_state: DecoderState, tokens: Iterable[int]) -> DecoderState:
         """Read tokens one after another."""
@@ -113,7 +122,10 @@ class Predictor:
             ngrams = self.mixture.ngrams
             for token in tokens[1 - ngrams.order :]:  # a context reaches back no further
                 nodes = ngrams.advance(nodes, token)
-        return DecoderState(hidden, state, nodes, (*before.last, *tokens)[-MAX_CONTEXT:])
+        last = (*before.last, *tokens)[-MAX_CONTEXT:]
+        if CUT_OFF in nodes and DOCUMENT_END not in last[-len(nodes) - 1 :]:
+            nodes = tuple([max(node, -1) for node in nodes])  # the beginning is too far back to cut anything off
+        return DecoderState(hidden, state, nodes, last)
 
     def log_probabilities(
         self, decoder_states: Sequence[DecoderState], overlay: Overlay | Sequence[Overlay | None] | None = None

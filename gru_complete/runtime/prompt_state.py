@@ -26,7 +26,7 @@ class PromptState(NamedTuple):
 
     Attributes:
         decoder_state: where the last segment begins; everything before was read in its canonical segmentation.
-        segment: the bytes of the last segment so far; empty only at the start of a document.
+        segment: the bytes of the last segment so far; empty only at the start of a prompt.
         overlay: what was learnt from the finished segments; None if nothing is learnt. Completions do not add to it.
         recent: the last tokens of the finished segments, at most ``PENALTY_TOKENS``.
         tail: the last characters of the text, at most ``CONTEXT_CHARACTERS``.
@@ -70,20 +70,23 @@ class PromptReader:
     Args:
         predictor: the model, one step at a time.
         tokenizer: its tokenizer.
-        learns: whether the states of new documents have an overlay that learns from the text.
+        learns: whether the states of new prompts have an overlay that learns from the text.
+        start: what stands before a prompt: the white space before a line or a paragraph, if the model's text has few
+            documents; else nothing.
     """
 
-    def __init__(self, predictor: Predictor, tokenizer: Tokenizer, *, learns: bool) -> None:
+    def __init__(self, predictor: Predictor, tokenizer: Tokenizer, *, learns: bool, start: bytes = b"") -> None:
         self._predictor = predictor
         self._tokenizer = tokenizer
         self._learns = learns
+        self._start = start
 
-    def document_start(self) -> PromptState:
+    def prompt_start(self) -> PromptState:
         """Return the state of an empty text."""
         overlay = Overlay() if self._learns else None
         if overlay is not None:
             overlay.learn(DOCUMENT_END)
-        return PromptState(self._predictor.start(), b"", overlay, (), "")
+        return PromptState(self._predictor.prompt_start(), self._start, overlay, (), self._start.decode())
 
     def read(
         self,
@@ -95,7 +98,7 @@ class PromptReader:
 
         Args:
             text: whole or in blocks; it may be empty.
-            before: where the text before it ended; the start of a document if omitted.
+            before: where the text before it ended; the start of a prompt if omitted.
             progress: called after each block with the number of bytes read so far.
         """
         with overflow_allowed():
@@ -120,7 +123,7 @@ class PromptReader:
         Yields:
             Requests to be fulfilled before the generator continues.
         """
-        decoder_state, segment, overlay, recent, tail = before or self.document_start()
+        decoder_state, segment, overlay, recent, tail = before or self.prompt_start()
         characters = tail[: max(0, len(tail) - len(segment.decode(errors="replace")))]  # the last before the segment
         num_bytes = 0
         for block in _blocks(text):

@@ -182,8 +182,10 @@ def _decoder_state(arrays: Arrays, recent: list[int], completer: Completer) -> D
     nodes: tuple[int, ...] = ()
     if completer.predictor.mixture is not None:
         ngrams = completer.predictor.mixture.ngrams
-        nodes = ngrams.empty_context()
-        for token in tokens[-ngrams.order :]:
+        last = tokens[-min(ngrams.order, MAX_CONTEXT) :]
+        is_cut_off = DOCUMENT_END in last
+        nodes = ngrams.cut_off_context() if is_cut_off else ngrams.empty_context()
+        for token in last[is_cut_off:]:
             nodes = ngrams.advance(nodes, token)
     return DecoderState(arrays["hidden"], arrays["state"], nodes, tuple(tokens[-MAX_CONTEXT:]))
 

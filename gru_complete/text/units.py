@@ -41,10 +41,12 @@ class Units(NamedTuple):
 
     Attributes:
         until: "line" or "sentence": where a completion ends unless it is told otherwise.
+        start: the white space before each unit in which the text is written: a newline, or a blank line.
         beginning: how a line or sentence of this text begins most often; empty if none begins like others.
     """
 
     until: str
+    start: str
     beginning: str
 
 
@@ -61,7 +63,9 @@ def find_units(blocks: Iterable[bytes]) -> Units:
     text = "".join(whole_lines(first_bytes(blocks, READ_BYTES)))
     lines = [line.rstrip() for line in text.split("\n")]
     until = "line" if _is_of_lines(lines) else "sentence"
-    return Units(until, _frequent_beginning(lines if until == "line" else _sentences(lines)))
+    has_paragraphs = until == "sentence" and lines.count("") >= FEW_BLANK_LINES * len(lines)
+    start = "\n\n" if has_paragraphs else "\n"
+    return Units(until, start, _frequent_beginning(lines if until == "line" else _sentences(lines)))
 
 
 def _is_of_lines(lines: list[str]) -> bool:

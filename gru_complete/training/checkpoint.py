@@ -24,7 +24,7 @@ from torch import Tensor
 from gru_complete.errors import ModelError, printable
 from gru_complete.model.delta import check_tensors
 from gru_complete.model.directory import ModelContents, load_model, read_extra_file, save_model
-from gru_complete.model.manifest import DEFAULT_ENDS
+from gru_complete.model.manifest import TextFacts
 from gru_complete.model.naming import model_argument
 from gru_complete.nn.language_model import export_weights, load_weights
 from gru_complete.storage import atomic, untrusted
@@ -115,24 +115,15 @@ class CheckpointStore:
     Args:
         directory: ``NAME.run/checkpoints``.
         tokenizer: saved with every checkpoint, so that each is a whole model.
-        abbreviations: likewise.
+        text: likewise: what the text is like.
         batch_size: B, of the recurrent states.
-        until: where the completions of these models end by default.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        tokenizer: Tokenizer,
-        abbreviations: tuple[str, ...],
-        batch_size: int,
-        until: str = DEFAULT_ENDS[0],
-    ) -> None:
+    def __init__(self, directory: Path, tokenizer: Tokenizer, text: TextFacts, batch_size: int) -> None:
         self.directory = directory
         self.tokenizer = tokenizer
-        self.abbreviations = abbreviations
+        self.text = text
         self.batch_size = batch_size
-        self.until = until
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of a step is or will be."""
@@ -172,8 +163,7 @@ class CheckpointStore:
                     tokenizer=self.tokenizer,
                     metrics={},
                     training=training_facts,
-                    abbreviations=self.abbreviations,
-                    until=self.until,
+                    text=self.text,
                 ),
                 extra_files=extra_files,
             )

@@ -17,10 +17,17 @@ from gru_complete.nn.language_model import export_weights, load_weights
 from gru_complete.storage import atomic
 from gru_complete.text.shards import documents
 from gru_complete.text.xz import CONTEXT_BYTES, xz_bits_per_byte
+from gru_complete.training.beginnings import first_tokens
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.learner import Learner
 from gru_complete.training.loop import TuningSplit
-from gru_complete.training.mixing import ONLINE_TRIAL_TOKENS, count_parts, make_mixture, sample_beginnings
+from gru_complete.training.mixing import (
+    ONLINE_TRIAL_TOKENS,
+    count_parts,
+    fit_beginnings,
+    make_mixture,
+    sample_beginnings,
+)
 from gru_complete.training.probe import REPORT_TOKENS
 from gru_complete.training.scoring import score_tokens
 from gru_complete.training.tokenized_corpus import TokenizedCorpus
@@ -85,8 +92,11 @@ def fit_and_measure(
     scores = score_tokens(learner.model, documents(sample), mixture=mixture, device=learner.device)
     bits = scores.total_nats / np.log(2) / len(corpus.tokenizer.decode(sample.tolist()))
     metrics = {"tuning_bits_per_byte": bits} | _measure_unseen(measure, learner, corpus, mixture)
+    prompts = first_tokens(corpus.tokenizer, tuning, corpus.text.start, number=mixture.ngrams.order)
+    num_given = 1 if corpus.text.start else 0  # what stands before a prompt is not to be predicted
+    beginnings = fit_beginnings(learner.model, mixture, prompts, device=learner.device, num_given=num_given)
     whole = count_parts(corpus, ("training", "tuning"), config.ngrams)
-    return mixture._replace(ngrams=whole), metrics
+    return mixture._replace(ngrams=whole, beginnings=beginnings), metrics
 
 
 def _measure_unseen(
@@ -96,7 +106,7 @@ def _measure_unseen(
     if measure is None:
         return {}
     manifest = Manifest(
-        learner.model.architecture, {"abbreviations": corpus.abbreviations}, {}, {}, files={}, tool_version=""
+        learner.model.architecture, {"abbreviations": corpus.text.abbreviations}, {}, {}, files={}, tool_version=""
     )
     weights, tokenizer = export_weights(learner.model), corpus.tokenizer
     model = LoadedModel(Path(), manifest, weights, tokenizer, fingerprint="", mixture=mixture)
@@ -144,7 +154,7 @@ def write_model(
     Args:
         path: the directory.
         learner: holds the network.
-        corpus: has the tokenizer, the abbreviations and where completions end by default.
+        corpus: has the tokenizer, and says what the text is like.
         mixture: the n-gram mixture; None if the network is to work alone.
         metrics: what was measured.
         facts: what the manifest says about the training.
@@ -162,8 +172,7 @@ def write_model(
                 tokenizer=corpus.tokenizer,
                 metrics=metrics,
                 training=facts,
-                abbreviations=corpus.abbreviations,
-                until=corpus.units.until,
+                text=corpus.text,
             ),
             extra_files={} if mixture is None else {NGRAMS: mixture.to_bytes()},
         )

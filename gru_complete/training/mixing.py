@@ -21,9 +21,11 @@ from gru_complete.config import NGramsConfig
 from gru_complete.model.run_dir import Part
 from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.counts import NGrams
+from gru_complete.ngrams.evidence import EvidenceArrays
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture, evidence_features
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.text.shards import documents
+from gru_complete.text.tokenizer import DOCUMENT_END
 from gru_complete.training.device import return_freed_memory
 from gru_complete.training.scoring import read_documents, score_tokens
 from gru_complete.training.tokenized_corpus import TokenizedCorpus
@@ -128,16 +130,20 @@ def fit_mixing_weights(
         A minimum of the mean nats per token, found by L-BFGS (Liu and Nocedal 1989).
     """
     used = sample_beginnings(documents, max(1, max_scores // ngrams.vocab_size))
-    blocks = list(_blocks(model, ngrams, used, device))
-    num_tokens = sum(len(block.targets) for block in blocks)
     start = torch.zeros(ngrams.order + NUM_SLOPES, NUM_OUTPUTS)
     start[: ngrams.order] = torch.tensor(START)
+    return _most_likely(list(_blocks(model, ngrams, used, device)), start, prior=PRIOR)
+
+
+def _most_likely(blocks: Sequence[_Block], start: Tensor, *, prior: float) -> MixingWeights:
+    """The mixing weights near ``start`` under which the targets of the blocks are most likely."""
+    num_tokens = sum(len(block.targets) for block in blocks)
     weights = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([weights], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        total = PRIOR * (weights - start).square().sum()
+        total = prior * (weights - start).square().sum()
         total.backward()  # type: ignore[no-untyped-call]
         for block in blocks:
             part = _nats(weights, block) / num_tokens
@@ -147,6 +153,51 @@ def fit_mixing_weights(
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
     return MixingWeights(weights.detach().numpy())
+
+
+def fit_beginnings(
+    model: LanguageModel,
+    mixture: NGramMixture,
+    prompts: Sequence[Sequence[int]],
+    *,
+    device: torch.device,
+    num_given: int = 0,
+) -> MixingWeights | None:
+    """Find the mixing weights for the beginnings of prompts; None without any prompt.
+
+    Args:
+        model: the trained network.
+        mixture: the counts of the training split alone, with the mixing weights of whole documents.
+        prompts: the first tokens of lines or paragraphs of the tuning split, with what stands before a prompt; of each
+            those after which the context is cut off, and the next one.
+        device: where the model is.
+        num_given: how many tokens of each prompt are not to be predicted.
+    """
+    ngrams = mixture.ngrams
+    blocks: list[_Block] = []
+    streams = [np.array([DOCUMENT_END, *tokens]) for tokens in prompts]
+    for chunk in read_documents(model, streams, device=device, batch_size=256):
+        context, rows, known = ngrams.cut_off_context(), [], []
+        for token in chunk.tokens[1:].tolist():
+            row, evidence = ngrams.distribution_and_evidence(context)
+            rows.append(row)
+            known.append(evidence)
+            context = ngrams.advance(context, token)
+        features = evidence_features(EvidenceArrays.from_evidence(known), ngrams.order)
+        blocks.append(
+            _Block(
+                gru=chunk.logits[num_given:].log_softmax(-1).half().cpu(),
+                counts=torch.from_numpy(np.log(np.stack(rows)))[num_given:].half(),
+                evidence=torch.from_numpy(features)[num_given:],
+                targets=torch.from_numpy(chunk.tokens[1 + num_given :]).unsqueeze(-1),
+            )
+        )
+    if not blocks:
+        return None
+    parts = ("gru", "counts", "evidence", "targets")
+    whole = _Block(*(torch.cat([getattr(block, part) for block in blocks]) for part in parts))
+    start = torch.from_numpy(mixture.mixing.of_whole_contexts.weights)
+    return _most_likely([whole], start, prior=PRIOR + 0.5 / len(whole.targets))
 
 
 def sample_beginnings(documents: Sequence[npt.NDArray[np.integer]], max_tokens: int) -> list[npt.NDArray[np.integer]]:

@@ -94,7 +94,7 @@ def estimate_closing_seconds(
             start = time.monotonic()
             mixture = make_mixture(model, counts, sample, config.ngrams, device=device)
             trials[num_tokens] = time.monotonic() - start
-        tokens = min(len(tuning), max(MAX_SCORES // counts.vocab_size, ONLINE_TRIAL_TOKENS))
+        tokens = min(len(tuning), max((MAX_SCORES + MAX_SCORES // 8) // counts.vocab_size, ONLINE_TRIAL_TOKENS))
         seconds += trials[many] + max(0.0, trials[many] - trials[few]) / (many - few) * max(0, tokens - many)
     if "held_out" in corpus.streams:
         stream = np.asarray(corpus.streams["held_out"][:REPORT_TOKENS], dtype=np.int64)

@@ -268,9 +268,7 @@ def _set_up(
     tuning = TuningSplit.fold(corpus.streams["tuning"], num_bytes=corpus.headers["tuning"].num_bytes)
     atomic.make_directory(run_dir.checkpoints_dir)
     atomic.sweep_temporaries(run_dir.checkpoints_dir)
-    store = CheckpointStore(
-        run_dir.checkpoints_dir, tokenizer, corpus.abbreviations, training.batch_size, corpus.units.until
-    )
+    store = CheckpointStore(run_dir.checkpoints_dir, tokenizer, corpus.text, training.batch_size)
 
     def facts(loop: LoopState) -> dict[str, Any]:
         return {
@@ -324,7 +322,7 @@ def _finish(session: Session, stop_signal: Callable[[], int | None]) -> Iterator
         metrics=metrics,
         num_bytes=sum(path.stat().st_size for path in request.model_path.iterdir()),
         seconds=time.monotonic() - request.started,
-        beginning=corpus.units.beginning,
+        beginning=corpus.beginning,
     )
 
 

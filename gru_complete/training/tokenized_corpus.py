@@ -22,8 +22,9 @@ import numpy as np
 from gru_complete.arrays import TokenIds
 from gru_complete.config import DataConfig, TokenizerConfig
 from gru_complete.errors import CorpusError, ModelError, UsageError, printable
-from gru_complete.model.manifest import DEFAULT_ENDS, check_abbreviations
+from gru_complete.model.manifest import DEFAULT_ENDS, STARTS, TextFacts, check_abbreviations
 from gru_complete.model.run_dir import PARTS, TEXT_FACTS_FILE, Part, RunDir
+from gru_complete.ngrams.counts import MANY_DOCUMENTS
 from gru_complete.storage import atomic, untrusted
 from gru_complete.text import abbreviations, corpus, splitting, units
 from gru_complete.text.corpus import Range
@@ -49,8 +50,8 @@ class TokenizedCorpus:
 
     Args:
         tokenizer: what cut the text into tokens.
-        abbreviations: short words that a period follows inside sentences.
-        units: whether it is a text of lines or of sentences, and how these begin most often.
+        text: what the text is like.
+        beginning: how a line or sentence of it begins most often.
         streams: token ids of the splits "training", "tuning" (the validation split) and, if there is one, "held_out"
             (the test split), ``(N,)`` each.
         headers: their sizes.
@@ -58,8 +59,8 @@ class TokenizedCorpus:
     """
 
     tokenizer: Tokenizer
-    abbreviations: tuple[str, ...]
-    units: Units
+    text: TextFacts
+    beginning: str
     streams: dict[Part, TokenIds]
     headers: dict[Part, ShardHeader]
     normal_form: NormalForm | None = None
@@ -208,7 +209,10 @@ def read_tokenized_corpus(run_dir: RunDir) -> TokenizedCorpus:
                 raise ModelError(f"{printable(run_dir.part_path(part))} has fewer than {MIN_TOKENS} tokens")
     normal_form = known_form(facts.get("normal_form"))
     words = check_abbreviations(facts.get("abbreviations", []), f"abbreviations in {TEXT_FACTS_FILE}")
-    return TokenizedCorpus(tokenizer, tuple(words), _checked_units(facts), streams, headers, normal_form)
+    units = _checked_units(facts)
+    has_few_documents = np.count_nonzero(streams["training"] == DOCUMENT_END) - 1 < MANY_DOCUMENTS
+    text = TextFacts(tuple(words), units.until, units.start if has_few_documents else "")
+    return TokenizedCorpus(tokenizer, text, units.beginning, streams, headers, normal_form)
 
 
 def _checked_units(facts: Mapping[str, Any]) -> Units:
@@ -218,9 +222,9 @@ def _checked_units(facts: Mapping[str, Any]) -> Units:
         ModelError: it is damaged.
     """
     if "units" not in facts:
-        return Units(DEFAULT_ENDS[0], "")
+        return Units(DEFAULT_ENDS[0], STARTS[0], "")
     units = Units(**untrusted.json_object(facts["units"], "units", required=list(Units._fields)))
-    if units.until not in DEFAULT_ENDS or not isinstance(units.beginning, str):
+    if units.until not in DEFAULT_ENDS or units.start not in STARTS or not isinstance(units.beginning, str):
         raise ModelError(f"{TEXT_FACTS_FILE} says that the text is made of {untrusted.short_repr(units)}")
     return units
 

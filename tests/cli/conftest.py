@@ -24,7 +24,6 @@ def model_of(trained_model, tmp_path):
                 tokenizer=base.tokenizer,
                 metrics={},
                 training={},
-                abbreviations=[],
             ),
         )
         return path

@@ -33,7 +33,6 @@ def save_without_counts(trained_model, path):
                 tokenizer=model.tokenizer,
                 metrics={},
                 training={},
-                abbreviations=[],
             ),
         )
     return path

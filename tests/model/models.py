@@ -10,6 +10,7 @@ import pytest
 from gru_complete.model.architecture import Architecture
 from gru_complete.model.delta import pack_delta
 from gru_complete.model.directory import ModelContents, save_model
+from gru_complete.model.manifest import TextFacts
 from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.storage import atomic
@@ -34,7 +35,7 @@ def save_random_model(path: Path, tokenizer: Tokenizer, **changes) -> None:
         "weights": random_weights(arch),
         "metrics": {"bits_per_byte": 1.5, "tuning": {"loss": 2}},
         "training": {"steps": 100, "torch": "2.13.0+cpu", "resumed": False, "note": None},
-        "abbreviations": ["Mr", "Dr"],
+        "text": TextFacts(["Mr", "Dr"], "line", "\n"),
     }
     with atomic.replace_directory(path) as directory:
         extra_files = changes.pop("extra_files", None)

@@ -4,6 +4,7 @@ import pytest
 
 from gru_complete.errors import ModelError
 from gru_complete.model.directory import load_model
+from gru_complete.model.manifest import TextFacts
 from tests.model.models import edit_manifest
 
 
@@ -71,6 +72,8 @@ MANIFEST_EDITS = {
     "abbreviations of no list": lambda m: m["tokenizer"].update(abbreviations="Mr"),
     "abbreviation with escapes": lambda m: m["tokenizer"].update(abbreviations=["\x1b[2J"]),
     "another default end": lambda m: m.update(until="chapter"),
+    "another start": lambda m: m.update(start="\t"),
+    "start of no text": lambda m: m.update(start=["\n"]),
     "default end of no text": lambda m: m.update(until=["line"]),
     "files of no object": lambda m: m.update(files=[]),
     "no weights": lambda m: m["files"].pop("weights.safetensors"),
@@ -103,8 +106,8 @@ def test_keys_for_other_programs_are_ignored(saved):
 
 
 def test_a_model_that_does_not_say_where_completions_end_ends_them_with_the_sentence(saved):
-    edit_manifest(saved, lambda manifest: manifest.pop("until") and None)
-    assert load_model(saved).manifest.until == "sentence"
+    edit_manifest(saved, lambda manifest: [manifest.pop("until"), manifest.pop("start")] and None)
+    assert load_model(saved).manifest.text == TextFacts(["Mr", "Dr"], "sentence", "")
     edit_manifest(saved, lambda manifest: manifest.update(until="line"))
     assert load_model(saved).manifest.until == "line"
 

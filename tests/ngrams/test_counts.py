@@ -8,6 +8,7 @@ import pytest
 from gru_complete.ngrams import counts
 from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.counts import NGrams
+from gru_complete.ngrams.evidence import CUT_OFF
 from gru_complete.ngrams.trie import MAX_ORDER
 from tests.ngrams.streams import V, random_stream
 
@@ -183,3 +184,74 @@ def test_a_model_without_occurrences_takes_the_unigrams_as_frequencies():
     del arrays["occurrences"]
     counts = NGrams.from_arrays(arrays, V)
     np.testing.assert_allclose(counts.token_frequencies(), counts.distribution(counts.empty_context()), rtol=1e-5)
+
+
+# ---------------------------------------------------------------------------------------- beginnings that cut off
+
+
+def after(ngrams, *tokens):
+    context = ngrams.cut_off_context()
+    for token in tokens:
+        context = ngrams.advance(context, token)
+    return context
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_at_a_beginning_followers_are_counted_by_their_occurrences(seed):
+    stream = random_stream(seed=seed)
+    stream[1:-1] = np.maximum(stream[1:-1], 1)  # one document: what ends one is counted by what comes before it
+    ngrams = count_ngrams(stream, vocab_size=V, order=4)
+    for length in (1, 2, 3):
+        occurrences = defaultdict(Counter)
+        for gram in grams(stream, length + 1):
+            occurrences[gram[:-1]][gram[-1]] += 1
+        for context, followers in occurrences.items():
+            if 0 in context:
+                continue
+            node = after(ngrams, *context)[length - 1]
+            found = ngrams._trie.occurrences_after(length - 1, node)
+            for (token, number), counted in zip(sorted(followers.items()), found.tolist(), strict=True):
+                if number < 128:  # more are stored in steps
+                    assert counted == number, (context, token)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_always_follows_the_same_token_is_as_likely_as_it_occurs_where_a_prompt_begins_with_it(seed):
+    """As in records of fixed keys: the token 1 and then 2 come before 3 nine times of ten, else before 4, 5, ..."""
+    generator = np.random.default_rng(seed)
+    values = np.where(generator.random(400) < 0.9, 3, generator.integers(4, V, 400))
+    stream = np.array([0, *(token for value in values for token in (1, 2, value)), 0], np.uint16)
+    ngrams = count_ngrams(stream, vocab_size=V, order=5)
+    share = np.mean(values == 3)
+    assert ngrams.distribution(after(ngrams, 2))[3] == pytest.approx(share, abs=0.03)
+    assert ngrams.distribution(after(ngrams, 1, 2))[3] == pytest.approx(share, abs=0.03)
+    unseen_before = ngrams.advance(ngrams.advance(ngrams.empty_context(), 5), 2)
+    assert ngrams.distribution(unseen_before)[3] < 0.3  # where the longer context was never seen, all values are alike
+
+
+def test_of_many_documents_a_beginning_is_looked_up_as_that_of_one_if_any_begins_like_it():
+    few = count_ngrams(np.array([0, *[1, 2, 3, 0] * 20], np.uint16), vocab_size=V, order=4)
+    assert after(few, 1) == (1, CUT_OFF, CUT_OFF)
+    stream = np.array([0, *[1, 2, 3, 0] * 100, 4, 2, 5, 0], np.uint16)
+    ngrams = count_ngrams(stream, vocab_size=V, order=4)
+    assert ngrams.distribution(after(ngrams, 1, 2))[3] > 0.9
+    assert ngrams.distribution(after(ngrams, 4, 2))[5] > 0.3
+    assert after(ngrams, 3)[1] == CUT_OFF  # no document begins with 3, and what comes before it is not known
+    assert after(ngrams, 1)[1] >= 0
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_cut_off_distributions_are_distributions_one_by_one_and_side_by_side(order):
+    stream = random_stream(seed=3)
+    ngrams = count_ngrams(stream, vocab_size=V, order=order)
+    contexts = [after(ngrams, *stream[place : place + length]) for place in range(1, 30) for length in range(5)]
+    contexts += [ngrams.advance(ngrams.empty_context(), token) for token in range(V)]
+    rows, evidence = ngrams.distributions_and_evidence(contexts)
+    assert len(contexts) > counts._MIN_BATCH
+    for row, known, context in zip(rows, evidence.to_list(), contexts, strict=True):
+        alone, known_alone = ngrams.distribution_and_evidence(context)
+        assert alone.min() > 0
+        assert alone.sum() == pytest.approx(1, abs=1e-5)
+        np.testing.assert_allclose(row, alone, rtol=1e-5)
+        assert known == pytest.approx(known_alone)
+        assert ngrams.evidence(context) == known_alone

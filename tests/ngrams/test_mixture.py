@@ -191,3 +191,33 @@ def test_every_file_that_was_cut_off_is_refused():
     for length in range(0, len(data), 37):
         with pytest.raises(ModelError, match="the file"):
             NGramMixture.from_bytes(data[:length], vocab_size=V, name="the file")
+
+
+def test_beginnings_have_mixing_weights_of_their_own():
+    """One says what the counts say, the other what the network says."""
+    of_counts, of_network = expert_weights(-50.0, 50.0, -50.0), expert_weights(-50.0, -50.0, 50.0)
+    both = mixture(of_counts)._replace(beginnings=MixingWeights(of_network))
+    logits = RNG.standard_normal(V).astype(np.float32)
+    gru = np.exp(logits) / np.exp(logits).sum()
+    for again in (both, NGramMixture.from_bytes(both.to_bytes(), vocab_size=V, name="it")):
+        begins = NGRAMS.advance(NGRAMS.cut_off_context(), 1)
+        within = NGRAMS.advance(NGRAMS.empty_context(), 1)
+        np.testing.assert_allclose(again.predict(logits, begins)[0], gru, rtol=1e-5)
+        np.testing.assert_allclose(again.predict(logits, within)[0], NGRAMS.distribution(within), rtol=1e-5)
+        rows, _ = again.predict_many(np.stack([logits] * 20), [begins, within] * 10)
+        np.testing.assert_allclose(rows[::2], np.stack([gru] * 10), rtol=1e-5)
+        np.testing.assert_allclose(rows[1::2], np.stack([NGRAMS.distribution(within)] * 10), rtol=1e-5)
+
+
+def test_older_models_take_a_beginning_for_a_context_of_full_length():
+    weights = random_weights()
+    found = mixture(weights).mixing_of_beginnings.weights
+    np.testing.assert_array_equal(found[1:ORDER], np.stack([weights[ORDER - 1]] * (ORDER - 1)))
+    np.testing.assert_array_equal(found[[0, ORDER, ORDER + 1]], weights[[0, ORDER, ORDER + 1]])
+
+
+@pytest.mark.parametrize("weights", [np.zeros((3, 5), np.float32), np.full((6, 5), np.nan, np.float32), np.zeros(6)])
+def test_malformed_mixing_weights_of_beginnings_are_refused(weights):
+    arrays = load(mixture().to_bytes()) | {"mixture.beginnings": weights}
+    with pytest.raises(ModelError, match="mixing weights"):
+        NGramMixture.from_bytes(save(arrays), vocab_size=V, name="it")

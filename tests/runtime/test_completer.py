@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gru_complete.errors import ModelError, UsageError
 from gru_complete.model.directory import ModelContents, save_model
+from gru_complete.model.manifest import TextFacts
 from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
 from gru_complete.runtime import prompt_state as prompt_state_module
@@ -18,6 +19,7 @@ from gru_complete.runtime.characters import unfinished
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
 from gru_complete.runtime.predictor import Predictor
+from gru_complete.runtime.prompt_state import PromptReader
 from gru_complete.runtime.stepper import Stepper
 from gru_complete.text.tokenizer import segments
 
@@ -166,8 +168,8 @@ def test_the_beginning_of_a_stop_string_is_yielded_at_the_end(says):
 def test_sentences_end_with_the_model_s_abbreviations(says):
     pieces = ["Dr", ".", " Watson", ".", " He"]
     assert ask(says(*pieces)).data == b"Dr."
-    assert ask(says(*pieces, abbreviations=["Dr"])).data == b"Dr. Watson."
-    assert ask(says(".", " Watson", ".", " He", prompt=b"I saw Dr", abbreviations=["Dr"]), b"I saw Dr").data == (
+    assert ask(says(*pieces, text=TextFacts(["Dr"]))).data == b"Dr. Watson."
+    assert ask(says(".", " Watson", ".", " He", prompt=b"I saw Dr", text=TextFacts(["Dr"])), b"I saw Dr").data == (
         b". Watson."
     )
 
@@ -175,8 +177,8 @@ def test_sentences_end_with_the_model_s_abbreviations(says):
 def test_without_an_end_of_its_own_a_completion_ends_where_the_model_s_text_does(says):
     pieces = ["One", ".", " Two", "\n", "Six", "."]
     assert ask(says(*pieces)).data == b"One."
-    assert ask(says(*pieces, until="line")).data == b"One. Two"
-    assert ask(says(*pieces, until="line"), until="sentence").data == b"One."
+    assert ask(says(*pieces, text=TextFacts(until="line"))).data == b"One. Two"
+    assert ask(says(*pieces, text=TextFacts(until="line")), until="sentence").data == b"One."
 
 
 def test_a_prompt_may_be_any_bytes(says):
@@ -323,7 +325,7 @@ def test_a_model_loaded_from_its_directory_completes_as_it_did(real, tokenizer, 
             tokenizer=tokenizer,
             metrics={},
             training={},
-            abbreviations=["Mr", "Mrs"],
+            text=TextFacts(["Mr", "Mrs"]),
         ),
     )
     options = CompletionOptions(until="none", max_tokens=30, seed=1)
@@ -569,3 +571,14 @@ def test_a_prompt_state_is_continued_as_its_text_is(real):
     assert real.stream(prompt_state, options).result is None
     first = next(real.complete_many(prompt_state, options, 2))
     assert first.data == real.complete_from(prompt_state, options).data
+
+
+@pytest.mark.parametrize("prompt", [b"", b"M", b"Mr Watson", b"\n", b"  x\n\ny", "ü".encode()[:1]])
+@pytest.mark.parametrize("start", ["", "\n", "\n\n"])
+def test_a_prompt_is_read_as_what_stands_before_it_and_the_prompt(learning, start, prompt):
+    plain = learning.reader.read(start.encode() + prompt)
+    begun = PromptReader(learning.predictor, learning.tokenizer, learns=learning.adapts, start=start.encode())
+    for found in (begun.read(prompt), begun.read(bytes([byte]) for byte in prompt)):
+        assert (found.segment, found.recent, found.tail) == (plain.segment, plain.recent, plain.tail)
+        assert found.decoder_state.nodes == plain.decoder_state.nodes
+        np.testing.assert_allclose(found.decoder_state.hidden, plain.decoder_state.hidden, rtol=1e-5)

@@ -6,6 +6,7 @@ import pytest
 
 from gru_complete.cli.console import terminal_text
 from gru_complete.cli.interactive import _without_controls
+from gru_complete.model.manifest import TextFacts
 from gru_complete.runtime.boundaries import UNTIL
 from gru_complete.runtime.options import CompletionOptions
 from gru_complete.runtime.session import TypingSession
@@ -51,7 +52,7 @@ def writer(says):
 
     def make(language):
         begins, pieces, following = LANGUAGES[language]
-        return says(*pieces, following, prompt=begins.encode(), abbreviations=["Dr"])
+        return says(*pieces, following, prompt=begins.encode(), text=TextFacts(["Dr"]))
 
     return make
 

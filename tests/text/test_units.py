@@ -111,6 +111,7 @@ def check(make, beginning, until):
         text = make(random.Random(seed))
         found = find_units([text.encode()])
         assert found.until == until, text[:300]
+        assert found.start == ("\n\n" if until == "sentence" and "\n\n" in text else "\n")
         if beginning is not None:
             assert found.beginning == beginning, text[:300]
         if found.beginning:
@@ -119,13 +120,13 @@ def check(make, beginning, until):
 
 
 def test_what_no_line_has_in_common_is_no_prompt():
-    assert find_units([b"one a\ntwo b\nsix c\nten d\n" * 2]) == Units("line", "")
-    assert find_units([b"tab\there\n" * 5]) == Units("line", "tab")
+    assert find_units([b"one a\ntwo b\nsix c\nten d\n" * 2]) == Units("line", "\n", "")
+    assert find_units([b"tab\there\n" * 5]) == Units("line", "\n", "tab")
     assert find_units([b"\x1b[31mred\n" * 5]).beginning == ""
 
 
 def test_a_text_without_a_word_or_a_line_has_no_beginning():
-    assert find_units([]) == Units("sentence", "")
+    assert find_units([]) == Units("sentence", "\n\n", "")
     assert find_units([b"\n\n\n"]).beginning == ""
     assert find_units([b"... --- ...\n" * 9]).beginning == ""
 
@@ -133,4 +134,4 @@ def test_a_text_without_a_word_or_a_line_has_no_beginning():
 def test_blocks_may_cut_anywhere():
     text = "\n\n".join("Über Nacht fiel Schnee. Über Tag nicht." for _ in range(20)).encode()
     assert find_units([text]) == find_units(text[i : i + 7] for i in range(0, len(text), 7))
-    assert find_units([text]) == Units("sentence", "Über ")
+    assert find_units([text]) == Units("sentence", "\n\n", "Über ")
