@@ -17,6 +17,7 @@ from gru_complete.model.directory import load_model, read_extra_file
 from gru_complete.model.home import (
     find_model,
 )
+from gru_complete.model.manifest import TextFacts
 from gru_complete.storage import atomic, untrusted
 from gru_complete.storage.untrusted import sha256_hex
 from tests.model.models import (
@@ -66,9 +67,9 @@ def test_the_same_model_is_saved_as_the_same_bytes(tmp_path, tokenizer):
         ({"training": {"a": [1, 2]}}, "small mapping"),
         ({"training": {"a": {str(number): 0 for number in range(201)}}}, "small mapping"),
         ({"training": {f"{a}": {f"{b:060}": "x" * 90 for b in range(100)} for a in range(9)}}, "64000"),
-        ({"abbreviations": ["Mr"] * 201}, "200"),
-        ({"abbreviations": ["toolonger"]}, "8 characters"),
-        ({"abbreviations": [""]}, "8 characters"),
+        ({"text": TextFacts(["Mr"] * 201)}, "200"),
+        ({"text": TextFacts(["toolonger"])}, "8 characters"),
+        ({"text": TextFacts([""])}, "8 characters"),
         ({"extra_files": {"../escape": b""}}, "unknown key"),
     ],
 )

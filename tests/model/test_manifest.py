@@ -106,7 +106,8 @@ def test_keys_for_other_programs_are_ignored(saved):
 
 
 def test_a_model_that_does_not_say_where_completions_end_ends_them_with_the_sentence(saved):
-    edit_manifest(saved, lambda manifest: [manifest.pop("until"), manifest.pop("start")] and None)
+    for key in ("until", "start"):
+        edit_manifest(saved, lambda manifest, key=key: manifest.pop(key) and None)
     assert load_model(saved).manifest.text == TextFacts(["Mr", "Dr"], "sentence", "")
     edit_manifest(saved, lambda manifest: manifest.update(until="line"))
     assert load_model(saved).manifest.until == "line"
