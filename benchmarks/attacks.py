@@ -302,7 +302,7 @@ def limit_cases(model: Path, corpus: Path, place: Path, every: int) -> Iterator[
     larger = [*range(400, 1500, 50), 2000, 3000][:: 2 * every]
     yield from (("address space, MB", resource.RLIMIT_AS, n << 20, training) for n in larger)
     for name, limit, values in [
-        ("open files", resource.RLIMIT_NOFILE, range(4, 24, every)),
+        ("open files", resource.RLIMIT_NOFILE, range(5, 24, every)),
         ("processes", resource.RLIMIT_NPROC, range(0, 3, every) if os.getuid() else ()),  # nothing limits root
         ("file size", resource.RLIMIT_FSIZE, [0, 1, 100, 1000, 4096, 10_000, 100_000][::every]),
     ]:

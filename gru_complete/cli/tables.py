@@ -281,7 +281,7 @@ class ModelsTable:
         records: one for each model.
     """
 
-    COLUMNS = ("name", "", "date", "trained on, MB", "bits per byte", "cell", "parameters", "MB")
+    COLUMNS = ("name", "", "date", "trained on", "bits per byte", "cell", "parameters", "MB")
     """The most important ones first."""
 
     def __init__(self, records: Sequence[Mapping[str, Any]]) -> None:
@@ -317,12 +317,19 @@ def _model_cells(record: Mapping[str, Any]) -> tuple[str, ...]:
         printable(record["name"]),
         ", ".join(notes),
         record.get("written", "")[:10],
-        number("num_training_bytes", ",.1f", 1e6),
+        _amount(record.get("num_training_bytes")),
         number("bits_per_byte", ".3f"),
         record.get("cell", ""),
         number("num_parameters", ",.0f"),
         number("bytes", ",.1f", 1e6),
     )
+
+
+def _amount(num_bytes: int | None) -> str:
+    """An amount of text, in the unit that suits it."""
+    if num_bytes is None:
+        return ""
+    return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1_000_000 else f"{num_bytes / 1e3:.0f} kB"
 
 
 # ---------------------------------------------------------------------------------------- recall and compare

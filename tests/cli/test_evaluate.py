@@ -82,7 +82,6 @@ def test_names_from_outside_cannot_steer_a_terminal(run, trained_model, tmp_path
 @pytest.mark.parametrize(
     "line",
     ["nonsense", "[]", "{}", '{"right": "a", "wrong": "b", "phenomenon": "c"}',
-     '{"right": "a", "wrong": "a", "phenomenon": "c", "distance": 1}',
      '{"right": 1, "wrong": "a", "phenomenon": "c", "distance": 1}',
      '{"right": "b", "wrong": "\\ud800", "phenomenon": "c", "distance": 1}',
      '{"right": "b", "wrong": "a", "phenomenon": "c", "distance": -1}'],

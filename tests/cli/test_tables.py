@@ -24,14 +24,16 @@ def test_an_interval_is_shown_only_where_it_is_known():
 
 def test_a_damaged_model_and_one_in_training_are_marked_in_the_list():
     records = [
-        {"name": "bro\x1bken", "bytes": 1_000_000, "problem": "the weights are damaged"},
-        {"name": "new", "cell": "gru", "num_parameters": 1234, "bits_per_byte": None, "bytes": 2e6, "finished": False},
-        {"name": "old", "cell": "lstm", "num_parameters": 5, "bits_per_byte": 1.5, "bytes": 3e6, "finished": True},
-    ]
-    lines = lines_of(tables.models_table(records))
-    assert ["bro\\x1bken", "1.0", "damaged"] in lines
-    assert ["new", "gru", "1,234", "2.0", "unfinished"] in lines
-    assert ["old", "lstm", "5", "1.500", "3.0"] in lines
+        {"name": "bro\x1bken", "bytes": 1_000_000, "problem": "the weights are damaged", "default": False},
+        {"name": "new", "cell": "gru", "num_parameters": 1234, "bits_per_byte": None, "bytes": 2e6, "finished": False,
+         "default": True, "num_training_bytes": 61_499},
+        {"name": "old", "cell": "lstm", "num_parameters": 5, "bits_per_byte": 1.5, "bytes": 3e6, "finished": True,
+         "default": False, "num_training_bytes": 2_400_000},
+    ]  # fmt: skip
+    lines = lines_of(tables.ModelsTable(records))
+    assert ["bro\\x1bken", "damaged", "1.0"] in lines
+    assert ["new", "default,", "unfinished", "61", "kB", "gru", "1,234", "2.0"] in lines
+    assert ["old", "2.4", "MB", "1.500", "lstm", "5", "3.0"] in lines
 
 
 def test_a_cell_that_diverged_has_its_sizes_only():
