@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gru_complete.errors import CorpusError, GruCompleteError, UsageError, printable
+from gru_complete.errors import CorpusError, EnvironmentFailure, GruCompleteError, UsageError, printable
+from gru_complete.storage.os_calls import is_shortage
 from gru_complete.text.prompts import PromptSource, prompt_source, read_prompt
 
 if TYPE_CHECKING:
@@ -126,8 +127,10 @@ def stdin_blocks() -> Iterator[bytes]:
         raise _unreadable("standard input", error) from None
 
 
-def _unreadable(what: str, error: OSError) -> CorpusError:
-    return CorpusError(f"cannot read {what}: {str(error.strerror).lower()}")
+def _unreadable(what: str, error: OSError) -> CorpusError | EnvironmentFailure:
+    """The error of a text that cannot be read, which is the machine's fault if it has too little of something."""
+    kind = EnvironmentFailure if is_shortage(error) else CorpusError
+    return kind(f"cannot read {what}: {str(error.strerror).lower()}")
 
 
 def without_final_newline(blocks: Iterable[bytes]) -> Iterator[bytes]:

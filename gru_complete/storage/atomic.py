@@ -369,7 +369,8 @@ def _remove(path: Path) -> None:
     rubbish = removed / f"{path.name}-{os.urandom(4).hex()}"
     try:
         _move_into(removed, path, rubbish)
-        _sync_directory(removed)
+        with suppress(FileNotFoundError):  # another process has just deleted all of it
+            _sync_directory(removed)
         _sync_directory(path.parent)
         _remove_tree(rubbish)
     except OSError as error:

@@ -62,6 +62,11 @@ def os_reason(error: OSError) -> str:
     return printable(text[:1].lower() + text[1:])
 
 
+def is_shortage(error: Exception) -> bool:
+    """Whether the machine has too little of something, so that the file itself may be fine."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
 def open_in_place(path: Path, flags: int) -> int:
     """Open a file to change it where it is, and not another one in its stead; create it if the flags say so.
 

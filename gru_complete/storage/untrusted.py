@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gru_complete.errors import ModelError, printable
-from gru_complete.storage.os_calls import CAREFUL_FLAGS, not_regular, os_reason
+from gru_complete.errors import EnvironmentFailure, ModelError, printable
+from gru_complete.storage.os_calls import CAREFUL_FLAGS, is_shortage, not_regular, os_reason
 
 
 def read_regular_file(path: Path, *, max_bytes: int) -> bytes:
@@ -36,6 +36,7 @@ def opened_regular_file(path: Path) -> Iterator[int]:
 
     Raises:
         ModelError: it is missing, a link, a FIFO, a device, a directory or unreadable, also within the block.
+        EnvironmentFailure: too many files are open, or there is no memory.
     """
     name = printable(path)
     try:
@@ -49,7 +50,8 @@ def opened_regular_file(path: Path) -> Iterator[int]:
     except FileNotFoundError:
         raise ModelError(f"{name} is missing") from None
     except OSError as error:
-        raise ModelError(f"{name} cannot be read: {os_reason(error)}") from error
+        kind = EnvironmentFailure if is_shortage(error) else ModelError
+        raise kind(f"{name} cannot be read: {os_reason(error)}") from error
 
 
 def _check_regular(status: os.stat_result, name: str) -> None:

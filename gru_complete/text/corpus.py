@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from gru_complete.errors import CorpusError, EnvironmentFailure, printable
+from gru_complete.storage.os_calls import is_shortage
 from gru_complete.text.cleaning import Changes
 from gru_complete.text.decoding import DocumentReader, printable_source
 from gru_complete.text.normal_form import FormDetector, NormalForm, texts_in_form
@@ -195,9 +196,11 @@ def _scanned(encoded: Iterable[tuple[str, bytes]], name: str, scanner: SecretSca
         yield scanned.decode("utf-8"), scanned
 
 
-def _unreadable(name: str, error: Exception) -> CorpusError:
+def _unreadable(name: str, error: Exception) -> CorpusError | EnvironmentFailure:
+    """The error of a file that cannot be read, which is the machine's fault if it has too little of something."""
     reason = getattr(error, "strerror", None) or str(error)
-    return CorpusError(f"cannot read corpus '{printable_source(name)}': {printable(reason[:1].lower() + reason[1:])}")
+    kind = EnvironmentFailure if is_shortage(error) else CorpusError
+    return kind(f"cannot read corpus '{printable_source(name)}': {printable(reason[:1].lower() + reason[1:])}")
 
 
 @dataclass

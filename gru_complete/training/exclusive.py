@@ -20,10 +20,11 @@ def exclusive_use(run_dir: RunDir) -> Iterator[None]:
         EnvironmentFailure: it cannot be made.
     """
     run_dir.refuse_link()
-    has_begun = False
+    is_made = has_begun = False
     may_remove = not run_dir.path.exists()
     try:
         atomic.make_directory(run_dir.path)
+        is_made = True
         with DirectoryLock(run_dir.path) as lock:
             if not lock.is_in_place():
                 raise BusyError(f"{printable(run_dir.path)} was just removed by another process", hint="try again")
@@ -32,7 +33,7 @@ def exclusive_use(run_dir: RunDir) -> Iterator[None]:
             has_begun = True
             yield
     except EnvironmentFailure:
-        if has_begun or os.path.lexists(run_dir.path):
+        if has_begun or not is_made or os.path.lexists(run_dir.path):
             raise
         raise BusyError(f"{printable(run_dir.path)} was just removed by another process", hint="try again") from None
     finally:

@@ -230,6 +230,19 @@ def test_what_cannot_be_deleted_does_not_keep_the_rest(tmp_path, faulty, monkeyp
     assert os.listdir(tmp_path) == []
 
 
+def test_a_removal_that_another_process_finishes_first_is_finished(tmp_path, monkeypatch):
+    move = atomic._move_into
+
+    def move_and_let_another_finish(removed, path, rubbish):
+        move(removed, path, rubbish)
+        atomic.finish_removals(tmp_path)
+
+    monkeypatch.setattr(atomic, "_move_into", move_and_let_another_finish)
+    old_directory(tmp_path / "old")
+    atomic.remove_directory(tmp_path / "old")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_removals_side_by_side_do_not_disturb_each_other(tmp_path):
     stop = threading.Event()
     errors = []

@@ -1,12 +1,13 @@
 """Only regular files, unambiguous JSON and values of the right kind are read."""
 
+import errno
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
-from gru_complete.errors import ModelError
+from gru_complete.errors import EnvironmentFailure, ModelError
 from gru_complete.storage import untrusted
 from gru_complete.storage.untrusted import json_object, whole_number
 from tests.storage.faulty_os import posix_only
@@ -110,3 +111,24 @@ def test_an_object_has_its_keys_and_no_others():
     for value, problem in [({}, "has no 'a'"), ({"a": 1, "\x1b": 2}, r"unknown key '\\x1b'"), ([], "a list, not an")]:
         with pytest.raises(ModelError, match=problem):
             json_object(value, "part", required=["a"])
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        (errno.EMFILE, EnvironmentFailure),
+        (errno.ENFILE, EnvironmentFailure),
+        (errno.ENOMEM, EnvironmentFailure),
+        (errno.EIO, ModelError),
+    ],
+)
+def test_a_file_that_the_machine_has_no_room_to_open_is_not_called_damaged(tmp_path, monkeypatch, number, error):
+    path = tmp_path / "file"
+    path.write_bytes(b"text")
+
+    def refuse(*_):
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(error, match="cannot be read: refused"):
+        untrusted.read_regular_file(path, max_bytes=10)

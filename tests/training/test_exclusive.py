@@ -4,8 +4,10 @@ import pytest
 
 from gru_complete.errors import BusyError, EnvironmentFailure
 from gru_complete.model.run_dir import RunDir
+from gru_complete.storage import atomic
 from gru_complete.storage.lock import DirectoryLock
 from gru_complete.training.exclusive import exclusive_use
+from tests.storage.faulty_os import FaultyOs
 
 
 @pytest.fixture
@@ -60,3 +62,9 @@ def test_a_directory_that_is_removed_while_it_is_being_locked_is_in_use(run_dir,
     monkeypatch.setattr(DirectoryLock, "__enter__", refuse)
     with pytest.raises(BusyError, match="just removed"), exclusive_use(run_dir):
         pass
+
+
+def test_a_directory_that_cannot_be_made_is_the_machines_refusal_and_not_another_process(run_dir, monkeypatch):
+    monkeypatch.setattr(atomic, "os_calls", FaultyOs(at=0, fault="EACCES"))
+    with pytest.raises(EnvironmentFailure, match="cannot create"), exclusive_use(run_dir):
+        pytest.fail("nothing was made")
