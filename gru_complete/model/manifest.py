@@ -172,7 +172,8 @@ class Manifest(NamedTuple):
         return None
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON object of the file."""
+        """The JSON object of the file; what it says by saying nothing is left out, for programs of older versions."""
+        text = {"until": self.until, "start": self.start}
         return {
             "format": self.format,
             "version": self.version,
@@ -180,8 +181,7 @@ class Manifest(NamedTuple):
             **({} if self.base is None else {"base": self.base._asdict()}),
             "arch": self.arch._asdict(),
             "tokenizer": dict(self.tokenizer),
-            "until": self.until,
-            "start": self.start,
+            **{key: value for key, value in text.items() if value != Manifest._field_defaults[key]},
             "metrics": dict(self.metrics),
             "training": dict(self.training),
             "files": {name: {"bytes": entry.num_bytes, "sha256": entry.sha256} for name, entry in self.files.items()},

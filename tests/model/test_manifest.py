@@ -1,10 +1,12 @@
 """What a manifest may say, and every way in which it may not."""
 
+import json
+
 import pytest
 
 from gru_complete.errors import ModelError
 from gru_complete.model.directory import load_model
-from gru_complete.model.manifest import TextFacts
+from gru_complete.model.manifest import Manifest, TextFacts
 from tests.model.models import edit_manifest
 
 
@@ -106,11 +108,12 @@ def test_keys_for_other_programs_are_ignored(saved):
 
 
 def test_a_model_that_does_not_say_where_completions_end_ends_them_with_the_sentence(saved):
-    for key in ("until", "start"):
-        edit_manifest(saved, lambda manifest, key=key: manifest.pop(key) and None)
+    assert not {"until", "start"} & set(json.loads((saved / "manifest.json").read_bytes()))
     assert load_model(saved).manifest.text == TextFacts(["Mr", "Dr"], "sentence", "")
-    edit_manifest(saved, lambda manifest: manifest.update(until="line"))
-    assert load_model(saved).manifest.until == "line"
+    edit_manifest(saved, lambda manifest: manifest.update(until="line", start="\n"))
+    manifest = load_model(saved).manifest
+    assert manifest.text == TextFacts(["Mr", "Dr"], "line", "\n")
+    assert Manifest.from_json(manifest.to_json()) == manifest
 
 
 def test_duplicate_keys_in_the_manifest_are_refused(saved):
