@@ -96,10 +96,9 @@ def load_completer(
         ModelError: the directory is no model or a damaged one.
         UsageError: the model cannot learn, or its training text is missing.
     """
-    from gru_complete.model.directory import load_model
     from gru_complete.runtime.completer import Completer
 
-    completer = Completer.from_model(load_model(path, files), adapts=learns)
+    completer = Completer.load(path, adapts=learns, files=files)
     if learns and completer.predictor.mixture is None:
         message = "--learn-from-prompt: this model has no n-gram model, which is what learns"
         raise UsageError(message, hint="train a model without ngrams.order=0")

@@ -178,17 +178,21 @@ def _write_files(directory: Path, manifest: Manifest, files: Mapping[str, bytes]
     atomic.write_file(directory / MANIFEST, manifest_bytes)
 
 
-def load_model(path: Path, files: ModelFiles | None = None) -> LoadedModel:
+def load_model(
+    path: Path, files: ModelFiles | None = None, *, meanwhile: Callable[[LoadedModel], object] | None = None
+) -> LoadedModel:
     """Load a model, trusting nothing in it. If it is replaced meanwhile, the result is the old or the new model.
 
     Args:
         path: its directory.
         files: its files, if reading them has started already.
+        meanwhile: is called with the model, still without its n-gram model, while that is being checked: to prepare
+            something that depends on the rest. It may be called again, and is not for an adapted model.
 
     Raises:
         ModelError: it is missing, damaged, made by a newer version, or not a model.
     """
-    return _load(path, files, _load_once)
+    return _load(path, files, partial(_load_once, meanwhile=meanwhile))
 
 
 def _load(path: Path, files: ModelFiles | None, load_once: Callable[[Path, ModelFiles], LoadedModel]) -> LoadedModel:
@@ -215,13 +219,19 @@ def _has_other_manifest(files: ModelFiles | None) -> bool:
         return True
 
 
-def _load_once(path: Path, files: ModelFiles) -> LoadedModel:
+def _load_once(
+    path: Path, files: ModelFiles, *, meanwhile: Callable[[LoadedModel], object] | None = None
+) -> LoadedModel:
     """Load a model, or fail if it is replaced meanwhile."""
     manifest = files.manifest
-    return _load_whole(path, files) if manifest.base is None else _load_adapted(path, files, manifest.base)
+    if manifest.base is None:
+        return _load_whole(path, files, meanwhile=meanwhile)
+    return _load_adapted(path, files, manifest.base)
 
 
-def _load_whole(path: Path, files: ModelFiles) -> LoadedModel:
+def _load_whole(
+    path: Path, files: ModelFiles, *, meanwhile: Callable[[LoadedModel], object] | None = None
+) -> LoadedModel:
     """Load a model that has weights of its own, or fail if it is replaced meanwhile."""
     from gru_complete.text.tokenizer import Tokenizer
 
@@ -234,7 +244,10 @@ def _load_whole(path: Path, files: ModelFiles) -> LoadedModel:
     except ModelError as error:
         raise ModelError(f"{printable(directory / TOKENIZER)}: {error}", hint=error.hint) from error
     _check_vocab(tokenizer, manifest.arch)
-    return LoadedModel(path, manifest, _load_weights(files), tokenizer, files.fingerprint, mixture())
+    model = LoadedModel(path, manifest, _load_weights(files), tokenizer, files.fingerprint)
+    if meanwhile is not None:
+        meanwhile(model)
+    return model._replace(mixture=mixture())
 
 
 def _load_weights(files: ModelFiles) -> Weights:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gru_complete.errors import UsageError
 from gru_complete.model.directory import LoadedModel, load_model
+from gru_complete.model.files import ModelFiles
 from gru_complete.model.manifest import NOTHING_KNOWN, TextFacts
 from gru_complete.runtime.boundaries import TextCutter, boundary
 from gru_complete.runtime.draft import Completion, Draft, TextStream
@@ -86,6 +87,7 @@ class Completer:
     Args:
         predictor: the model, one step at a time.
         tokenizer: its tokenizer.
+        vocabulary: that of the tokenizer, if it was made already.
         text: what the model's text is like.
         adapts: whether completions learn from their prompt; if omitted, what the model's mixture says.
         width: the most segmentations of the prompt's end that are kept, as ``Hypotheses.open`` takes it.
@@ -100,6 +102,7 @@ class Completer:
         predictor: Predictor,
         tokenizer: Tokenizer,
         *,
+        vocabulary: Vocabulary | None = None,
         text: TextFacts = NOTHING_KNOWN,
         adapts: bool | None = None,
         width: int | None = DEFAULT_WIDTH,
@@ -108,7 +111,7 @@ class Completer:
         self.predictor = predictor
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint
-        self.vocabulary = Vocabulary(tokenizer.pieces)
+        self.vocabulary = vocabulary or Vocabulary(tokenizer.pieces)
         self.width = width
         self.adapts = predictor.mixture is not None and (predictor.mixture.adapts if adapts is None else adapts)
         self.reader = PromptReader(predictor, tokenizer, learns=self.adapts, start=text.start.encode())
@@ -118,25 +121,34 @@ class Completer:
         self._guards: dict[tuple[int, bool], NovelGuard] = {}
 
     @classmethod
-    def load(cls, path: Path, *, adapts: bool | None = None) -> Completer:
-        """Load a finished model.
+    def load(cls, path: Path, *, adapts: bool | None = None, files: ModelFiles | None = None) -> Completer:
+        """Load a finished model; what does not depend on its n-gram model is made while that is being checked.
 
         Args:
             path: its directory.
             adapts: whether completions learn from their prompt; if omitted, what was better on the tuning split.
+            files: its files, if reading them has started already.
 
         Raises:
             ModelError: the directory is not a model, or a damaged one.
         """
-        return cls.from_model(load_model(path), adapts=adapts)
+        prepared: list[tuple[Stepper, Vocabulary]] = []
+        model = load_model(path, files, meanwhile=lambda model: prepared.append(_prepare(model)))
+        return cls._assemble(model, *(prepared[-1] if prepared else _prepare(model)), adapts=adapts)
 
     @classmethod
     def from_model(cls: type[C], model: LoadedModel, *, adapts: bool | None = None) -> C:
         """Create a completer from a loaded model; ``adapts`` as in ``load``."""
-        predictor = Predictor(Stepper(model.manifest.arch, model.weights), model.mixture)
+        return cls._assemble(model, *_prepare(model), adapts=adapts)
+
+    @classmethod
+    def _assemble(
+        cls: type[C], model: LoadedModel, stepper: Stepper, vocabulary: Vocabulary, *, adapts: bool | None
+    ) -> C:
         completer = cls(
-            predictor,
+            Predictor(stepper, model.mixture),
             model.tokenizer,
+            vocabulary=vocabulary,
             text=model.manifest.text,
             adapts=adapts,
             fingerprint=model.fingerprint,
@@ -319,3 +331,8 @@ def _with_beam(options: CompletionOptions, n: int) -> CompletionOptions:
     if options.logprobs:
         raise UsageError("several completions at temperature 0 need a beam, and logprobs does not go with a beam")
     return options.changed(beam=max(n, options.beam))
+
+
+def _prepare(model: LoadedModel) -> tuple[Stepper, Vocabulary]:
+    """The parts of a completer that need no n-gram model."""
+    return Stepper(model.manifest.arch, model.weights), Vocabulary(model.tokenizer.pieces)
