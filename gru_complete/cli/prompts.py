@@ -6,7 +6,6 @@ Only single lines are held in memory as a whole, and the text that is edited wit
 """
 
 import os
-import queue
 import sys
 import threading
 import time
@@ -156,7 +155,10 @@ class PromptLines:
     """
 
     def __init__(self, end: bytes) -> None:
+        import queue  # here, so that a single prompt need not wait for it
+
         self._end = end
+        self._none_yet = queue.Empty
         self._lines: queue.Queue[bytes | GruCompleteError | None] = queue.Queue(_LINES_AHEAD)
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -169,7 +171,7 @@ class PromptLines:
         """
         try:
             line = self._lines.get(block=waits)
-        except queue.Empty:
+        except self._none_yet:
             return None
         if isinstance(line, bytes):
             return line

@@ -1,17 +1,21 @@
 """What an adapted model has learnt, as a change of its base's weights: four bits for each number of a matrix."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gru_complete.arrays import Weights
 from gru_complete.errors import ModelError
 from gru_complete.storage.untrusted import short_repr
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _CODES_SUFFIX, _SCALE_SUFFIX = ".steps", ".scale"  # names in the file, so a format
-Delta = Mapping[str, NDArray[Any]]
+Delta = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 """A change of weights by name; see ``apply_delta``."""
 
 

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gru_complete.arrays import Float32Array, Float64Array, FloatArray, IntArray
 from gru_complete.ngrams.evidence import Context, StreamScores
@@ -18,6 +17,8 @@ from gru_complete.ngrams.trie import VALUES, Trie
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from gru_complete.arrays import TokenIds
 
 # Far below what counts: they keep a probability from becoming 0 by underflow.

@@ -32,7 +32,6 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gru_complete.arrays import Float32Array, Float64Array, IntArray
 from gru_complete.ngrams.batched import MIN_WEIGHT, BatchedLookup
@@ -41,6 +40,8 @@ from gru_complete.ngrams.trie import CODES, VALUES, Trie
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from gru_complete.arrays import TokenIds
 
 DEFAULT_ORDER = 5

@@ -6,12 +6,14 @@ Shapes: N contexts, or tokens of a stream.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gru_complete.arrays import Float32Array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Context = tuple[int, ...]
 """A context as the nodes of its last 1, 2, ... order - 1 tokens, -1 where that n-gram is not stored.

@@ -23,16 +23,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gru_complete.arrays import Float32Array
 from gru_complete.errors import ModelError
 from gru_complete.ngrams.counts import NGrams
 from gru_complete.ngrams.evidence import CUT_OFF, Context, Evidence, EvidenceArrays
 from gru_complete.storage.tensors import parse_safetensors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NUM_OUTPUTS = 5  # a, b, and the logarithms of s_0, s_1, s_2, up to a constant
 NUM_SLOPES = 2

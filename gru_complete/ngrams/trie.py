@@ -12,13 +12,15 @@ Shapes: V vocab_size, C n-grams of one level.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gru_complete.arrays import Float32Array, Float64Array, token_dtype
 from gru_complete.errors import ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_ORDER = 8
 NUM_CODES = 256

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from gru_complete.arrays import FloatArray
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 CONTROL_CHARACTERS = bytes(byte for byte in range(0x20) if byte not in b"\t\n") + b"\x7f"
 

@@ -16,13 +16,15 @@ else 1), G gates of the cell, I inputs of the cell.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from gru_complete.arrays import FloatArray
 from gru_complete.model.architecture import STATE_ROWS, Architecture
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 _HALF = np.array(0.5, np.float32)  # an array, since numpy is slow to convert a number
 _ZERO = np.array(0.0, np.float32)

@@ -1,13 +1,17 @@
 """Strict parsing of the tensors in a safetensors file that a stranger may have written."""
 
+from __future__ import annotations
+
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gru_complete.errors import ModelError
 from gru_complete.storage.untrusted import json_object, short_repr, strict_json, whole_numbers
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _MAX_HEADER_BYTES = 1 << 20
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U32": "<u4", "U16": "<u2", "U8": "u1"}
