@@ -13,7 +13,7 @@ import numpy as np
 
 from gru_complete.arrays import Float32Array, Float64Array, FloatArray, IntArray
 from gru_complete.ngrams.evidence import Context, StreamScores
-from gru_complete.ngrams.trie import VALUES, Trie
+from gru_complete.ngrams.trie import MIN_WEIGHT, VALUES, Trie
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from gru_complete.arrays import TokenIds
 
-# Far below what counts: they keep a probability from becoming 0 by underflow.
-MIN_WEIGHT = 1e-18
+# Far below what counts: it keeps a probability from becoming 0 by underflow.
 _MIN_PROBABILITY = np.float32(1e-30)
 
 

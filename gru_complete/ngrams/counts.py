@@ -34,15 +34,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gru_complete.arrays import Float32Array, Float64Array, IntArray
-from gru_complete.ngrams.batched import MIN_WEIGHT, BatchedLookup
 from gru_complete.ngrams.evidence import CUT_OFF, Context, Evidence, EvidenceArrays, StreamScores
-from gru_complete.ngrams.trie import CODES, VALUES, Trie
+from gru_complete.ngrams.trie import CODES, MIN_WEIGHT, VALUES, Trie
 from gru_complete.text.tokenizer import DOCUMENT_END
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gru_complete.arrays import TokenIds
+    from gru_complete.ngrams.batched import BatchedLookup
 
 DEFAULT_ORDER = 5
 MANY_DOCUMENTS = 100
@@ -292,6 +292,8 @@ class NGrams:
 
     @cached_property
     def _batched(self) -> BatchedLookup:
+        from gru_complete.ngrams.batched import BatchedLookup  # here, since many completions look up few contexts
+
         return BatchedLookup(self._trie, self._shares, self._unigram_backoff)
 
     @cached_property

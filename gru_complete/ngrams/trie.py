@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_ORDER = 8
+MIN_WEIGHT = 1e-18
+"""The least weight of a shorter context, far below what counts: it keeps a probability from becoming 0 by underflow."""
 NUM_CODES = 256
 _MAX_ENTRIES = 1 << 28
 _MIN_DISCOUNT = 0.01
