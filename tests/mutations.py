@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -40,16 +41,16 @@ def list_again(files: Files, manifest: str = MANIFEST) -> None:
 def change_json(value: Any, rng: random.Random) -> Any:
     """Change something in a JSON value: another value, a key or an item more or less, two that trade places."""
     if not isinstance(value, dict | list) or not value or rng.random() < 0.02:
-        return rng.choice(STRANGE)
+        return deepcopy(rng.choice(STRANGE))
     keys = list(value) if isinstance(value, dict) else list(range(len(value)))
     key = rng.choice(keys)
     action = rng.randrange(6)
     if action == 0:
         del value[key]
     elif action == 1 and isinstance(value, dict):
-        value[rng.choice(["", "hook", "format", "x-note", str(key) + "2", "../../x"])] = rng.choice(STRANGE)
+        value[rng.choice(["", "hook", "format", "x-note", str(key) + "2", "../../x"])] = deepcopy(rng.choice(STRANGE))
     elif action == 1:
-        value.insert(key, rng.choice(STRANGE))
+        value.insert(key, deepcopy(rng.choice(STRANGE)))
     elif action == 2:
         other = rng.choice(keys)
         value[key], value[other] = value[other], value[key]
