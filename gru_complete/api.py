@@ -281,6 +281,7 @@ def train(
         KeyboardInterrupt: Ctrl-C; its cause is the ``InterruptedRun`` that says what was saved.
     """
     started = time.monotonic()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as cli/app.py does, if torch is not imported yet
     from gru_complete.checking.threshold import measure_threshold
     from gru_complete.config import load_config
     from gru_complete.training.events import Planned

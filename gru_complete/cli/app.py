@@ -169,6 +169,9 @@ def main() -> None:
     """Run the command line of this process, and end it with the exit code."""
     if not sys.warnoptions and not _is_debugging():
         warnings.simplefilter("ignore")  # of numpy and others: nothing that the user can do something about
+    # Read when torch is imported: its threads sleep while they wait for each other, since on a busy machine the one
+    # that they wait for needs the processor.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     code = run()
     if sys.argv[1:2] == ["complete"]:
         _leave(code)

@@ -189,7 +189,7 @@ def _steps_of_slowest_cell(
                 vocab_size=settings.vocab_size,
                 device=device,
                 max_threads=max_threads,
-            )
+            ).typical
         )
         torch.set_num_threads(max_threads)
     budget = max(1.0, 60 * training.minutes - CLOSING_SECONDS)

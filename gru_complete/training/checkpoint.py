@@ -47,8 +47,8 @@ class LoopState:
 
     Args:
         step: updates made.
-        max_steps: updates planned.
-        replanned: whether ``max_steps`` was changed already; it is changed at most once.
+        max_steps: updates planned; with minutes, as far as is known.
+        progress: how far the training is, from 0 to 1, on which the learning rate depends (``pace.py``).
         rate_scale: factor on the learning rate, halved at each rollback.
         best_step: the step whose weights had the lowest tuning loss; 0 before the first evaluation.
         best_loss: that loss, nats per token.
@@ -61,7 +61,7 @@ class LoopState:
 
     step: Annotated[int, Field(ge=0)] = 0
     max_steps: Annotated[int, Field(ge=0, le=_MAX_STEPS)] = 0
-    replanned: bool = False
+    progress: Annotated[float, Field(ge=0, le=1)] = 0.0
     rate_scale: Annotated[float, Field(gt=0, le=1)] = 1.0
     best_step: Annotated[int, Field(ge=0)] = 0
     best_loss: Annotated[float, Field(ge=0, allow_inf_nan=False)] = float("inf")
@@ -69,10 +69,15 @@ class LoopState:
     step_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     train_loss: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
-    def after_update(self, loss: float) -> "LoopState":
-        """The state one step later; ``loss`` is that step's, nats per token."""
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last step is made."""
+        return self.progress >= 1.0
+
+    def after_update(self, loss: float, progress: float) -> "LoopState":
+        """The state one step later, at this progress; ``loss`` is that step's, nats per token."""
         smoothed = loss if self.train_loss is None else self.train_loss + (1 - SMOOTHING) * (loss - self.train_loss)
-        return dataclasses.replace(self, step=self.step + 1, train_loss=smoothed)
+        return dataclasses.replace(self, step=self.step + 1, progress=progress, train_loss=smoothed)
 
     def after_evaluation(self, loss: float) -> "LoopState":
         """The state once this step has scored ``loss`` on the tuning split, nats per token."""
@@ -97,14 +102,15 @@ class LoopState:
         names = {key: name for name, key in _KEYS.items()}
         fields = {names.get(key, key): value for key, value in raw.items()}
         try:
+            if fields.pop("replanned", None) is not None:  # older runs, whose progress was the share of the steps
+                fields["progress"] = min(1.0, fields["step"] / max(1, fields["max_steps"]))
             if fields["best_loss"] is None:
                 del fields["best_loss"]
-            loop = TypeAdapter(cls).validate_json(
-                json.dumps(fields)
-            )  # only of JSON does a strict dataclass take objects
+            # Only of JSON does a strict dataclass take objects.
+            loop = TypeAdapter(cls).validate_json(json.dumps(fields))
             if not loop.best_step <= loop.step <= loop.max_steps:
                 raise ValueError
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{LOOP_FILE} cannot be used ({type(error).__name__})") from None
         return loop
 

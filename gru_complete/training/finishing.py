@@ -28,11 +28,13 @@ from gru_complete.training.mixing import (
     make_mixture,
     sample_beginnings,
 )
+from gru_complete.training.pace import NO_LIMIT, Allowance
 from gru_complete.training.probe import REPORT_TOKENS
 from gru_complete.training.scoring import score_tokens
 from gru_complete.training.tokenized_corpus import TokenizedCorpus
 
 MEASURED_BYTES = 4_000  # of the tuning split (the validation split), for the caller's measure
+MEASURING_SECONDS = 4.0  # about what the caller's measure takes
 
 Measure = Callable[[LoadedModel, Sequence[str]], Mapping[str, float]]
 """Finds figures of a model, given documents that neither its network nor its counts have seen, if these suffice."""
@@ -66,7 +68,13 @@ def load_the_better(store: CheckpointStore, learner: Learner, tuning: TuningSpli
 
 
 def fit_and_measure(
-    config: Config, learner: Learner, corpus: TokenizedCorpus, counts: NGrams | None, measure: Measure | None = None
+    config: Config,
+    learner: Learner,
+    corpus: TokenizedCorpus,
+    counts: NGrams | None,
+    measure: Measure | None = None,
+    *,
+    allowance: Allowance = NO_LIMIT,
 ) -> tuple[NGramMixture | None, dict[str, float]]:
     """Fit the n-gram mixture on the tuning split, and measure the model there.
 
@@ -79,24 +87,30 @@ def fit_and_measure(
         learner: holds the network.
         corpus: the text.
         counts: the n-gram counts of the training split; None if the network is to work alone.
-        measure: what else to measure.
+        measure: what else to measure, if there is time.
+        allowance: the time for all this. If there is too little, less is measured, and the counts may lack the tuning
+            split.
 
     Returns:
         The mixture, None without counts, and the figures.
     """
+    if not allowance.suffices_for(MEASURING_SECONDS):
+        measure = None
     if counts is None:
         return None, _measure_unseen(measure, learner, corpus, None)
     tuning = corpus.streams["tuning"]
-    mixture = make_mixture(learner.model, counts, tuning, config.ngrams, device=learner.device)
-    sample: TokenIds = np.asarray(tuning[:ONLINE_TRIAL_TOKENS])
+    mixture = make_mixture(learner.model, counts, tuning, config.ngrams, device=learner.device, allowance=allowance)
+    sample: TokenIds = np.asarray(tuning[: allowance.part_of(ONLINE_TRIAL_TOKENS)])
     scores = score_tokens(learner.model, documents(sample), mixture=mixture, device=learner.device)
     bits = scores.total_nats / np.log(2) / len(corpus.tokenizer.decode(sample.tolist()))
     metrics = {"tuning_bits_per_byte": bits} | _measure_unseen(measure, learner, corpus, mixture)
     prompts = first_tokens(corpus.tokenizer, tuning, corpus.text.start, number=mixture.ngrams.order)
     num_given = 1 if corpus.text.start else 0  # what stands before a prompt is not to be predicted
     beginnings = fit_beginnings(learner.model, mixture, prompts, device=learner.device, num_given=num_given)
-    whole = count_parts(corpus, ("training", "tuning"), config.ngrams)
-    return mixture._replace(ngrams=whole, beginnings=beginnings), metrics
+    mixture = mixture._replace(beginnings=beginnings)
+    if not allowance.suffices_for(0.0):
+        return mixture, metrics
+    return mixture._replace(ngrams=count_parts(corpus, ("training", "tuning"), config.ngrams)), metrics
 
 
 def _measure_unseen(
@@ -117,14 +131,17 @@ def _measure_unseen(
     return dict(measure(model, [text.rpartition(" ")[0] for text in texts]))  # the last word may be cut
 
 
-def measure_held_out(corpus: TokenizedCorpus, learner: Learner, mixture: NGramMixture | None) -> dict[str, float]:
+def measure_held_out(
+    corpus: TokenizedCorpus, learner: Learner, mixture: NGramMixture | None, *, allowance: Allowance = NO_LIMIT
+) -> dict[str, float]:
     """Bits per byte on the first ``REPORT_TOKENS`` of the held-out split: of the model, the counts alone and xz.
 
-    If completions learn from the current document, what the split costs with that is measured too.
+    If completions learn from the current document, what the split costs with that is measured too. If the time has
+    become short, fewer tokens are scored.
     """
     if "held_out" not in corpus.streams:
         return {}
-    stream = np.asarray(corpus.streams["held_out"][:REPORT_TOKENS], dtype=np.int64)
+    stream = np.asarray(corpus.streams["held_out"][: allowance.part_of(REPORT_TOKENS)], dtype=np.int64)
     tokenizer = corpus.tokenizer
     text = tokenizer.decode(stream.tolist())
     context = tokenizer.decode(corpus.streams["training"][-CONTEXT_BYTES // 2 :].tolist())

@@ -1,7 +1,7 @@
-"""The training loop: a generator of events, each a function of the step and of the plan.
+"""The training loop: a generator of events.
 
-The only exception is time: if the machine is faster or slower than probed, ``max_steps`` is changed once, and the
-change is in the checkpoint written at that step.
+What a step reads and drops out is a function of the step and of the plan. So is its learning rate if the plan has a
+number of steps; with minutes it depends on the clock (``pace.py``).
 """
 
 import math
@@ -18,20 +18,18 @@ from torch import Tensor
 from gru_complete.arrays import TokenIds
 from gru_complete.errors import DivergedError, EnvironmentFailure, ModelError
 from gru_complete.text.tokenizer import DOCUMENT_END
-from gru_complete.training.automatic import max_useful_steps
 from gru_complete.training.batches import Batches, derived_seed
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.events import Evaluated, Event, Note, Replanned, RolledBack, Stepped
 from gru_complete.training.learner import Learner, Update
+from gru_complete.training.pace import Pace
 from gru_complete.training.plan import Plan
 from gru_complete.training.schedule import one_cycle
 from gru_complete.training.scoring import score_tokens
 
-REPLAN_AT = 0.25  # of the steps: early enough to correct the plan, late enough to know the speed
-REPLAN_TOLERANCE = 0.05
 MIN_RATE_SCALE = 1 / 32
 TUNING_ROWS = 16
-MAX_STEP_SECONDS = 10.0  # a step that takes much longer than planned: the machine slept, which does not count
+TOLD_CHANGE, TOLD_FROM = 0.25, 0.02  # of the number of steps: smaller changes, and the first steps, say nothing
 
 
 class TuningScore(NamedTuple):
@@ -75,6 +73,7 @@ class TrainingLoop:
 
     Args:
         plan: what to do.
+        pace: how far each step goes.
         learner: the model with its optimizer, as the newest checkpoint left them.
         batches: what each step reads.
         tuning: the text that chooses the checkpoint and the stop.
@@ -83,6 +82,7 @@ class TrainingLoop:
     """
 
     plan: Plan
+    pace: Pace
     learner: Learner
     batches: Batches
     tuning: TuningSplit
@@ -110,58 +110,62 @@ class TrainingLoop:
             loop = replace(loop, max_steps=self.plan.max_steps)
             self.store.save(self.learner, None, loop, training_facts=self.facts(loop))
         patience = self.plan.config.training.patience
+        told_steps = loop.max_steps
         mark = time.monotonic()
-        while loop.step < loop.max_steps and loop.evaluations_since_best < patience:
+        while not loop.is_complete and loop.evaluations_since_best < patience:
             # 1. Update the weights, unless the loss or the gradient is not finite.
-            step = loop.step + 1
-            rate = self._learning_rate(loop, step)
+            before, progress = loop, self.pace.next_progress(loop)
+            step, rate = loop.step + 1, self._learning_rate(loop, progress)
             update = self._update(step, state, rate)
             if not update.is_finite:
                 loop, state = self._roll_back(loop)
                 yield RolledBack(step, loop.step, loop.rate_scale)
                 continue
             state = update.state
-            loop = loop.after_update(update.loss)
+            loop = loop.after_update(update.loss, progress)
+            now = time.monotonic()
+            loop = replace(loop, step_seconds=loop.step_seconds + self.pace.seconds_counted(now - mark))
+            loop = replace(loop, max_steps=self.pace.estimated_steps(loop))
+            mark = now
             assert loop.train_loss is not None
             yield Stepped(step, loop.max_steps, loop.train_loss, rate, self.batches.tokens_per_step)
 
-            # 2. Once, correct the number of steps if the machine is faster or slower than probed.
-            now = time.monotonic()
-            loop = replace(loop, step_seconds=loop.step_seconds + min(now - mark, self._longest_step_seconds))
-            mark = now
-            is_last, is_stopping = step == loop.max_steps, should_stop()
-            is_replanning = self._is_time_to_replan(loop)
-            if is_replanning:
-                loop = self._replan(loop)
-                if loop.max_steps != self.plan.max_steps:
-                    yield Replanned(step, loop.max_steps)
+            if abs(loop.max_steps - told_steps) > TOLD_CHANGE * told_steps and TOLD_FROM < progress < 1.0:
+                told_steps = loop.max_steps
+                yield Replanned(step, told_steps)
 
-            # 3. Evaluate now and then.
-            score = self.tuning.score(self.learner) if step % self.plan.evaluate_every == 0 or is_last else None
+            # 2. Evaluate now and then.
+            is_stopping = should_stop()
+            score = self.tuning.score(self.learner) if self.pace.is_evaluation_due(before, loop) else None
             if score is not None and not math.isfinite(score.loss):
                 loop, state = self._roll_back(loop)
                 yield RolledBack(step, loop.step, loop.rate_scale)
                 continue
             candidate = loop if score is None else loop.after_evaluation(score.loss)
 
-            # 4. Save; only then does the evaluation count.
+            # 3. Save; only then does the evaluation count.
             checkpoint = None
-            if score is not None or is_replanning or is_stopping:
-                checkpoint, problem = self._try_to_save(state, candidate, must_succeed=is_last)
+            if score is not None or is_stopping:
+                checkpoint, problem = self._try_to_save(state, candidate, must_succeed=loop.is_complete)
                 if problem is None:
                     loop = candidate
                 else:
                     yield Note(problem)
             if score is not None:
+                now = time.monotonic()
+                self.pace.note_evaluation(now - mark)
+                loop = replace(loop, step_seconds=loop.step_seconds + now - mark)
+                mark = now
                 is_best = candidate.best_step == step
                 yield Evaluated(step, score.bits_per_byte, is_best, checkpoint, loop.step_seconds)
             if is_stopping:
                 return
 
-    def _learning_rate(self, loop: LoopState, step: int) -> float:
-        training = self.plan.config.training
+    def _learning_rate(self, loop: LoopState, progress: float) -> float:
+        training, max_steps = self.plan.config.training, self.plan.max_steps
+        position = loop.step + 1 if self.plan.budget_seconds is None else progress * max_steps
         return loop.rate_scale * one_cycle(
-            step, max_steps=loop.max_steps, peak=training.learning_rate, warmup=training.warmup
+            position, max_steps=max_steps, peak=training.learning_rate, warmup=training.warmup
         )
 
     def _update(self, step: int, state: Tensor | None, learning_rate: float) -> Update:
@@ -181,26 +185,6 @@ class TrainingLoop:
             newest = self.store.steps()[-1]
             return None, f"step {loop.step} was not saved: {error}; the last good checkpoint is that of step {newest}"
 
-    @property
-    def _longest_step_seconds(self) -> float:
-        """The most time that one step is charged with."""
-        if self.plan.budget_seconds is None:
-            return MAX_STEP_SECONDS
-        return max(MAX_STEP_SECONDS, 10 * self.plan.budget_seconds / self.plan.max_steps)
-
-    def _is_time_to_replan(self, loop: LoopState) -> bool:
-        return (
-            self.plan.budget_seconds is not None
-            and not loop.replanned
-            and loop.step == math.ceil(REPLAN_AT * self.plan.max_steps)
-            and loop.step != loop.max_steps
-        )
-
-    def _replan(self, loop: LoopState) -> LoopState:
-        assert self.plan.budget_seconds is not None
-        max_steps = _steps_that_fit(loop, self.plan.budget_seconds, max_useful_steps(self.batches))
-        return replace(loop, replanned=True, max_steps=max_steps)
-
     def _roll_back(self, loop: LoopState) -> tuple[LoopState, Tensor | None]:
         """Load the newest checkpoint and halve the learning rate; returns the loop's and the recurrent state."""
         rate_scale = loop.rate_scale / 2
@@ -209,12 +193,4 @@ class TrainingLoop:
             message = f"training diverged at step {loop.step + 1}: the loss is not finite"
             hint = f"the checkpoint of step {good.step} is good; try --set training.learning_rate=1e-3 --replace"
             raise DivergedError(message, hint=hint)
-        return replace(good, rate_scale=rate_scale), state
-
-
-def _steps_that_fit(loop: LoopState, budget_seconds: float, max_steps: int) -> int:
-    """The steps that the budget allows at the speed so far, at most ``max_steps``; unchanged if the plan is close."""
-    predicted = loop.step_seconds / loop.step * loop.max_steps
-    if abs(predicted / budget_seconds - 1) <= REPLAN_TOLERANCE:
-        return loop.max_steps
-    return max(loop.step + 1, min(max_steps, int(budget_seconds / loop.step_seconds * loop.step)))
+        return replace(good, rate_scale=rate_scale, step_seconds=loop.step_seconds), state

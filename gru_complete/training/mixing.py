@@ -27,6 +27,7 @@ from gru_complete.nn.language_model import LanguageModel
 from gru_complete.text.shards import documents
 from gru_complete.text.tokenizer import DOCUMENT_END
 from gru_complete.training.device import return_freed_memory
+from gru_complete.training.pace import NO_LIMIT, Allowance
 from gru_complete.training.scoring import read_documents, score_tokens
 from gru_complete.training.tokenized_corpus import TokenizedCorpus
 
@@ -71,7 +72,13 @@ def count_parts(corpus: TokenizedCorpus, parts: Sequence[Part], settings: NGrams
 
 
 def make_mixture(
-    model: LanguageModel, counts: NGrams, tuning: TokenIds, settings: NGramsConfig, *, device: torch.device
+    model: LanguageModel,
+    counts: NGrams,
+    tuning: TokenIds,
+    settings: NGramsConfig,
+    *,
+    device: torch.device,
+    allowance: Allowance = NO_LIMIT,
 ) -> NGramMixture:
     """Fit the mixing weights, and find out whether learning from the current document lowers the cost.
 
@@ -81,12 +88,14 @@ def make_mixture(
         tuning: token ids of the tuning split, ``(N,)``.
         settings: whether to learn from the current document, if the user has decided that.
         device: where the model is.
+        allowance: the time for it.
     """
-    weights = fit_mixing_weights(model, counts, documents(tuning), device=device)
+    max_scores = allowance.part_of(MAX_SCORES)
+    weights = fit_mixing_weights(model, counts, documents(tuning), device=device, max_scores=max_scores)
     mixture = NGramMixture(counts, weights, adapts=bool(settings.adapt))
     if settings.adapt is not None:
         return mixture
-    sample = documents(np.asarray(tuning[:ONLINE_TRIAL_TOKENS]))
+    sample = documents(np.asarray(tuning[: allowance.part_of(ONLINE_TRIAL_TOKENS)]))
     static = score_tokens(model, sample, mixture=mixture, device=device)
     adapted = score_tokens(model, sample, mixture=mixture, adapted=True, device=device)
     return mixture._replace(adapts=adapted.total_nats < static.total_nats)

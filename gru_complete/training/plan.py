@@ -44,11 +44,13 @@ class Plan:
     Args:
         requested: the settings as the user gave them, by which a run is recognised when it is resumed.
         config: the same with every automatic value filled in.
-        max_steps: optimizer updates; the loop may change it once and records that in the checkpoint.
+        max_steps: optimizer updates; if minutes were given, about as many, since the clock decides.
         evaluate_every: steps between evaluations on the tuning split (the validation split).
         budget_seconds: what all steps and evaluations together may take; None if the user gave the number of steps.
         corpus_sha256: identifies the text.
         environment: torch version, threads, device and processor; bits are promised only where these are equal.
+        step_seconds: what a step took when the plan was made.
+        closing_seconds: what was then expected to follow the last step.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
@@ -60,6 +62,8 @@ class Plan:
     budget_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
     corpus_sha256: str
     environment: dict[str, str]
+    step_seconds: float = 0.0
+    closing_seconds: float = 0.0
 
     @property
     def run_id(self) -> str:

@@ -43,10 +43,17 @@ class Sizes(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """The number of optimizer updates, and the seconds that they may take; None if the user gave the number."""
+    """The number of optimizer updates.
+
+    Attributes:
+        max_steps: the number.
+        budget_seconds: what they may take; None if the user gave the number.
+        step_seconds: what one of them takes at present; 0 if the user gave the number.
+    """
 
     max_steps: int
     budget_seconds: float | None
+    step_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,10 @@ class Situation:
         """Bytes of the training split."""
         return self.corpus.headers["training"].num_bytes
 
+    def seconds_left(self) -> float:
+        """What is left for steps and evaluations, at least 1."""
+        return max(1.0, self.deadline - time.monotonic())
+
     def model_with(self, sizes: Sizes, **settings: float) -> ModelConfig:
         """The network's section of the config with these sizes and settings filled in."""
         filled_in = {"hidden_size": sizes.hidden_size, "embedding_size": sizes.embedding_size, **settings}
@@ -103,13 +114,16 @@ class Situation:
         return num_steps * sizes.batch_size * self.training.seq_len / self.num_tokens
 
 
-def make_plan(config: Config, corpus: TokenizedCorpus, *, deadline: float, device: torch.device) -> Plan:
+def make_plan(
+    config: Config, corpus: TokenizedCorpus, *, deadline: float, closing_seconds: float, device: torch.device
+) -> Plan:
     """Decide what the config leaves open.
 
     Args:
         config: as the user gave it.
         corpus: the text.
         deadline: the ``time.monotonic()`` at which steps and evaluations on the tuning split must be over.
+        closing_seconds: what is expected to take place after that.
         device: where training runs.
 
     Raises:
@@ -123,7 +137,7 @@ def make_plan(config: Config, corpus: TokenizedCorpus, *, deadline: float, devic
 
     hidden_size = choose_hidden_size(situation)
     sizes = choose_sizes(situation, hidden_size)
-    max_steps, budget_seconds = choose_steps(situation, sizes)
+    max_steps, budget_seconds, step_seconds = choose_steps(situation, sizes)
     wide = is_wide(sizes.hidden_size, situation.num_bytes)
     dropout, weight_dropout = choose_dropout(config.model, epochs=situation.epochs(sizes, max_steps), wide=wide)
 
@@ -142,17 +156,22 @@ def make_plan(config: Config, corpus: TokenizedCorpus, *, deadline: float, devic
         budget_seconds=budget_seconds,
         corpus_sha256=corpus.headers["training"].corpus_sha256,
         environment=describe_environment(device),
+        step_seconds=step_seconds,
+        closing_seconds=closing_seconds,
     )
 
 
 def choose_hidden_size(situation: Situation) -> int:
-    """H: what the config says, else the widest network that the text and the time allow."""
+    """H: what the config says, else the widest network that the text and the time allow if the machine is quiet.
+
+    Another load may come or go at any time, and a network that is too narrow cannot be mended.
+    """
     if situation.config.model.hidden_size is not None:
         return situation.config.model.hidden_size
     if situation.training.steps is not None:
         return WIDTH_WITHOUT_MINUTES
     probed = choose_sizes(situation, PROBED_WIDTH)
-    num_steps, _ = _steps_in_time(situation, probed)
+    num_steps = situation.seconds_left() / (_probe(situation, probed).quiet * EVALUATION_OVERHEAD)
     num_tokens = num_steps * probed.batch_size * situation.training.seq_len
 
     def num_weights(hidden_size: int) -> int:
@@ -188,8 +207,9 @@ def choose_steps(situation: Situation, sizes: Sizes) -> Steps:
     batches = situation.batches(sizes)
     if situation.training.steps is not None:
         return Steps(situation.training.steps, None)
-    num_steps, seconds = _steps_in_time(situation, sizes)
-    return Steps(max(1, min(int(num_steps), max_useful_steps(batches))), seconds)
+    step_seconds, seconds = _probe(situation, sizes).typical, situation.seconds_left()
+    num_steps = int(seconds / (step_seconds * EVALUATION_OVERHEAD))
+    return Steps(max(1, min(num_steps, max_useful_steps(batches))), seconds, step_seconds)
 
 
 def choose_dropout(model: ModelConfig, *, epochs: float, wide: bool) -> tuple[float, float]:
@@ -202,21 +222,20 @@ def choose_dropout(model: ModelConfig, *, epochs: float, wide: bool) -> tuple[fl
     return dropout, weight_dropout
 
 
-def _steps_in_time(situation: Situation, sizes: Sizes) -> tuple[float, float]:
-    """Probe the speed of a network of these sizes: the steps until the deadline, and the seconds until then."""
+def _probe(situation: Situation, sizes: Sizes) -> probe.StepSeconds:
+    """Time the steps of a network of these sizes."""
     wished = situation.config.model
     model = situation.model_with(
         sizes,
         dropout=PROBED_DROPOUT if wished.dropout is None else wished.dropout,
         weight_dropout=wished.weight_dropout or 0.0,
     )
-    step_seconds = probe.probe_step_seconds(
+    return probe.probe_step_seconds(
         model,
         situation.training,
         situation.batches(sizes),
         vocab_size=situation.corpus.tokenizer.vocab_size,
         device=situation.device,
         max_threads=situation.max_threads,
+        for_seconds=min(probe.PROBE_SECONDS, probe.PROBE_SHARE * 60 * situation.training.minutes),
     )
-    seconds = max(1.0, situation.deadline - time.monotonic())
-    return seconds / (step_seconds * EVALUATION_OVERHEAD), seconds

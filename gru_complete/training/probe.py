@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +18,23 @@ from gru_complete.training.scoring import score_tokens
 from gru_complete.training.tokenized_corpus import TokenizedCorpus
 
 PROBE_SECONDS = 2.0
+PROBE_SHARE = 0.02  # of the minutes, if that is less
+STEPS_IN_TURN = 3
 CLOSING_SECONDS = 1.5  # writing the model and leaving Python
 REPORT_TOKENS = 30_000  # of the held-out split, for the line at the end; `eval` scores all of it
 TRIED_TOKENS = 1000  # scored to estimate how long the end will take
+
+
+class StepSeconds(NamedTuple):
+    """How long a step takes on this machine.
+
+    Attributes:
+        typical: at present, whatever else the machine does.
+        quiet: the mean of the quickest third, which another load has not disturbed.
+    """
+
+    typical: float
+    quiet: float
 
 
 def probe_step_seconds(
@@ -30,12 +45,12 @@ def probe_step_seconds(
     vocab_size: int,
     device: torch.device,
     max_threads: int,
-) -> float:
-    """Seconds of one training step, from about ``PROBE_SECONDS`` of steps of a throw-away model.
+    for_seconds: float = PROBE_SECONDS,
+) -> StepSeconds:
+    """Time the steps of a throw-away model.
 
-    Unless the config fixes the number of threads, one thread is compared with ``max_threads``, and the faster choice is
-    left set: on a machine that is busy with something else, threads that wait for each other are many times slower
-    than one.
+    Unless the config fixes the number of threads, one thread is compared with ``max_threads``, in several short turns,
+    and the faster choice is left set.
 
     Args:
         model_config: the network, all sizes filled in.
@@ -44,30 +59,35 @@ def probe_step_seconds(
         vocab_size: V.
         device: where training runs.
         max_threads: the most CPU threads to try.
+        for_seconds: about how long to time them.
     """
     torch.manual_seed(derived_seed(training.seed, "probe"))
     learner = Learner(LanguageModel(vocab_size, **model_config.model_dump()).to(device), training, device)
     is_fixed = training.threads is not None or max_threads == 1 or device.type != "cpu"
     choices = [max_threads] if is_fixed else [1, max_threads]
-    seconds: dict[int, float] = {}
-    for threads in choices:
-        torch.set_num_threads(threads)
-        seconds[threads] = _median_step_seconds(learner, batches, PROBE_SECONDS / len(choices))
-    fastest = min(choices, key=lambda threads: seconds[threads])
+    seconds: dict[int, list[float]] = {threads: [] for threads in choices}
+    until = time.monotonic() + for_seconds
+    _time_steps(learner, batches, 2)  # the first steps allocate
+    while time.monotonic() < until or not all(seconds.values()):
+        for threads in choices:
+            torch.set_num_threads(threads)
+            seconds[threads] += _time_steps(learner, batches, STEPS_IN_TURN)
+    fastest = min(choices, key=lambda threads: statistics.median(seconds[threads]))
     torch.set_num_threads(fastest)
-    return seconds[fastest]
+    steps = sorted(seconds[fastest])
+    return StepSeconds(statistics.mean(steps), statistics.mean(steps[: max(1, len(steps) // 3)]))
 
 
-def _median_step_seconds(learner: Learner, batches: Batches, for_seconds: float) -> float:
+def _time_steps(learner: Learner, batches: Batches, num_steps: int) -> list[float]:
+    """The seconds of each of some steps from zero states."""
     state = None
     seconds: list[float] = []
-    until = time.monotonic() + for_seconds
-    while time.monotonic() < until or len(seconds) < 5:
+    for step in range(1, 1 + num_steps):
         start = time.monotonic()
-        tokens, targets = batches.chunk(1 + len(seconds))
+        tokens, targets = batches.chunk(step)
         state = learner.update(tokens, targets, state, learning_rate=1e-6, dropout_seed=0).state
         seconds.append(time.monotonic() - start)
-    return statistics.median(seconds[2:])  # the first steps allocate
+    return seconds
 
 
 def estimate_closing_seconds(

@@ -24,6 +24,7 @@ from gru_complete.nn.language_model import LanguageModel
 from gru_complete.storage import atomic
 from gru_complete.text.secrets import SecretScanner
 from gru_complete.training import events, resuming
+from gru_complete.training.automatic import max_useful_steps
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.device import choose_device, out_of_memory_hint, return_freed_memory
@@ -31,6 +32,7 @@ from gru_complete.training.events import Event
 from gru_complete.training.exclusive import exclusive_use
 from gru_complete.training.finishing import (
     MEASURED_BYTES,
+    MEASURING_SECONDS,
     Measure,
     fit_and_measure,
     load_the_better,
@@ -41,6 +43,7 @@ from gru_complete.training.learner import Learner
 from gru_complete.training.loop import TrainingLoop, TuningSplit
 from gru_complete.training.metrics_log import MetricsLog
 from gru_complete.training.mixing import count_parts
+from gru_complete.training.pace import make_pace
 from gru_complete.training.plan import Plan, check_fits, describe_environment
 from gru_complete.training.planning import make_plan
 from gru_complete.training.probe import CLOSING_SECONDS, estimate_closing_seconds
@@ -58,7 +61,6 @@ from gru_complete.training.tokenized_corpus import (
     tokenize_corpus,
 )
 
-MEASURING_SECONDS = 4.0  # about what the caller's measure takes
 CHECKPOINT_BYTES = 100_000_000  # a few checkpoints of a few million weights with two moments each
 
 
@@ -177,7 +179,7 @@ def _run_locked(request: TrainingRequest, run_dir: RunDir, stop_signal: Callable
             CLOSING_SECONDS + counting_seconds + _estimate_measuring_seconds(request, corpus, counts, device)
         )
         deadline = request.started + config.training.minutes * 60 - closing_seconds
-        plan = make_plan(config, corpus, deadline=deadline, device=device)
+        plan = make_plan(config, corpus, deadline=deadline, closing_seconds=closing_seconds, device=device)
         return_freed_memory()
         atomic.write_file(run_dir.plan_path, plan.to_json())
     elif changes := _changes(plan.environment, describe_environment(device)):
@@ -256,6 +258,7 @@ def _set_up(
     """
     training = plan.config.training
     assert training.batch_size is not None  # the plan has filled it in
+    started = time.monotonic()
     tokenizer, stream, header = corpus.tokenizer, corpus.streams["training"], corpus.headers["training"]
     check_fits(plan, vocab_size=tokenizer.vocab_size, num_tokens=len(stream))
     torch.manual_seed(derived_seed(training.seed, "initial weights"))
@@ -283,10 +286,11 @@ def _set_up(
         }
 
     state, recurrent_state, notes = store.load_newest(learner)
+    pace = make_pace(plan, loop=state, max_steps=max_useful_steps(batches), started=started)
     yield from map(events.Note, notes)
     num_parameters = model.architecture.num_parameters
     yield events.Planned(plan, num_parameters, tokenizer.vocab_size, len(stream), header.num_bytes, state.step)
-    loop = TrainingLoop(plan, learner, batches, tuning, store, facts)
+    loop = TrainingLoop(plan, pace, learner, batches, tuning, store, facts)
     return Session(request, run_dir, plan, corpus, counts, loop), state, recurrent_state
 
 
@@ -298,15 +302,19 @@ def _finish(session: Session, stop_signal: Callable[[], int | None]) -> Iterator
     """
     request, plan, corpus, loop = session.request, session.plan, session.corpus, session.loop
     last, _, _ = loop.store.load_newest(loop.learner)
+    allowance = loop.pace.allowance()
     tuning_bits = load_the_better(loop.store, loop.learner, loop.tuning, last)
-    if last.step < last.max_steps and last.evaluations_since_best < plan.config.training.patience:
+    if not last.is_complete and last.evaluations_since_best < plan.config.training.patience:
         number = stop_signal()
         assert number is not None
         raise _interrupted(session, last, tuning_bits, number)
 
     yield events.Working("measuring the model")
-    mixture, metrics = fit_and_measure(plan.config, loop.learner, corpus, session.counts, request.measure)
-    metrics = {"tuning_bits_per_byte": tuning_bits} | metrics | measure_held_out(corpus, loop.learner, mixture)
+    mixture, metrics = fit_and_measure(
+        plan.config, loop.learner, corpus, session.counts, request.measure, allowance=allowance
+    )
+    held_out = measure_held_out(corpus, loop.learner, mixture, allowance=allowance)
+    metrics = {"tuning_bits_per_byte": tuning_bits} | metrics | held_out
     facts = {**loop.facts(last), "finished": True}
     write_model(request.model_path, loop.learner, corpus, mixture, metrics=metrics, facts=facts)
     atomic.write_file(session.run_dir.finished_path, b"")
@@ -318,7 +326,7 @@ def _finish(session: Session, stop_signal: Callable[[], int | None]) -> Iterator
     yield events.Finished(
         model_path=request.model_path,
         step=last.step,
-        stopped_early=last.step < last.max_steps,
+        stopped_early=not last.is_complete,
         metrics=metrics,
         num_bytes=sum(path.stat().st_size for path in request.model_path.iterdir()),
         seconds=time.monotonic() - request.started,

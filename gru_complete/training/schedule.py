@@ -5,11 +5,11 @@ import math
 START_DIVISOR = 25.0
 
 
-def one_cycle(step: int, *, max_steps: int, peak: float, warmup: float) -> float:
+def one_cycle(step: float, *, max_steps: int, peak: float, warmup: float) -> float:
     """Learning rate of the update that makes step ``step``.
 
     Args:
-        step: the update, 1 to ``max_steps``.
+        step: the update, 1 to ``max_steps``; between two of them where steps are not alike.
         max_steps: the last update; the rate would be zero one step after it.
         peak: the highest rate.
         warmup: share of the steps, 0 to 1, in which the rate rises from ``peak / START_DIVISOR``.

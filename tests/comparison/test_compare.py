@@ -19,6 +19,7 @@ from gru_complete.model.home import find_model
 from gru_complete.nn.language_model import LanguageModel, export_weights
 from gru_complete.storage import atomic
 from gru_complete.training import events
+from gru_complete.training.probe import StepSeconds
 
 PAIRS = [Pair("The cat ate the bird.", "The cat ate ate bird.", "verb", distance) for distance in (1, 19, 20, 45)]
 
@@ -156,9 +157,12 @@ def test_cells_matched_by_parameters_have_nearly_as_many(request_for):
 
 
 def test_with_minutes_every_cell_makes_the_steps_of_the_slowest_unless_time_is_matched(request_for, monkeypatch):
-    seconds = {"rnn": 0.01, "gru": 0.04}
+    seconds = {"rnn": StepSeconds(0.01, 0.01), "gru": StepSeconds(0.04, 0.04)}
     for module in ("gru_complete.training.probe", "gru_complete.comparison.settings"):
-        monkeypatch.setattr(f"{module}.probe_step_seconds", lambda model, *_, **__: seconds[model.cell])
+        monkeypatch.setattr(
+            f"{module}.probe_step_seconds",
+            lambda model, *_, **__: StepSeconds(seconds[model.cell], seconds[model.cell]),
+        )
     overrides = ("training.steps=null", "training.minutes=0.05")
     planned = of_type(run(request_for(*overrides)), events.Planned)
     assert {event.plan.max_steps for event in planned} == {int((3 - 1.5) / (0.04 * 1.04))}

@@ -55,14 +55,23 @@ def test_only_the_best_and_the_last_two_checkpoints_are_kept(request_for, tmp_pa
 
 
 def test_the_state_of_the_loop_comes_back_from_its_file_with_the_keys_of_the_format():
-    state = LoopState(step=5, max_steps=9, best_step=4, best_loss=2.5, evaluations_since_best=1, train_loss=3.0)
+    state = LoopState(
+        step=5, max_steps=9, progress=0.5, best_step=4, best_loss=2.5, evaluations_since_best=1, train_loss=3.0
+    )
     raw = json.loads(state.to_json())
     assert set(raw) == {
-        "step", "max_steps", "replanned", "rate_scale", "best_step", "best_loss", "looks_since_best", "step_seconds",
+        "step", "max_steps", "progress", "rate_scale", "best_step", "best_loss", "looks_since_best", "step_seconds",
         "train_loss",
     }  # fmt: skip
     assert (raw["looks_since_best"], LoopState.from_json(raw)) == (1, state)
     assert LoopState.from_json(json.loads(LoopState().to_json())) == LoopState()
+
+
+@pytest.mark.parametrize("replanned", [False, True])
+def test_a_loop_file_from_before_there_was_progress_has_made_its_share_of_the_steps(replanned):
+    raw = json.loads(LoopState(step=3, max_steps=12).to_json())
+    del raw["progress"]
+    assert LoopState.from_json({**raw, "replanned": replanned}).progress == 0.25
 
 
 def test_only_a_lower_tuning_loss_makes_a_step_the_best():

@@ -10,9 +10,11 @@ from gru_complete.errors import (
 )
 from gru_complete.model.directory import load_model
 from gru_complete.training import events, probe
-from gru_complete.training.checkpoint import CheckpointStore, LoopState
+from gru_complete.training.checkpoint import CheckpointStore
 from gru_complete.training.learner import Learner
-from gru_complete.training.loop import TuningScore, TuningSplit, _steps_that_fit
+from gru_complete.training.loop import TuningScore, TuningSplit
+from gru_complete.training.pace import ClockPace
+from gru_complete.training.probe import StepSeconds
 from tests.training.runs import of_type, train
 
 
@@ -59,20 +61,25 @@ def test_a_best_evaluation_that_was_not_saved_does_not_displace_the_best_that_wa
     ]
 
 
-@pytest.mark.parametrize(("seconds_per_step", "expected"), [(0.02, 50), (0.04, 25), (0.0204, 50), (0.01, 60)])
-def test_the_number_of_steps_changes_if_the_speed_is_off_by_more_than_five_percent(seconds_per_step, expected):
-    state = LoopState(step=10, max_steps=50, step_seconds=10 * seconds_per_step)
-    assert _steps_that_fit(state, 1.0, 60) == expected
-
-
-def test_a_machine_slower_than_probed_gets_fewer_steps_once(request_for, monkeypatch, tiny_overrides):
+def test_a_machine_slower_than_probed_makes_fewer_steps_and_ends_in_time(request_for, monkeypatch, tiny_overrides):
     overrides = [setting for setting in tiny_overrides if "steps" not in setting]
-    monkeypatch.setattr(probe, "probe_step_seconds", lambda *_, **__: 0.0001)
+    monkeypatch.setattr(probe, "probe_step_seconds", lambda *_, **__: StepSeconds(0.0001, 0.0001))
     config = load_config(None, [*overrides, "training.minutes=0.08"])
     seen = train(request_for(config=config, started=time.monotonic()))
-    replanned = of_type(seen, events.Replanned)
-    assert len(replanned) == 1
-    assert replanned[0].max_steps == seen[-1].step < of_type(seen, events.Planned)[0].plan.max_steps
+    assert 0 < seen[-1].step < of_type(seen, events.Planned)[0].plan.max_steps / 2
+    assert not seen[-1].stopped_early
+    rates = [event.learning_rate for event in of_type(seen, events.Stepped)]
+    assert rates[-1] < 0.1 * max(rates)
+
+
+def test_a_number_of_steps_that_changes_much_is_told_once(request_for, monkeypatch, tiny_overrides):
+    overrides = [setting for setting in tiny_overrides if "steps" not in setting]
+    monkeypatch.setattr(probe, "probe_step_seconds", lambda *_, **__: StepSeconds(0.1, 0.1))
+    monkeypatch.setattr(ClockPace, "estimated_steps", lambda self, loop: 1234)
+    monkeypatch.setattr(ClockPace, "next_progress", lambda self, loop: (loop.step + 1) / 8)
+    config = load_config(None, [*overrides, "training.minutes=0.5"])
+    seen = train(request_for(config=config, started=time.monotonic()))
+    assert of_type(seen, events.Replanned) == [events.Replanned(step=1, max_steps=1234)]
 
 
 def test_numbers_that_are_not_finite_roll_the_run_back_at_half_the_learning_rate(request_for, monkeypatch):
