@@ -15,8 +15,11 @@ import time
 from collections import deque
 from typing import NamedTuple, Protocol
 
+import torch
+
 from gru_complete.training.checkpoint import LoopState
 from gru_complete.training.plan import Plan
+from gru_complete.training.threads import ThreadTuner
 
 RECENT_SECONDS, RECENT_STEPS = 5.0, 11  # the steps of so many seconds, but at least so many, say the present speed
 LATELY_SECONDS = 20.0  # of the average by which the time for what follows the steps is judged
@@ -131,11 +134,13 @@ class ClockPace:
         limit: the time.
         evaluations: how many evaluations there are, unless they take too long.
         deadline: the ``time.monotonic()`` at which the command is to end, unless it is suspended.
+        tuner: chooses the number of threads by the speed of the steps.
     """
 
-    def __init__(self, limit: TimeLimit, evaluations: int, deadline: float) -> None:
+    def __init__(self, limit: TimeLimit, evaluations: int, deadline: float, tuner: ThreadTuner | None = None) -> None:
         self.limit = limit
         self.deadline = deadline
+        self._tuner = tuner
         self._evaluations = evaluations
         self._recent: deque[float] = deque()
         self._step_seconds = self._lately = limit.step_seconds
@@ -171,6 +176,8 @@ class ClockPace:
         """The time of a step that was suspended does not count: the deadline moves."""
         counted = min(seconds, max(LONGEST_SECONDS, LONGEST_STEP * self.step_seconds))
         self.deadline += seconds - counted
+        if self._tuner is not None:
+            self._tuner.note_step(counted)
         self._recent.append(counted)
         while len(self._recent) > RECENT_STEPS and sum(self._recent) - self._recent[0] > RECENT_SECONDS:
             self._recent.popleft()
@@ -202,13 +209,14 @@ class ClockPace:
         return Allowance(self.deadline, min(1.0, share), self.slowdown)
 
 
-def make_pace(plan: Plan, *, loop: LoopState, max_steps: int, started: float) -> Pace:
+def make_pace(plan: Plan, *, loop: LoopState, max_steps: int, max_threads: int, started: float) -> Pace:
     """The pace of one session.
 
     Args:
         plan: says whether there is a number of steps, or of minutes.
         loop: where the session starts.
         max_steps: after these nothing more is learnt.
+        max_threads: the most CPU threads to try, unless the user has fixed their number.
         started: the ``time.monotonic()`` from which this session's time counts.
     """
     if plan.budget_seconds is None:
@@ -216,4 +224,6 @@ def make_pace(plan: Plan, *, loop: LoopState, max_steps: int, started: float) ->
     step_seconds = plan.step_seconds or plan.budget_seconds / plan.max_steps  # plans of older versions lack it
     total_seconds = plan.budget_seconds + plan.closing_seconds
     limit = TimeLimit(plan.closing_seconds, step_seconds, max_steps)
-    return ClockPace(limit, plan.config.training.evaluations, started + total_seconds - loop.step_seconds)
+    is_fixed = plan.requested.training.threads is not None or max_threads == 1
+    tuner = None if is_fixed else ThreadTuner([1, max_threads], torch.set_num_threads, step_seconds)
+    return ClockPace(limit, plan.config.training.evaluations, started + total_seconds - loop.step_seconds, tuner)

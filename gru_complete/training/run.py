@@ -147,6 +147,7 @@ def _run_locked(request: TrainingRequest, run_dir: RunDir, stop_signal: Callable
     atomic.recover_directory(request.model_path)
     atomic.recover_directory(run_dir.path)
     device = choose_device(config.training.device)
+    max_threads = torch.get_num_threads() if device.type == "cpu" else 1
     plan = resuming.unfinished_plan(run_dir, may_be_damaged=request.replace)
     if threads := config.training.threads or (plan and plan.config.training.threads):
         torch.set_num_threads(threads)
@@ -186,7 +187,7 @@ def _run_locked(request: TrainingRequest, run_dir: RunDir, stop_signal: Callable
         yield events.Note(f"resumed in another environment ({', '.join(changes)}): the last bits may differ")
 
     # 5. Train, and write the model.
-    session, state, recurrent_state = yield from _set_up(request, run_dir, plan, corpus, counts, device)
+    session, state, recurrent_state = yield from _set_up(request, run_dir, plan, corpus, counts, device, max_threads)
     log = MetricsLog(run_dir.metrics_path)
     for event in session.loop.run(state, recurrent_state, should_stop=lambda: stop_signal() is not None):
         yield from log.write(event)
@@ -250,6 +251,7 @@ def _set_up(
     corpus: TokenizedCorpus,
     counts: NGrams | None,
     device: torch.device,
+    max_threads: int,
 ) -> Generator[Event, None, tuple[Session, LoopState, torch.Tensor | None]]:
     """Make the network and load the newest checkpoint into it.
 
@@ -286,7 +288,7 @@ def _set_up(
         }
 
     state, recurrent_state, notes = store.load_newest(learner)
-    pace = make_pace(plan, loop=state, max_steps=max_useful_steps(batches), started=started)
+    pace = make_pace(plan, loop=state, max_steps=max_useful_steps(batches), max_threads=max_threads, started=started)
     yield from map(events.Note, notes)
     num_parameters = model.architecture.num_parameters
     yield events.Planned(plan, num_parameters, tokenizer.vocab_size, len(stream), header.num_bytes, state.step)
