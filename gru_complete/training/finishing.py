@@ -136,8 +136,13 @@ def measure_held_out(
 ) -> dict[str, float]:
     """Bits per byte on the first ``REPORT_TOKENS`` of the held-out split: of the model, the counts alone and xz.
 
-    If completions learn from the current document, what the split costs with that is measured too. If the time has
-    become short, fewer tokens are scored.
+    If completions learn from the current document, what the split costs with that is measured too.
+
+    Args:
+        corpus: the text.
+        learner: holds the network.
+        mixture: the n-gram mixture; None if the network is to work alone.
+        allowance: the time for it; if there is too little, fewer tokens are scored.
     """
     if "held_out" not in corpus.streams:
         return {}

@@ -6,7 +6,7 @@ number of steps; with minutes it depends on the clock (``pace.py``).
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,8 +92,6 @@ class TrainingLoop:
     def run(self, loop: LoopState, state: Tensor | None, *, should_stop: Callable[[], bool]) -> Iterator[Event]:
         """Run to the last step, or until stopped.
 
-        An evaluation counts only once its checkpoint is saved: nothing that cannot be returned to may be the best.
-
         Args:
             loop: the state of the loop in the newest checkpoint.
             state: the recurrent state of the rows there, ``(L, S, B, H)``; None at the start.
@@ -134,32 +132,42 @@ class TrainingLoop:
                 told_steps = loop.max_steps
                 yield Replanned(step, told_steps)
 
-            # 2. Evaluate now and then.
+            # 2. Evaluate and save now and then.
             is_stopping = should_stop()
-            score = self.tuning.score(self.learner) if self.pace.is_evaluation_due(before, loop) else None
-            if score is not None and not math.isfinite(score.loss):
-                loop, state = self._roll_back(loop)
-                yield RolledBack(step, loop.step, loop.rate_scale)
-                continue
-            candidate = loop if score is None else loop.after_evaluation(score.loss)
-
-            # 3. Save; only then does the evaluation count.
-            checkpoint = None
-            if score is not None or is_stopping:
-                checkpoint, problem = self._try_to_save(state, candidate, must_succeed=loop.is_complete)
-                if problem is None:
-                    loop = candidate
-                else:
-                    yield Note(problem)
-            if score is not None:
-                now = time.monotonic()
-                self.pace.note_evaluation(now - mark)
-                loop = replace(loop, step_seconds=loop.step_seconds + now - mark)
-                mark = now
-                is_best = candidate.best_step == step
-                yield Evaluated(step, score.bits_per_byte, is_best, checkpoint, loop.step_seconds)
+            if is_stopping or self.pace.is_evaluation_due(before, loop):
+                loop, state = yield from self._evaluate_and_save(before, loop, state)
+                mark = time.monotonic()
             if is_stopping:
                 return
+
+    def _evaluate_and_save(
+        self, before: LoopState, loop: LoopState, state: Tensor | None
+    ) -> Generator[Event, None, tuple[LoopState, Tensor | None]]:
+        """Score the tuning split if that is due after the step that led from ``before`` to ``loop``, and save.
+
+        An evaluation counts only once its checkpoint is saved: nothing that cannot be returned to may be the best.
+
+        Returns:
+            The loop's and the recurrent state: those of an earlier checkpoint if the score was not finite.
+        """
+        start, step = time.monotonic(), loop.step
+        score = self.tuning.score(self.learner) if self.pace.is_evaluation_due(before, loop) else None
+        if score is not None and not math.isfinite(score.loss):
+            loop, state = self._roll_back(loop)
+            yield RolledBack(step, loop.step, loop.rate_scale)
+            return loop, state
+        candidate = loop if score is None else loop.after_evaluation(score.loss)
+        checkpoint, problem = self._try_to_save(state, candidate, must_succeed=loop.is_complete)
+        if problem is None:
+            loop = candidate
+        else:
+            yield Note(problem)
+        if score is not None:
+            seconds = time.monotonic() - start
+            self.pace.note_evaluation(seconds)
+            loop = replace(loop, step_seconds=loop.step_seconds + seconds)
+            yield Evaluated(step, score.bits_per_byte, candidate.best_step == step, checkpoint, loop.step_seconds)
+        return loop, state
 
     def _learning_rate(self, loop: LoopState, progress: float) -> float:
         training, max_steps = self.plan.config.training, self.plan.max_steps

@@ -161,7 +161,7 @@ def test_with_minutes_every_cell_makes_the_steps_of_the_slowest_unless_time_is_m
     for module in ("gru_complete.training.probe", "gru_complete.comparison.settings"):
         monkeypatch.setattr(
             f"{module}.probe_step_seconds",
-            lambda model, *_, **__: StepSeconds(seconds[model.cell], seconds[model.cell]),
+            lambda model, *_, **__: seconds[model.cell],
         )
     overrides = ("training.steps=null", "training.minutes=0.05")
     planned = of_type(run(request_for(*overrides)), events.Planned)
