@@ -18,7 +18,7 @@ ROOMS = (
 )
 OTHER_FILES = {
     "kernel.c": "The time loops of the default cell in float32",
-    "bfloat16.c": "The time loops of the default cell in bfloat16, with matrix units",
+    "bfloat16.c": "The time loops of the default cell in bfloat16, with matrix units or vectors",
     "watson.grammar": "The words and rules of the sample world",
     "page.html": "The page that `inspect --html` fills in",
 }

@@ -113,7 +113,7 @@ class TrainingConfig(Section):
     threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; automatic: one per core")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
-        description="precision of matrix products in training; auto: bfloat16 where the processor supports it",
+        description="precision of matrix products in training; auto: bfloat16 where the processor multiplies it faster",
     )
     batch_size: int | None = Field(default=None, ge=1, le=65_536, description="B, rows read in parallel")
     seq_len: int = Field(default=64, ge=1, le=65_536, description="T, tokens per chunk of truncated back-propagation")

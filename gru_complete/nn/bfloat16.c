@@ -1,17 +1,19 @@
-/* Training's inner loops in bfloat16 with AMX: the default cell over a sequence, and softmax with its gradient.
+/* Training's inner loops in bfloat16: the default cell over a sequence, and softmax with its gradient.
  *
- * Products multiply bfloat16 and add up in float32; everything between them, and the state, is float32. A state is
- * rounded only where it is an operand of a product. Shapes: T steps, B rows, H units, V scores; bf16 is the upper half
- * of a float32. The units are cut into items of 32, and each thread owns some of them with their weights, which stay in
- * its cache for the whole sequence. What a thread sums it sums in a fixed order, so that equal numbers of threads give
- * equal bits.
+ * Products multiply bfloat16 and add up in float32, in AMX's tiles or in AVX-512's vectors, as the compiler's flags
+ * say; everything between them, and the state, is float32. A state is rounded only where it is an operand of a product.
+ * Shapes: T steps, B rows, H units, V scores; bf16 is the upper half of a float32. The units are cut into items of 32,
+ * and each thread owns some of them with their weights, which stay in its cache for the whole sequence. What a thread
+ * sums it sums in a fixed order, so that equal numbers of threads give equal bits.
  */
 #include <immintrin.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __AMX_BF16__
 #include <sys/syscall.h>
 #include <unistd.h>
+#endif
 
 typedef uint16_t bf16;
 enum { ITEM = 32, TILE_ROWS = 16, DEPTH = 32, TILE = TILE_ROWS * DEPTH };
@@ -22,33 +24,6 @@ int omp_get_num_threads(void);
 int omp_get_thread_num(void);
 
 /* ------------------------------------------------------------------------------------------------ small parts */
-
-/* Ask the system for the tile registers; 0 if this process has them. */
-int permit_tiles(void) {
-    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
-    return (int)syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA);
-}
-
-typedef struct {
-    _Alignas(64) uint8_t bytes[64];
-} TileConfig;
-
-/* Eight tiles of 16 rows of 64 bytes; what was configured before is handed back for `restore_tiles`. */
-static void configure_tiles(TileConfig *before) {
-    TileConfig config = {{0}};
-    config.bytes[0] = 1;
-    for (int tile = 0; tile < 8; tile++) {
-        config.bytes[16 + 2 * tile] = 64;
-        config.bytes[48 + tile] = TILE_ROWS;
-    }
-    _tile_storeconfig(before);
-    _tile_loadconfig(&config);
-}
-
-static void restore_tiles(const TileConfig *before) {
-    if (before->bytes[0]) _tile_loadconfig(before);
-    else _tile_release();
-}
 
 /* The lanes that are left of a row. */
 static inline __mmask16 valid_of(long after) { return after < 16 ? (__mmask16)((1u << after) - 1) : (__mmask16)0xffff; }
@@ -118,8 +93,38 @@ static void pack_straight(bf16 *packed, const float *weight, int rows, int colum
             }
 }
 
-/* out (16 * blocks, 32) = a (16 * blocks, depth; `stride` apart) @ one item, for one or two blocks of 16 rows. Four sums
- * run side by side, because a tile's product takes four times as long as the next may start after. */
+/* Both kinds read `packed` in the same order. out (16 * blocks, 32) = a (16 * blocks, depth; `stride` apart) @ one item,
+ * for one or two blocks of 16 rows. */
+#ifdef __AMX_BF16__
+
+/* Ask the system for the tile registers; 0 if this process has them. */
+int permit_tiles(void) {
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return (int)syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA);
+}
+
+typedef struct {
+    _Alignas(64) uint8_t bytes[64];
+} TileConfig;
+
+/* Eight tiles of 16 rows of 64 bytes; what was configured before is handed back for `restore_tiles`. */
+static void configure_tiles(TileConfig *before) {
+    TileConfig config = {{0}};
+    config.bytes[0] = 1;
+    for (int tile = 0; tile < 8; tile++) {
+        config.bytes[16 + 2 * tile] = 64;
+        config.bytes[48 + tile] = TILE_ROWS;
+    }
+    _tile_storeconfig(before);
+    _tile_loadconfig(&config);
+}
+
+static void restore_tiles(const TileConfig *before) {
+    if (before->bytes[0]) _tile_loadconfig(before);
+    else _tile_release();
+}
+
+/* Four sums run side by side, because a tile's product takes four times as long as the next may start after. */
 static inline void multiply(float *out, const bf16 *a, int stride, int blocks, int depth, const bf16 *item) {
     const int line = ITEM * sizeof(float), step = stride * (int)sizeof(bf16);
     _tile_zero(0);
@@ -172,6 +177,47 @@ static inline void multiply(float *out, const bf16 *a, int stride, int blocks, i
     for (int i = 0; i < TILE_ROWS * ITEM; i += 16)
         _mm512_store_ps(out + i, _mm512_add_ps(_mm512_load_ps(out + i), _mm512_load_ps(other + i)));
 }
+
+#else
+
+int permit_tiles(void) { return 0; }
+
+typedef char TileConfig; /* there is nothing to configure */
+static void configure_tiles(TileConfig *before) { *before = 0; }
+static void restore_tiles(const TileConfig *before) { (void)before; }
+
+/* The sums of 8 rows take 16 of the 32 registers; the weights come from the second cache and are asked for ahead. */
+static inline void multiply(float *out, const bf16 *a, int stride, int blocks, int depth, const bf16 *item) {
+    enum { ROWS = 8 };
+    for (int first = 0; first < TILE_ROWS * blocks; first += ROWS) {
+        const bf16 *from = item;
+        __m512 sums[ROWS][2];
+#pragma GCC unroll 8
+        for (int row = 0; row < ROWS; row++) sums[row][0] = sums[row][1] = _mm512_setzero_ps();
+        for (int k = 0; k < depth; k += DEPTH, from += 2 * TILE)
+            for (int pair = 0; pair < TILE_ROWS; pair++) {
+                const __m512bh left = (__m512bh)_mm512_loadu_si512(from + pair * DEPTH);
+                const __m512bh right = (__m512bh)_mm512_loadu_si512(from + TILE + pair * DEPTH);
+                _mm_prefetch((const char *)(from + 2 * TILE + pair * DEPTH), _MM_HINT_T0);
+                _mm_prefetch((const char *)(from + 3 * TILE + pair * DEPTH), _MM_HINT_T0);
+#pragma GCC unroll 8
+                for (int row = 0; row < ROWS; row++) {
+                    int two; /* neighbours of the row, for all columns */
+                    memcpy(&two, a + (size_t)(first + row) * stride + k + 2 * pair, sizeof two);
+                    const __m512bh same = (__m512bh)_mm512_set1_epi32(two);
+                    sums[row][0] = _mm512_dpbf16_ps(sums[row][0], same, left);
+                    sums[row][1] = _mm512_dpbf16_ps(sums[row][1], same, right);
+                }
+            }
+#pragma GCC unroll 8
+        for (int row = 0; row < ROWS; row++) {
+            _mm512_store_ps(out + (first + row) * ITEM, sums[row][0]);
+            _mm512_store_ps(out + (first + row) * ITEM + 16, sums[row][1]);
+        }
+    }
+}
+
+#endif
 
 /* ---------------------------------------------------------------------------------------------------- the cell */
 

@@ -1,7 +1,8 @@
-"""Training in bfloat16 on processors with matrix units: the C library ``bfloat16.c`` and its functions.
+"""Training in bfloat16 on processors that multiply it faster: the C library ``bfloat16.c`` and its functions.
 
 Weights, states, sums and everything between products stay float32; a product's operands are rounded once. The library
-is compiled as ``kernel``'s is, and used only if it then computes the cell's equations (``cells``).
+is compiled as ``kernel``'s is, and used only if it then computes the cell's equations (``cells``). Products of many
+rows are torch's, which are as fast where it has oneDNN.
 
 Shapes: T time steps, B rows, H hidden_size, V vocab_size, N tokens of a chunk in all rows.
 """
@@ -12,6 +13,7 @@ import ctypes
 import platform
 import subprocess
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,15 @@ from gru_complete.nn.cells import GRUCell
 
 BFLOAT16 = torch.bfloat16
 SOURCE = Path(__file__).with_suffix(".c")
-FLAGS = ["-O3", "-march=sapphirerapids", "-mprefer-vector-width=512", "-fPIC", "-shared"]
-"""For the oldest processors with AMX; without unsafe arithmetic, so that NaN and infinities pass through."""
+CPUINFO = Path("/proc/cpuinfo")
+FLAGS = ["-O3", "-mprefer-vector-width=512", "-fPIC", "-shared"]
+"""Without unsafe arithmetic, so that NaN and infinities pass through."""
+INSTRUCTIONS = {
+    ("amx_bf16", "amx_tile"): ["-march=sapphirerapids"],
+    ("avx512_bf16", "avx512bw", "avx512dq", "avx512vl"): ["-march=x86-64-v4", "-mavx512bf16"],
+}
+"""The compiler's flags for what can multiply bfloat16, by the processor's in ``CPUINFO``. First matrix units; without
+them vectors, which take half the time of float32."""
 
 
 def is_available(device: torch.device) -> bool:
@@ -36,26 +45,40 @@ def is_available(device: torch.device) -> bool:
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled library; None if there are no matrix units or no compiler, or if its results are wrong."""
-    if kernel.is_switched_off() or platform.machine() != "x86_64" or not _has_tiles():
+    """The compiled library; None without such instructions or a compiler, or if its results are wrong."""
+    if kernel.is_switched_off() or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
-    try:
-        with tempfile.TemporaryDirectory(prefix="gru-complete-") as directory:
-            path = Path(directory, "bfloat16.so")
-            kernel.compile_library(kernel.users_compiler(), SOURCE, FLAGS, path, threads=True)
-            loaded = ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError, AttributeError, ValueError):
-        return None
-    return loaded if loaded.permit_tiles() == 0 and _computes_the_cell(loaded) else None
+    for flags in available_instructions():
+        with suppress(OSError, subprocess.SubprocessError, AttributeError, ValueError):
+            loaded = _compile(flags)
+            if loaded.permit_tiles() == 0 and _computes_the_cell(loaded):
+                return loaded
+    return None
 
 
-def _has_tiles() -> bool:
-    """Whether the processor multiplies tiles of bfloat16; the instruction would kill the program on another one."""
+def available_instructions() -> list[list[str]]:
+    """The compiler's flags for those ``INSTRUCTIONS`` that the processor has; others would kill the program."""
+    if platform.machine() != "x86_64":
+        return []
     try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:  # not Linux: the system would not permit them
-        return False
-    return "amx_bf16" in flags and "amx_tile" in flags
+        lines = CPUINFO.read_text().splitlines()
+    except OSError:  # not Linux
+        return []
+    there = next((set(line.split()) for line in lines if line.startswith("flags")), set())
+    return [flags for needed, flags in INSTRUCTIONS.items() if there.issuperset(needed)]
+
+
+def _compile(flags: list[str]) -> ctypes.CDLL:
+    """Compile and load the library.
+
+    Raises:
+        OSError: there is no compiler, no directory to compile in, or the library cannot be loaded.
+        subprocess.SubprocessError: the source does not compile here.
+    """
+    with tempfile.TemporaryDirectory(prefix="gru-complete-") as directory:
+        path = Path(directory, "bfloat16.so")
+        kernel.compile_library(kernel.users_compiler(), SOURCE, [*FLAGS, *flags], path, threads=True)
+        return ctypes.CDLL(str(path))
 
 
 def _computes_the_cell(loaded: ctypes.CDLL) -> bool:
@@ -151,7 +174,7 @@ class _Drop(torch.autograd.Function):
 
 
 def fits(num_rows: int, hidden_size: int) -> bool:
-    """Whether the GRU's kernel can run such shapes: whole tiles only."""
+    """Whether the GRU's kernel can run such shapes: whole tiles only, also where vectors multiply."""
     return num_rows % 16 == 0 and hidden_size % 32 == 0
 
 

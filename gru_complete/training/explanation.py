@@ -64,9 +64,9 @@ def _explain_dropout(plan: Plan, *, epochs: float, num_bytes: int) -> list[str]:
 def _explain_machine(plan: Plan) -> list[str]:
     precision, wished = plan.config.training.precision, plan.requested.training.precision
     if precision == "bfloat16":
-        reason = "which the processor has units for; sums and weights are float32"
+        reason = "which this processor multiplies faster; sums and weights are float32"
     else:
-        reason = "since this machine has no units for bfloat16, or no compiler to reach them"
+        reason = "since this processor does not multiply bfloat16 faster, or there is no compiler for it"
     loops = "those for bfloat16" if precision == "bfloat16" else plan.environment["loops"]
     return [
         _line(f"matrix products: {precision}", None if wished == "auto" else wished, reason),

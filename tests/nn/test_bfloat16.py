@@ -10,16 +10,20 @@ from gru_complete.nn.cross_entropy import linear_cross_entropy
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.nn.sequence import run_by_steps, run_sequence
 
-pytestmark = pytest.mark.skipif(
-    not bfloat16._has_tiles() or shutil.which("cc") is None, reason="needs AMX and a compiler"
-)
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a compiler")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiled():
+@pytest.fixture(scope="module", autouse=True, params=bfloat16.INSTRUCTIONS, ids=lambda flags: flags[0])
+def _compiled(request):
+    """The library with matrix units and with vectors, whichever the processor has."""
+    flags = bfloat16.INSTRUCTIONS[request.param]
+    if flags not in bfloat16.available_instructions():
+        pytest.skip(f"needs {request.param[0]}")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(kernel.SWITCH, raising=False)
+        patch.setattr(bfloat16, "available_instructions", lambda: [flags])
         bfloat16.library.cache_clear()
+        assert bfloat16.library() is not None
         yield
     bfloat16.library.cache_clear()
 
@@ -67,6 +71,27 @@ def test_values_and_gradients_are_those_of_the_equations_as_far_as_rounding_allo
         torch.set_num_threads(before)
     assert_about_equal(ours, values_and_gradients(run_by_steps, *case))
     assert all(torch.equal(a, b) for a, b in zip(ours, again, strict=True))
+
+
+@pytest.mark.parametrize(("batch", "hidden"), [(16, 32), (32, 64), (48, 160), (16, 224)])
+def test_loops_have_the_same_bits_with_any_number_of_threads(batch, hidden):
+    torch.manual_seed(0)
+    cell, _, state, keep = make_case(batch, hidden, document_starts=True)
+    products, grad = torch.randn(2, 7, batch, 3 * hidden)
+    keep_by_step, grad = keep.t().contiguous(), grad[..., :hidden].contiguous()
+    found, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3, 5):
+            torch.set_num_threads(threads)
+            gates = products.to(torch.bfloat16)
+            forward = bfloat16.gru_forward(gates, cell.bias, state[0].detach(), keep_by_step, cell.weight_h)
+            found.append(
+                [gates, *forward, *bfloat16.gru_backward(grad, gates, keep_by_step, cell.weight_h, forward[1])]
+            )
+    finally:
+        torch.set_num_threads(before)
+    for others in found[1:]:
+        assert all(torch.equal(ours, one) for ours, one in zip(others, found[0], strict=True))
 
 
 @pytest.mark.parametrize(("batch", "hidden"), [(15, 32), (16, 48)])
