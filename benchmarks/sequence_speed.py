@@ -2,8 +2,9 @@
 
 A round runs every candidate once, in turn, so that what slows the machine for a while slows all of them; the medians
 over the rounds are shown, and the ratios between them are what to quote. ``gru, torch`` is the default cell without the
-compiled kernel. ``bare products`` are the default cell's matrix products by ``torch.mm`` and nothing else. GFLOP/s
-count the products of each candidate; those of the sgemm peak are of one large square product.
+compiled kernel, ``gru, bfloat16`` as it trains on processors that multiply bfloat16 faster; on others there is no such
+row. ``bare products`` are the default cell's matrix products by ``torch.mm`` and nothing else, in float32. GFLOP/s
+count the products of each candidate; those of the peaks are of one large square product.
 
     python benchmarks/sequence_speed.py [--rounds 20] [--json]
 """
@@ -20,12 +21,12 @@ from typing import Any, NamedTuple
 import torch
 from common import parse_arguments
 
-from gru_complete.nn import kernel
+from gru_complete.nn import bfloat16, kernel
 from gru_complete.nn.cells import CELL_CLASSES
 from gru_complete.nn.sequence import run_sequence
 
 PEAK_SIZE = 2048
-PEAK = "sgemm peak"
+PEAKS = {"sgemm peak": torch.float32, "bfloat16 peak": torch.bfloat16}
 
 
 class Shape(NamedTuple):
@@ -57,13 +58,13 @@ def layer_operations(shape: Shape, num_gates: int) -> float:
     return 6.0 * num_gates * shape.H * (shape.I + shape.H) * shape.T * shape.B
 
 
-def our_layer(name: str, shape: Shape) -> Candidate:
+def our_layer(name: str, shape: Shape, dtype: torch.dtype = torch.float32) -> Candidate:
     cell = CELL_CLASSES[name](shape.I, shape.H)
     x = torch.randn(shape.T, shape.B, shape.I, requires_grad=True).transpose(0, 1)
     state = torch.zeros(cell.state_rows, shape.B, shape.H)
     grad = torch.randn(shape.T, shape.B, shape.H).transpose(0, 1)
     return Candidate(
-        lambda: torch.autograd.grad(run_sequence(cell, x, state)[0], [x, *cell.parameters()], grad),
+        lambda: torch.autograd.grad(run_sequence(cell, x, state, dtype=dtype)[0], [x, *cell.parameters()], grad),
         layer_operations(shape, cell.num_gates),
     )
 
@@ -113,19 +114,22 @@ def bare_products(shape: Shape) -> Candidate:
     return Candidate(run, layer_operations(shape, 3))
 
 
-def sgemm_peak() -> Candidate:
-    left, right = torch.randn(2, PEAK_SIZE, PEAK_SIZE)
+def peak(dtype: torch.dtype) -> Candidate:
+    left, right = torch.randn(2, PEAK_SIZE, PEAK_SIZE).to(dtype)
     return Candidate(lambda: torch.mm(left, right), 2.0 * PEAK_SIZE**3)
 
 
 def candidates(shape: Shape) -> dict[str, Candidate]:
     found = {name: our_layer(name, shape) for name in CELL_CLASSES}
+    has_bfloat16 = bfloat16.is_available(torch.device("cpu")) and bfloat16.fits(shape.B, shape.H)
+    if has_bfloat16:
+        found["gru, bfloat16"] = our_layer("gru", shape, torch.bfloat16)
     found["gru, torch"] = our_layer_in_torch("gru", shape)
     found["nn.GRU"] = torch_layer(torch.nn.GRU, 3, shape)
     found["nn.LSTM"] = torch_layer(torch.nn.LSTM, 4, shape)
     found["bare products"] = bare_products(shape)
-    found[PEAK] = sgemm_peak()
-    return found
+    peaks = {name: peak(dtype) for name, dtype in PEAKS.items() if has_bfloat16 or dtype == torch.float32}
+    return {**found, **peaks}
 
 
 def median_seconds(runs: dict[str, Candidate], rounds: int) -> dict[str, float]:
@@ -141,11 +145,11 @@ def median_seconds(runs: dict[str, Candidate], rounds: int) -> dict[str, float]:
 
 
 def measure(shape: Shape, rounds: int) -> dict[str, dict[str, float | None]]:
-    """For each candidate tokens per second (none for the peak) and GFLOP/s."""
+    """For each candidate tokens per second (none for the peaks) and GFLOP/s."""
     runs = candidates(shape)
     return {
         name: {
-            "tokens_per_second": None if name == PEAK else round(shape.T * shape.B / seconds),
+            "tokens_per_second": None if name in PEAKS else round(shape.T * shape.B / seconds),
             "gflops": round(runs[name].operations / seconds / 1e9, 1),
         }
         for name, seconds in median_seconds(runs, rounds).items()
