@@ -44,6 +44,13 @@ int omp_get_num_threads(void);
 #define AHEAD 16
 #define MAX_ROWS 1024
 
+/* GCC, tuning for AMD's processors with AVX2, would load each weight again for every row, and wait for these loads. */
+#ifdef __FMA__
+#define KEEP_IN_REGISTER(x) __asm__("" : "+v"(x))
+#else
+#define KEEP_IN_REGISTER(x)
+#endif
+
 typedef float vector __attribute__((vector_size(4 * LANES)));
 
 /* A thread's share of the units, in whole vectors but for the end. */
@@ -85,6 +92,7 @@ static inline __attribute__((always_inline)) void multiply_tile(int width, long 
 #pragma GCC unroll 8
         for (int j = 0; j < width; j++) {
             weights[j] = packed[k * width + j];
+            KEEP_IN_REGISTER(weights[j]);
             __builtin_prefetch(packed + (k + AHEAD) * width + j); /* these come from the second cache; beyond: no harm */
         }
 #pragma GCC unroll 8
