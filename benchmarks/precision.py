@@ -107,12 +107,9 @@ def compare_curves(text: Path, seed: int, options: argparse.Namespace) -> dict[s
 
 def as_markdown(report: dict[str, Any]) -> str:
     facts = ("processor", "cores", "torch", "threads", "loops", "bfloat16")
-    lines = [
-        "; ".join(f"{name} {report['machine'][name]}" for name in facts),
-        "",
-        "| a whole step, T=64 | float32 ms | bfloat16 ms | ratio |",
-        "|---|---|---|---|",
-    ]
+    lines = ["; ".join(f"{name} {report['machine'][name]}" for name in facts)]
+    if report["steps"]:
+        lines += ["", "| a whole step, T=64 | float32 ms | bfloat16 ms | ratio |", "|---|---|---|---|"]
     for step in report["steps"]:
         name = " ".join(f"{letter}{size}" for letter, size in step["shape"].items())
         lines.append(f"| {name} | {step['float32']:.1f} | {step['bfloat16']:.1f} | {step['ratio']:.3f} |")
