@@ -49,8 +49,8 @@ class Plan:
         budget_seconds: what all steps and evaluations together may take; None if the user gave the number of steps.
         corpus_sha256: identifies the text.
         environment: torch version, threads, device and processor; bits are promised only where these are equal.
-        step_seconds: what a step took when the plan was made.
-        closing_seconds: what was then expected to follow the last step.
+        step_seconds: what a step took when the plan was made; 0 where no minutes count, and in plans of older versions.
+        closing_seconds: what was then expected to follow the last step; likewise.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
@@ -62,8 +62,8 @@ class Plan:
     budget_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
     corpus_sha256: str
     environment: dict[str, str]
-    step_seconds: float = 0.0
-    closing_seconds: float = 0.0
+    step_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    closing_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
     @property
     def run_id(self) -> str:
