@@ -52,6 +52,8 @@ SETTINGS = ["tokenizer.vocab_size=120", "model.hidden_size=24", "model.embedding
 SETTINGS += ["training.seq_len=16", "training.steps=24", "training.evaluations=4", "training.threads=1"]
 SETTINGS += ["ngrams.order=3"]
 CASE_SECONDS = 30
+DONE_ALREADY = {"remove": (4,), "train": (2,)}
+"""Exit codes where only the last sync failed: the model is removed, or there and whole."""
 MAX_MEMORY_BYTES = 1 << 30  # what one case may add to a worker
 OPTIONS = [
     CompletionOptions(max_tokens=8),
@@ -230,7 +232,7 @@ def attack_calls(job: Job) -> list[Outcome]:
 
             outcome = outcome_of(job.group, f"{fault}{', from then on' if persistent else ''}", case, allowed=(5,))
             if outcome.result == "refused":
-                again = outcome_of(job.group, outcome.kind, operation, allowed=(4,) if job.group == "remove" else ())
+                again = outcome_of(job.group, outcome.kind, operation, allowed=DONE_ALREADY.get(job.group, ()))
                 outcome = again if again.result == "failed" else outcome
         outcomes.append(outcome._replace(problem=outcome.problem and f"call {seed}: {outcome.problem}"))
     return outcomes
