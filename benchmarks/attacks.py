@@ -36,10 +36,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for the attacks of the tes
 from common import GRU_COMPLETE, parse_arguments
 
 from gru_complete.config import load_config
-from gru_complete.errors import GruCompleteError
+from gru_complete.errors import GruCompleteError, UsageError
 from gru_complete.model.delta import pack_delta
 from gru_complete.model.directory import load_model, save_delta
 from gru_complete.model.home import remove_model
+from gru_complete.model.run_dir import RunDir
 from gru_complete.runtime.completer import Completer
 from gru_complete.runtime.options import CompletionOptions, SamplingOptions
 from gru_complete.runtime.state import save_prompt_state
@@ -52,8 +53,6 @@ SETTINGS = ["tokenizer.vocab_size=120", "model.hidden_size=24", "model.embedding
 SETTINGS += ["training.seq_len=16", "training.steps=24", "training.evaluations=4", "training.threads=1"]
 SETTINGS += ["ngrams.order=3"]
 CASE_SECONDS = 30
-DONE_ALREADY = {"remove": (4,), "train": (2,)}
-"""Exit codes where only the last sync failed: the model is removed, or there and whole."""
 MAX_MEMORY_BYTES = 1 << 30  # what one case may add to a worker
 OPTIONS = [
     CompletionOptions(max_tokens=8),
@@ -232,7 +231,7 @@ def attack_calls(job: Job) -> list[Outcome]:
 
             outcome = outcome_of(job.group, f"{fault}{', from then on' if persistent else ''}", case, allowed=(5,))
             if outcome.result == "refused":
-                again = outcome_of(job.group, outcome.kind, operation, allowed=DONE_ALREADY.get(job.group, ()))
+                again = outcome_of(job.group, outcome.kind, operation, allowed=(4,) if job.group == "remove" else ())
                 outcome = again if again.result == "failed" else outcome
         outcomes.append(outcome._replace(problem=outcome.problem and f"call {seed}: {outcome.problem}"))
     return outcomes
@@ -252,7 +251,17 @@ def failing_calls(calls: FaultyOs) -> Iterator[None]:
 
 
 def train_operation(place: Path, _: Path, corpus: Path) -> Callable[[], object]:
-    return lambda: train(corpus, place / "model")
+    model = place / "model"
+
+    def operation() -> None:
+        try:
+            train(corpus, model)
+        except UsageError:  # "exists": after the last sync has failed, which leaves nothing to do
+            if not RunDir.beside(model).is_finished():
+                raise
+            load_model(model)  # whole, or the case fails
+
+    return operation
 
 
 def remove_operation(place: Path, run_dir: Path, _: Path) -> Callable[[], object]:
