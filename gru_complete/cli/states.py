@@ -36,13 +36,15 @@ def load_state(path: Path, completer: "Completer", adapt: bool | None) -> "Promp
 
 
 def refuse_to_overwrite(path: Path) -> None:
-    """Check, before any work, that saving a state would not overwrite a file of another kind.
+    """Check, before any work, that saving a state would not overwrite a file of another kind, or make one elsewhere.
 
     Raises:
-        UsageError: the file exists and is not a state file.
+        UsageError: the file exists and is not a state file, or it is a link to a file that does not exist.
     """
     from gru_complete.runtime.state import is_state
 
+    if os.path.islink(path) and not os.path.exists(path):
+        raise UsageError(f"{printable(path)} is a link to a missing file", hint="name another file, or delete the link")
     if os.path.exists(path) and not is_state(path):
         raise UsageError(f"{printable(path)} exists and is not a state file", hint="name another file")
 

@@ -180,8 +180,10 @@ def test_a_state_that_is_a_link_is_read_and_written_through(run, trained_model, 
     assert link.is_symlink()
     assert state.read_bytes() != first
     state.unlink()
-    assert run("prime", notes, "--state-out", link, "-m", trained_model)[0] == 0
-    assert state.exists()
+    code, _, err = run("prime", notes, "--state-out", link, "-m", trained_model)
+    assert code == 2
+    assert "is a link to a missing file" in err
+    assert not state.exists()
     (tmp_path / "precious").write_text("x")
     link.unlink()
     link.symlink_to("precious")
