@@ -29,6 +29,7 @@ from gru_complete.runtime.options import DEFAULT_SAMPLING, MAX_WORDS, Completion
 from gru_complete.runtime.words import Word, most_likely_words
 from gru_complete.storage import atomic
 from gru_complete.text.prompts import read_whole_prompt
+from gru_complete.thread_settings import set_thread_defaults
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -281,7 +282,7 @@ def train(
         KeyboardInterrupt: Ctrl-C; its cause is the ``InterruptedRun`` that says what was saved.
     """
     started = time.monotonic()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as cli/app.py does, if torch is not imported yet
+    set_thread_defaults()  # which has an effect if torch is not imported yet
     from gru_complete.checking.threshold import measure_threshold
     from gru_complete.config import load_config
     from gru_complete.training.events import Planned

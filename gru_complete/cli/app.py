@@ -13,6 +13,7 @@ from gru_complete.cli.help import GroupedCommand, HelpfulGroup
 from gru_complete.cli.text_argument import TextCommand
 from gru_complete.errors import EnvironmentFailure, GruCompleteError, printable
 from gru_complete.storage.os_calls import os_reason
+from gru_complete.thread_settings import set_thread_defaults
 
 if TYPE_CHECKING:
     from typer._click import Command, Context
@@ -169,9 +170,7 @@ def main() -> None:
     """Run the command line of this process, and end it with the exit code."""
     if not sys.warnoptions and not _is_debugging():
         warnings.simplefilter("ignore")  # of numpy and others: nothing that the user can do something about
-    # Read when torch is imported: its threads sleep while they wait for each other, since on a busy machine the one
-    # that they wait for needs the processor.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    set_thread_defaults()
     code = run()
     if sys.argv[1:2] == ["complete"]:
         _leave(code)

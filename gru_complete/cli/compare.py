@@ -1,7 +1,5 @@
 """`compare`: cells trained on the same text, side by side in one table and one picture, and the claims they support."""
 
-import os
-import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,7 +87,6 @@ def compare(
     from gru_complete.config import load_config
     from gru_complete.model.home import resolve_model_path
 
-    _use_one_blas_thread()
     check_minutes_or_steps(minutes, steps)
     check_choice("--match", match, MATCHES)
     if match == "time" and steps is not None:
@@ -130,12 +127,6 @@ def compare(
     except StopNow as stopped:
         message, hint = "interrupted; what was trained and measured is kept", "run the same command again to resume"
         raise stopped.as_error(message, hint=hint) from None
-
-
-def _use_one_blas_thread() -> None:
-    """Keep numpy's matrix library to one thread, as in ``complete``, where torch does not use the same library."""
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _cell_names(cells: str) -> list[str]:

@@ -3,6 +3,7 @@
 Only types are imported here: the events of a training bring torch with them.
 """
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gru_complete.text.secrets import SecretsReport
     from gru_complete.training import events
 
+LITTLE_READ, ENOUGH_READ = 300_000, 3_000_000  # bytes, each as often as the network reads it
 SAMPLE_EVERY_EVALUATIONS = 5
 SAMPLE_TOKENS = 30
 SPEED_SMOOTHING = 0.95
@@ -110,7 +112,6 @@ class TrainingDisplay(Display):
                 self.line(f"note: {event.message}")
             case events.CorpusRead():
                 self.lines(describe_corpus(event.report))
-                self.line(f"expect: {expected_quality(event.report.num_bytes)}")
             case events.SecretsFound():
                 self.lines(describe_secrets(event.report))
             case events.Planned():
@@ -187,16 +188,23 @@ def sample_of(model_path: Path) -> str:
 
 
 def describe_plan(planned: "events.Planned") -> Iterator[str]:
-    """The size of the model and of its training, line by line."""
+    """The size of the model and of its training, and what to expect of it, line by line."""
+    from gru_complete.training.explanation import minutes_to_read_all
+
     model, training, ngrams = planned.plan.config.model, planned.plan.config.training, planned.plan.config.ngrams
     assert training.batch_size is not None
     num_tokens = planned.plan.max_steps * training.batch_size * training.seq_len
+    epochs = num_tokens / planned.num_training_tokens
     yield (
         f"model: {model.cell}, width {model.hidden_size}, {planned.vocab_size:,} tokens, "
         f"{planned.num_parameters / 1e6:.2f} million parameters; "
         f"{planned.plan.max_steps:,} steps of {training.batch_size} x {training.seq_len} tokens "
-        f"= {num_tokens / planned.num_training_tokens:.1f} epochs, on {training.device}"
+        f"= {epochs:.2g} epochs, on {training.device}"
     )
+    if epochs < 1 and planned.plan.budget_seconds is not None:
+        minutes = minutes_to_read_all(planned.plan, planned.num_training_tokens)
+        yield f"reads: {epochs:.1%} of the text; at least --minutes {math.ceil(minutes)} for all of it"
+    yield f"expect: {expected_quality(planned.num_training_bytes, epochs)}"
     if ngrams.order:
         yield (
             f"n-grams: the model stores phrases of up to {ngrams.order} tokens verbatim; "
@@ -243,15 +251,23 @@ def describe_secrets(report: "SecretsReport") -> Iterator[str]:
     yield f"hint: with --redact the model learns [{next(iter(report.found))}] and the like instead"
 
 
-def expected_quality(num_bytes: int) -> str:
-    """What a corpus of this size is good for, in words."""
+def expected_quality(num_bytes: int, epochs: float) -> str:
+    """What a model is good for, in words.
+
+    Args:
+        num_bytes: of the training split.
+        epochs: how often the network reads it.
+    """
+    bytes_read = epochs * num_bytes
+    if bytes_read < LITTLE_READ:
+        return "phrases of the text: the network reads too little to add much; give it more minutes"
     if num_bytes < 50_000:
         return "frequent words and phrases; with 200 kB or more it learns more of your style"
     if num_bytes < 500_000:
         return "words and set phrases, sentences that mostly hold together"
-    if num_bytes < 5_000_000:
-        return "fluent sentences in the style of the text"
-    return "fluent sentences; give it more than five minutes (--minutes) to use all of this text"
+    if bytes_read < ENOUGH_READ:
+        return "words and set phrases, sentences that mostly hold together; more minutes make them fluent"
+    return "fluent sentences in the style of the text"
 
 
 def describe_result(finished: "events.Finished") -> Iterator[str]:
@@ -260,8 +276,12 @@ def describe_result(finished: "events.Finished") -> Iterator[str]:
     if finished.stopped_early:
         yield "stopped early: the validation loss no longer improved; the best weights are kept"
     yield f"result: {_cost(metrics)}"
+    yield from _warnings(finished)
     size = f"{finished.num_bytes / 1e6:.1f} MB"
-    yield f"model: {printable(finished.model_path)}, {size}, after {finished.step:,} steps and {finished.seconds:.0f} s"
+    yield (
+        f"model: {printable(finished.model_path)}, {size}, after {finished.step:,} steps and {finished.seconds:.0f} s "
+        f"({finished.preparing_seconds:.0f} s before the first, {finished.closing_seconds:.0f} s after the last)"
+    )
     yield try_prompt(finished.beginning, finished.model_path)
 
 
@@ -278,6 +298,27 @@ def _cost(metrics: Mapping[str, float]) -> str:
     if "ngrams_bits_per_byte" in metrics:
         cost += f", the n-gram model alone {metrics['ngrams_bits_per_byte']:.3f}"
     return cost
+
+
+def _warnings(finished: "events.Finished") -> Iterator[str]:
+    """What is cheaper than the model, and what to do about it."""
+    metrics = finished.metrics
+    static = metrics.get("held_out_bits_per_byte", -math.inf)
+    if not finished.uses_network:
+        yield (
+            "note: the network only did harm on the validation split, so completions come from the counted phrases "
+            "alone; more minutes or more text will let it help"
+        )
+    elif static > metrics.get("ngrams_bits_per_byte", math.inf):
+        yield (
+            f"note: the counted phrases alone predict better: the network has learnt too little in {finished.step:,} "
+            "steps; give it more minutes or more text"
+        )
+    if metrics.get("held_out_adapted_bits_per_byte", static) > metrics.get("xz_bits_per_byte", math.inf):
+        yield (
+            "note: xz predicts better: the end of the text, which was held out, repeats what stands before it word for "
+            "word, or is unlike it; more text of one kind will help, --set data.held_out=0 learns all of it"
+        )
 
 
 def try_prompt(beginning: str, model_path: Path) -> str:

@@ -28,7 +28,8 @@ from gru_complete.nn.cells import CELL_CLASSES
 from gru_complete.storage import untrusted
 from gru_complete.training import automatic, planning
 from gru_complete.training.batches import Batches, paragraph_ends
-from gru_complete.training.probe import CLOSING_SECONDS, probe_step_seconds
+from gru_complete.training.closing_time import CLOSING_SECONDS
+from gru_complete.training.probe import probe_step_seconds
 from gru_complete.training.tokenized_corpus import TokenizedCorpus
 
 SETTINGS_FILE = "compare.json"

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 NUM_OUTPUTS = 5  # a, b, and the logarithms of s_0, s_1, s_2, up to a constant
 NUM_SLOPES = 2
+_COUNTS_ALONE = (0.0, 1.0, 0.0, 0.0, -30.0)  # a product that is the n-gram model's distribution, and no network
 _MAX_WEIGHT = 1000.0
 _CACHED_CONTEXTS = 4096  # most contexts of a text have the same evidence as others
 _BLOCK_VALUES = 1 << 15  # probabilities that are mixed at once: their working memory fits into the cache
@@ -67,6 +68,23 @@ class MixingWeights:
 
     def __init__(self, weights: Float32Array) -> None:
         self.weights = weights
+
+    @classmethod
+    def constant(cls, outputs: Sequence[float], order: int) -> MixingWeights:
+        """Those with the same ``NUM_OUTPUTS`` outputs whatever the evidence is."""
+        weights = np.zeros((order + NUM_SLOPES, NUM_OUTPUTS), np.float32)
+        weights[:order] = outputs
+        return cls(weights)
+
+    @classmethod
+    def of_counts_alone(cls, order: int) -> MixingWeights:
+        """Those under which the mixture is the n-gram model."""
+        return cls.constant(_COUNTS_ALONE, order)
+
+    @property
+    def are_of_counts_alone(self) -> bool:
+        """Whether they are those of the counts alone."""
+        return bool(np.array_equal(self.weights, self.of_counts_alone(self.order).weights))
 
     @property
     def order(self) -> int:

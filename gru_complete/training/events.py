@@ -103,7 +103,9 @@ class RolledBack:
 class Finished:
     """The model directory is written, ``num_bytes`` in all; ``metrics`` are those of its manifest.
 
-    ``beginning`` is how a line or sentence of the text begins most often: a prompt to try.
+    ``seconds`` are those of the whole command, of which ``preparing_seconds`` went by before the first step and
+    ``closing_seconds`` after the last. ``uses_network`` is false if the network did harm beside the n-gram model, which
+    then works alone. ``beginning`` is how a line or sentence of the text begins most often: a prompt to try.
     """
 
     model_path: Path
@@ -112,6 +114,9 @@ class Finished:
     metrics: dict[str, float]
     num_bytes: int
     seconds: float
+    preparing_seconds: float
+    closing_seconds: float
+    uses_network: bool
     beginning: str
 
 

@@ -42,11 +42,27 @@ def explain(plan: Plan, *, num_bytes: int, num_tokens: int, vocab_size: int) -> 
         ),
         _line(f"steps: {plan.max_steps:,}", training.steps, steps_reason),
         *_explain_dropout(plan, epochs=tokens_read / num_tokens, num_bytes=num_bytes),
+        *_explain_speed(plan),
         *_explain_machine(plan),
         f"n-grams: up to {plan.config.ngrams.order} tokens; the tuning split decides how much weight they get"
         if plan.config.ngrams.order
         else "n-grams: none, as you set it",
     ]
+
+
+def minutes_to_read_all(plan: Plan, num_tokens: int) -> float:
+    """How many minutes the whole command would take if the network read all of the text once.
+
+    Args:
+        plan: of a training with minutes.
+        num_tokens: tokens of the training split.
+    """
+    training = plan.config.training
+    assert training.batch_size is not None
+    assert plan.budget_seconds is not None
+    other_seconds = training.minutes * 60 - plan.budget_seconds
+    num_steps = num_tokens / (training.batch_size * training.seq_len)
+    return (other_seconds + num_steps * plan.budget_seconds / plan.max_steps) / 60
 
 
 def _explain_dropout(plan: Plan, *, epochs: float, num_bytes: int) -> list[str]:
@@ -58,6 +74,18 @@ def _explain_dropout(plan: Plan, *, epochs: float, num_bytes: int) -> list[str]:
     return [
         _line(f"dropout: {model.dropout:g}", wished.dropout, reason),
         _line(f"dropout of recurrent weights: {model.weight_dropout:g}", wished.weight_dropout, reason),
+    ]
+
+
+def _explain_speed(plan: Plan) -> list[str]:
+    """What was measured, and what a quiet machine would get; nothing where no minutes count."""
+    if plan.budget_seconds is None or not plan.quiet_step_seconds:
+        return []
+    quiet_steps = plan.max_steps * plan.step_seconds / plan.quiet_step_seconds
+    return [
+        f"speed: {1000 * plan.step_seconds:.3g} ms a step; {1000 * plan.quiet_step_seconds:.3g} ms in the quickest "
+        f"third of those timed, so about {quiet_steps:,.0f} steps if nothing else runs; "
+        f"{plan.closing_seconds:.0f} s are kept for what follows the steps"
     ]
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from gru_complete.arrays import TokenIds
 from gru_complete.config import Config
 from gru_complete.errors import ModelError
 from gru_complete.model.directory import LoadedModel, ModelContents, save_model
@@ -22,19 +21,17 @@ from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.learner import Learner
 from gru_complete.training.loop import TuningSplit
 from gru_complete.training.mixing import (
-    ONLINE_TRIAL_TOKENS,
     count_parts,
     fit_beginnings,
-    make_mixture,
+    fit_mixture,
     sample_beginnings,
 )
 from gru_complete.training.pace import NO_LIMIT, Allowance
-from gru_complete.training.probe import REPORT_TOKENS
 from gru_complete.training.scoring import score_tokens
 from gru_complete.training.tokenized_corpus import TokenizedCorpus
 
+REPORT_TOKENS = 30_000  # of the held-out split, for the line at the end; `eval` scores all of it
 MEASURED_BYTES = 4_000  # of the tuning split (the validation split), for the caller's measure
-MEASURING_SECONDS = 4.0  # about what the caller's measure takes
 
 Measure = Callable[[LoadedModel, Sequence[str]], Mapping[str, float]]
 """Finds figures of a model, given documents that neither its network nor its counts have seen, if these suffice."""
@@ -75,6 +72,7 @@ def fit_and_measure(
     measure: Measure | None = None,
     *,
     allowance: Allowance = NO_LIMIT,
+    counting_seconds: float = 0.0,
 ) -> tuple[NGramMixture | None, dict[str, float]]:
     """Fit the n-gram mixture on the tuning split, and measure the model there.
 
@@ -87,36 +85,37 @@ def fit_and_measure(
         learner: holds the network.
         corpus: the text.
         counts: the n-gram counts of the training split; None if the network is to work alone.
-        measure: what else to measure, if there is time.
+        measure: what else to measure.
         allowance: the time for all this. If there is too little, less is measured, and the counts may lack the tuning
             split.
+        counting_seconds: what it took to count the training split.
 
     Returns:
         The mixture, None without counts, and the figures.
     """
-    if not allowance.suffices_for(MEASURING_SECONDS):
-        measure = None
+    num_bytes = allowance.part_of(MEASURED_BYTES)
     if counts is None:
-        return None, _measure_unseen(measure, learner, corpus, None)
+        return None, _measure_unseen(measure, num_bytes, learner, corpus, None)
     tuning = corpus.streams["tuning"]
-    mixture = make_mixture(learner.model, counts, tuning, config.ngrams, device=learner.device, allowance=allowance)
-    sample: TokenIds = np.asarray(tuning[: allowance.part_of(ONLINE_TRIAL_TOKENS)])
-    scores = score_tokens(learner.model, documents(sample), mixture=mixture, device=learner.device)
-    bits = scores.total_nats / np.log(2) / len(corpus.tokenizer.decode(sample.tolist()))
-    metrics = {"tuning_bits_per_byte": bits} | _measure_unseen(measure, learner, corpus, mixture)
-    prompts = first_tokens(corpus.tokenizer, tuning, corpus.text.start, number=mixture.ngrams.order)
-    num_given = 1 if corpus.text.start else 0  # what stands before a prompt is not to be predicted
-    beginnings = fit_beginnings(learner.model, mixture, prompts, device=learner.device, num_given=num_given)
-    mixture = mixture._replace(beginnings=beginnings)
-    if not allowance.suffices_for(0.0):
+    mixture, tried, static_nats = fit_mixture(
+        learner.model, counts, tuning, config.ngrams, device=learner.device, allowance=allowance
+    )
+    bits = static_nats / np.log(2) / len(corpus.tokenizer.decode(tried.tolist()))
+    metrics = {"tuning_bits_per_byte": bits} | _measure_unseen(measure, num_bytes, learner, corpus, mixture)
+    if not mixture.mixing.are_of_counts_alone:
+        prompts = first_tokens(corpus.tokenizer, tuning, corpus.text.start, number=mixture.ngrams.order)
+        num_given = 1 if corpus.text.start else 0  # what stands before a prompt is not to be predicted
+        beginnings = fit_beginnings(learner.model, mixture, prompts, device=learner.device, num_given=num_given)
+        mixture = mixture._replace(beginnings=beginnings)
+    if not allowance.suffices_for(counting_seconds):
         return mixture, metrics
     return mixture._replace(ngrams=count_parts(corpus, ("training", "tuning"), config.ngrams)), metrics
 
 
 def _measure_unseen(
-    measure: Measure | None, learner: Learner, corpus: TokenizedCorpus, mixture: NGramMixture | None
+    measure: Measure | None, num_bytes: int, learner: Learner, corpus: TokenizedCorpus, mixture: NGramMixture | None
 ) -> dict[str, float]:
-    """The caller's figures of the model as it is before its counts take in the tuning split."""
+    """The caller's figures of the model, on ``num_bytes``, as it is before its counts take in the tuning split."""
     if measure is None:
         return {}
     manifest = Manifest(
@@ -125,7 +124,7 @@ def _measure_unseen(
     weights, tokenizer = export_weights(learner.model), corpus.tokenizer
     model = LoadedModel(Path(), manifest, weights, tokenizer, fingerprint="", mixture=mixture)
     tuning, header = corpus.streams["tuning"], corpus.headers["tuning"]
-    max_tokens = 1 + MEASURED_BYTES * len(tuning) // header.num_bytes
+    max_tokens = 1 + num_bytes * len(tuning) // header.num_bytes
     sample = sample_beginnings(documents(np.asarray(tuning)), max_tokens)
     texts = [tokenizer.decode(document.tolist()).decode(errors="ignore") for document in sample]
     return dict(measure(model, [text.rpartition(" ")[0] for text in texts]))  # the last word may be cut

@@ -9,7 +9,8 @@ Shapes: N tokens of the tuning split, V vocab_size.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from gru_complete.model.run_dir import Part
 from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.counts import NGrams
 from gru_complete.ngrams.evidence import EvidenceArrays
-from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture, evidence_features
+from gru_complete.ngrams.mixture import MixingWeights, NGramMixture, evidence_features
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.text.shards import documents
 from gru_complete.text.tokenizer import DOCUMENT_END
@@ -33,7 +34,9 @@ from gru_complete.training.tokenized_corpus import TokenizedCorpus
 
 MAX_SCORES = 1 << 25  # N * V: the fit holds this many twice in float16, 128 MB
 ITERATIONS = 20
-PRIOR = 1e-4  # pull towards the start, for weights of which the tuning split says little
+PRIOR, PRIOR_TOKENS = 1e-4, 0.5  # pull towards the start, for weights of which the tuning split says little
+TRUSTED_TOKENS = 5_000  # so many tell whether the network helps, whatever was fitted on them
+FOLDS = 2  # of fewer tokens, on each of which mixing weights are tried that were fitted on the others
 BLOCK = 512
 MIN_TOKENS = 256  # of a document, unless it is shorter: its first tokens say little about later ones
 START = (0.7, 0.3, 0.0, 0.0, 0.0)  # where the powers and the shares end for most texts, give or take 0.3
@@ -71,7 +74,21 @@ def count_parts(corpus: TokenizedCorpus, parts: Sequence[Part], settings: NGrams
     return counts
 
 
-def make_mixture(
+class FittedMixture(NamedTuple):
+    """The mixture, and what came of trying it.
+
+    Attributes:
+        mixture: with the counts of the training split alone.
+        tried: the tokens of the tuning split that were scored with it, ``(n,)``.
+        static_nats: their cost, if nothing is learnt from them meanwhile.
+    """
+
+    mixture: NGramMixture
+    tried: TokenIds
+    static_nats: float
+
+
+def fit_mixture(
     model: LanguageModel,
     counts: NGrams,
     tuning: TokenIds,
@@ -79,7 +96,7 @@ def make_mixture(
     *,
     device: torch.device,
     allowance: Allowance = NO_LIMIT,
-) -> NGramMixture:
+) -> FittedMixture:
     """Fit the mixing weights, and find out whether learning from the current document lowers the cost.
 
     Args:
@@ -93,12 +110,13 @@ def make_mixture(
     max_scores = allowance.part_of(MAX_SCORES)
     weights = fit_mixing_weights(model, counts, documents(tuning), device=device, max_scores=max_scores)
     mixture = NGramMixture(counts, weights, adapts=bool(settings.adapt))
-    if settings.adapt is not None:
-        return mixture
-    sample = documents(np.asarray(tuning[: allowance.part_of(ONLINE_TRIAL_TOKENS)]))
-    static = score_tokens(model, sample, mixture=mixture, device=device)
-    adapted = score_tokens(model, sample, mixture=mixture, adapted=True, device=device)
-    return mixture._replace(adapts=adapted.total_nats < static.total_nats)
+    tried: TokenIds = np.asarray(tuning[: allowance.part_of(ONLINE_TRIAL_TOKENS)])
+    sample = documents(tried)
+    static_nats = score_tokens(model, sample, mixture=mixture, device=device).total_nats
+    if settings.adapt is None:
+        adapted = score_tokens(model, sample, mixture=mixture, adapted=True, device=device)
+        mixture = mixture._replace(adapts=adapted.total_nats < static_nats)
+    return FittedMixture(mixture, tried, static_nats)
 
 
 @dataclass(frozen=True)
@@ -116,6 +134,16 @@ class _Block:
     counts: Tensor
     evidence: Tensor
     targets: Tensor
+
+    @classmethod
+    def concatenated(cls, blocks: Sequence[_Block]) -> _Block:
+        """All tokens of some blocks."""
+        names = [field.name for field in fields(cls)]
+        return cls(*(torch.cat([getattr(block, name) for block in blocks]) for name in names))
+
+    def rows(self, chosen: Tensor) -> _Block:
+        """The tokens that a mask ``(n,)`` chooses."""
+        return _Block(self.gru[chosen], self.counts[chosen], self.evidence[chosen], self.targets[chosen])
 
 
 def fit_mixing_weights(
@@ -136,17 +164,33 @@ def fit_mixing_weights(
         max_scores: the most scores to use, tokens times vocabulary.
 
     Returns:
-        A minimum of the mean nats per token, found by L-BFGS (Liu and Nocedal 1989).
+        A minimum of the mean nats per token, found by L-BFGS (Liu and Nocedal 1989); or those of the counts alone, if
+        cross-validation on a small split says that the network only does harm.
     """
     used = sample_beginnings(documents, max(1, max_scores // ngrams.vocab_size))
-    start = torch.zeros(ngrams.order + NUM_SLOPES, NUM_OUTPUTS)
-    start[: ngrams.order] = torch.tensor(START)
-    return _most_likely(list(_blocks(model, ngrams, used, device)), start, prior=PRIOR)
+    blocks = list(_blocks(model, ngrams, used, device))
+    start = torch.from_numpy(MixingWeights.constant(START, ngrams.order).weights)
+    num_tokens = sum(len(block.targets) for block in blocks)
+    if FOLDS <= num_tokens < TRUSTED_TOKENS and not _network_helps(blocks, start):
+        return MixingWeights.of_counts_alone(ngrams.order)
+    return _most_likely(blocks, start)
 
 
-def _most_likely(blocks: Sequence[_Block], start: Tensor, *, prior: float) -> MixingWeights:
+def _network_helps(blocks: Sequence[_Block], start: Tensor) -> bool:
+    """Whether mixing weights that were fitted on the other folds make a fold likelier than the counts alone do."""
+    whole = _Block.concatenated(blocks)
+    folds = torch.arange(len(whole.targets)) * FOLDS // len(whole.targets)
+    nats = 0.0
+    for fold in range(FOLDS):
+        weights = _most_likely([whole.rows(folds != fold)], start).weights
+        nats += float(_nats(torch.from_numpy(weights), whole.rows(folds == fold)))
+    return nats < -float(whole.counts.float().gather(-1, whole.targets).sum())
+
+
+def _most_likely(blocks: Sequence[_Block], start: Tensor) -> MixingWeights:
     """The mixing weights near ``start`` under which the targets of the blocks are most likely."""
     num_tokens = sum(len(block.targets) for block in blocks)
+    prior = PRIOR + PRIOR_TOKENS / max(1, num_tokens)
     weights = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([weights], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
@@ -203,10 +247,8 @@ def fit_beginnings(
         )
     if not blocks:
         return None
-    parts = ("gru", "counts", "evidence", "targets")
-    whole = _Block(*(torch.cat([getattr(block, part) for block in blocks]) for part in parts))
     start = torch.from_numpy(mixture.mixing.of_whole_contexts.weights)
-    return _most_likely([whole], start, prior=PRIOR + 0.5 / len(whole.targets))
+    return _most_likely([_Block.concatenated(blocks)], start)
 
 
 def sample_beginnings(documents: Sequence[npt.NDArray[np.integer]], max_tokens: int) -> list[npt.NDArray[np.integer]]:

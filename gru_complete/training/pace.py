@@ -5,8 +5,9 @@ and everything can be repeated bit for bit. With minutes the clock decides: each
 progress that is left as it takes of the time that is left. So the rate falls without a jump whether the machine becomes
 faster or slower, and has fallen to zero when the time is over.
 
-The time that is left is for steps and evaluations. What follows the last step was estimated before the first; if the
-steps have become slower since, that is expected to take longer in the same proportion.
+The time that is left is for steps and evaluations. What follows the last step was estimated before the first, for a
+quiet machine; it is expected to take as many times longer as the steps do. More than a quarter of the minutes it does
+not get: then less is measured.
 """
 
 import math
@@ -17,6 +18,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+from gru_complete.config import TrainingConfig
 from gru_complete.training.checkpoint import LoopState
 from gru_complete.training.plan import Plan
 from gru_complete.training.threads import ThreadTuner
@@ -25,6 +27,7 @@ RECENT_SECONDS, RECENT_STEPS = 5.0, 11  # the steps of so many seconds, but at l
 LATELY_SECONDS = 20.0  # of the average by which the time for what follows the steps is judged
 LONGEST_STEP = 10.0  # a step that takes this many times longer, and more than
 LONGEST_SECONDS = 2.0  # this, was suspended, or the machine slept; neither counts
+MAX_CLOSING_SHARE = 0.25  # of the minutes, kept for what follows the last step
 MIN_SHARE = 0.1  # of the usual work after the last step, however late it is
 MAX_EVALUATION_SHARE = 0.1  # of the time of all steps
 SCORES_AT_END = 3  # of the tuning split: after the last step, and to compare the last weights with the best
@@ -34,13 +37,17 @@ class TimeLimit(NamedTuple):
     """What a training with minutes expects.
 
     Attributes:
-        closing_seconds: what follows the last step takes, at the speed at which a step takes ``step_seconds``.
+        closing_seconds: what follows the last step takes, if nothing else runs.
+        max_reserve: seconds that it gets at most.
         step_seconds: one step, when the plan was made.
+        quiet_step_seconds: one step, if nothing else runs.
         max_steps: after these nothing more is learnt.
     """
 
     closing_seconds: float
+    max_reserve: float
     step_seconds: float
+    quiet_step_seconds: float
     max_steps: int
 
 
@@ -50,7 +57,7 @@ class Allowance(NamedTuple):
     Attributes:
         deadline: the ``time.monotonic()`` at which the command is to end.
         share: of the usual work that can be done until then, as far as is known, 0 to 1.
-        slowdown: how many times slower the machine is than when the plan was made.
+        slowdown: how many times slower the machine is than if nothing else ran.
     """
 
     deadline: float = math.inf
@@ -58,7 +65,7 @@ class Allowance(NamedTuple):
     slowdown: float = 1.0
 
     def suffices_for(self, seconds: float) -> bool:
-        """Whether there is time for work that took so long when the plan was made."""
+        """Whether there is time for work that takes so long if nothing else runs."""
         return time.monotonic() + seconds * self.slowdown <= self.deadline
 
     def part_of(self, amount: int) -> int:
@@ -154,13 +161,13 @@ class ClockPace:
 
     @property
     def slowdown(self) -> float:
-        """How many times slower the machine may be than when the plan was made: now or lately, whichever is slower."""
-        return max(self._step_seconds, self._lately) / self.limit.step_seconds
+        """How many times slower than if nothing else ran the machine is, now or lately, whichever is slower."""
+        return max(self._step_seconds, self._lately) / self.limit.quiet_step_seconds
 
     def seconds_left(self) -> float:
         """What is left for steps and for evaluations on the way."""
-        closing = self.limit.closing_seconds * self.slowdown + SCORES_AT_END * self._last_evaluation
-        return self.deadline - closing - time.monotonic()
+        reserve = min(self.limit.closing_seconds * self.slowdown, self.limit.max_reserve)
+        return self.deadline - reserve - SCORES_AT_END * self._last_evaluation - time.monotonic()
 
     def steps_left(self, loop: LoopState) -> float:
         """The steps that fit the time that is left, at least 1."""
@@ -209,6 +216,21 @@ class ClockPace:
         return Allowance(self.deadline, min(1.0, share), self.slowdown)
 
 
+def max_reserve(training: TrainingConfig) -> float:
+    """Seconds that are kept at most for what follows the last step."""
+    return MAX_CLOSING_SHARE * 60 * training.minutes
+
+
+def usual_reserve(training: TrainingConfig, closing_seconds: float) -> float:
+    """Seconds that are kept for what follows the last step, unless the machine becomes slower.
+
+    Args:
+        training: says how many minutes there are.
+        closing_seconds: what it takes if nothing else runs.
+    """
+    return min(closing_seconds, max_reserve(training))
+
+
 def make_pace(plan: Plan, *, loop: LoopState, max_steps: int, max_threads: int, started: float) -> Pace:
     """The pace of one session.
 
@@ -222,8 +244,10 @@ def make_pace(plan: Plan, *, loop: LoopState, max_steps: int, max_threads: int, 
     if plan.budget_seconds is None:
         return StepPace(plan.max_steps, plan.evaluate_every)
     step_seconds = plan.step_seconds or plan.budget_seconds / plan.max_steps  # plans of older versions lack it
-    total_seconds = plan.budget_seconds + plan.closing_seconds
-    limit = TimeLimit(plan.closing_seconds, step_seconds, max_steps)
+    training = plan.config.training
+    reserve = usual_reserve(training, plan.closing_seconds)
+    quiet_step_seconds = plan.quiet_step_seconds or step_seconds
+    limit = TimeLimit(plan.closing_seconds, max_reserve(training), step_seconds, quiet_step_seconds, max_steps)
     is_fixed = plan.requested.training.threads is not None or max_threads == 1
     tuner = None if is_fixed else ThreadTuner([1, max_threads], torch.set_num_threads, step_seconds)
-    return ClockPace(limit, plan.config.training.evaluations, started + total_seconds - loop.step_seconds, tuner)
+    return ClockPace(limit, training.evaluations, started + plan.budget_seconds + reserve - loop.step_seconds, tuner)

@@ -50,7 +50,8 @@ class Plan:
         corpus_sha256: identifies the text.
         environment: torch version, threads, device and processor; bits are promised only where these are equal.
         step_seconds: what a step took when the plan was made; 0 where no minutes count, and in plans of older versions.
-        closing_seconds: what was then expected to follow the last step; likewise.
+        quiet_step_seconds: what it takes if nothing else runs, as far as is known; likewise.
+        closing_seconds: what follows the last step takes if nothing else runs, as far as is known; likewise.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
@@ -63,6 +64,7 @@ class Plan:
     corpus_sha256: str
     environment: dict[str, str]
     step_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    quiet_step_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     closing_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
     @property

@@ -5,7 +5,7 @@ Letters: N tokens of the training split, V vocab_size, H hidden_size.
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ import torch
 from gru_complete.config import Config, ModelConfig, TrainingConfig
 from gru_complete.errors import ConfigError, ModelError
 from gru_complete.model.architecture import Architecture
+from gru_complete.ngrams.counts import NGrams
 from gru_complete.training import probe
 from gru_complete.training.automatic import (
     PROBED_WIDTH,
@@ -27,10 +28,13 @@ from gru_complete.training.automatic import (
     max_useful_steps,
 )
 from gru_complete.training.batches import Batches, paragraph_ends
+from gru_complete.training.closing_time import estimate_closing_seconds
+from gru_complete.training.pace import usual_reserve
 from gru_complete.training.plan import Plan, architecture_from_config, describe_environment
 from gru_complete.training.tokenized_corpus import TokenizedCorpus
 
 PROBED_DROPOUT = 0.1  # any value: it costs the same
+GUESSED_RESERVE_SHARE = 0.1  # of the minutes, for what follows the steps, before the width is known
 EVALUATION_OVERHEAD = 1.04  # evaluations and saves take 4 % of the steps' time
 
 
@@ -48,12 +52,12 @@ class Steps(NamedTuple):
     Attributes:
         max_steps: the number.
         budget_seconds: what they may take; None if the user gave the number.
-        step_seconds: what one of them takes at present; 0 if the user gave the number.
+        speed: what one of them takes; zero if the user gave the number.
     """
 
     max_steps: int
     budget_seconds: float | None
-    step_seconds: float = 0.0
+    speed: probe.StepSeconds = probe.StepSeconds(0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,10 @@ class Situation:
         config: as the user gave it.
         training: its section for training, with the precision filled in.
         corpus: the text.
-        deadline: the ``time.monotonic()`` at which steps and evaluations must be over.
+        deadline: the ``time.monotonic()`` at which the command is to end.
         device: where training runs.
         max_threads: the most CPU threads to try.
+        probed: what is known already of the speed of networks.
     """
 
     config: Config
@@ -75,6 +80,7 @@ class Situation:
     deadline: float
     device: torch.device
     max_threads: int
+    probed: dict[Sizes, probe.StepSeconds] = field(default_factory=dict)
 
     @property
     def num_tokens(self) -> int:
@@ -86,9 +92,9 @@ class Situation:
         """Bytes of the training split."""
         return self.corpus.headers["training"].num_bytes
 
-    def seconds_left(self) -> float:
-        """What is left for steps and evaluations, at least 1."""
-        return max(1.0, self.deadline - time.monotonic())
+    def seconds_left(self, reserve: float) -> float:
+        """What is left for steps and evaluations if ``reserve`` seconds are kept for what follows, at least 1."""
+        return max(1.0, self.deadline - reserve - time.monotonic())
 
     def model_with(self, sizes: Sizes, **settings: float) -> ModelConfig:
         """The network's section of the config with these sizes and settings filled in."""
@@ -115,15 +121,22 @@ class Situation:
 
 
 def make_plan(
-    config: Config, corpus: TokenizedCorpus, *, deadline: float, closing_seconds: float, device: torch.device
+    config: Config,
+    corpus: TokenizedCorpus,
+    counts: NGrams | None,
+    *,
+    started: float,
+    counting_seconds: float,
+    device: torch.device,
 ) -> Plan:
     """Decide what the config leaves open.
 
     Args:
         config: as the user gave it.
         corpus: the text.
-        deadline: the ``time.monotonic()`` at which steps and evaluations on the tuning split must be over.
-        closing_seconds: what is expected to take place after that.
+        counts: the n-gram counts of its training split; None if the network is to work alone.
+        started: the ``time.monotonic()`` from which the minutes count.
+        counting_seconds: what it took to count the n-grams.
         device: where training runs.
 
     Raises:
@@ -133,11 +146,15 @@ def make_plan(
     training = config.training
     if training.precision == "auto":
         training = training.model_copy(update={"precision": automatic_precision(device)})
+    deadline = started + 60 * training.minutes
     situation = Situation(config, training, corpus, deadline, device, torch.get_num_threads())
 
     hidden_size = choose_hidden_size(situation)
     sizes = choose_sizes(situation, hidden_size)
-    max_steps, budget_seconds, step_seconds = choose_steps(situation, sizes)
+    closing_seconds = 0.0  # only minutes make it matter
+    if training.steps is None:
+        closing_seconds = counting_seconds + estimate_closing_seconds(corpus, counts, hidden_size, device)
+    max_steps, budget_seconds, speed = choose_steps(situation, sizes, usual_reserve(training, closing_seconds))
     wide = is_wide(sizes.hidden_size, situation.num_bytes)
     dropout, weight_dropout = choose_dropout(config.model, epochs=situation.epochs(sizes, max_steps), wide=wide)
 
@@ -156,7 +173,8 @@ def make_plan(
         budget_seconds=budget_seconds,
         corpus_sha256=corpus.headers["training"].corpus_sha256,
         environment=describe_environment(device),
-        step_seconds=step_seconds,
+        step_seconds=speed.typical,
+        quiet_step_seconds=speed.quiet,
         closing_seconds=closing_seconds,
     )
 
@@ -171,7 +189,8 @@ def choose_hidden_size(situation: Situation) -> int:
     if situation.training.steps is not None:
         return WIDTH_WITHOUT_MINUTES
     probed = choose_sizes(situation, PROBED_WIDTH)
-    num_steps = situation.seconds_left() / (_probe(situation, probed).quiet * EVALUATION_OVERHEAD)
+    seconds = situation.seconds_left(GUESSED_RESERVE_SHARE * 60 * situation.training.minutes)
+    num_steps = seconds / (_probe(situation, probed).quiet * EVALUATION_OVERHEAD)
     num_tokens = num_steps * probed.batch_size * situation.training.seq_len
 
     def num_weights(hidden_size: int) -> int:
@@ -198,8 +217,13 @@ def choose_sizes(situation: Situation, hidden_size: int) -> Sizes:
     return sizes
 
 
-def choose_steps(situation: Situation, sizes: Sizes) -> Steps:
+def choose_steps(situation: Situation, sizes: Sizes, reserve: float) -> Steps:
     """What the config says, else the steps that fit the time, but never more than are useful.
+
+    Args:
+        situation: what is known.
+        sizes: of the network.
+        reserve: seconds that are kept for what follows the steps.
 
     Raises:
         CorpusError: the text is too short for the batch size.
@@ -207,9 +231,9 @@ def choose_steps(situation: Situation, sizes: Sizes) -> Steps:
     batches = situation.batches(sizes)
     if situation.training.steps is not None:
         return Steps(situation.training.steps, None)
-    step_seconds, seconds = _probe(situation, sizes).typical, situation.seconds_left()
-    num_steps = int(seconds / (step_seconds * EVALUATION_OVERHEAD))
-    return Steps(max(1, min(num_steps, max_useful_steps(batches))), seconds, step_seconds)
+    speed, seconds = _probe(situation, sizes), situation.seconds_left(reserve)
+    num_steps = int(seconds / (speed.typical * EVALUATION_OVERHEAD))
+    return Steps(max(1, min(num_steps, max_useful_steps(batches))), seconds, speed)
 
 
 def choose_dropout(model: ModelConfig, *, epochs: float, wide: bool) -> tuple[float, float]:
@@ -223,14 +247,16 @@ def choose_dropout(model: ModelConfig, *, epochs: float, wide: bool) -> tuple[fl
 
 
 def _probe(situation: Situation, sizes: Sizes) -> probe.StepSeconds:
-    """Time the steps of a network of these sizes."""
+    """Time the steps of a network of these sizes, once."""
+    if sizes in situation.probed:
+        return situation.probed[sizes]
     wished = situation.config.model
     model = situation.model_with(
         sizes,
         dropout=PROBED_DROPOUT if wished.dropout is None else wished.dropout,
         weight_dropout=wished.weight_dropout or 0.0,
     )
-    return probe.probe_step_seconds(
+    situation.probed[sizes] = probe.probe_step_seconds(
         model,
         situation.training,
         situation.batches(sizes),
@@ -239,3 +265,4 @@ def _probe(situation: Situation, sizes: Sizes) -> probe.StepSeconds:
         max_threads=situation.max_threads,
         for_seconds=min(probe.PROBE_SECONDS, probe.PROBE_SHARE * 60 * situation.training.minutes),
     )
+    return situation.probed[sizes]

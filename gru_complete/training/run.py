@@ -5,12 +5,14 @@ streams, ``plan.json`` (from here on the run can be resumed), ``checkpoints/``, 
 it, and finally ``finished``.
 """
 
+import importlib
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 
@@ -31,8 +33,6 @@ from gru_complete.training.device import choose_device, out_of_memory_hint, retu
 from gru_complete.training.events import Event
 from gru_complete.training.exclusive import exclusive_use
 from gru_complete.training.finishing import (
-    MEASURED_BYTES,
-    MEASURING_SECONDS,
     Measure,
     fit_and_measure,
     load_the_better,
@@ -46,7 +46,6 @@ from gru_complete.training.mixing import count_parts
 from gru_complete.training.pace import make_pace
 from gru_complete.training.plan import Plan, check_fits, describe_environment
 from gru_complete.training.planning import make_plan
-from gru_complete.training.probe import CLOSING_SECONDS, estimate_closing_seconds
 from gru_complete.training.refusals import (
     refuse_existing_model,
     refuse_foreign_model,
@@ -77,7 +76,7 @@ class TrainingRequest:
         stdin: what "-" reads.
         tokenized_dir: a directory that ``tokenize_corpus`` has filled from the same text, to be copied instead.
         is_remembered: whether the finished model becomes the default of other commands.
-        measure: finds further figures of the model, from about ``MEASURED_BYTES`` of the tuning split.
+        measure: finds further figures of the model, from a few kilobytes of the tuning split.
     """
 
     sources: Sequence[str]
@@ -111,6 +110,20 @@ class Session:
     corpus: TokenizedCorpus
     counts: NGrams | None
     loop: TrainingLoop
+
+
+class SessionTimes(NamedTuple):
+    """How long the parts of a session took.
+
+    Attributes:
+        preparing_seconds: all before the first step.
+        closing_started: the ``time.monotonic()`` after the last.
+        counting_seconds: counting n-grams.
+    """
+
+    preparing_seconds: float
+    closing_started: float
+    counting_seconds: float
 
 
 def run_training(request: TrainingRequest, *, stop_signal: Callable[[], int | None]) -> Generator[Event, None, None]:
@@ -155,7 +168,10 @@ def _run_locked(request: TrainingRequest, run_dir: RunDir, stop_signal: Callable
         refuse_existing_model(request.model_path)
 
     # 2. Read the text, and cut it into tokens unless the run has them.
-    plan = yield from _read_text(request, run_dir, plan)
+    with ThreadPoolExecutor(1) as other_thread:
+        is_ready = other_thread.submit(_get_ready, device, config)
+        plan = yield from _read_text(request, run_dir, plan)
+        is_ready.result()
     corpus = read_tokenized_corpus(run_dir)
 
     # 3. Count n-grams.
@@ -167,20 +183,16 @@ def _run_locked(request: TrainingRequest, run_dir: RunDir, stop_signal: Callable
     counting_seconds = time.monotonic() - start
 
     # 4. Plan the steps.
-    if device.type == "cpu" and config.model.cell == "gru":
-        kernel.enable()
-        if compiler := kernel.hanging_compiler():
-            yield events.Note(
-                f"the C compiler {printable(compiler)} did not end within {kernel.COMPILE_SECONDS} s, "
-                "without which training is slower"
-            )
+    if compiler := kernel.hanging_compiler():
+        yield events.Note(
+            f"the C compiler {printable(compiler)} did not end within {kernel.COMPILE_SECONDS} s, "
+            "without which training is slower"
+        )
     if plan is None:
         yield events.Working("measuring the machine's speed")
-        closing_seconds = (
-            CLOSING_SECONDS + counting_seconds + _estimate_measuring_seconds(request, corpus, counts, device)
+        plan = make_plan(
+            config, corpus, counts, started=request.started, counting_seconds=counting_seconds, device=device
         )
-        deadline = request.started + config.training.minutes * 60 - closing_seconds
-        plan = make_plan(config, corpus, deadline=deadline, closing_seconds=closing_seconds, device=device)
         return_freed_memory()
         atomic.write_file(run_dir.plan_path, plan.to_json())
     elif changes := _changes(plan.environment, describe_environment(device)):
@@ -188,11 +200,20 @@ def _run_locked(request: TrainingRequest, run_dir: RunDir, stop_signal: Callable
 
     # 5. Train, and write the model.
     session, state, recurrent_state = yield from _set_up(request, run_dir, plan, corpus, counts, device, max_threads)
-    log = MetricsLog(run_dir.metrics_path)
+    log, begun = MetricsLog(run_dir.metrics_path), time.monotonic()
     for event in session.loop.run(state, recurrent_state, should_stop=lambda: stop_signal() is not None):
         yield from log.write(event)
         yield event
-    yield from _finish(session, stop_signal)
+    times = SessionTimes(begun - request.started, time.monotonic(), counting_seconds)
+    yield from _finish(session, times, stop_signal)
+
+
+def _get_ready(device: torch.device, config: Config) -> None:
+    """What needs no text and takes seconds: while the text is read, much of which is another process's work."""
+    if device.type == "cpu" and config.model.cell == "gru":
+        kernel.enable()
+    bfloat16.is_available(device)
+    importlib.import_module("torch._dynamo")  # the first optimizer would do it
 
 
 def _read_text(request: TrainingRequest, run_dir: RunDir, plan: Plan | None) -> Generator[Event, None, Plan | None]:
@@ -226,18 +247,6 @@ def _read_text(request: TrainingRequest, run_dir: RunDir, plan: Plan | None) -> 
         else:
             copy_tokenized_corpus(request.tokenized_dir, run_dir, corpus_sha256=sha256)
     return None
-
-
-def _estimate_measuring_seconds(
-    request: TrainingRequest, corpus: TokenizedCorpus, counts: NGrams | None, device: torch.device
-) -> float:
-    """Seconds that fitting and measuring take after the last step; only minutes make them matter."""
-    if request.config.training.steps is not None:
-        return 0.0
-    seconds = estimate_closing_seconds(corpus, counts, request.config, device)
-    if request.measure is not None:
-        seconds += MEASURING_SECONDS * min(1.0, corpus.headers["tuning"].num_bytes / MEASURED_BYTES)
-    return seconds
 
 
 def _changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
@@ -296,7 +305,7 @@ def _set_up(
     return Session(request, run_dir, plan, corpus, counts, loop), state, recurrent_state
 
 
-def _finish(session: Session, stop_signal: Callable[[], int | None]) -> Iterator[Event]:
+def _finish(session: Session, times: SessionTimes, stop_signal: Callable[[], int | None]) -> Iterator[Event]:
     """Write the model, and say what it is worth.
 
     Raises:
@@ -313,7 +322,13 @@ def _finish(session: Session, stop_signal: Callable[[], int | None]) -> Iterator
 
     yield events.Working("measuring the model")
     mixture, metrics = fit_and_measure(
-        plan.config, loop.learner, corpus, session.counts, request.measure, allowance=allowance
+        plan.config,
+        loop.learner,
+        corpus,
+        session.counts,
+        request.measure,
+        allowance=allowance,
+        counting_seconds=times.counting_seconds,
     )
     held_out = measure_held_out(corpus, loop.learner, mixture, allowance=allowance)
     metrics = {"tuning_bits_per_byte": tuning_bits} | metrics | held_out
@@ -325,13 +340,17 @@ def _finish(session: Session, stop_signal: Callable[[], int | None]) -> Iterator
             remember_last(request.model_path)
         except EnvironmentFailure as error:
             yield events.Note(f"{error}; name the model with -m")
+    now = time.monotonic()
     yield events.Finished(
         model_path=request.model_path,
         step=last.step,
         stopped_early=not last.is_complete,
         metrics=metrics,
         num_bytes=sum(path.stat().st_size for path in request.model_path.iterdir()),
-        seconds=time.monotonic() - request.started,
+        seconds=now - request.started,
+        preparing_seconds=times.preparing_seconds,
+        closing_seconds=now - times.closing_started,
+        uses_network=mixture is None or not mixture.mixing.are_of_counts_alone,
         beginning=corpus.beginning,
     )
 

@@ -2,7 +2,6 @@
 
 import errno
 import random
-from pathlib import Path
 
 import pytest
 
@@ -10,6 +9,7 @@ from gru_complete.cli.console import Console
 from gru_complete.cli.display import TrainingDisplay, describe_corpus, describe_result, expected_quality, sample_of
 from gru_complete.text.corpus import CorpusReport
 from gru_complete.training import events
+from tests.training.runs import finished
 
 
 @pytest.fixture
@@ -28,6 +28,27 @@ def test_a_change_of_plan_and_a_step_back_are_said(display, capfd):
     ]
 
 
+@pytest.mark.parametrize(
+    ("static", "adapted", "counts", "xz", "uses_network", "expected"),
+    [
+        (1.5, 1.4, 1.7, 2.1, True, []),
+        (1.8, 1.4, 1.7, 2.1, True, ["note: the counted phrases alone predict better: "]),
+        (1.7, 1.7, 1.7, 2.1, False, ["note: the network only did harm on the validation split, "]),
+        (2.4, 2.2, 2.5, 2.1, True, ["note: xz predicts better: "]),
+        (2.4, 2.0, 2.5, 2.1, True, []),
+        (2.4, None, 2.5, 2.1, True, ["note: xz predicts better: "]),
+        (None, None, None, None, True, []),
+    ],
+)
+def test_whatever_is_cheaper_than_the_model_is_named(static, adapted, counts, xz, uses_network, expected):
+    measured = {"tuning": 1.0, "held_out": static, "held_out_adapted": adapted, "ngrams": counts, "xz": xz}
+    metrics = {f"{name}_bits_per_byte": value for name, value in measured.items() if value is not None}
+    lines = list(describe_result(finished(metrics | {"held_out_bytes": 9}, uses_network=uses_network)))
+    notes = [line for line in lines if line.startswith("note: ")]
+    assert [note.startswith(start) for note, start in zip(notes, expected, strict=True)] == [True] * len(expected)
+    assert lines[-2] == "model: m, 0.0 MB, after 3 steps and 60 s (5 s before the first, 8 s after the last)"
+
+
 def test_the_result_is_what_completions_cost_and_the_other_figure_where_that_differs():
     rng = random.Random(0)
     for _ in range(300):
@@ -36,7 +57,7 @@ def test_the_result_is_what_completions_cost_and_the_other_figure_where_that_dif
         metrics |= {"xz_bits_per_byte": 3.0, "ngrams_bits_per_byte": 4.0}
         if adapted is not None:
             metrics["held_out_adapted_bits_per_byte"] = adapted
-        line = next(iter(describe_result(events.Finished(Path("m"), 3, False, metrics, 1000, 0.1, "The "))))
+        line = next(iter(describe_result(finished(metrics))))
         used = f"{static if adapted is None else adapted:.3f}"
         assert line.startswith(f"result: {used} bits per byte on 1,234 bytes of held-out text")
         assert (f"(without learning from it, {static:.3f})" in line) == (used != f"{static:.3f}")
@@ -107,5 +128,7 @@ def test_the_corpus_report_says_what_stands_out():
     ]
 
 
-def test_more_text_is_promised_more():
-    assert len({expected_quality(size) for size in (10_000, 100_000, 1_000_000, 10_000_000)}) == 4
+def test_more_text_and_more_reading_are_promised_more():
+    assert len({expected_quality(size, epochs=10) for size in (31_000, 100_000, 1_000_000)}) == 3
+    assert len({expected_quality(1_000_000, epochs=epochs) for epochs in (0.1, 1, 5)}) == 3
+    assert expected_quality(10_000, 0.01) == expected_quality(100_000_000, 0.001)

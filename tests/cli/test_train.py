@@ -15,7 +15,7 @@ import pytest
 
 from gru_complete.model.directory import load_model
 from gru_complete.storage.untrusted import sha256_hex
-from gru_complete.training.events import Finished
+from tests.training.runs import finished
 
 GRU_COMPLETE = [sys.executable, "-m", "gru_complete"]
 
@@ -80,7 +80,7 @@ def test_minutes_beat_the_steps_of_a_file(run, corpus_path, tmp_path, monkeypatc
 
     def keep_request(request, **_):
         requests.append(request)
-        return iter([Finished(request.model_path, 3, False, {"tuning_bits_per_byte": 2.0}, 1000, 0.1, "The ")])
+        return iter([finished({"tuning_bits_per_byte": 2.0}, model_path=request.model_path)])
 
     monkeypatch.setattr("gru_complete.training.run.run_training", keep_request)
     config = tmp_path / "c.yaml"

@@ -86,6 +86,17 @@ def test_weights_that_trust_one_expert_give_that_expert(expert):
         np.testing.assert_allclose(mixture(expert_weights(*scores)).predict(logits, nodes)[0], expected, rtol=1e-4)
 
 
+def test_the_counts_alone_give_what_the_counts_say():
+    alone = MixingWeights.of_counts_alone(ORDER)
+    assert alone.are_of_counts_alone
+    assert not MixingWeights(random_weights()).are_of_counts_alone
+    contexts = some_contexts()
+    rng, counted = np.random.default_rng(5), NGRAMS.distributions(contexts)
+    logits = rng.standard_normal(counted.shape).astype(np.float32) * 20
+    evidence = EvidenceArrays.from_evidence([NGRAMS.evidence(tuple(context)) for context in contexts.tolist()])
+    np.testing.assert_allclose(alone.mix(logits, counted, alone.powers_and_shares(evidence)), counted, rtol=1e-4)
+
+
 def test_one_context_at_a_time_equals_many():
     nodes = some_contexts()
     logits = RNG.standard_normal((len(nodes), V)).astype(np.float32) * 3

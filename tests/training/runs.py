@@ -1,5 +1,7 @@
 """Running a training in a test, to its end or until a signal."""
 
+from pathlib import Path
+
 import pytest
 
 from gru_complete.errors import (
@@ -35,3 +37,11 @@ def of_type(seen, kind):
 
 def weights_sha256(path):
     return untrusted.sha256_hex((path / "weights.safetensors").read_bytes())
+
+
+def finished(metrics, *, model_path=Path("m"), uses_network=True):
+    """The last event of a training."""
+    return events.Finished(
+        model_path=model_path, step=3, stopped_early=False, metrics=metrics, num_bytes=1000, seconds=60.4,
+        preparing_seconds=5.2, closing_seconds=8.1, uses_network=uses_network, beginning="The ",
+    )  # fmt: skip

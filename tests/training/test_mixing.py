@@ -11,7 +11,7 @@ from gru_complete.ngrams.mixture import MixingWeights, NGramMixture
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.text.shards import documents
 from gru_complete.training import mixing
-from gru_complete.training.mixing import fit_mixing_weights, make_mixture
+from gru_complete.training.mixing import fit_mixing_weights, fit_mixture
 from gru_complete.training.run import TrainingRequest, run_training
 from gru_complete.training.scoring import score_tokens
 
@@ -112,13 +112,26 @@ def test_where_both_know_something_the_mixture_knows_more(wise_network, wise_cou
     assert nats_per_token(model, few, mixing) < min(nats_per_token(model), nats_of_counts(few))
 
 
-def test_fitting_beats_the_start(wise_network, wise_counts):
-    start = np.zeros((3 + mixing.NUM_SLOPES, mixing.NUM_OUTPUTS), np.float32)
-    start[:3] = mixing.START
-    fitted = fit_mixing_weights(wise_network, wise_counts, documents(TUNING), device=CPU)
-    assert nats_per_token(wise_network, wise_counts, fitted) < nats_per_token(
-        wise_network, wise_counts, MixingWeights(start)
+@pytest.mark.parametrize("num_documents", [2, 4])  # a tuning split has at least 64 tokens
+def test_a_network_that_only_does_harm_is_left_out_of_a_small_text(wise_network, wise_counts, num_documents):
+    """A network that is sure of the wrong tokens, and a tuning split too small to fit the mixing weights on."""
+    model = network()
+    model.load_state_dict(wise_network.state_dict())
+    with torch.no_grad():
+        model.embedding.copy_(model.embedding.roll(1, dims=0))
+    small = documents(text(num_documents, seed=3, length=30))
+    fitted = fit_mixing_weights(model.eval(), wise_counts, small, device=CPU)
+    assert nats_per_token(model, wise_counts, fitted) <= nats_of_counts(wise_counts) * (1 + 1e-6)
+    helpful = fit_mixing_weights(
+        wise_network, count_ngrams(TRAINING[:60], vocab_size=VOCAB_SIZE, order=3), small, device=CPU
     )
+    assert not helpful.are_of_counts_alone
+
+
+def test_fitting_beats_the_start(wise_network, wise_counts):
+    start = MixingWeights.constant(mixing.START, wise_counts.order)
+    fitted = fit_mixing_weights(wise_network, wise_counts, documents(TUNING), device=CPU)
+    assert nats_per_token(wise_network, wise_counts, fitted) < nats_per_token(wise_network, wise_counts, start)
 
 
 def test_the_same_text_gives_the_same_mixing_weights(wise_network, wise_counts):
@@ -168,7 +181,9 @@ def test_learning_on_the_way_is_on_where_it_gains(wise_network, wise_counts, ada
     repeating = np.concatenate(([0], np.tile(noise(15, seed=3)[1:-1], 30), [0])).astype(np.uint16)
     gains = {}
     for name, tuning in (("repeating", repeating), ("noise", noise(400, seed=4))):
-        gains[name] = make_mixture(wise_network, wise_counts, tuning, NGramsConfig(adapt=adapt), device=CPU).adapts
+        gains[name] = fit_mixture(
+            wise_network, wise_counts, tuning, NGramsConfig(adapt=adapt), device=CPU
+        ).mixture.adapts
     assert gains == {"repeating": adapt is not False, "noise": adapt is True}
 
 

@@ -7,7 +7,7 @@ from gru_complete.training import pace
 from gru_complete.training.checkpoint import LoopState
 from gru_complete.training.pace import NO_LIMIT, ClockPace, StepPace, TimeLimit
 
-LIMIT = TimeLimit(closing_seconds=5.0, step_seconds=0.2, max_steps=1_000_000)
+LIMIT = TimeLimit(closing_seconds=5.0, max_reserve=30.0, step_seconds=0.2, quiet_step_seconds=0.2, max_steps=1_000_000)
 
 
 class Clock:
@@ -75,7 +75,7 @@ def test_steps_end_when_what_follows_them_still_fits(clock, load, seed):
     seconds, _ = states[-1]
     last_step = seconds - states[-2][0]  # which could not be known before it was made
     lately = [LOADS[load](seconds - ago) for ago in range(10)]
-    needed = LIMIT.closing_seconds * MEAN_NOISE * sum(lately) / len(lately) / LIMIT.step_seconds
+    needed = LIMIT.closing_seconds * MEAN_NOISE * sum(lately) / len(lately) / LIMIT.quiet_step_seconds
     assert 0.7 * needed - last_step <= 120.0 - seconds <= 1.5 * needed + last_step
 
 
@@ -138,6 +138,19 @@ def test_a_number_of_steps_makes_progress_step_by_step():
         due.append(step_pace.is_evaluation_due(before, loop))
     assert [step for step, is_due in enumerate(due, start=1) if is_due] == [4, 8, 10]
     assert step_pace.allowance() == NO_LIMIT
+
+
+def test_what_follows_the_last_step_never_gets_more_than_its_share(clock):
+    limit = LIMIT._replace(closing_seconds=50.0)
+    clock_pace, states = run(clock, lambda now: 0.8, limit=limit, evaluation=0.0)  # it would take 200 s
+    assert 120.0 - states[-1][0] == pytest.approx(limit.max_reserve, abs=1.0)
+    assert clock_pace.allowance().share == pytest.approx(30 / 200, rel=0.05)
+
+
+def test_a_plan_that_was_made_beside_another_load_knows_what_follows_takes_longer(clock):
+    busy = LIMIT._replace(step_seconds=0.6)
+    assert ClockPace(busy, 20, clock.now + 60).seconds_left() == pytest.approx(60 - 3 * LIMIT.closing_seconds)
+    assert ClockPace(LIMIT, 20, clock.now + 60).seconds_left() == pytest.approx(60 - LIMIT.closing_seconds)
 
 
 def test_what_follows_the_last_step_is_cut_short_if_it_would_be_late(clock):

@@ -22,13 +22,15 @@ def test_a_plan_comes_back_from_its_file(raw, trained_model):
     assert read_plan(RunDir.beside(trained_model)) == plan
 
 
+SPEEDS = {"step_seconds", "quiet_step_seconds", "closing_seconds"}
+
+
 @pytest.mark.parametrize("value", OTHER_TYPES, ids=lambda value: repr(value)[:12])
 def test_a_field_of_another_type_or_out_of_range_is_refused(raw, value):
     seconds = (0.5, 0, 1e308)
     fitting = {
         "budget_seconds": (None, 0.5, 1e308),
-        "step_seconds": seconds,
-        "closing_seconds": seconds,
+        **dict.fromkeys(SPEEDS, seconds),
         "environment": ({},),
         "corpus_sha256": ("1",),
     }
@@ -41,7 +43,7 @@ def test_a_field_of_another_type_or_out_of_range_is_refused(raw, value):
 
 
 def test_a_field_that_is_missing_or_unknown_is_refused(raw):
-    for key in set(raw) - {"step_seconds", "closing_seconds"}:  # which plans of older versions lack
+    for key in set(raw) - SPEEDS:  # which plans of older versions lack
         with pytest.raises(ModelError, match=r"plan\.json cannot be used"):
             Plan.from_json({name: value for name, value in raw.items() if name != key})
     with pytest.raises(ModelError, match=r"plan\.json cannot be used"):
