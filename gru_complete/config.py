@@ -5,6 +5,7 @@ minutes". The merged config is frozen; what the plan made of it is saved in the 
 """
 
 import difflib
+import os
 import re
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from gru_complete.errors import ConfigError, printable
 
 MAX_CONFIG_BYTES = 64 * 1024
+MAX_THREADS = 1024
+THREADS_VARIABLE = "GRU_COMPLETE_THREADS"
 
 _WITH_EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+")  # YAML 1.2, core schema
 
@@ -110,7 +113,7 @@ class TrainingConfig(Section):
     steps: int | None = Field(default=None, ge=1, le=100_000_000, description="optimizer updates, instead of minutes")
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of all random choices")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU if there is one")
-    threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; automatic: one per core")
+    threads: int | None = Field(default=None, ge=1, le=MAX_THREADS, description="CPU threads; automatic: one per core")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
         description="precision of matrix products in training; auto: bfloat16 where the processor multiplies it faster",
@@ -176,6 +179,8 @@ def load_config(
 ) -> Config:
     """Merge defaults, a YAML file, ``section.key=value`` overrides and the options of the command line.
 
+    The environment variable ``GRU_COMPLETE_THREADS`` sets ``training.threads`` where no override does.
+
     Args:
         path: a YAML file, or None for the defaults.
         overrides: what ``--set`` gave, the later beating the earlier.
@@ -183,11 +188,12 @@ def load_config(
             ``--minutes`` gave; None if it was not given, "null" for the automatic value. They beat the others.
 
     Raises:
-        ConfigError: the file cannot be read, is not YAML, or holds unknown keys or bad values (all are listed).
+        ConfigError: the file cannot be read, is not YAML, or holds unknown keys or bad values (all are listed); or the
+            number of threads in the environment is none.
     """
     raw = {} if path is None else _read_yaml(path)
     config = validate(raw, source=str(path))
-    pairs = [_parse_override(text) for text in overrides]
+    pairs = [*_threads_of_environment(), *map(_parse_override, overrides)]
     given = {place: value for place, value in (options or {}).items() if value is not None}
     pairs += [(*_section_and_key(place), None if value == "null" else value) for place, value in given.items()]
     if not pairs:
@@ -196,6 +202,15 @@ def load_config(
     for section, key, value in pairs:
         merged.setdefault(section, {})[key] = value
     return validate(merged, source="--set", given=given)
+
+
+def _threads_of_environment() -> list[tuple[str, str, Any]]:
+    threads = os.environ.get(THREADS_VARIABLE, "")
+    if not threads:
+        return []
+    if not re.fullmatch("[0-9]{1,4}", threads) or not 1 <= int(threads) <= MAX_THREADS:
+        raise ConfigError(printable(f"{THREADS_VARIABLE} must be a number from 1 to {MAX_THREADS}, not {threads!r}"))
+    return [("training", "threads", int(threads))]
 
 
 def validate(raw: object, *, source: str, given: Mapping[str, str] | None = None) -> Config:

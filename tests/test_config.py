@@ -204,3 +204,23 @@ def test_no_message_about_a_config_steers_a_terminal(tmp_path, code):
         with pytest.raises(ConfigError) as caught:
             load_config(None, [override])
         assert character not in str(caught.value).replace("\n  ", "") or code == 0x20
+
+
+def test_the_environment_sets_the_threads_unless_an_override_does(monkeypatch, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("training: {threads: 3, steps: 7}\n")
+    monkeypatch.setenv("GRU_COMPLETE_THREADS", "5")
+    assert load_config().training.threads == 5
+    assert (load_config(path).training.threads, load_config(path).training.steps) == (5, 7)
+    assert load_config(path, ["training.threads=2"]).training.threads == 2
+    monkeypatch.setenv("GRU_COMPLETE_THREADS", "")
+    assert load_config(path).training.threads == 3
+    assert load_config().training.threads is None
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1025", "99999", "two", "1.5", "١", " 2", "2\x1b[31m"])
+def test_a_number_of_threads_that_is_none_is_refused(monkeypatch, value):
+    monkeypatch.setenv("GRU_COMPLETE_THREADS", value)
+    with pytest.raises(ConfigError, match="GRU_COMPLETE_THREADS must be a number from 1 to 1024, not ") as error:
+        load_config()
+    assert "\x1b" not in str(error.value)
