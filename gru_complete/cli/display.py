@@ -199,7 +199,7 @@ def describe_plan(planned: "events.Planned") -> Iterator[str]:
         f"model: {model.cell}, width {model.hidden_size}, {planned.vocab_size:,} tokens, "
         f"{planned.num_parameters / 1e6:.2f} million parameters; "
         f"{planned.plan.max_steps:,} steps of {training.batch_size} x {training.seq_len} tokens "
-        f"= {epochs:.2g} epochs, on {training.device}"
+        f"= {epochs:{'.1f' if epochs >= 1 else '.2g'}} epochs, on {training.device}"
     )
     if epochs < 1 and planned.plan.budget_seconds is not None:
         minutes = minutes_to_read_all(planned.plan, planned.num_training_tokens)
