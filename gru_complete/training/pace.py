@@ -29,7 +29,7 @@ LONGEST_STEP = 10.0  # a step that takes this many times longer, and more than
 LONGEST_SECONDS = 2.0  # this, was suspended, or the machine slept; neither counts
 MAX_CLOSING_SHARE = 0.25  # of the minutes, kept for what follows the last step
 MIN_SHARE = 0.1  # of the usual work after the last step, however late it is
-MAX_EVALUATION_SHARE = 0.1  # of the time of all steps
+MAX_EVALUATION_SHARE = 0.03  # of the time of all steps
 SCORES_AT_END = 3  # of the tuning split: after the last step, and to compare the last weights with the best
 
 
@@ -193,7 +193,7 @@ class ClockPace:
         return counted
 
     def note_evaluation(self, seconds: float) -> None:
-        """Later evaluations are made if they take no more than a tenth of the time."""
+        """Later evaluations are made if they take no more than their share of the time."""
         self._last_evaluation = seconds
         self._evaluation_seconds += seconds
 
