@@ -2,8 +2,8 @@
 
 A training runs alone, then beside some processes that never rest, then beside ones that come, or go, after a third of
 the time. A *fair share* of the machine is C / (C + K) of what the quiet training reads, with C cores and K busy
-processes. With --compare-steps each training is repeated on the quiet machine with as many steps, to see what the clock
-cost: the schedule of such a run is known from its start.
+processes. With --compare-steps the first training beside each load is repeated on the quiet machine with as many steps,
+to see what the clock cost: the schedule of such a run is known from its start.
 
     python benchmarks/pace.py TEXT [--minutes 2] [--loads 0,1,2,4] [--runs 2] [--compare-steps]
 """
@@ -94,8 +94,8 @@ def train(text: Path, directory: Path, arguments: Sequence[str], load: Load, sec
     return {**result, "clock": elapsed, "width": plan["model"]["hidden_size"], "tokens": result["steps"] * tokens}
 
 
-def measure(text: Path, load: Load, options: argparse.Namespace) -> dict[str, Any]:
-    """One training, and the quiet one of as many steps."""
+def measure(text: Path, load: Load, options: argparse.Namespace, *, compares: bool) -> dict[str, Any]:
+    """One training, and the quiet one of as many steps if ``compares``."""
     with tempfile.TemporaryDirectory() as directory:
         place, arguments = Path(directory), [*options.settings]
         minutes = ["--minutes", str(options.minutes)]
@@ -109,7 +109,7 @@ def measure(text: Path, load: Load, options: argparse.Namespace) -> dict[str, An
             "tokens": found["tokens"],
             "bits per byte": bits_per_byte(found),
         }
-        if options.compare_steps:
+        if compares:
             same = [*arguments, "--steps", str(found["steps"]), "--set", f"model.hidden_size={found['width']}"]
             straight = train(text, place, same, Load("quiet", 0, 0), 1e6)
             row["by steps"] = bits_per_byte(straight)
@@ -128,13 +128,15 @@ def main() -> None:
     parser.add_argument("--loads", default="0,1,2,4", help="numbers of busy processes, the first 0")
     parser.add_argument("--runs", type=int, default=2, help="trainings beside each load")
     parser.add_argument("--settings", nargs="*", default=[], help="further arguments of `train`")
-    parser.add_argument("--compare-steps", action="store_true", help="repeat each training with as many steps")
+    parser.add_argument(
+        "--compare-steps", action="store_true", help="repeat the first training beside each load with as many steps"
+    )
     options = parse_arguments(parser, smoke="{dir}/corpus.txt --minutes 0.1 --loads 0,1 --runs 1")
     loads = loads_from([int(count) for count in options.loads.split(",")])
     rows: list[dict[str, Any]] = []
     for load in loads:
-        for _ in range(options.runs):
-            rows.append(measure(options.text, load, options))
+        for number in range(options.runs):
+            rows.append(measure(options.text, load, options, compares=options.compare_steps and number == 0))
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     quiet = statistics.mean(row["tokens"] for row in rows[: options.runs])
     for number, row in enumerate(rows):
