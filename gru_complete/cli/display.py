@@ -316,8 +316,8 @@ def _warnings(finished: "events.Finished") -> Iterator[str]:
         )
     if metrics.get("held_out_adapted_bits_per_byte", static) > metrics.get("xz_bits_per_byte", math.inf):
         yield (
-            "note: xz predicts better: the end of the text, which was held out, repeats what stands before it word for "
-            "word, or is unlike it; more text of one kind will help, --set data.held_out=0 learns all of it"
+            "note: xz predicts better: the held-out end of the text repeats long stretches, or is unlike the rest; "
+            "more text of one kind will help"
         )
 
 

@@ -85,7 +85,7 @@ def _explain_speed(plan: Plan) -> list[str]:
     return [
         f"speed: {1000 * plan.step_seconds:.3g} ms a step; {1000 * plan.quiet_step_seconds:.3g} ms in the quickest "
         f"third of those timed, so about {quiet_steps:,.0f} steps if nothing else runs; "
-        f"{plan.closing_seconds:.0f} s are kept for what follows the steps"
+        f"what follows them takes about {plan.closing_seconds:.0f} s then"
     ]
 
 
