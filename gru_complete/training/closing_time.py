@@ -1,6 +1,5 @@
 """How long it will take from the last step of a training to the model, by a short trial before the first step."""
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ from gru_complete.nn.language_model import LanguageModel
 from gru_complete.text.xz import CONTEXT_BYTES
 from gru_complete.training.finishing import MEASURED_BYTES, REPORT_TOKENS
 from gru_complete.training.mixing import MAX_SCORES, ONLINE_TRIAL_TOKENS, START
+from gru_complete.training.probe import timed
 from gru_complete.training.scoring import score_tokens
 from gru_complete.training.tokenized_corpus import TokenizedCorpus
 
@@ -41,12 +41,11 @@ def estimate_closing_seconds(
     mixture = None if counts is None else NGramMixture(counts, MixingWeights.constant(START, counts.order), adapts=True)
 
     def seconds_a_token(streams: Sequence[TokenIds], *, adapted: bool = False) -> float:
-        looks: list[float] = []
-        for _ in range(LOOKS):  # the quickest has hardly been disturbed
-            start = time.monotonic()
-            scores = score_tokens(model, streams, mixture=mixture, adapted=adapted, device=device)
-            looks.append((time.monotonic() - start) / scores.num_tokens)
-        return min(looks)
+        def look() -> None:
+            score_tokens(model, streams, mixture=mixture, adapted=adapted, device=device)
+
+        num_tokens = sum(len(stream) - 1 for stream in streams)
+        return min(timed(look, device).quiet for _ in range(LOOKS)) / num_tokens
 
     tuning, num_bytes = corpus.streams["tuning"], corpus.headers["training"].num_bytes
     stream: TokenIds = np.asarray(tuning[:TRIED_TOKENS])

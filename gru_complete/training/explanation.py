@@ -83,8 +83,8 @@ def _explain_speed(plan: Plan) -> list[str]:
         return []
     quiet_steps = plan.max_steps * plan.step_seconds / plan.quiet_step_seconds
     return [
-        f"speed: {1000 * plan.step_seconds:.3g} ms a step; {1000 * plan.quiet_step_seconds:.3g} ms in the quickest "
-        f"third of those timed, so about {quiet_steps:,.0f} steps if nothing else runs; "
+        f"speed: {1000 * plan.step_seconds:.3g} ms a step, and {1000 * plan.quiet_step_seconds:.3g} if nothing else "
+        f"runs, which would make about {quiet_steps:,.0f} steps; "
         f"what follows them takes about {plan.closing_seconds:.0f} s then"
     ]
 

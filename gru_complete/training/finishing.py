@@ -88,7 +88,7 @@ def fit_and_measure(
         measure: what else to measure.
         allowance: the time for all this. If there is too little, less is measured, and the counts may lack the tuning
             split.
-        counting_seconds: what it took to count the training split.
+        counting_seconds: what it takes to count the training split, if nothing else runs.
 
     Returns:
         The mixture, None without counts, and the figures.

@@ -136,7 +136,7 @@ def make_plan(
         corpus: the text.
         counts: the n-gram counts of its training split; None if the network is to work alone.
         started: the ``time.monotonic()`` from which the minutes count.
-        counting_seconds: what it took to count the n-grams.
+        counting_seconds: what it takes to count the n-grams, if nothing else runs.
         device: where training runs.
 
     Raises:
@@ -180,9 +180,11 @@ def make_plan(
 
 
 def choose_hidden_size(situation: Situation) -> int:
-    """H: what the config says, else the widest network that the text and the time allow if the machine is quiet.
+    """H: what the config says, else the widest network that the text and the time allow.
 
-    Another load may come or go at any time, and a network that is too narrow cannot be mended.
+    Another load may come or go at any time, and a network that is too narrow cannot be mended. So the steps that are
+    expected are the mean of those at the present speed and of those on a quiet machine: never less than half of the
+    latter, which makes a difference of one width.
     """
     if situation.config.model.hidden_size is not None:
         return situation.config.model.hidden_size
@@ -190,7 +192,8 @@ def choose_hidden_size(situation: Situation) -> int:
         return WIDTH_WITHOUT_MINUTES
     probed = choose_sizes(situation, PROBED_WIDTH)
     seconds = situation.seconds_left(GUESSED_RESERVE_SHARE * 60 * situation.training.minutes)
-    num_steps = seconds / (_probe(situation, probed).quiet * EVALUATION_OVERHEAD)
+    speed = _probe(situation, probed)
+    num_steps = seconds / EVALUATION_OVERHEAD * (1 / speed.quiet + 1 / speed.typical) / 2
     num_tokens = num_steps * probed.batch_size * situation.training.seq_len
 
     def num_weights(hidden_size: int) -> int:

@@ -2,6 +2,8 @@
 
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -14,6 +16,7 @@ from gru_complete.training.learner import Learner
 PROBE_SECONDS = 2.0
 PROBE_SHARE = 0.02  # of the minutes, if that is less
 STEPS_IN_TURN = 3
+WAITING = 1.2  # times its processor time, for which a thread waits for others of this process as well
 
 
 class StepSeconds(NamedTuple):
@@ -21,7 +24,7 @@ class StepSeconds(NamedTuple):
 
     Attributes:
         typical: at present, whatever else the machine does.
-        quiet: the mean of the quickest third, which another load has not disturbed.
+        quiet: if nothing else ran, with as many threads.
     """
 
     typical: float
@@ -56,26 +59,45 @@ def probe_step_seconds(
     learner = Learner(LanguageModel(vocab_size, **model_config.model_dump()).to(device), training, device)
     is_fixed = training.threads is not None or max_threads == 1 or device.type != "cpu"
     choices = [max_threads] if is_fixed else [1, max_threads]
-    seconds: dict[int, list[float]] = {threads: [] for threads in choices}
+    steps: dict[int, list[StepSeconds]] = {threads: [] for threads in choices}
     until = time.monotonic() + for_seconds
     _time_steps(learner, batches, 2)  # the first steps allocate
-    while time.monotonic() < until or not all(seconds.values()):
+    while time.monotonic() < until or not all(steps.values()):
         for threads in choices:
             torch.set_num_threads(threads)
-            seconds[threads] += _time_steps(learner, batches, STEPS_IN_TURN)
-    fastest = min(choices, key=lambda threads: statistics.median(seconds[threads]))
+            steps[threads] += _time_steps(learner, batches, STEPS_IN_TURN)
+    fastest = min(choices, key=lambda threads: statistics.median(step.typical for step in steps[threads]))
     torch.set_num_threads(fastest)
-    steps = sorted(seconds[fastest])
-    return StepSeconds(statistics.mean(steps), statistics.mean(steps[: max(1, len(steps) // 3)]))
+    typical = statistics.mean(step.typical for step in steps[fastest])
+    return StepSeconds(typical, min(typical, _mean_of_quickest([step.quiet for step in steps[fastest]])))
 
 
-def _time_steps(learner: Learner, batches: Batches, num_steps: int) -> list[float]:
+def timed(work: Callable[[], object], device: torch.device) -> StepSeconds:
+    """How long something takes, by the clock and if nothing else ran.
+
+    Another process that has the processor does not use up this thread's time on it; but the thread also sleeps while it
+    waits for others of this process, and on a GPU for most of the work.
+
+    Args:
+        work: what to do.
+        device: where it is done.
+    """
+    start, processor_start = time.perf_counter(), time.thread_time()
+    work()
+    seconds, processor_seconds = time.perf_counter() - start, time.thread_time() - processor_start
+    return StepSeconds(seconds, min(seconds, WAITING * processor_seconds) if device.type == "cpu" else seconds)
+
+
+def _mean_of_quickest(seconds: list[float]) -> float:
+    """The mean of the quickest third, which another load has hardly disturbed."""
+    return statistics.mean(sorted(seconds)[: max(1, len(seconds) // 3)])
+
+
+def _time_steps(learner: Learner, batches: Batches, num_steps: int) -> list[StepSeconds]:
     """The seconds of each of some steps from zero states."""
-    state = None
-    seconds: list[float] = []
-    for step in range(1, 1 + num_steps):
-        start = time.monotonic()
+
+    def make(step: int) -> None:
         tokens, targets = batches.chunk(step)
-        state = learner.update(tokens, targets, state, learning_rate=1e-6, dropout_seed=0).state
-        seconds.append(time.monotonic() - start)
-    return seconds
+        learner.update(tokens, targets, None, learning_rate=1e-6, dropout_seed=0)
+
+    return [timed(partial(make, step), learner.device) for step in range(1, 1 + num_steps)]

@@ -118,7 +118,7 @@ class SessionTimes(NamedTuple):
     Attributes:
         preparing_seconds: all before the first step.
         closing_started: the ``time.monotonic()`` after the last.
-        counting_seconds: counting n-grams.
+        counting_seconds: counting n-grams, if nothing else ran.
     """
 
     preparing_seconds: float
@@ -168,19 +168,16 @@ def _run_locked(request: TrainingRequest, run_dir: RunDir, stop_signal: Callable
         refuse_existing_model(request.model_path)
 
     # 2. Read the text, and cut it into tokens unless the run has them.
-    with ThreadPoolExecutor(1) as other_thread:
-        is_ready = other_thread.submit(_get_ready, device, config)
-        plan = yield from _read_text(request, run_dir, plan)
-        is_ready.result()
+    plan = yield from _read_text(request, run_dir, plan, device)
     corpus = read_tokenized_corpus(run_dir)
 
     # 3. Count n-grams.
     counts = None
-    start = time.monotonic()
+    start = time.thread_time()  # which other processes do not use up
     if config.ngrams.order:
         yield events.Working("counting phrases")
         counts = count_parts(corpus, ("training",), config.ngrams)
-    counting_seconds = time.monotonic() - start
+    counting_seconds = time.thread_time() - start
 
     # 4. Plan the steps.
     if compiler := kernel.hanging_compiler():
@@ -209,15 +206,19 @@ def _run_locked(request: TrainingRequest, run_dir: RunDir, stop_signal: Callable
 
 
 def _get_ready(device: torch.device, config: Config) -> None:
-    """What needs no text and takes seconds: while the text is read, much of which is another process's work."""
+    """Do what needs no text and takes seconds."""
     if device.type == "cpu" and config.model.cell == "gru":
         kernel.enable()
     bfloat16.is_available(device)
     importlib.import_module("torch._dynamo")  # the first optimizer would do it
 
 
-def _read_text(request: TrainingRequest, run_dir: RunDir, plan: Plan | None) -> Generator[Event, None, Plan | None]:
+def _read_text(
+    request: TrainingRequest, run_dir: RunDir, plan: Plan | None, device: torch.device
+) -> Generator[Event, None, Plan | None]:
     """Read the corpus; cut it into tokens in the run directory unless the plan there can be resumed.
+
+    The tokenizer is trained in another process; meanwhile this one gets ready for the steps.
 
     Returns:
         The plan to resume, None for a new one.
@@ -238,13 +239,18 @@ def _read_text(request: TrainingRequest, run_dir: RunDir, plan: Plan | None) -> 
         if plan is not None:
             differences = resuming.differences(plan, request.config, sha256)
             if not differences:
+                _get_ready(device, request.config)
                 return plan
             if not request.replace:
                 raise resuming.other_run_error(request.model_path, differences)
         resuming.clear(run_dir)
         if request.tokenized_dir is None:
-            yield from tokenize_corpus(run_dir, spool_path, spool, data, request.config.tokenizer)
+            with ThreadPoolExecutor(1) as other_thread:
+                is_ready = other_thread.submit(_get_ready, device, request.config)
+                yield from tokenize_corpus(run_dir, spool_path, spool, data, request.config.tokenizer)
+                is_ready.result()
         else:
+            _get_ready(device, request.config)
             copy_tokenized_corpus(request.tokenized_dir, run_dir, corpus_sha256=sha256)
     return None
 
