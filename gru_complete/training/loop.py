@@ -24,7 +24,7 @@ from gru_complete.training.events import Evaluated, Event, Note, Replanned, Roll
 from gru_complete.training.learner import Learner, Update
 from gru_complete.training.pace import Pace
 from gru_complete.training.plan import Plan
-from gru_complete.training.schedule import one_cycle
+from gru_complete.training.schedule import learning_rate
 from gru_complete.training.scoring import score_tokens
 
 MIN_RATE_SCALE = 1 / 32
@@ -172,8 +172,12 @@ class TrainingLoop:
     def _learning_rate(self, loop: LoopState, progress: float) -> float:
         training, max_steps = self.plan.config.training, self.plan.max_steps
         position = loop.step + 1 if self.plan.budget_seconds is None else progress * max_steps
-        return loop.rate_scale * one_cycle(
-            position, max_steps=max_steps, peak=training.learning_rate, warmup=training.warmup
+        return loop.rate_scale * learning_rate(
+            position,
+            max_steps=max_steps,
+            peak=training.learning_rate,
+            warmup=training.warmup,
+            decay=training.decay,
         )
 
     def _update(self, step: int, state: Tensor | None, learning_rate: float) -> Update:
