@@ -123,7 +123,7 @@ class TrainingConfig(Section):
     learning_rate: float = Field(default=4e-3, gt=0, description="the highest learning rate")
     warmup: float = Field(default=0.05, ge=0, le=0.9, description="share of the steps in which the learning rate rises")
     decay: float = Field(
-        default=0.3, gt=0, le=1, description="share of the steps in which the learning rate falls to zero, at the end"
+        default=0.5, gt=0, le=1, description="share of the steps in which the learning rate falls to zero, at the end"
     )
     weight_decay: float = Field(default=0.1, ge=0, description="AdamW decay, on matrices only")
     max_grad_norm: float = Field(default=1.0, gt=0, description="gradients with a larger norm are scaled down to it")
