@@ -19,6 +19,7 @@ from gru_complete.model.home import find_model
 from gru_complete.nn.language_model import LanguageModel, export_weights
 from gru_complete.storage import atomic
 from gru_complete.training import events
+from gru_complete.training.closing_time import CLOSING_SECONDS
 from gru_complete.training.probe import StepSeconds
 
 PAIRS = [Pair("The cat ate the bird.", "The cat ate ate bird.", "verb", distance) for distance in (1, 19, 20, 45)]
@@ -165,7 +166,7 @@ def test_with_minutes_every_cell_makes_the_steps_of_the_slowest_unless_time_is_m
         )
     overrides = ("training.steps=null", "training.minutes=0.05")
     planned = of_type(run(request_for(*overrides)), events.Planned)
-    assert {event.plan.max_steps for event in planned} == {int((3 - 1.5) / (0.04 * 1.04))}
+    assert {event.plan.max_steps for event in planned} == {int((3 - CLOSING_SECONDS) / (0.04 * 1.04))}
     assert {event.plan.config.model.dropout for event in planned} == {planned[0].plan.config.model.dropout}
     planned = of_type(run(request_for(*overrides, match="time", replace=True)), events.Planned)
     rnn, gru = (event.plan for event in planned)
