@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gru_complete.text.secrets import SecretsReport
     from gru_complete.training import events
 
-LITTLE_READ, ENOUGH_READ = 300_000, 3_000_000  # bytes, each as often as the network reads it
+LITTLE_READ, ENOUGH_READ = 300_000, 5_000_000  # bytes, each as often as the network reads it
 SAMPLE_EVERY_EVALUATIONS = 5
 SAMPLE_TOKENS = 30
 SPEED_SMOOTHING = 0.95
