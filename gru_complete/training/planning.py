@@ -57,7 +57,7 @@ class Steps(NamedTuple):
 
     max_steps: int
     budget_seconds: float | None
-    speed: probe.StepSeconds = probe.StepSeconds(0.0, 0.0)
+    speed: probe.Duration = probe.Duration(0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Situation:
     deadline: float
     device: torch.device
     max_threads: int
-    probed: dict[Sizes, probe.StepSeconds] = field(default_factory=dict)
+    probed: dict[Sizes, probe.Duration] = field(default_factory=dict)
 
     @property
     def num_tokens(self) -> int:
@@ -249,7 +249,7 @@ def choose_dropout(model: ModelConfig, *, epochs: float, wide: bool) -> tuple[fl
     return dropout, weight_dropout
 
 
-def _probe(situation: Situation, sizes: Sizes) -> probe.StepSeconds:
+def _probe(situation: Situation, sizes: Sizes) -> probe.Duration:
     """Time the steps of a network of these sizes, once."""
     if sizes in situation.probed:
         return situation.probed[sizes]

@@ -19,8 +19,8 @@ STEPS_IN_TURN = 3
 WAITING = 1.2  # times its processor time, for which a thread waits for others of this process as well
 
 
-class StepSeconds(NamedTuple):
-    """How long a step takes on this machine.
+class Duration(NamedTuple):
+    """How long something takes on this machine.
 
     Attributes:
         typical: at present, whatever else the machine does.
@@ -40,7 +40,7 @@ def probe_step_seconds(
     device: torch.device,
     max_threads: int,
     for_seconds: float = PROBE_SECONDS,
-) -> StepSeconds:
+) -> Duration:
     """Time the steps of a throw-away model.
 
     Unless the config fixes the number of threads, one thread is compared with ``max_threads``, in several short turns,
@@ -59,7 +59,7 @@ def probe_step_seconds(
     learner = Learner(LanguageModel(vocab_size, **model_config.model_dump()).to(device), training, device)
     is_fixed = training.threads is not None or max_threads == 1 or device.type != "cpu"
     choices = [max_threads] if is_fixed else [1, max_threads]
-    steps: dict[int, list[StepSeconds]] = {threads: [] for threads in choices}
+    steps: dict[int, list[Duration]] = {threads: [] for threads in choices}
     until = time.monotonic() + for_seconds
     _time_steps(learner, batches, 2)  # the first steps allocate
     while time.monotonic() < until or not all(steps.values()):
@@ -69,10 +69,10 @@ def probe_step_seconds(
     fastest = min(choices, key=lambda threads: statistics.median(step.typical for step in steps[threads]))
     torch.set_num_threads(fastest)
     typical = statistics.mean(step.typical for step in steps[fastest])
-    return StepSeconds(typical, min(typical, _mean_of_quickest([step.quiet for step in steps[fastest]])))
+    return Duration(typical, min(typical, _mean_of_quickest([step.quiet for step in steps[fastest]])))
 
 
-def timed(work: Callable[[], object], device: torch.device) -> StepSeconds:
+def timed(work: Callable[[], object], device: torch.device) -> Duration:
     """How long something takes, by the clock and if nothing else ran.
 
     Another process that has the processor does not use up this thread's time on it; but the thread also sleeps while it
@@ -85,7 +85,7 @@ def timed(work: Callable[[], object], device: torch.device) -> StepSeconds:
     start, processor_start = time.perf_counter(), time.thread_time()
     work()
     seconds, processor_seconds = time.perf_counter() - start, time.thread_time() - processor_start
-    return StepSeconds(seconds, min(seconds, WAITING * processor_seconds) if device.type == "cpu" else seconds)
+    return Duration(seconds, min(seconds, WAITING * processor_seconds) if device.type == "cpu" else seconds)
 
 
 def _mean_of_quickest(seconds: list[float]) -> float:
@@ -93,7 +93,7 @@ def _mean_of_quickest(seconds: list[float]) -> float:
     return statistics.mean(sorted(seconds)[: max(1, len(seconds) // 3)])
 
 
-def _time_steps(learner: Learner, batches: Batches, num_steps: int) -> list[StepSeconds]:
+def _time_steps(learner: Learner, batches: Batches, num_steps: int) -> list[Duration]:
     """The seconds of each of some steps from zero states."""
 
     def make(step: int) -> None:

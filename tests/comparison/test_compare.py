@@ -20,7 +20,7 @@ from gru_complete.nn.language_model import LanguageModel, export_weights
 from gru_complete.storage import atomic
 from gru_complete.training import events
 from gru_complete.training.closing_time import CLOSING_SECONDS
-from gru_complete.training.probe import StepSeconds
+from gru_complete.training.probe import Duration
 
 PAIRS = [Pair("The cat ate the bird.", "The cat ate ate bird.", "verb", distance) for distance in (1, 19, 20, 45)]
 
@@ -158,7 +158,7 @@ def test_cells_matched_by_parameters_have_nearly_as_many(request_for):
 
 
 def test_with_minutes_every_cell_makes_the_steps_of_the_slowest_unless_time_is_matched(request_for, monkeypatch):
-    seconds = {"rnn": StepSeconds(0.01, 0.01), "gru": StepSeconds(0.04, 0.04)}
+    seconds = {"rnn": Duration(0.01, 0.01), "gru": Duration(0.04, 0.04)}
     for module in ("gru_complete.training.probe", "gru_complete.comparison.settings"):
         monkeypatch.setattr(
             f"{module}.probe_step_seconds",

@@ -14,7 +14,7 @@ from gru_complete.training.checkpoint import CheckpointStore
 from gru_complete.training.learner import Learner
 from gru_complete.training.loop import TuningScore, TuningSplit
 from gru_complete.training.pace import ClockPace
-from gru_complete.training.probe import StepSeconds
+from gru_complete.training.probe import Duration
 from tests.training.runs import of_type, train
 
 
@@ -63,7 +63,7 @@ def test_a_best_evaluation_that_was_not_saved_does_not_displace_the_best_that_wa
 
 def test_a_machine_slower_than_probed_makes_fewer_steps_and_ends_in_time(request_for, monkeypatch, tiny_overrides):
     overrides = [setting for setting in tiny_overrides if "steps" not in setting]
-    monkeypatch.setattr(probe, "probe_step_seconds", lambda *_, **__: StepSeconds(0.0001, 0.0001))
+    monkeypatch.setattr(probe, "probe_step_seconds", lambda *_, **__: Duration(0.0001, 0.0001))
     config = load_config(None, [*overrides, "training.minutes=0.08"])
     seen = train(request_for(config=config, started=time.monotonic()))
     assert 0 < seen[-1].step < of_type(seen, events.Planned)[0].plan.max_steps / 2
@@ -74,7 +74,7 @@ def test_a_machine_slower_than_probed_makes_fewer_steps_and_ends_in_time(request
 
 def test_a_number_of_steps_that_changes_much_is_told_once(request_for, monkeypatch, tiny_overrides):
     overrides = [setting for setting in tiny_overrides if "steps" not in setting]
-    monkeypatch.setattr(probe, "probe_step_seconds", lambda *_, **__: StepSeconds(0.1, 0.1))
+    monkeypatch.setattr(probe, "probe_step_seconds", lambda *_, **__: Duration(0.1, 0.1))
     monkeypatch.setattr(ClockPace, "estimated_steps", lambda self, loop: 1234)
     monkeypatch.setattr(ClockPace, "next_progress", lambda self, loop: (loop.step + 1) / 8)
     config = load_config(None, [*overrides, "training.minutes=0.5"])
