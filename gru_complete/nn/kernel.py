@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -119,8 +119,23 @@ class Kernel:
 
 _active: Kernel | None = None
 _hanging_compiler: str | None = None
+_compiler: subprocess.Popen[bytes] | None = None  # that runs at present
+_is_stopped = False
 # Written into plan.json, which a resumed training compares.
 _description = "torch: the compiled kernel was not asked for"
+
+
+class CompilingStoppedError(Exception):
+    """``stop_compiling`` was called."""
+
+
+def stop_compiling() -> None:
+    """End the compiler that another thread waits for, which gets ``CompilingStoppedError``."""
+    global _is_stopped
+    _is_stopped = True
+    if (process := _compiler) is not None:
+        with suppress(OSError):  # it has just ended
+            _kill(process)
 
 
 def enable() -> str:
@@ -131,7 +146,8 @@ def enable() -> str:
     Returns:
         What runs from now on and, if that is torch, why; see ``description``. A missing compiler is not an error.
     """
-    global _active, _description
+    global _active, _description, _is_stopped
+    _is_stopped = False
     if _active is not None:
         return _description
     if is_switched_off():
@@ -250,8 +266,11 @@ def _call_compiler(command: list[str], directory: Path) -> None:
     Raises:
         OSError: there is no compiler.
         subprocess.SubprocessError: it fails, or takes too long.
+        CompilingStoppedError: another thread wants no compiler any more.
     """
-    global _hanging_compiler
+    global _hanging_compiler, _compiler
+    if _is_stopped:
+        raise CompilingStoppedError
     if _hanging_compiler is not None:
         raise subprocess.TimeoutExpired(command, COMPILE_SECONDS)
     with subprocess.Popen(
@@ -262,18 +281,28 @@ def _call_compiler(command: list[str], directory: Path) -> None:
         cwd=directory,
         start_new_session=True,  # Ctrl-C asks the training to stop and save, not the compiler to fail
     ) as process:
+        _compiler = process
         try:
             said = process.communicate(timeout=COMPILE_SECONDS)[1]
         except BaseException as error:
             if isinstance(error, subprocess.TimeoutExpired):
                 _hanging_compiler = command[0]
-            if sys.platform == "win32":
-                process.kill()
-            else:
-                os.killpg(process.pid, signal.SIGKILL)
+            _kill(process)
             raise
+        finally:
+            _compiler = None
+    if _is_stopped:
+        raise CompilingStoppedError
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command, stderr=said)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a compiler with all processes that it started."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _check(kernel: Kernel) -> None:

@@ -9,7 +9,7 @@ import importlib
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -213,6 +213,19 @@ def _get_ready(device: torch.device, config: Config) -> None:
     importlib.import_module("torch._dynamo")  # the first optimizer would do it
 
 
+@contextmanager
+def _getting_ready(device: torch.device, config: Config) -> Iterator[None]:
+    """``_get_ready`` in another thread while the block runs; if the block fails, nobody waits for the compiler."""
+    with ThreadPoolExecutor(1) as other_thread:
+        is_ready = other_thread.submit(_get_ready, device, config)
+        try:
+            yield
+            is_ready.result()
+        except BaseException:
+            kernel.stop_compiling()
+            raise
+
+
 def _read_text(
     request: TrainingRequest, run_dir: RunDir, plan: Plan | None, device: torch.device
 ) -> Generator[Event, None, Plan | None]:
@@ -245,10 +258,8 @@ def _read_text(
                 raise resuming.other_run_error(request.model_path, differences)
         resuming.clear(run_dir)
         if request.tokenized_dir is None:
-            with ThreadPoolExecutor(1) as other_thread:
-                is_ready = other_thread.submit(_get_ready, device, request.config)
+            with _getting_ready(device, request.config):
                 yield from tokenize_corpus(run_dir, spool_path, spool, data, request.config.tokenizer)
-                is_ready.result()
         else:
             _get_ready(device, request.config)
             copy_tokenized_corpus(request.tokenized_dir, run_dir, corpus_sha256=sha256)

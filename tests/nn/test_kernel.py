@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,22 @@ def hanging(off, tmp_path, monkeypatch):
     compiler.chmod(0o755)
     monkeypatch.setenv("CC", str(compiler))
     return compiler
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+def test_a_compiler_is_ended_by_another_thread_which_need_not_wait(hanging, monkeypatch):
+    monkeypatch.setattr(kernel, "COMPILE_SECONDS", 60.0)
+    with ThreadPoolExecutor(1) as other_thread:
+        enabled = other_thread.submit(kernel.enable)
+        until = time.monotonic() + 20
+        while kernel._compiler is None and time.monotonic() < until:
+            time.sleep(0.01)
+        start = time.monotonic()
+        kernel.stop_compiling()
+        with pytest.raises(kernel.CompilingStoppedError):
+            enabled.result()
+    assert time.monotonic() - start < 10
+    assert kernel.hanging_compiler() is None
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell script")
