@@ -130,12 +130,18 @@ class CompilingStoppedError(Exception):
 
 
 def stop_compiling() -> None:
-    """End the compiler that another thread waits for, which gets ``CompilingStoppedError``."""
+    """End the compiler that another thread waits for, which gets ``CompilingStoppedError``; likewise any later one."""
     global _is_stopped
     _is_stopped = True
     if (process := _compiler) is not None:
         with suppress(OSError):  # it has just ended
             _kill(process)
+
+
+def allow_compiling() -> None:
+    """Undo ``stop_compiling``, once the other thread has ended."""
+    global _is_stopped
+    _is_stopped = False
 
 
 def enable() -> str:
@@ -146,8 +152,7 @@ def enable() -> str:
     Returns:
         What runs from now on and, if that is torch, why; see ``description``. A missing compiler is not an error.
     """
-    global _active, _description, _is_stopped
-    _is_stopped = False
+    global _active, _description
     if _active is not None:
         return _description
     if is_switched_off():

@@ -216,14 +216,17 @@ def _get_ready(device: torch.device, config: Config) -> None:
 @contextmanager
 def _getting_ready(device: torch.device, config: Config) -> Iterator[None]:
     """``_get_ready`` in another thread while the block runs; if the block fails, nobody waits for the compiler."""
-    with ThreadPoolExecutor(1) as other_thread:
-        is_ready = other_thread.submit(_get_ready, device, config)
-        try:
-            yield
-            is_ready.result()
-        except BaseException:
-            kernel.stop_compiling()
-            raise
+    try:
+        with ThreadPoolExecutor(1) as other_thread:
+            is_ready = other_thread.submit(_get_ready, device, config)
+            try:
+                yield
+                is_ready.result()
+            except BaseException:
+                kernel.stop_compiling()
+                raise
+    finally:
+        kernel.allow_compiling()  # for the next training in this process
 
 
 def _read_text(

@@ -242,6 +242,9 @@ def test_a_compiler_is_ended_by_another_thread_which_need_not_wait(hanging, monk
         kernel.stop_compiling()
         with pytest.raises(kernel.CompilingStoppedError):
             enabled.result()
+        with pytest.raises(kernel.CompilingStoppedError):
+            kernel.enable()  # nor does one begin later
+    kernel.allow_compiling()
     assert time.monotonic() - start < 10
     assert kernel.hanging_compiler() is None
 

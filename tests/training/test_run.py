@@ -120,3 +120,17 @@ def test_a_compiler_that_hangs_is_named_once(request_for, tmp_path, monkeypatch)
     assert [note.message for note in of_type(seen, events.Note) if "did not end within 0.3 s" in note.message] == [
         f"the C compiler {compiler} did not end within 0.3 s, without which training is slower"
     ]
+
+
+def test_a_training_that_fails_early_stops_the_compiler_for_itself_alone(request_for, monkeypatch, tmp_path):
+    stopped = []
+    monkeypatch.setattr(kernel, "stop_compiling", lambda stop=kernel.stop_compiling: (stopped.append(True), stop()))
+
+    def fail(*_, **__):
+        raise CorpusError("it cannot be cut into tokens")
+
+    monkeypatch.setattr(run, "tokenize_corpus", fail)
+    with pytest.raises(CorpusError):
+        train(request_for())
+    assert stopped == [True]
+    kernel.compile_library(["true"], tmp_path / "x.c", [], tmp_path / "x.so", threads=False)
