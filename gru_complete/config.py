@@ -1,6 +1,6 @@
 """Settings: the defaults below, beaten by a YAML file, beaten by ``--set section.key=value`` and by options.
 
-Every key is explained where it is defined. ``None`` means "chosen by ``training/plan.py`` from the corpus and the
+Every key is explained where it is defined. ``None`` means "chosen by ``training/planning.py`` from the corpus and the
 minutes". The merged config is frozen; what the plan made of it is saved in the run directory.
 """
 

@@ -84,7 +84,7 @@ def _explain_speed(plan: Plan) -> list[str]:
     quiet_steps = plan.max_steps * plan.step_seconds / plan.quiet_step_seconds
     return [
         f"speed: {1000 * plan.step_seconds:.3g} ms a step now, {1000 * plan.quiet_step_seconds:.3g} ms if nothing else "
-        f"ran; a quiet machine would make about {quiet_steps:,.0f} steps, and need {plan.closing_seconds:.0f} s more"
+        f"ran; a quiet machine would make about {quiet_steps:,.0f} steps and then need {plan.closing_seconds:.0f} s"
     ]
 
 
