@@ -100,6 +100,9 @@ class NGramsConfig(Section):
     max_bytes: int | None = Field(
         default=None, ge=10_000, description="largest size of the n-gram counts on disk; the rarest are dropped"
     )
+    min_documents: int = Field(
+        default=1, ge=1, description="phrases that fewer documents have are not stored; 1: all may be"
+    )
     adapt: bool | None = Field(
         default=None,
         description="whether completions learn from the current document; automatic: if that helps on the tuning split",
@@ -127,6 +130,9 @@ class TrainingConfig(Section):
     )
     weight_decay: float = Field(default=0.1, ge=0, description="AdamW decay, on matrices only")
     max_grad_norm: float = Field(default=1.0, gt=0, description="gradients with a larger norm are scaled down to it")
+    quantized: bool = Field(
+        default=False, description="whether the finished model has weights of eight bits: a quarter of the size"
+    )
     evaluations: int = Field(
         default=20, ge=1, le=10_000, description="evaluations on the tuning split; each saves a checkpoint"
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CODES_SUFFIX, _SCALE_SUFFIX = ".steps", ".scale"  # names in the file, so a format
+_BYTES_SUFFIXES = (_CODES_SUFFIX, ".codes")  # of the names of tensors of bytes, here and in ``quantized``
 Delta = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 """A change of weights by name; see ``apply_delta``."""
 
@@ -87,7 +88,7 @@ def check_tensors(tensors: Delta, shapes: Mapping[str, tuple[int, ...]], *, name
             problems.append(f"{short_repr(key)} is not expected")
         elif array.shape != shapes[key]:
             problems.append(f"{key} has the shape {array.shape}, expected {shapes[key]}")
-        elif array.dtype != (dtype := np.uint8 if key.endswith(_CODES_SUFFIX) else np.float32):
+        elif array.dtype != (dtype := np.uint8 if key.endswith(_BYTES_SUFFIXES) else np.float32):
             problems.append(f"{key} is {array.dtype}, expected {np.dtype(dtype)}")
         elif not np.isfinite(array).all():
             problems.append(f"{key} contains NaN or infinity")

@@ -47,6 +47,7 @@ from gru_complete.model.manifest import (
     has_manifest,
     load_manifest,
 )
+from gru_complete.model.quantized import dequantize, is_quantized, quantize
 
 _READ_ATTEMPTS = 100  # after the first, each follows a replacement of the model while it was read
 
@@ -81,6 +82,7 @@ class ModelContents(NamedTuple):
         metrics: what was measured: numbers and short strings, perhaps in nested mappings.
         training: facts about the training, likewise.
         text: what the text is like.
+        is_quantized: whether the weights are stored in eight bits.
     """
 
     arch: Architecture
@@ -89,6 +91,7 @@ class ModelContents(NamedTuple):
     metrics: Mapping[str, Any]
     training: Mapping[str, Any]
     text: TextFacts = NOTHING_KNOWN
+    is_quantized: bool = False
 
 
 def save_model(directory: Path, contents: ModelContents, extra_files: Mapping[str, bytes] | None = None) -> None:
@@ -109,8 +112,9 @@ def save_model(directory: Path, contents: ModelContents, extra_files: Mapping[st
     arch, weights, tokenizer = contents.arch, contents.weights, contents.tokenizer
     check_tensors(weights, arch.tensor_shapes(), name=WEIGHTS)
     _check_vocab(tokenizer, arch)
+    tensors = quantize(weights) if contents.is_quantized else weights
     files = {
-        WEIGHTS: save({name: np.ascontiguousarray(array) for name, array in weights.items()}),
+        WEIGHTS: save({name: np.ascontiguousarray(array) for name, array in tensors.items()}),
         TOKENIZER: tokenizer.model_bytes,
     }
     manifest = Manifest(
@@ -253,8 +257,9 @@ def _load_whole(
 def _load_weights(files: ModelFiles) -> Weights:
     """Read the weights and check them."""
     name = printable(files.directory / WEIGHTS)
-    weights = parse_safetensors(files.read(WEIGHTS), name=name)
-    check_tensors(weights, files.manifest.arch.tensor_shapes(), name=name)
+    tensors, shapes = parse_safetensors(files.read(WEIGHTS), name=name), files.manifest.arch.tensor_shapes()
+    weights = dequantize(tensors, shapes, name=name) if is_quantized(tensors) else tensors
+    check_tensors(weights, shapes, name=name)
     return weights
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gru_complete.arrays import TokenIds
 
 _FAR_APART_TOKENS = 10_000
-_MAX_TOKENS = 1 << 24
+MAX_TOKENS = 1 << 24
 
 
 class _Grams(NamedTuple):
@@ -33,7 +33,8 @@ class _Grams(NamedTuple):
         tokens: the last token of each, ``(C,)``.
         occurrences: how often each was seen, ``(C,)``.
         counts: the same at the highest order, else how many different tokens were seen before it, ``(C,)``.
-        is_private: whether it has a digit and was seen in one place only, ``(C,)``.
+        is_private: whether it must not be kept: it has a digit and was seen in one place only, or it is in too few
+            documents, ``(C,)``.
     """
 
     parents: IntArray
@@ -50,8 +51,9 @@ class _Stream(NamedTuple):
         tokens: its token ids, ``(N,)``.
         is_end: which of them are document ends, ``(N,)``.
         document: the number of each token's document, ``(N,)``; a document end belongs to the document it closes.
-        has_digit: which tokens have digits, ``(N,)``; None where nothing is private.
+        has_digit: which tokens have digits, ``(N,)``; None where numbers are like other tokens.
         vocab_size: V.
+        min_documents: in how many documents an n-gram of two or more tokens must be.
     """
 
     tokens: TokenIds
@@ -59,6 +61,7 @@ class _Stream(NamedTuple):
     document: IntArray
     has_digit: BoolArray | None
     vocab_size: int
+    min_documents: int = 1
 
 
 def count_ngrams(
@@ -67,25 +70,30 @@ def count_ngrams(
     order: int = DEFAULT_ORDER,
     max_bytes: int | None = None,
     digit_tokens: BoolArray | None = None,
+    min_documents: int = 1,
+    max_tokens: int = MAX_TOKENS,
 ) -> NGrams:
     """Count the n-grams of some streams.
 
     Args:
-        streams: token ids, each ``DE doc1 DE doc2 ... DE`` with DE the document end. If there are more than 2**24
-            tokens together, only evenly spaced stretches of them are counted.
+        streams: token ids, each ``DE doc1 DE doc2 ... DE`` with DE the document end.
         vocab_size: V.
         order: tokens in the longest n-gram, 1 to 8.
         max_bytes: drop the n-grams that matter least until the stored arrays are no larger.
         digit_tokens: which ids have digits, ``(V,)``. An n-gram of two or more tokens with such an id is counted only
             if it was seen in more than one document or more than 10,000 tokens apart: a number that occurs in one
             place, such as that of a card, is not learnt by heart.
+        min_documents: only n-grams of two or more tokens are kept that are in so many documents, so that nothing that
+            only one of them says can be read out of the counts.
+        max_tokens: if there are more together, only evenly spaced stretches of them are counted.
 
     Raises:
         ValueError: the order is not from 1 to 8.
     """
     if not 1 <= order <= MAX_ORDER:
         raise ValueError(f"order {order} is not from 1 to {MAX_ORDER}")
-    levels = _count(_prepared(_joined(streams, vocab_size), vocab_size, digit_tokens), order)
+    stream = _prepared(_joined(streams, vocab_size, max_tokens), vocab_size, digit_tokens)
+    levels = _count(stream._replace(min_documents=min_documents), order)
     discounts: Float32Array = np.array([_estimated_discounts(level.counts) for level in levels], np.float32)
     keep = [~level.is_private for level in levels]
     if max_bytes is not None and order > 1:
@@ -96,7 +104,7 @@ def count_ngrams(
 # ---------------------------------------------------------------------------------------- counting
 
 
-def _joined(streams: Sequence[TokenIds], vocab_size: int) -> TokenIds:
+def _joined(streams: Sequence[TokenIds], vocab_size: int, max_tokens: int) -> TokenIds:
     """One stream of all, with one document end between them; of very many tokens, evenly spaced stretches."""
     parts: list[TokenIds] = []
     for stream in streams:
@@ -109,8 +117,8 @@ def _joined(streams: Sequence[TokenIds], vocab_size: int) -> TokenIds:
         if len(part):
             parts.append(part)
     num_tokens = sum(map(len, parts))
-    if num_tokens > _MAX_TOKENS:
-        every = -(-num_tokens // _MAX_TOKENS)
+    if num_tokens > max_tokens:
+        every = -(-num_tokens // max_tokens)
         stretches = (
             part[begin : begin + BLOCK_TOKENS] for part in parts for begin in range(0, len(part), every * BLOCK_TOKENS)
         )
@@ -170,7 +178,8 @@ def _next_level(
     tokens, is_end = stream.tokens, stream.is_end
     before = np.full(len(tokens), -1, np.int32)  # the node of the n-gram's context
     before[1:] = nodes[:-1] if length == 2 else np.where(is_end[:-1], -1, nodes[:-1])
-    places, starts = _sorted_places(tokens, before, stream.vocab_size)
+    in_order = stream.min_documents > 1
+    places, starts = _sorted_places(tokens, before, stream.vocab_size, in_order=in_order)
     firsts = places[starts]
     num_before = np.bincount(nodes[firsts], minlength=num_nodes)
     parents, last_tokens = before[firsts], tokens[firsts]
@@ -179,26 +188,33 @@ def _next_level(
     nodes.fill(-1)
     nodes[places] = np.repeat(np.arange(len(starts), dtype=np.int32), occurrences)
     is_private = np.zeros(len(starts), np.bool_)
+    if stream.min_documents > 1 and len(starts):
+        document = stream.document[places]
+        is_other = np.concatenate(([True], document[1:] != document[:-1]))
+        is_other[starts] = True
+        is_private |= np.add.reduceat(is_other, starts, dtype=np.int32) < stream.min_documents
+        del document, is_other
     if digit_within is not None and len(starts):
         first, last = np.minimum.reduceat(places, starts), np.maximum.reduceat(places, starts)
         is_near = (last - first <= _FAR_APART_TOKENS) & (stream.document[last] == stream.document[first])
-        is_private = digit_within[first] & is_near
+        is_private |= digit_within[first] & is_near
     return _Grams(parents, last_tokens, occurrences, occurrences, is_private), num_before
 
 
-def _sorted_places(tokens: TokenIds, before: IntArray, vocab_size: int) -> tuple[IntArray, IntArray]:
+def _sorted_places(tokens: TokenIds, before: IntArray, vocab_size: int, *, in_order: bool) -> tuple[IntArray, IntArray]:
     """The places where n-grams end, those of equal ones side by side, and where in this order each n-gram begins.
 
     Args:
         tokens: the stream, ``(N,)``.
         before: node of the n-gram's other tokens at each place, -1 where there is none, ``(N,)``.
         vocab_size: V.
+        in_order: whether the places of each n-gram are to be ascending, which takes longer.
     """
     places = np.flatnonzero(before >= 0).astype(np.int32)
     keys = before[places].astype(np.int64)
     keys *= vocab_size
     keys += tokens[places]
-    places = places[np.argsort(keys)]
+    places = places[np.argsort(keys, kind="stable" if in_order else None)]
     del keys
     is_new = np.ones(len(places), np.bool_)
     for part in (before, tokens):

@@ -169,6 +169,7 @@ def write_model(
     *,
     metrics: Mapping[str, float],
     facts: Mapping[str, Any],
+    is_quantized: bool,
 ) -> None:
     """Write the model directory, replacing an old one whole.
 
@@ -179,6 +180,7 @@ def write_model(
         mixture: the n-gram mixture; None if the network is to work alone.
         metrics: what was measured.
         facts: what the manifest says about the training.
+        is_quantized: whether the weights are stored in eight bits.
 
     Raises:
         EnvironmentFailure: the disk or a permission refused.
@@ -194,6 +196,7 @@ def write_model(
                 metrics=metrics,
                 training=facts,
                 text=corpus.text,
+                is_quantized=is_quantized,
             ),
             extra_files={} if mixture is None else {NGRAMS: mixture.to_bytes()},
         )

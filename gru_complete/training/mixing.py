@@ -20,7 +20,7 @@ from torch import Tensor
 from gru_complete.arrays import TokenIds
 from gru_complete.config import NGramsConfig
 from gru_complete.model.run_dir import Part
-from gru_complete.ngrams.building import count_ngrams
+from gru_complete.ngrams.building import MAX_TOKENS, count_ngrams
 from gru_complete.ngrams.counts import NGrams
 from gru_complete.ngrams.evidence import EvidenceArrays
 from gru_complete.ngrams.mixture import MixingWeights, NGramMixture, evidence_features
@@ -32,6 +32,7 @@ from gru_complete.training.pace import NO_LIMIT, Allowance
 from gru_complete.training.scoring import read_documents, score_tokens
 from gru_complete.training.tokenized_corpus import TokenizedCorpus
 
+MAX_BASE_TOKENS = 1 << 25  # counted where phrases must stand in several documents: made once, and where RAM suffices
 MAX_SCORES = 1 << 25  # N * V: the fit holds this many twice in float16, 128 MB
 ITERATIONS = 20
 PRIOR, PRIOR_TOKENS = 1e-4, 0.5  # pull towards the start, for weights of which the tuning split says little
@@ -69,6 +70,8 @@ def count_parts(corpus: TokenizedCorpus, parts: Sequence[Part], settings: NGrams
         order=settings.order,
         max_bytes=settings.max_bytes or automatic_bytes(num_bytes),
         digit_tokens=has_digit,
+        min_documents=settings.min_documents,
+        max_tokens=MAX_TOKENS if settings.min_documents == 1 else MAX_BASE_TOKENS,
     )
     return_freed_memory()
     return counts

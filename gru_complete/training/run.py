@@ -353,7 +353,15 @@ def _finish(session: Session, times: SessionTimes, stop_signal: Callable[[], int
     held_out = measure_held_out(corpus, loop.learner, mixture, allowance=allowance)
     metrics = {"tuning_bits_per_byte": tuning_bits} | metrics | held_out
     facts = {**loop.facts(last), "finished": True}
-    write_model(request.model_path, loop.learner, corpus, mixture, metrics=metrics, facts=facts)
+    write_model(
+        request.model_path,
+        loop.learner,
+        corpus,
+        mixture,
+        metrics=metrics,
+        facts=facts,
+        is_quantized=plan.config.training.quantized,
+    )
     atomic.write_file(session.run_dir.finished_path, b"")
     if request.is_remembered:
         try:
@@ -382,6 +390,14 @@ def _interrupted(session: Session, last: LoopState, tuning_bits: float, signal_n
     if not request.model_path.exists() or resuming.belongs_to_run(request.model_path, plan):
         mixture, metrics = fit_and_measure(plan.config, loop.learner, session.corpus, session.counts)
         metrics = {"tuning_bits_per_byte": tuning_bits} | metrics
-        write_model(request.model_path, loop.learner, session.corpus, mixture, metrics=metrics, facts=loop.facts(last))
+        write_model(
+            request.model_path,
+            loop.learner,
+            session.corpus,
+            mixture,
+            metrics=metrics,
+            facts=loop.facts(last),
+            is_quantized=plan.config.training.quantized,
+        )
         message += f", and {printable(request.model_path)} can be used"
     return InterruptedRun(message, signal_number=signal_number, hint="run the same command again to resume")

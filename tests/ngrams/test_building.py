@@ -1,5 +1,7 @@
 """What is counted, what is kept, and what is left out."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -42,9 +44,8 @@ def test_what_was_dropped_goes_to_shorter_contexts():
 
 def test_of_a_very_long_stream_evenly_spaced_stretches_count(monkeypatch):
     stream = np.concatenate([np.full(100, token) for token in (1, 2, 3, 4)]).astype(np.uint16)
-    monkeypatch.setattr(building, "_MAX_TOKENS", 200)
     monkeypatch.setattr(building, "BLOCK_TOKENS", 50)
-    arrays = count_ngrams(stream, vocab_size=V, order=1).to_arrays()
+    arrays = count_ngrams(stream, vocab_size=V, order=1, max_tokens=200).to_arrays()
     np.testing.assert_array_equal(arrays["counts.1"], [0, 49, 50, 50, 50, 0, 0])
 
 
@@ -82,3 +83,40 @@ def test_a_number_is_learnt_when_two_documents_have_it():
 def test_an_order_out_of_range_is_refused():
     with pytest.raises(ValueError, match="order 9"):
         count_ngrams(random_stream(), vocab_size=V, order=9)
+
+
+def stored_ngrams(ngrams):
+    """All n-grams of two or more tokens that are stored, as tuples."""
+    levels = ngrams._trie.levels
+    paths = [(token,) for token in levels[0].tokens.tolist()]
+    stored = []
+    for shorter, level in zip(levels[:-1], levels[1:], strict=True):
+        parents = np.repeat(np.arange(len(paths)), np.diff(shorter.first)).tolist()
+        paths = [(*paths[parent], token) for parent, token in zip(parents, level.tokens.tolist(), strict=True)]
+        stored += paths
+    return stored
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("min_documents", [1, 2, 3, 5])
+def test_only_what_stands_in_enough_documents_is_stored(seed, min_documents):
+    rng = np.random.default_rng(seed)
+    texts = [rng.integers(1, 6, rng.integers(1, 30)).tolist() for _ in range(8)]
+    stream = np.array([0, *(token for text in texts for token in (*text, 0))], np.uint16)
+    documents = [(0, *text, 0) for text in texts]
+    expected = Counter(
+        gram
+        for document in documents
+        for length in (2, 3, 4)
+        for gram in {document[at : at + length] for at in range(len(document) - length + 1)}
+    )
+    stored = stored_ngrams(count_ngrams(stream, vocab_size=6, order=4, min_documents=min_documents))
+    assert sorted(stored) == sorted(gram for gram, count in expected.items() if count >= min_documents)
+
+
+@pytest.mark.parametrize("min_documents", [2, 3])
+def test_what_is_left_out_goes_to_the_shorter_contexts(min_documents):
+    ngrams = count_ngrams(random_stream(), vocab_size=V, order=4, min_documents=min_documents)
+    rows = ngrams.distributions(ngrams.contexts(random_stream()))
+    np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-5)
+    assert (rows > 0).all()
