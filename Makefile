@@ -8,7 +8,7 @@ DEMO := build/demo
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all docs-check coverage lint format types check bench clean
+.PHONY: help install demo base test test-all docs-check coverage lint format types check bench clean
 
 help:  ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,12 @@ demo: $(STAMP)  ## train on data/, complete "Mr Watson goes", evaluate
 	$(BIN)/python -m gru_complete.sample_world corpus $(DEMO)/fresh.txt --bytes 100000 --seed 99
 	$(BIN)/python -m gru_complete.sample_world score $(DEMO)/fresh.txt
 	$(BIN)/gru-complete eval $(DEMO)/fresh.txt -m $(DEMO)/watson
+
+base: $(STAMP)  ## make the built-in model anew from the texts under CORPUS (docs/base.md): an hour and a half
+	mkdir -p build/base
+	$(BIN)/python -m gru_complete.base "$(CORPUS)" build/base/english --replace
+	rm -rf gru_complete/base/english
+	cp -r build/base/english gru_complete/base/english
 
 test: $(STAMP)  ## run the tests, without the slow ones, on all cores
 	$(PYTEST) -m "not slow"

@@ -37,8 +37,7 @@ from common import GRU_COMPLETE, parse_arguments
 
 from gru_complete.config import load_config
 from gru_complete.errors import GruCompleteError, UsageError
-from gru_complete.model.delta import pack_delta
-from gru_complete.model.directory import load_model, save_delta
+from gru_complete.model.directory import load_model
 from gru_complete.model.home import remove_model
 from gru_complete.model.run_dir import RunDir
 from gru_complete.runtime.completer import Completer
@@ -47,6 +46,7 @@ from gru_complete.runtime.state import save_prompt_state
 from gru_complete.sample_world.writing import generate
 from gru_complete.storage import atomic, lock, os_calls
 from tests import mutations
+from tests.model.models import save_with_base
 from tests.storage.faulty_os import FaultyOs
 
 SETTINGS = ["tokenizer.vocab_size=120", "model.hidden_size=24", "model.embedding_size=16", "training.batch_size=4"]
@@ -132,7 +132,6 @@ def write_changes(directory: Path, before: mutations.Files, after: mutations.Fil
 
 def attack_models(job: Job) -> list[Outcome]:
     """Load and use changed copies of a model."""
-    attacks = mutations.ADAPTED_MODEL if job.group == "adapted model" else mutations.WHOLE_MODEL
     outcomes = []
     with tempfile.TemporaryDirectory() as name:
         shutil.copytree(job.directory.parent, Path(name, "models"), ignore=shutil.ignore_patterns("*.run", "home"))
@@ -140,7 +139,7 @@ def attack_models(job: Job) -> list[Outcome]:
         original = files_in(copy)
         for seed in job.seeds:
             rng = random.Random(seed)
-            kind, attack = rng.choice(sorted(attacks.items()))
+            kind, attack = rng.choice(sorted(mutations.MODEL.items()))
             changed = dict(original)
             attack(changed, rng)
             write_changes(copy, original, changed)
@@ -276,7 +275,7 @@ def prime_operation(place: Path, run_dir: Path, _: Path) -> Callable[[], object]
 
 
 OPERATIONS = {"train": train_operation, "remove": remove_operation, "prime": prime_operation}
-ATTACKS = {"model": attack_models, "adapted model": attack_models, "run directory": attack_runs}
+ATTACKS = {"model": attack_models, "model from a base": attack_models, "run directory": attack_runs}
 ATTACKS |= dict.fromkeys(OPERATIONS, attack_calls)
 
 
@@ -344,7 +343,7 @@ def attack_limits(model: Path, corpus: Path, every: int) -> Iterator[Outcome]:
 
 
 def make_originals(place: Path, model: Path | None) -> dict[str, Path]:
-    """A model, one adapted from it, and an unfinished run, each to be attacked."""
+    """A model, one whose training started from it, and an unfinished run, each to be attacked."""
     corpus = place / "corpus.txt"
     corpus.write_text(generate(20_000, seed=1))
     train(corpus, place / "model", stop_after=15)
@@ -353,18 +352,15 @@ def make_originals(place: Path, model: Path | None) -> dict[str, Path]:
         train(corpus, finished)
     else:
         shutil.copytree(model, finished)
-    base = load_model(finished)
-    after = {name: array + 0.01 for name, array in base.weights.items()}
-    with atomic.replace_directory(place / "adapted") as directory:
-        save_delta(directory, base=base, delta=pack_delta(base.weights, after), metrics={}, training={})
-    return {"model": finished, "adapted model": place / "adapted", "run directory": place / "model.run"}
+    save_with_base(place / "from base", finished)
+    return {"model": finished, "model from a base": place / "from base", "run directory": place / "model.run"}
 
 
 def jobs_for(originals: dict[str, Path], options: argparse.Namespace) -> list[Job]:
     """All jobs, cut small enough to be spread over the workers."""
     rng = random.Random(options.seed)
     run_dir = originals["run directory"]
-    cases = {"model": options.models - options.models // 4, "adapted model": options.models // 4}
+    cases = {"model": options.models - options.models // 4, "model from a base": options.models // 4}
     jobs = []
     for group, number in {**cases, "run directory": options.runs}.items():
         seeds = [rng.randrange(1 << 48) for _ in range(number)]

@@ -82,6 +82,7 @@ def score(work: Path, text: str) -> dict[str, Any]:
     from gru_complete.evaluation.report import network_from_model
     from gru_complete.model.directory import load_model
     from gru_complete.model.run_dir import RunDir
+    from gru_complete.ngrams.evidence import total_nats
     from gru_complete.ngrams.mixture import NGramMixture
     from gru_complete.text.shards import documents
     from gru_complete.text.tokenizer import DOCUMENT_END
@@ -114,7 +115,7 @@ def score(work: Path, text: str) -> dict[str, Any]:
         costs = {name: cost(nats) for name, nats in nats_of(module, stream, mixture).items()}
         points.append({"step": look["step"], "seconds": look["seconds"], "mixed_seconds": seconds, **costs})
         print(f"{look['seconds']:7.1f} s, step {look['step']}: scored", file=sys.stderr)
-    alone = None if whole is None else {"seconds": found["counted_seconds"], **cost(whole.total_nats(stream))}
+    alone = None if whole is None else {"seconds": found["counted_seconds"], **cost(total_nats(whole, stream))}
     return {"counts": alone, "points": points}
 
 

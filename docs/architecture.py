@@ -14,7 +14,7 @@ START = "<!-- The rest of this page is written by docs/architecture.py. -->\n"
 # In the order of imports: each room may import from those above it.
 ROOMS = (
     *("storage", "text", "sample_world", "ngrams", "model", "nn", "training", "runtime"),
-    *("checking", "evaluation", "inspection", "comparison", "cli"),
+    *("checking", "evaluation", "inspection", "comparison", "cli", "base"),
 )
 OTHER_FILES = {
     "kernel.c": "The time loops of the default cell in float32",

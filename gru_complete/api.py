@@ -235,7 +235,7 @@ def load(model: str | os.PathLike[str] | None = None) -> Model:
 
     Args:
         model: a name, or a path (a ``str`` with a separator in it, or a ``Path``). If omitted, the model that the
-            environment variable GRU_COMPLETE_MODEL names, else the one trained last.
+            environment variable GRU_COMPLETE_MODEL names, else the one trained last, else the built-in one.
 
     Raises:
         ModelError: there is no such model, or it is damaged.
@@ -248,6 +248,7 @@ def train(
     sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,
     model: str | os.PathLike[str] | None = None,
+    base: str | os.PathLike[str] | None = None,
     minutes: float | None = None,
     steps: int | None = None,
     seed: int | None = None,
@@ -264,6 +265,7 @@ def train(
     Args:
         sources: a file or directory, or several.
         model: name or path of the new model; if omitted, the name of the one file or directory.
+        base: name or path of the model to start from, or "none"; if omitted, the built-in one where it suits the text.
         minutes: time for the whole call; 5 if neither this nor ``steps`` is given.
         steps: number of optimizer updates, instead of minutes.
         seed: of all random choices; 0 if omitted.
@@ -291,7 +293,12 @@ def train(
     if minutes is not None and steps is not None:
         raise UsageError("minutes and steps exclude each other")
     paths = [os.fspath(source) for source in ([sources] if isinstance(sources, str | os.PathLike) else sources)]
-    options = {"training.minutes": minutes, "training.steps": steps, "training.seed": seed}
+    options = {
+        "training.base": None if base is None else _model_argument(base),
+        "training.minutes": minutes,
+        "training.steps": steps,
+        "training.seed": seed,
+    }
     given: dict[str, object] = {key: value for key, value in options.items() if value is not None}
     if minutes is not None:
         given["training.steps"] = None  # which a config file may set

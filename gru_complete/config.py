@@ -123,15 +123,23 @@ class TrainingConfig(Section):
     )
     batch_size: int | None = Field(default=None, ge=1, le=65_536, description="B, rows read in parallel")
     seq_len: int = Field(default=64, ge=1, le=65_536, description="T, tokens per chunk of truncated back-propagation")
-    learning_rate: float = Field(default=4e-3, gt=0, description="the highest learning rate")
+    base: str = Field(
+        default="auto",
+        min_length=1,
+        description="the model to start from: a name, a path, none, or auto: the built-in one if it suits the text",
+    )
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="the highest learning rate; automatic: 4e-3, from a base 1e-3"
+    )
     warmup: float = Field(default=0.05, ge=0, le=0.9, description="share of the steps in which the learning rate rises")
     decay: float = Field(
         default=0.5, gt=0, le=1, description="share of the steps in which the learning rate falls to zero, at the end"
     )
     weight_decay: float = Field(default=0.1, ge=0, description="AdamW decay, on matrices only")
     max_grad_norm: float = Field(default=1.0, gt=0, description="gradients with a larger norm are scaled down to it")
-    quantized: bool = Field(
-        default=False, description="whether the finished model has weights of eight bits: a quarter of the size"
+    quantized: bool | None = Field(
+        default=None,
+        description="whether the model has weights of eight bits, a quarter of the size; automatic: if it has a base",
     )
     evaluations: int = Field(
         default=20, ge=1, le=10_000, description="evaluations on the tuning split; each saves a checkpoint"

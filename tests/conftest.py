@@ -1,6 +1,7 @@
 import io
 import os
 import random
+import shutil
 import sys
 import time
 
@@ -8,6 +9,7 @@ import pytest
 
 from gru_complete.cli import app
 from gru_complete.config import load_config
+from gru_complete.model import home
 from gru_complete.nn import kernel
 from gru_complete.training.run import TrainingRequest, run_training
 
@@ -25,6 +27,12 @@ TINY = [
     "training.seq_len=16",
     "training.evaluations=4",
     "training.threads=1",
+]
+
+FEW_SETTINGS_OF_A_BASE = [
+    *(setting for setting in TINY if setting != "training.steps=24"),
+    "training.steps=4",
+    "ngrams.max_bytes=100000",
 ]
 
 
@@ -56,10 +64,19 @@ def tiny_config(tiny_overrides):
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path, monkeypatch):
-    """No test sees or touches the models of the person who runs it."""
+    """No test sees or touches the models of the person who runs it, nor takes the time that the built-in one takes."""
+    monkeypatch.setattr(home, "BUILT_IN_MODELS", tmp_path / "no built-in model")
     monkeypatch.setenv("GRU_COMPLETE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("GRU_COMPLETE_MODEL", raising=False)
     monkeypatch.delenv("GRU_COMPLETE_DEBUG", raising=False)
+
+
+@pytest.fixture
+def built_in(own_home, trained_model, tmp_path, monkeypatch):
+    """The directory of a tiny built-in model; nobody may change it."""
+    monkeypatch.setattr(home, "BUILT_IN_MODELS", tmp_path / "base")
+    shutil.copytree(trained_model, home.built_in_model())
+    return home.built_in_model()
 
 
 @pytest.fixture(scope="session")

@@ -221,7 +221,7 @@ def attack_protobuf(name: str) -> Attack:
     return attack
 
 
-WHOLE_MODEL: dict[str, Attack] = {
+MODEL: dict[str, Attack] = {
     "manifest": attack_manifest,
     **{f"{name}, header": attack_tensor_header(f"{name}.safetensors") for name in ("weights", "ngrams")},
     **{f"{name}, tensors": attack_tensors(f"{name}.safetensors") for name in ("weights", "ngrams")},
@@ -229,15 +229,7 @@ WHOLE_MODEL: dict[str, Attack] = {
     "tokenizer, fields": attack_protobuf("tokenizer.model"),
     "tokenizer, bytes": attack_bytes("tokenizer.model"),
 }
-"""Attacks on a model with weights of its own."""
-
-ADAPTED_MODEL: dict[str, Attack] = {
-    "manifest": attack_manifest,
-    "delta, header": attack_tensor_header("delta.safetensors"),
-    "delta, tensors": attack_tensors("delta.safetensors"),
-    "delta, bytes": attack_bytes("delta.safetensors"),
-}
-"""Attacks on an adapted model."""
+"""Attacks on a model."""
 
 
 def attack_json_file(name: str) -> Attack:

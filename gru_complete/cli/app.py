@@ -28,7 +28,6 @@ COMMANDS = {
     "eval": ("evaluate", "evaluate"),
     "inspect": ("inspect", "inspect"),
     "check": ("check", "check"),
-    "adapt": ("adapt", "adapt"),
     "recall": ("recall", "recall"),
     "compare": ("compare", "compare"),
     "models": ("models", "app"),

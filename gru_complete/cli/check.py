@@ -9,7 +9,7 @@ import typer
 
 from gru_complete.cli.checks import check_stdin_once
 from gru_complete.cli.help import COMMON
-from gru_complete.cli.loading import use_one_thread
+from gru_complete.cli.loading import choose_model, use_one_thread
 from gru_complete.cli.options import ModelOption
 from gru_complete.cli.output import json_line
 from gru_complete.cli.progress import bytes_bar
@@ -61,7 +61,7 @@ def check(
     names = _sources(files)
     if threshold is not None:
         check_range("threshold", threshold, 1e-6, 1e12)
-    finder = _finder(model, threshold, finds_lines=lines)
+    finder = _finder(choose_model(console, model), threshold, finds_lines=lines)
     exit_code = 0
     with bytes_bar(console, "checking", names) as bar:
         for name in names:
@@ -102,15 +102,14 @@ def _check_file(
     return has_findings
 
 
-def _finder(model: str | None, threshold: float | None, *, finds_lines: bool) -> "AnomalousLineFinder | WordChecker":
+def _finder(path: Path, threshold: float | None, *, finds_lines: bool) -> "AnomalousLineFinder | WordChecker":
     """What finds lines or words with the model; without a threshold, the finder's or the model's own."""
     from gru_complete.checking import anomalous_lines, unusual_words
     from gru_complete.checking.threshold import threshold_from_manifest
     from gru_complete.model.directory import load_model
-    from gru_complete.model.home import find_model
     from gru_complete.runtime.completer import Completer
 
-    loaded = load_model(find_model(model))
+    loaded = load_model(path)
     completer = Completer.from_model(loaded)
     if finds_lines:
         least = anomalous_lines.DEFAULT_THRESHOLD if threshold is None else threshold

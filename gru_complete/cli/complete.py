@@ -8,7 +8,7 @@ import typer
 
 from gru_complete.cli.checks import check_numbers
 from gru_complete.cli.help import COMMON, LONG_TEXTS
-from gru_complete.cli.loading import load_completer, no_garbage_collection, start_reading, use_one_thread
+from gru_complete.cli.loading import choose_model, load_completer, no_garbage_collection, start_reading, use_one_thread
 from gru_complete.cli.options import (
     LearnFromPromptOption,
     ModelOption,
@@ -236,9 +236,7 @@ def complete(
     console.check_output()  # before any work
     _note_backslashes(console, stop or [])
     use_one_thread()
-    from gru_complete.model.home import find_model
-
-    path = find_model(model)
+    path = choose_model(console, model)
     learns = adapt if learn_from_prompt is None else learn_from_prompt
     with no_garbage_collection():
         files = start_reading(path)

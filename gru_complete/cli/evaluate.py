@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from gru_complete.cli.help import COMMON
+from gru_complete.cli.loading import choose_model
 from gru_complete.cli.options import DEVICES_HELP, ModelOption, PairsOption
 from gru_complete.cli.output import json_line
 from gru_complete.cli.progress import work_bar
@@ -121,13 +122,13 @@ def evaluate(
     pairs are scored.
     """
     from gru_complete.model.directory import load_model
-    from gru_complete.model.home import find_model
 
     # Hidden options are the old spellings of those that they are joined to.
     wanted = Measures(
         online or adapt, marginal, suggestions or offers, effective_context or memory, novelty, keystrokes
     )
-    loaded = load_model(find_model(model))
+    console: Console = context.obj
+    loaded = load_model(choose_model(console, model))
     from gru_complete.evaluation.pairs import evaluate_pairs, read_pairs
     from gru_complete.evaluation.report import network_from_model
     from gru_complete.training.device import choose_device
@@ -143,7 +144,6 @@ def evaluate(
 
         check_plot(plot)
     network = network_from_model(loaded, choose_device(device))
-    console: Console = context.obj
     report = None
     if corpus or any(wanted) or plot is not None or (pairs is None and not secrets):
         with _text(loaded, corpus or []) as text:
@@ -257,9 +257,12 @@ def _report(
 def _novelty(console: "Console", loaded: "LoadedModel", stream: "TokenIds") -> "NoveltyReport":
     """Let the model write, and find what it copied."""
     from gru_complete.evaluation.novelty import NUM_TEXTS, evaluate_novelty
+    from gru_complete.training.base import original_base
 
-    with work_bar(console, "writing", NUM_TEXTS * (1 if loaded.mixture is None else 2)) as progress:
-        return evaluate_novelty(loaded, stream, progress=progress)
+    base = original_base(loaded)
+    num_writers = 1 + (loaded.mixture is not None) + (base is not None)
+    with work_bar(console, "writing", NUM_TEXTS * num_writers) as progress:
+        return evaluate_novelty(loaded, stream, base=base, progress=progress)
 
 
 def _draw(report: "EvaluationReport", plot: Path, *, name: str) -> None:

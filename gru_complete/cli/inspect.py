@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gru_complete.cli.help import COMMON
+from gru_complete.cli.loading import choose_model
 from gru_complete.cli.options import ModelOption
 from gru_complete.cli.output import json_line
 from gru_complete.cli.prompts import STDIN, file_source, stdin_source, without_final_newline
@@ -96,7 +97,6 @@ def inspect(
     Only the network is shown: the n-gram model beside it has no gates.
     """
     from gru_complete.model.directory import load_model
-    from gru_complete.model.home import find_model
 
     if text is None and find is None:
         raise UsageError("no text to inspect", hint='give it as in: gru-complete inspect "Mr Watson goes"')
@@ -105,10 +105,10 @@ def inspect(
     outputs = {name: path for name, path in (("svg", svg), ("png", png), ("html", html)) if path is not None}
     _check_outputs(outputs, has_text=text is not None, replace=replace)
     given = None if text is None else _read(text)
-    loaded = load_model(find_model(model))
+    console: Console = context.obj
+    loaded = load_model(choose_model(console, model))
     data = None if given is None else read_whole_prompt(given, loaded.manifest.normal_form, what="the text")
     reports = [] if find is None else _find(loaded, find, text_file)
-    console: Console = context.obj
     inspection = None
     if data is not None:
         inspection = _inspect(console, loaded, data, reports, num_units=units, is_quiet=as_json)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gru_complete.errors import EnvironmentFailure, UsageError
 
 if TYPE_CHECKING:
+    from gru_complete.cli.console import Console
     from gru_complete.model.files import ModelFiles
     from gru_complete.runtime.completer import Completer
 
@@ -54,6 +55,27 @@ def use_one_thread() -> None:
     With one thread it starts faster, is faster on a single row, and gives the same bits on every machine.
     """
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def choose_model(console: "Console", option: str | None) -> Path:
+    """The directory of the model to use; on a terminal, a word about the built-in one if there is no other yet.
+
+    Args:
+        console: where to say it.
+        option: the name or path that the user gave.
+
+    Raises:
+        ModelError: there is no such model.
+        UsageError: this cannot be the name of a model.
+        EnvironmentFailure: a directory on the way to it cannot be read.
+    """
+    from gru_complete.model.home import BUILT_IN, built_in_model, find_model  # here, since `--help` needs no model
+
+    path = find_model(option)
+    if option is None and path == built_in_model() and console.is_animated:
+        what = f"you have not trained a model yet: this is the built-in one, '{BUILT_IN}'"
+        console.note(f"{what}; it learns from your text with: gru-complete train YOUR-TEXT")
+    return path
 
 
 @contextmanager

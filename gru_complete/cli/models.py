@@ -36,13 +36,18 @@ def list_all(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per model.")] = False,
 ) -> None:
     """List the models by name, and where they are."""
-    from gru_complete.model.home import find_model, list_models
+    from gru_complete.model.home import built_in_model, find_model, list_models
+    from gru_complete.model.manifest import has_manifest
     from gru_complete.model.naming import models_home
 
     console: Console = context.obj
-    paths, home = list_models(), printable(models_home())
-    if not paths and not as_json:
+    own, home = list_models(), printable(models_home())
+    built_in = built_in_model()
+    is_reachable = has_manifest(built_in) and built_in.name not in [path.name for path in own]
+    paths = [*own, built_in] if is_reachable else own
+    if not own and not as_json:
         console.note(f"no models in {home} yet; train one with: gru-complete train CORPUS")
+    if not paths:
         return
     try:
         default = find_model(None)
@@ -55,7 +60,8 @@ def list_all(
         return
     from gru_complete.cli.tables import ModelsTable
 
-    console.write(f"models in {home}:\n".encode())
+    if own:
+        console.write(f"models in {home}:\n".encode())
     console.print_table(ModelsTable(records))
     if default is not None and default not in paths:
         console.write(f"default: {printable(default)}\n".encode())
@@ -100,10 +106,11 @@ def remove(
 def _summary(path: Path) -> dict[str, Any]:
     """What the list says of a model; of a damaged one, what is wrong with it."""
     from gru_complete.model.directory import load_model
+    from gru_complete.model.home import built_in_model
     from gru_complete.model.manifest import MANIFEST
     from gru_complete.storage.os_calls import os_reason
 
-    record: dict[str, Any] = {"name": path.name, "bytes": None}
+    record: dict[str, Any] = {"name": path.name, "built_in": path == built_in_model(), "bytes": None}
     try:
         record["bytes"] = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
         written = time.localtime((path / MANIFEST).stat().st_mtime)

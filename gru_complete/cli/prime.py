@@ -8,7 +8,7 @@ import typer
 
 from gru_complete.cli.checks import check_stdin_once
 from gru_complete.cli.help import LONG_TEXTS
-from gru_complete.cli.loading import load_completer, use_one_thread
+from gru_complete.cli.loading import choose_model, load_completer, use_one_thread
 from gru_complete.cli.options import (
     LearnFromPromptOption,
     ModelOption,
@@ -55,13 +55,12 @@ def prime(
     use_one_thread()
     from gru_complete.cli.answers import read_text
     from gru_complete.cli.states import load_state, refuse_to_overwrite, save_state
-    from gru_complete.model.home import find_model
 
     console: Console = context.obj
     refuse_to_overwrite(state_out)
     check_stdin_once(text)
     learns = adapt if learn_from_prompt is None else learn_from_prompt
-    completer = load_completer(find_model(model), learns=learns)
+    completer = load_completer(choose_model(console, model), learns=learns)
     before = None if state_in is None else load_state(state_in, completer, learns)
     with reading_progress(console) as progress:
         prompt_state = read_text(completer, _sources(text), before, progress)

@@ -169,6 +169,7 @@ def novelty_table(report: "NoveltyReport") -> Table:
     writers = {
         "written": report.generated,
         "by the network alone": report.generated_by_network,
+        "by the base": report.generated_by_base,
         "by people (held out)": report.held_out,
     }
     copied = {name: figures for name, figures in writers.items() if figures is not None}
@@ -307,7 +308,7 @@ class ModelsTable:
 
 def _model_cells(record: Mapping[str, Any]) -> tuple[str, ...]:
     """The cells of a model, for ``ModelsTable.COLUMNS``."""
-    notes = ["default"] if record["default"] else []
+    notes = [what for key, what in (("default", "default"), ("built_in", "built in")) if record.get(key)]
     notes += ["damaged"] if "problem" in record else [] if record["finished"] else ["unfinished"]
 
     def number(key: str, form: str, unit: float = 1) -> str:

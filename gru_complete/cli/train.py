@@ -52,6 +52,13 @@ def train(
     minutes: Annotated[
         str | None, typer.Option(help="Time limit for the whole command; default: 5.", metavar="N")
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="The model to start from: a name, a path, or none; default: the built-in one if it suits the text.",
+            metavar="MODEL",
+        ),
+    ] = None,
     redact: RedactOption = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an existing model.")] = False,
     steps: Annotated[
@@ -95,6 +102,7 @@ def train(
         "model.cell": cell,
         **training_settings(minutes=minutes, steps=steps, seed=seed, device=device),
         "data.redact": "true" if redact else None,
+        "training.base": base,
     }
     checked = load_config(config, settings or (), options)
     path = resolve_model_path(model or default_model_name(corpus))

@@ -27,6 +27,7 @@ from gru_complete.nn import kernel
 from gru_complete.nn.cells import CELL_CLASSES
 from gru_complete.storage import untrusted
 from gru_complete.training import automatic, planning
+from gru_complete.training.base import NO_BASE
 from gru_complete.training.batches import Batches, paragraph_ends
 from gru_complete.training.closing_time import CLOSING_SECONDS
 from gru_complete.training.probe import probe_step_seconds
@@ -120,7 +121,7 @@ def resolve_settings(
 
 
 def _choose_sizes(config: Config, corpus: TokenizedCorpus, device: torch.device) -> Config:
-    """Width, embedding and batch for the reference cell."""
+    """Width, embedding and batch for the reference cell; and all cells start from nothing, whatever they might use."""
     stream, num_bytes = corpus.streams["training"], corpus.headers["training"].num_bytes
     widest = automatic.widest_hidden_size(num_bytes, epochs=0)
     hidden_size = config.model.hidden_size or min(automatic.WIDTH_WITHOUT_MINUTES, widest)
@@ -130,7 +131,7 @@ def _choose_sizes(config: Config, corpus: TokenizedCorpus, device: torch.device)
     return config.model_copy(
         update={
             "model": config.model.model_copy(update=sizes),
-            "training": config.training.model_copy(update={"batch_size": batch_size}),
+            "training": config.training.model_copy(update={"batch_size": batch_size, "base": NO_BASE}),
         }
     )
 

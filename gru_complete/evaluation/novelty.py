@@ -3,7 +3,7 @@
 Even text that nobody copied shares runs of words with any other text of its kind: set phrases, names, the language
 itself. So the figures of generated text mean nothing without those of human text, the held-out split: at the same
 places, and at each place the same number of words. The network is also measured alone, since it is the n-gram model
-that knows phrases by heart.
+that knows phrases by heart; and the base, if there was one, whose share comes from the language and not from the text.
 
 Words and runs are those of ``text/verbatim.py``. Each figure is a mean over texts, which are far from each other in the
 corpus and so nearly independent, with its 95 % interval. Where all texts have the same share, the normal approximation
@@ -71,19 +71,28 @@ class CopyingStatistics:
 
 @dataclass(frozen=True)
 class NoveltyReport:
-    """What is copied: by the model, by its network alone (None for a model without n-grams), and by people."""
+    """What is copied, by whom.
+
+    Attributes:
+        generated: by the model.
+        generated_by_network: by its network alone; None for a model without n-grams.
+        held_out: by people.
+        generated_by_base: what the model that the training started from has in common with the corpus, of which it has
+            read nothing; None without one.
+    """
 
     generated: CopyingStatistics
     generated_by_network: CopyingStatistics | None
     held_out: CopyingStatistics
+    generated_by_base: CopyingStatistics | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The value of ``novelty`` in ``eval --json``."""
-        by_network = self.generated_by_network
+        others = {"generated_without_counts": self.generated_by_network, "generated_by_base": self.generated_by_base}
         return {
             "tokens_per_text": NUM_TOKENS,
             "generated": self.generated.to_json(),
-            **({} if by_network is None else {"generated_without_counts": by_network.to_json()}),
+            **{name: figures.to_json() for name, figures in others.items() if figures is not None},
             "held_out": self.held_out.to_json(),
         }
 
@@ -92,6 +101,7 @@ def evaluate_novelty(
     model: LoadedModel,
     stream: TokenIds,
     *,
+    base: LoadedModel | None = None,
     num_texts: int = NUM_TEXTS,
     num_tokens: int = NUM_TOKENS,
     progress: Progress | None = None,
@@ -101,6 +111,7 @@ def evaluate_novelty(
     Args:
         model: the model; its run directory holds its training text.
         stream: tokens of text that the model has not seen, documents between document ends, ``(N,)``.
+        base: the model that its training started from, which continues the text, too.
         num_texts: at how many places; fewer if the text is short.
         num_tokens: how far, with the default settings of ``complete``.
         progress: called with 1 for each text that was written.
@@ -114,6 +125,8 @@ def evaluate_novelty(
     texts = {"held_out": continuations, "generated": _generate(model, prompts, num_tokens, progress)}
     if model.mixture is not None:
         texts["by_network"] = _generate(model._replace(mixture=None), prompts, num_tokens, progress)
+    if base is not None:
+        texts["by_base"] = _generate(base, prompts, num_tokens, progress)
     hashes = {writer: [word_hashes(_whole_words(text)) for text in written] for writer, written in texts.items()}
     lengths = [min(map(len, same_place)) for same_place in zip(*hashes.values(), strict=True)]
     if not any(lengths):
@@ -124,7 +137,8 @@ def evaluate_novelty(
         )
         for writer, written in hashes.items()
     }
-    return NoveltyReport(statistics["generated"], statistics.get("by_network"), statistics["held_out"])
+    alone, by_base = statistics.get("by_network"), statistics.get("by_base")
+    return NoveltyReport(statistics["generated"], alone, statistics["held_out"], by_base)
 
 
 def measure_copying(corpus: CorpusWords, texts: Sequence[Hashes]) -> CopyingStatistics:

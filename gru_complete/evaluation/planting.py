@@ -31,6 +31,7 @@ from gru_complete.storage import atomic
 from gru_complete.text.shards import documents, write_shard
 from gru_complete.text.tokenizer import DOCUMENT_END, Tokenizer
 from gru_complete.training import events
+from gru_complete.training.base import original_base
 from gru_complete.training.batches import derived_seed
 from gru_complete.training.plan import read_plan
 from gru_complete.training.run import TrainingRequest, run_training
@@ -124,12 +125,9 @@ def find_training(model: LoadedModel, *, device: str) -> OriginalTraining:
         device: where to repeat the training: auto, cpu or cuda.
 
     Raises:
-        UsageError: the model is an adapted one, or there is no run directory.
+        UsageError: there is no run directory, or the model that the training started from has gone.
         ModelError: the run directory is damaged or belongs to another training.
     """
-    if model.manifest.base is not None:
-        message = f"{printable(model.path.name)} was adapted, and its text was not kept"
-        raise UsageError(message, hint=f"use the model that it was adapted from, '{model.manifest.base.name}'")
     run_dir = run_dir_with_text(model.path)
     plan = read_plan(run_dir)
     if model.manifest.run_id != plan.run_id:
@@ -144,6 +142,9 @@ def find_training(model: LoadedModel, *, device: str) -> OriginalTraining:
             "training": plan.config.training.model_copy(update={"steps": steps, "device": device}),
         }
     )
+    if model.manifest.base is not None and original_base(model) is None:
+        message = f"the model that {printable(model.path.name)} started from has been replaced or removed"
+        raise UsageError(message, hint="keep that one, and give the new one a name of its own with -m")
     training, _ = run_dir.read_part("training", model.tokenizer)
     tuning, _ = run_dir.read_part("tuning", model.tokenizer)
     return OriginalTraining(config, model.tokenizer, training, tuning)

@@ -29,6 +29,7 @@ from gru_complete.evaluation.progress import Progress
 from gru_complete.evaluation.suggestions import SuggestionsReport, evaluate_suggestions
 from gru_complete.model.directory import LoadedModel
 from gru_complete.model.run_dir import RunDir
+from gru_complete.ngrams.evidence import total_nats
 from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.nn.language_model import LanguageModel, load_weights
 from gru_complete.runtime.completer import Completer
@@ -165,7 +166,10 @@ def evaluate(
     variants: dict[str, float] = {}
     if mixture is not None:
         alone = score_tokens(module, texts, chunk_len=chunk_len, device=device)
-        variants = {"gru_only": alone.total_nats, "ngrams_only": sum(mixture.ngrams.total_nats(text) for text in texts)}
+        variants = {
+            "gru_only": alone.total_nats,
+            "ngrams_only": sum(total_nats(mixture.ngrams, text) for text in texts),
+        }
         if not online:  # otherwise it is among the online costs
             adapted = score_tokens(module, texts, mixture=mixture, adapted=True, chunk_len=chunk_len, device=device)
             variants = {"adapted": adapted.total_nats} | variants

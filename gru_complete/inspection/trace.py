@@ -59,7 +59,7 @@ class TracedNetwork:
     """A model's network, whose steps also return the gates.
 
     Args:
-        model: the model; an adapted one has its weights after adapting.
+        model: the model.
         dtype: the type to compute in.
     """
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gru_complete.errors import ModelError, UsageError, printable
+from gru_complete.model.home import built_in_model
 from gru_complete.model.run_dir import PARTS, Part, RunDir
 from gru_complete.text.tokenizer import Tokenizer
 from gru_complete.text.verbatim import BETWEEN_DOCUMENTS, CorpusWords, decode_streams
@@ -66,9 +67,12 @@ def run_dir_with_text(model_path: Path) -> RunDir:
     """The run directory of a model, which holds the text that it was trained on.
 
     Raises:
-        UsageError: it does not exist.
+        UsageError: it does not exist, as for the built-in model.
     """
     run_dir = RunDir.beside(model_path)
+    if model_path == built_in_model():
+        message = f"'{model_path.name}' is the built-in model, which comes without its text"
+        raise UsageError(message, hint="name a model that you have trained, with -m")
     if not run_dir.has_part("training"):
         message = f"the training text of {printable(model_path.name)} is missing ({printable(run_dir.path)})"
         raise UsageError(message, hint="train the model again with --replace, and keep the directory beside it")

@@ -1,17 +1,15 @@
 """Saving and loading a model directory: written whole, and safe to load from a stranger.
 
 A directory holds ``manifest.json`` (written last: the commit record), ``weights.safetensors`` and ``tokenizer.model``,
-and mostly ``ngrams.safetensors``; a checkpoint adds what it needs to continue. An adapted model holds
-``delta.safetensors`` instead: what to add to the weights of its base, a model beside it, whose tokenizer and n-gram
-model it shares. Nothing in a directory is code, a path or a template. Loading reads the bytes of a few fixed names
-once, checks the size and SHA-256 of those bytes and parses those bytes, so that nothing can change in between.
+and mostly ``ngrams.safetensors``; a checkpoint adds what it needs to continue. Nothing in a directory is code, a path
+or a template. Loading reads the bytes of a few fixed names once, checks the size and SHA-256 of those bytes and parses
+those bytes, so that nothing can change in between.
 
 The records here and in ``runtime`` are named tuples: a dataclass takes half a millisecond to make, for which `complete`
 would have to wait.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -21,17 +19,15 @@ import numpy as np
 
 from gru_complete.errors import ModelError, printable
 from gru_complete.storage import atomic, untrusted
-from gru_complete.storage.tensors import parse_safetensors
+from gru_complete.storage.tensors import check_tensors, parse_safetensors
 
 if TYPE_CHECKING:
     from gru_complete.ngrams.mixture import NGramMixture
     from gru_complete.text.tokenizer import Tokenizer
 from gru_complete.arrays import Weights
 from gru_complete.model.architecture import Architecture
-from gru_complete.model.delta import Delta, apply_delta, check_tensors
 from gru_complete.model.files import ModelFiles, Place, read_listed, start_in_thread
 from gru_complete.model.manifest import (
-    DELTA,
     EXTRA_FILES,
     MANIFEST,
     MAX_BYTES,
@@ -44,7 +40,6 @@ from gru_complete.model.manifest import (
     FileRecord,
     Manifest,
     TextFacts,
-    has_manifest,
     load_manifest,
 )
 from gru_complete.model.quantized import dequantize, is_quantized, quantize
@@ -53,7 +48,7 @@ _READ_ATTEMPTS = 100  # after the first, each follows a replacement of the model
 
 
 class LoadedModel(NamedTuple):
-    """A model in memory; an adapted model has weights, tokenizer and n-gram model like any other.
+    """A model in memory.
 
     Attributes:
         path: where it was loaded from.
@@ -83,6 +78,7 @@ class ModelContents(NamedTuple):
         training: facts about the training, likewise.
         text: what the text is like.
         is_quantized: whether the weights are stored in eight bits.
+        base: the model that the training started from; None if it started from nothing.
     """
 
     arch: Architecture
@@ -92,6 +88,7 @@ class ModelContents(NamedTuple):
     training: Mapping[str, Any]
     text: TextFacts = NOTHING_KNOWN
     is_quantized: bool = False
+    base: Base | None = None
 
 
 def save_model(directory: Path, contents: ModelContents, extra_files: Mapping[str, bytes] | None = None) -> None:
@@ -124,47 +121,11 @@ def save_model(directory: Path, contents: ModelContents, extra_files: Mapping[st
         training=contents.training,
         files={},
         tool_version=_tool_version(),
+        base=contents.base,
         until=contents.text.until,
         start=contents.text.start,
     )
     _write_files(directory, manifest, {**files, **(extra_files or {})})
-
-
-def save_delta(
-    directory: Path,
-    *,
-    base: LoadedModel,
-    delta: Delta,
-    metrics: Mapping[str, Any],
-    training: Mapping[str, Any],
-) -> None:
-    """Write an adapted model into an existing directory beside its base; see ``save_model``.
-
-    Args:
-        directory: where to write.
-        base: the model that is adapted; it has weights of its own.
-        delta: what to add to its weights, as ``apply_delta`` takes it.
-        metrics: what was measured.
-        training: facts about the training.
-
-    Raises:
-        ModelError: ``load_model`` would refuse this model.
-        EnvironmentFailure: the disk is full or refuses the write.
-    """
-    from safetensors.numpy import save  # here, so that reading a model does not wait for it
-
-    if base.manifest.base is not None:
-        raise ModelError(f"{printable(base.path)} is adapted itself and cannot be a base")
-    check_tensors(apply_delta(base.weights, delta, name=DELTA), base.manifest.arch.tensor_shapes(), name=DELTA)
-    manifest = base.manifest._replace(
-        base=Base(Path(os.path.realpath(base.path)).name, base.fingerprint),
-        metrics=metrics,
-        training=training,
-        files={},
-        tool_version=_tool_version(),
-    )
-    data = save({name: np.ascontiguousarray(array) for name, array in delta.items()})
-    _write_files(directory, manifest, {DELTA: data})
 
 
 def _write_files(directory: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
@@ -191,21 +152,16 @@ def load_model(
         path: its directory.
         files: its files, if reading them has started already.
         meanwhile: is called with the model, still without its n-gram model, while that is being checked: to prepare
-            something that depends on the rest. It may be called again, and is not for an adapted model.
+            something that depends on the rest. It may be called again.
 
     Raises:
         ModelError: it is missing, damaged, made by a newer version, or not a model.
     """
-    return _load(path, files, partial(_load_once, meanwhile=meanwhile))
-
-
-def _load(path: Path, files: ModelFiles | None, load_once: Callable[[Path, ModelFiles], LoadedModel]) -> LoadedModel:
-    """Load a model, again whenever it was replaced meanwhile."""
     for attempts_left in reversed(range(_READ_ATTEMPTS)):
         place = Place(path) if files is None else files.place
         try:
             files = files or ModelFiles(place)
-            return load_once(path, files)
+            return _load_once(path, files, meanwhile=meanwhile)
         except ModelError:
             if not attempts_left or (place.is_still_that_of_the_model() and not _has_other_manifest(files)):
                 raise
@@ -227,21 +183,9 @@ def _load_once(
     path: Path, files: ModelFiles, *, meanwhile: Callable[[LoadedModel], object] | None = None
 ) -> LoadedModel:
     """Load a model, or fail if it is replaced meanwhile."""
-    manifest = files.manifest
-    if manifest.base is None:
-        return _load_whole(path, files, meanwhile=meanwhile)
-    return _load_adapted(path, files, manifest.base)
-
-
-def _load_whole(
-    path: Path, files: ModelFiles, *, meanwhile: Callable[[LoadedModel], object] | None = None
-) -> LoadedModel:
-    """Load a model that has weights of its own, or fail if it is replaced meanwhile."""
     from gru_complete.text.tokenizer import Tokenizer
 
     manifest, directory = files.manifest, files.directory
-    if manifest.base is not None:  # nor can two be each other's base
-        raise ModelError(f"{printable(path)} is adapted itself, and no adapted model can be based on it")
     mixture = start_in_thread(partial(_load_mixture, files))
     try:
         tokenizer = Tokenizer(files.read(TOKENIZER))
@@ -271,29 +215,6 @@ def _load_mixture(files: ModelFiles) -> "NGramMixture | None":
         return None
     name, vocab_size = printable(files.directory / NGRAMS), files.manifest.arch.vocab_size
     return NGramMixture.from_bytes(files.read(NGRAMS), vocab_size=vocab_size, name=name)
-
-
-def _load_adapted(path: Path, files: ModelFiles, needed: Base) -> LoadedModel:
-    """Load an adapted model: its base, and the delta to add."""
-    manifest = files.manifest
-    base_path = Path(os.path.realpath(path)).parent / needed.name
-    what = f"{printable(path)} only holds what it has learnt beyond the model '{needed.name}'"
-    if not has_manifest(base_path):
-        raise ModelError(f"{what}, which is not beside it", hint=f"put that model back as {printable(base_path)}")
-    base = _load(base_path, None, _load_whole)
-    if base.fingerprint != needed.fingerprint:
-        from gru_complete.model.naming import model_argument  # here, since only the message needs it
-
-        models = f"{model_argument(base_path)} FILE -m {model_argument(path)}"
-        hint = f"adapt the new one: gru-complete adapt {models} --replace"
-        raise ModelError(f"{what}, and another model has that name now", hint=hint)
-    if base.manifest.arch != manifest.arch or base.manifest.tokenizer != manifest.tokenizer:
-        raise ModelError(f"{what}, and its sizes are not those of that model")
-    name = printable(files.directory / DELTA)
-    delta = parse_safetensors(files.read(DELTA), name=name)
-    weights = apply_delta(base.weights, delta, name=name)
-    check_tensors(weights, manifest.arch.tensor_shapes(), name=name)
-    return LoadedModel(path, manifest, weights, base.tokenizer, files.fingerprint, base.mixture)
 
 
 def read_extra_file(path: Path, name: str) -> bytes:

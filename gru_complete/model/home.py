@@ -18,6 +18,10 @@ from gru_complete.storage import atomic, privacy, untrusted
 from gru_complete.storage.os_calls import translate_os_errors
 from gru_complete.storage.untrusted import short_repr
 
+BUILT_IN = "english"
+"""The model that comes with the program: it has read general English (docs/base.md)."""
+BUILT_IN_MODELS = Path(__file__).parents[1] / "base"
+"""The directory that holds it."""
 _TRAIN_HINT = "train one with: gru-complete train CORPUS"
 
 
@@ -46,6 +50,8 @@ def resolve_model_path(name_or_path: str) -> Path:
 def find_model(option: str | None) -> Path:
     """The model that a command shall use: the option's, else ``$GRU_COMPLETE_MODEL``'s, else the one trained last.
 
+    Before any was trained it is the built-in one, which can also be named; the user's model of that name goes first.
+
     Raises:
         ModelError: there is no such model.
         UsageError: this cannot be the name of a model.
@@ -55,17 +61,26 @@ def find_model(option: str | None) -> Path:
     if name is None:
         name = _last_trained()
         if name is None:
-            raise ModelError("no model has been trained yet", hint=_TRAIN_HINT)
+            if not has_manifest(built_in_model()):
+                raise ModelError("no model has been trained yet", hint=_TRAIN_HINT)
+            return built_in_model()
     path = resolve_model_path(name)
     with suppress(EnvironmentFailure):
         atomic.finish_removals(path.parent)
     if not has_manifest(path):
+        if name == BUILT_IN and not os.path.lexists(path) and has_manifest(built_in_model()):
+            return built_in_model()
         with translate_os_errors("read", path), suppress(FileNotFoundError, NotADirectoryError):
             os.lstat(path / MANIFEST)
         if os.path.isdir(path):
             load_manifest(path)  # which says what is wrong
         raise ModelError(f"no model named '{printable(name)}'", hint=f"{_TRAIN_HINT} -m {shell_word(name)}")
     return path
+
+
+def built_in_model() -> Path:
+    """The directory of the model that comes with the program."""
+    return BUILT_IN_MODELS / BUILT_IN
 
 
 def close_home(model_path: Path) -> bool:

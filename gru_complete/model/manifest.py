@@ -22,7 +22,6 @@ CHECK_THRESHOLD = "check_threshold"
 """The key of a metric: the lowest odds that `check` reports by default."""
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer.model"
-DELTA = "delta.safetensors"
 NGRAMS = "ngrams.safetensors"
 EXTRA_FILES = (NGRAMS, "optimizer.safetensors", "loop.json")
 """Files that a model may have besides its weights and tokenizer; the last two are a checkpoint's."""
@@ -31,7 +30,6 @@ MAX_BYTES = {
     MANIFEST: 64_000,
     WEIGHTS: 1 << 30,
     TOKENIZER: 1 << 24,
-    DELTA: 1 << 30,
     NGRAMS: 1 << 30,
     "optimizer.safetensors": 1 << 31,
     "loop.json": 1 << 20,
@@ -41,6 +39,7 @@ DEFAULT_ENDS = ("sentence", "line")
 """Where completions of a model may end by default."""
 STARTS = ("", "\n", "\n\n")
 """What may stand before a prompt: the beginning of a document, a line or a paragraph."""
+_OLD_CHANGE = "delta.safetensors"  # what older versions wrote in place of weights
 _LOOKS = 5
 TOKENIZER_FLAGS = {"kind": "sentencepiece", "document_end": 0, "first_piece": 257}
 """Facts about the tokenizer that all models share today; a manifest with others is refused."""
@@ -54,10 +53,10 @@ class FileRecord(NamedTuple):
 
 
 class Base(NamedTuple):
-    """The model that an adapted one changes.
+    """The model that a training started from.
 
     Attributes:
-        name: of its directory, beside that of the adapted model.
+        name: of its directory.
         fingerprint: the SHA-256 of its manifest.
     """
 
@@ -66,7 +65,7 @@ class Base(NamedTuple):
 
     @classmethod
     def from_json(cls, value: object) -> "Base":
-        """Read the ``base`` of a manifest; a name that could lead to another place is refused.
+        """Read the ``base`` of a manifest.
 
         Raises:
             ModelError: a key is missing, unknown or of the wrong form.
@@ -102,13 +101,13 @@ class Manifest(NamedTuple):
         tokenizer: ``TOKENIZER_FLAGS`` and the corpus' ``abbreviations``.
         metrics: what was measured, each only where it was: ``held_out_bits_per_byte`` and ``held_out_bytes``,
             ``held_out_adapted_bits_per_byte`` (if completions learn from the current document),
-            ``tuning_bits_per_byte`` (of the validation split; in adapted models also ``tuning_bits_per_byte_before``),
+            ``tuning_bits_per_byte`` (of the validation split),
             ``ngrams_bits_per_byte``, ``xz_bits_per_byte``, and ``CHECK_THRESHOLD``.
         training: facts about the training: ``run_id``, ``steps``, ``finished``, ``seconds``, ``torch`` (its version),
             ``num_training_tokens`` and ``num_training_bytes``, ``normal_form`` (of all of the text, if it has one).
         files: the other files of the directory.
         tool_version: of the program that wrote the model.
-        base: of an adapted model; None for all others.
+        base: the model that the training started from; None if it started from nothing.
         until: where completions end by default, one of ``DEFAULT_ENDS``; older models do not say it.
         start: what stands before a prompt, one of ``STARTS``; likewise.
         format: always ``FORMAT``.
@@ -203,6 +202,7 @@ class Manifest(NamedTuple):
             optional=["base", "until", "start"],
         )
         base = Base.from_json(fields["base"]) if "base" in fields else None
+        _refuse_change(fields["files"], base)
         for key, known in (("until", DEFAULT_ENDS), ("start", STARTS)):
             if fields.get(key, known[0]) not in known:
                 raise ModelError(f"{key} is {short_repr(fields[key])}, not one of {', '.join(map(repr, known))}")
@@ -215,7 +215,7 @@ class Manifest(NamedTuple):
             tokenizer=fields["tokenizer"],
             metrics=fields["metrics"],
             training=fields["training"],
-            files=_file_records(fields["files"], is_adapted=base is not None),
+            files=_file_records(fields["files"]),
             tool_version=str(fields["tool_version"]),
             base=base,
             until=fields.get("until", DEFAULT_ENDS[0]),
@@ -261,10 +261,17 @@ def check_abbreviations(words: object, where: str) -> list[str]:
     return words
 
 
-def _file_records(value: object, *, is_adapted: bool) -> dict[str, FileRecord]:
-    """Check the list of files: those that a model of its kind must have and may have."""
-    required, optional = ([DELTA], ()) if is_adapted else ([WEIGHTS, TOKENIZER], EXTRA_FILES)
-    listed = json_object(value, "files", required=required, optional=optional)
+def _refuse_change(files: object, base: Base | None) -> None:
+    """Refuse what older versions wrote to add a text to a model."""
+    if isinstance(files, dict) and _OLD_CHANGE in files:
+        message = "written by `adapt` of an older version, which has no weights of its own"
+        name = "MODEL" if base is None else base.name
+        raise ModelError(message, hint=f"learn that text again: gru-complete train TEXT --base {name} -m NEW-MODEL")
+
+
+def _file_records(value: object) -> dict[str, FileRecord]:
+    """Check the list of files."""
+    listed = json_object(value, "files", required=[WEIGHTS, TOKENIZER], optional=EXTRA_FILES)
     records = {}
     for name, entry in listed.items():
         entry = json_object(entry, f"files.{name}", required=["bytes", "sha256"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gru_complete.arrays import Weights
-from gru_complete.model.delta import check_tensors
+from gru_complete.storage.tensors import check_tensors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,12 +58,13 @@ def dequantize(
         ModelError: names, shapes or types are not those of these weights.
     """
     expected: dict[str, tuple[int, ...]] = {}
+    of_bytes = {key + _CODES_SUFFIX for key in shapes}
     for key, shape in shapes.items():
         if len(shape) == 1:
             expected[key] = shape
         else:
             expected[key + _CODES_SUFFIX], expected[key + _SCALE_SUFFIX] = shape, shape[:1]
-    check_tensors(tensors, expected, name=name)
+    check_tensors(tensors, expected, name=name, of_bytes=of_bytes)
     weights = {}
     for key, shape in shapes.items():
         if len(shape) == 1:

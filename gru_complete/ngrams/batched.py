@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gru_complete.arrays import Float32Array, Float64Array, FloatArray, IntArray
-from gru_complete.ngrams.evidence import Context, StreamScores
+from gru_complete.ngrams.evidence import Context, EvidenceArrays, StreamScores
 from gru_complete.ngrams.trie import MIN_WEIGHT, VALUES, Trie
 from gru_complete.text.tokenizer import DOCUMENT_END
 
@@ -156,6 +156,20 @@ class BatchedLookup:
             totals = np.where(first[1:] > first[:-1], totals, 1)
             result.append(((1 - kept / totals).astype(np.float32), totals.astype(np.float32)))
         return result
+
+    def evidence(self, contexts: IntArray) -> EvidenceArrays:
+        """How well many contexts ``(N, order - 1)`` are known."""
+        lengths = np.zeros(len(contexts), np.int8)
+        totals = np.full(len(contexts), self._unigram_backoff[1], np.float32)
+        num_followers = np.full(len(contexts), self.vocab_size, np.int32)
+        for depth, first in enumerate(self._first):
+            nodes = contexts[:, depth]
+            rows = np.flatnonzero(nodes >= 0)
+            sizes = first[nodes[rows] + 1] - first[nodes[rows]]
+            rows, sizes = rows[sizes > 0], sizes[sizes > 0]
+            lengths[rows], num_followers[rows] = depth + 1, sizes
+            totals[rows] = self._backoff[depth][1][nodes[rows]]
+        return EvidenceArrays(lengths, totals, num_followers)
 
     def score_block(self, scores: StreamScores, block: slice, contexts: IntArray, entries: IntArray) -> None:
         """Fill in a block of ``scores``, from the uniform distribution up to the longest contexts.

@@ -1,7 +1,8 @@
 """Counting the n-grams of token streams, and keeping those that are worth their bytes.
 
 ``count_ngrams`` counts all n-grams (``_count``), estimates the discounts from how many were seen once, twice and so on
-(``_estimated_discounts``), chooses those that fit into ``max_bytes`` (``_fitting``) and stores them (``_stored``).
+(``_estimated_discounts``), chooses those that fit into ``max_bytes`` (``choose_fitting``) and stores them
+(``stored_levels``).
 
 Shapes: V vocab_size, N tokens of a stream, C n-grams of one length.
 """
@@ -25,7 +26,7 @@ _FAR_APART_TOKENS = 10_000
 MAX_TOKENS = 1 << 24
 
 
-class _Grams(NamedTuple):
+class Grams(NamedTuple):
     """The different n-grams of one length, sorted, while they are counted.
 
     Attributes:
@@ -97,8 +98,8 @@ def count_ngrams(
     discounts: Float32Array = np.array([_estimated_discounts(level.counts) for level in levels], np.float32)
     keep = [~level.is_private for level in levels]
     if max_bytes is not None and order > 1:
-        keep = _fitting(levels, keep, max_bytes)
-    return NGrams(Trie(_stored(levels, keep, vocab_size), discounts, nearest_codes(levels[0].occurrences)))
+        keep = choose_fitting(levels, keep, max_bytes)
+    return NGrams(Trie(stored_levels(levels, keep, vocab_size), discounts, nearest_codes(levels[0].occurrences)))
 
 
 # ---------------------------------------------------------------------------------------- counting
@@ -132,7 +133,7 @@ def _prepared(tokens: TokenIds, vocab_size: int, digit_tokens: BoolArray | None)
     return _Stream(tokens, is_end, document, None if digit_tokens is None else digit_tokens[tokens], vocab_size)
 
 
-def _count(stream: _Stream, order: int) -> list[_Grams]:
+def _count(stream: _Stream, order: int) -> list[Grams]:
     """The n-grams of each length up to ``order``, none of which crosses a document end.
 
     The n-grams of k + 1 tokens come from those of k: each place in the stream has the node of the n-gram that ends
@@ -147,7 +148,7 @@ def _count(stream: _Stream, order: int) -> list[_Grams]:
     occurrences = np.bincount(tokens[1:], minlength=vocab_size)
     all_tokens = np.arange(vocab_size, dtype=tokens.dtype)
     never = np.zeros(vocab_size, np.bool_)
-    levels = [_Grams(np.zeros(vocab_size, np.int32), all_tokens, occurrences, occurrences, never)]
+    levels = [Grams(np.zeros(vocab_size, np.int32), all_tokens, occurrences, occurrences, never)]
     nodes = tokens.astype(np.int32)  # of the n-gram that ends at each place, -1 where it would cross a document end
     digit_within = stream.has_digit  # whether that n-gram has a digit
     for length in range(2, order + 1):
@@ -162,7 +163,7 @@ def _count(stream: _Stream, order: int) -> list[_Grams]:
 
 def _next_level(
     stream: _Stream, nodes: IntArray, digit_within: BoolArray | None, length: int, *, num_nodes: int
-) -> tuple[_Grams, IntArray]:
+) -> tuple[Grams, IntArray]:
     """The n-grams of ``length`` tokens.
 
     Args:
@@ -198,7 +199,7 @@ def _next_level(
         first, last = np.minimum.reduceat(places, starts), np.maximum.reduceat(places, starts)
         is_near = (last - first <= _FAR_APART_TOKENS) & (stream.document[last] == stream.document[first])
         is_private |= digit_within[first] & is_near
-    return _Grams(parents, last_tokens, occurrences, occurrences, is_private), num_before
+    return Grams(parents, last_tokens, occurrences, occurrences, is_private), num_before
 
 
 def _sorted_places(tokens: TokenIds, before: IntArray, vocab_size: int, *, in_order: bool) -> tuple[IntArray, IntArray]:
@@ -218,8 +219,8 @@ def _sorted_places(tokens: TokenIds, before: IntArray, vocab_size: int, *, in_or
     del keys
     is_new = np.ones(len(places), np.bool_)
     for part in (before, tokens):
-        in_order = part[places]
-        is_new[1:] &= in_order[1:] == in_order[:-1]
+        sorted_part = part[places]
+        is_new[1:] &= sorted_part[1:] == sorted_part[:-1]
     is_new[1:] = ~is_new[1:]
     return places, np.flatnonzero(is_new).astype(np.int32)
 
@@ -239,7 +240,7 @@ def _estimated_discounts(counts: IntArray) -> tuple[float, float, float]:
 # ---------------------------------------------------------------------------------------- choosing
 
 
-def _fitting(levels: Sequence[_Grams], keep: Sequence[BoolArray], max_bytes: int) -> list[BoolArray]:
+def choose_fitting(levels: Sequence[Grams], keep: Sequence[BoolArray], max_bytes: int) -> list[BoolArray]:
     """Choose which n-grams to keep in ``max_bytes``.
 
     The most frequent are kept, the shorter first of equally frequent ones, and of those the ones in rarer contexts,
@@ -274,8 +275,8 @@ def _fitting(levels: Sequence[_Grams], keep: Sequence[BoolArray], max_bytes: int
         widths = needed
 
 
-def _worths(levels: Sequence[_Grams], keep: Sequence[BoolArray]) -> Float32Array:
-    """What each n-gram of two and more tokens is worth, all lengths in one array; see ``_fitting``.
+def _worths(levels: Sequence[Grams], keep: Sequence[BoolArray]) -> Float32Array:
+    """What each n-gram of two and more tokens is worth, all lengths in one array; see ``choose_fitting``.
 
     Occurrences, which are whole numbers, decide. The length takes off less than 1, the rarity of the context less than
     a step of the length; and an n-gram is worth no less than one that continues it.
@@ -300,7 +301,7 @@ def _best(worths: Float32Array, num_best: int) -> IndexArray:
     return best
 
 
-def _chosen(levels: Sequence[_Grams], best: IndexArray, widths: Sequence[int], max_bytes: int) -> BoolArray:
+def _chosen(levels: Sequence[Grams], best: IndexArray, widths: Sequence[int], max_bytes: int) -> BoolArray:
     """Which n-grams of two and more tokens fit, the best first: all lengths in one array.
 
     Args:
@@ -325,24 +326,36 @@ def _sizes(token_bytes: int, widths: Sequence[int]) -> list[int]:
     return [token_bytes + 1 + (1 + width if width else 0) for width in [*widths[1:], 0]]
 
 
-def _most_followers(longer: _Grams, is_kept: BoolArray) -> int:
+def _most_followers(longer: Grams, is_kept: BoolArray) -> int:
     """The largest number of kept n-grams that continue the same shorter one."""
     return int(np.bincount(longer.parents[is_kept]).max(initial=0))
 
 
-def _stored(levels: Sequence[_Grams], keep: Sequence[BoolArray], vocab_size: int) -> list[Level]:
-    """The levels as they are stored, without the n-grams that are not kept; none is kept without its parent."""
-    stored = []
+def stored_levels(
+    levels: Sequence[Grams],
+    keep: Sequence[BoolArray],
+    vocab_size: int,
+    dropped_before: Sequence[IntArray] | None = None,
+) -> list[Level]:
+    """The levels as they are stored, without the n-grams that are not kept; none is kept without its parent.
+
+    Args:
+        levels: the n-grams of each length.
+        keep: which of them are kept, ``(C,)`` each.
+        vocab_size: V.
+        dropped_before: what was counted for followers that are not even in ``levels``, ``(C,)`` each; None: nothing.
+    """
+    result = []
     dtype = token_dtype(vocab_size)
     for index, level in enumerate(levels):
         first, dropped = np.zeros(0, np.int32), np.zeros(0, np.uint8)
         if index + 1 < len(levels):
             longer, is_kept = levels[index + 1], keep[index + 1]
             first = group_starts(np.bincount(longer.parents[is_kept], minlength=len(level.counts))[keep[index]])
-            lost = np.zeros(len(level.counts), np.int64)
+            lost = np.zeros(len(level.counts), np.int64) if dropped_before is None else dropped_before[index].copy()
             np.add.at(lost, longer.parents[~is_kept], longer.counts[~is_kept])  # bincount would count in float64
             dropped = nearest_codes(lost[keep[index]])
-        stored.append(
+        result.append(
             Level(level.tokens[keep[index]].astype(dtype), nearest_codes(level.counts[keep[index]]), first, dropped)
         )
-    return stored
+    return result

@@ -78,11 +78,12 @@ class NGrams:
     Attributes:
         vocab_size: V.
         order: tokens in the longest n-gram; contexts have up to one less.
+        trie: what is stored.
     """
 
     def __init__(self, trie: Trie) -> None:
         """Take over a trie that ``count_ngrams`` made or ``Trie.from_arrays`` checked."""
-        self._trie = trie
+        self.trie = trie
         self._levels = levels = trie.levels
         self.order = len(levels)
         self.vocab_size = len(levels[0].counts)
@@ -116,7 +117,7 @@ class NGrams:
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """All that is stored, by name; ``from_arrays`` reads it back."""
-        return self._trie.to_arrays()
+        return self.trie.to_arrays()
 
     @property
     def num_bytes(self) -> int:
@@ -230,8 +231,8 @@ class NGrams:
     def _occurring_followers(self, depth: int, node: int, start: int, stop: int) -> _Followers:
         """``_stored_followers`` with how often they occur for their counts."""
         level = self._levels[depth + 1]
-        occurrences = self._trie.occurrences_after(depth, node)
-        one, two, more = self._trie.discounts[depth + 1].tolist()
+        occurrences = self.trie.occurrences_after(depth, node)
+        one, two, more = self.trie.discounts[depth + 1].tolist()
         shares = occurrences - np.select([occurrences <= 1, occurrences <= 2], [one, two], more)
         total = float(occurrences.sum()) + self._quick_values[self._quick_dropped[depth][node]]
         tokens = level.tokens[start:stop].astype(np.intp)
@@ -278,7 +279,7 @@ class NGrams:
         always follows the same token ("She" after a period) seems rare. Older models, which do not store occurrences,
         have nothing better.
         """
-        occurrences = self._trie.occurrences
+        occurrences = self.trie.occurrences
         if occurrences is None:
             unigrams = self._unigrams.astype(np.float64)
             return np.asarray(unigrams / unigrams.sum())
@@ -287,14 +288,14 @@ class NGrams:
 
     @cached_property
     def _has_many_documents(self) -> bool:
-        occurrences = self._trie.occurrences
+        occurrences = self.trie.occurrences
         return occurrences is not None and bool(VALUES[occurrences[DOCUMENT_END]] >= MANY_DOCUMENTS)
 
     @cached_property
     def _batched(self) -> BatchedLookup:
         from gru_complete.ngrams.batched import BatchedLookup  # here, since many completions look up few contexts
 
-        return BatchedLookup(self._trie, self._shares, self._unigram_backoff)
+        return BatchedLookup(self.trie, self._shares, self._unigram_backoff)
 
     @cached_property
     def _unigrams(self) -> Float32Array:
@@ -346,6 +347,10 @@ class NGrams:
             evidence.totals[level.rows] = level.totals
             evidence.num_followers[level.rows] = level.sizes
 
+    def evidence_of_many(self, contexts: IntArray) -> EvidenceArrays:
+        """``evidence`` of many contexts ``(N, order - 1)``, none of which is cut off."""
+        return self._batched.evidence(contexts)
+
     def distributions(self, contexts: IntArray) -> Float32Array:
         """The distribution in each of many contexts ``(N, order - 1)``: ``(N, V)``."""
         weights = np.ones(len(contexts), np.float32)
@@ -387,12 +392,3 @@ class NGrams:
             self._batched.score_block(scores, slice(begin, begin + len(block) - 1), contexts[:-1], entries[1:])
             context = tuple(contexts[-2].tolist())
         return scores
-
-    def total_nats(self, tokens: TokenIds, *, chunk_len: int = 1 << 16) -> float:
-        """What all tokens of a stream but the first cost together, in nats; long streams are read in chunks."""
-        total, context = 0.0, self.empty_context()
-        for start in range(0, len(tokens) - 1, chunk_len):
-            chunk = np.asarray(tokens[start : start + chunk_len + 1])
-            total -= float(np.log(self.score_stream(chunk, context).probabilities, dtype=np.float64).sum())
-            context = tuple(self.contexts(chunk[:-1], context)[-1].tolist())
-        return total

@@ -6,11 +6,11 @@ Shapes: N contexts, or tokens of a stream.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from gru_complete.arrays import Float32Array
+from gru_complete.arrays import Float32Array, IntArray, TokenIds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +23,7 @@ would reach back beyond the beginning.
 """
 
 CUT_OFF = -2
+NUM_SLOPES = 2
 
 
 class Evidence(NamedTuple):
@@ -75,3 +76,40 @@ class StreamScores(NamedTuple):
     def evidence(self) -> EvidenceArrays:
         """How well the context of each token is known."""
         return EvidenceArrays(self.lengths, self.totals, self.num_followers)
+
+
+def evidence_features(evidence: EvidenceArrays, order: int) -> Float32Array:
+    """The evidence as the mixing weights and the shares of a pair see it, ``(N, order + NUM_SLOPES)``.
+
+    One of the first ``order`` columns is 1, that of the context's length; the other two measure how often the context
+    was seen and how varied its followers are.
+    """
+    rows = np.zeros((len(evidence.lengths), order + NUM_SLOPES), np.float32)
+    rows[np.arange(len(rows)), evidence.lengths] = 1
+    totals = np.maximum(np.asarray(evidence.totals, np.float32), 1)
+    rows[:, order] = np.log1p(totals) / 3
+    rows[:, order + 1] = np.log(np.asarray(evidence.num_followers, np.float32) / totals + 1e-3)
+    return rows
+
+
+class StreamModel(Protocol):
+    """What ``total_nats`` needs: an n-gram model, or a pair of them."""
+
+    def empty_context(self) -> Context:
+        """The context in which nothing has been read."""
+
+    def contexts(self, stream: TokenIds, start: Context | None = None) -> IntArray:
+        """The context after each token of a stream."""
+
+    def score_stream(self, stream: TokenIds, start: Context | None = None) -> StreamScores:
+        """Score every token of a stream but the first."""
+
+
+def total_nats(model: StreamModel, tokens: TokenIds, *, chunk_len: int = 1 << 16) -> float:
+    """What all tokens of a stream but the first cost together, in nats; long streams are read in chunks."""
+    total, context = 0.0, model.empty_context()
+    for start in range(0, len(tokens) - 1, chunk_len):
+        chunk = np.asarray(tokens[start : start + chunk_len + 1])
+        total -= float(np.log(model.score_stream(chunk, context).probabilities, dtype=np.float64).sum())
+        context = tuple(model.contexts(chunk[:-1], context)[-1].tolist())
+    return total

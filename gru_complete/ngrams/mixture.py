@@ -30,33 +30,19 @@ import numpy as np
 from gru_complete.arrays import Float32Array
 from gru_complete.errors import ModelError
 from gru_complete.ngrams.counts import NGrams
-from gru_complete.ngrams.evidence import CUT_OFF, Context, Evidence, EvidenceArrays
+from gru_complete.ngrams.evidence import CUT_OFF, NUM_SLOPES, Context, Evidence, EvidenceArrays, evidence_features
+from gru_complete.ngrams.pair import SHARES, NGramPair
 from gru_complete.storage.tensors import parse_safetensors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NUM_OUTPUTS = 5  # a, b, and the logarithms of s_0, s_1, s_2, up to a constant
-NUM_SLOPES = 2
 _COUNTS_ALONE = (0.0, 1.0, 0.0, 0.0, -30.0)  # a product that is the n-gram model's distribution, and no network
 _MAX_WEIGHT = 1000.0
 _CACHED_CONTEXTS = 4096  # most contexts of a text have the same evidence as others
 _BLOCK_VALUES = 1 << 15  # probabilities that are mixed at once: their working memory fits into the cache
 _MIXTURE, _BEGINNINGS, _ADAPTS = "mixture", "mixture.beginnings", "adapts"
-
-
-def evidence_features(evidence: EvidenceArrays, order: int) -> Float32Array:
-    """The evidence as the mixing weights see it, ``(N, order + NUM_SLOPES)``.
-
-    One of the first ``order`` columns is 1, that of the context's length; the other two measure how often the context
-    was seen and how varied its followers are.
-    """
-    rows = np.zeros((len(evidence.lengths), order + NUM_SLOPES), np.float32)
-    rows[np.arange(len(rows)), evidence.lengths] = 1
-    totals = np.maximum(np.asarray(evidence.totals, np.float32), 1)
-    rows[:, order] = np.log1p(totals) / 3
-    rows[:, order + 1] = np.log(np.asarray(evidence.num_followers, np.float32) / totals + 1e-3)
-    return rows
 
 
 class MixingWeights:
@@ -178,14 +164,14 @@ class NGramMixture(NamedTuple):
     """The n-gram model and how it is mixed with the GRU: what ``ngrams.safetensors`` holds.
 
     Attributes:
-        ngrams: the n-gram model.
+        ngrams: the n-gram model of the text, perhaps with that of a base.
         mixing: the mixing weights.
         adapts: whether learning from the current document (``overlay``) gained on the tuning split, so that it is on
             by default.
         beginnings: the mixing weights where the beginning of a prompt cuts contexts off; None in older models.
     """
 
-    ngrams: NGrams
+    ngrams: NGrams | NGramPair
     mixing: MixingWeights
     adapts: bool
     beginnings: MixingWeights | None = None
@@ -245,9 +231,9 @@ class NGramMixture(NamedTuple):
         try:
             mixing, adapts = _checked_mixing(arrays, _MIXTURE), _checked_adapts(arrays)
             beginnings = _checked_mixing(arrays, _BEGINNINGS) if _BEGINNINGS in arrays else None
-            ngrams = NGrams.from_arrays(
-                {key: array for key, array in arrays.items() if key not in (_MIXTURE, _BEGINNINGS, _ADAPTS)}, vocab_size
-            )
+            counts = {key: array for key, array in arrays.items() if key not in (_MIXTURE, _BEGINNINGS, _ADAPTS)}
+            kind: type[NGrams | NGramPair] = NGramPair if SHARES in counts else NGrams
+            ngrams = kind.from_arrays(counts, vocab_size)
             if {mixing.order, (beginnings or mixing).order} != {ngrams.order}:
                 raise ModelError(
                     f"the mixing weights are for the order {mixing.order}, the n-gram model has {ngrams.order}"

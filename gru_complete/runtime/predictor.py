@@ -118,13 +118,13 @@ class Predictor:
             state: its recurrent state after them, ``(L, S, H)``.
         """
         nodes = before.nodes
+        last = (*before.last, *tokens)[-MAX_CONTEXT:]
         if self.mixture is not None:
             ngrams = self.mixture.ngrams
             for token in tokens[1 - ngrams.order :]:  # a context reaches back no further
                 nodes = ngrams.advance(nodes, token)
-        last = (*before.last, *tokens)[-MAX_CONTEXT:]
-        if CUT_OFF in nodes and DOCUMENT_END not in last[-len(nodes) - 1 :]:
-            nodes = tuple([max(node, -1) for node in nodes])  # the beginning is too far back to cut anything off
+            if CUT_OFF in nodes and DOCUMENT_END not in last[-ngrams.order :]:
+                nodes = tuple([max(node, -1) for node in nodes])  # the beginning is too far back to cut anything off
         return DecoderState(hidden, state, nodes, last)
 
     def log_probabilities(

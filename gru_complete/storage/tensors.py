@@ -1,8 +1,9 @@
-"""Strict parsing of the tensors in a safetensors file that a stranger may have written."""
+"""Strict parsing, and checks, of the tensors in a safetensors file that a stranger may have written."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +65,39 @@ def parse_safetensors(data: bytes, *, name: str) -> dict[str, NDArray[Any]]:
     if [begin for begin, _ in [*spans, (len(data) - start, 0)]] != [0, *(end for _, end in spans)]:
         raise ModelError(f"{name} has tensors that overlap or leave holes")
     return tensors
+
+
+def check_tensors(
+    tensors: Mapping[str, NDArray[Any]],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    name: str,
+    of_bytes: Collection[str] = (),
+) -> None:
+    """Compare tensors with the names, shapes and types that were expected, and refuse NaN and infinity.
+
+    Args:
+        tensors: by name.
+        shapes: of those that are expected, by name.
+        name: whose tensors they are, for messages.
+        of_bytes: the names of those that are uint8; all others are float32.
+
+    Raises:
+        ModelError: up to 20 of the problems.
+    """
+    problems = [f"{key} is missing" for key in shapes if key not in tensors]
+    for key, array in tensors.items():
+        if key not in shapes:
+            problems.append(f"{short_repr(key)} is not expected")
+        elif array.shape != shapes[key]:
+            problems.append(f"{key} has the shape {array.shape}, expected {shapes[key]}")
+        elif array.dtype != (dtype := np.uint8 if key in of_bytes else np.float32):
+            problems.append(f"{key} is {array.dtype}, expected {np.dtype(dtype)}")
+        elif not np.isfinite(array).all():
+            problems.append(f"{key} contains NaN or infinity")
+    if problems:
+        more = [f"and {len(problems) - 20} more"] if len(problems) > 20 else []
+        raise ModelError(f"{name} does not fit its manifest: {'; '.join([*problems[:20], *more])}")
 
 
 def _read_only_copy(array: NDArray[Any]) -> NDArray[Any]:

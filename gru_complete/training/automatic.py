@@ -19,6 +19,7 @@ WIDTH_WITHOUT_MINUTES = 256
 TOKENS_PER_WEIGHT = 2.0  # read in the given time; a wider network that reads fewer learns less
 OFTEN, VERY_OFTEN = 20, 45  # epochs from which a wider network learns more, provided that dropout is high
 MAX_EPOCHS = 70  # later epochs teach nothing: training ends before its minutes are over
+MAX_EPOCHS_FROM_BASE = 12  # a network that knows the language needs few
 
 
 def automatic_vocab_size(num_bytes: int) -> int:
@@ -66,6 +67,11 @@ def automatic_hidden_size(
     return WIDTHS[-1]
 
 
+def automatic_learning_rate(*, has_base: bool) -> float:
+    """The peak of the schedule: a network that has learnt already is not to forget it."""
+    return 1e-3 if has_base else 4e-3
+
+
 def automatic_dropout(epochs: float) -> float:
     """Dropout of features: more for more epochs; beyond 0.4 it costs more steps than it saves."""
     shares = ((1.5, 0.0), (4, 0.1), (6, 0.2), (OFTEN, 0.3))
@@ -90,6 +96,6 @@ def automatic_precision(device: torch.device) -> str:
     return "bfloat16" if bfloat16.is_available(device) else "float32"
 
 
-def max_useful_steps(batches: Batches) -> int:
+def max_useful_steps(batches: Batches, *, has_base: bool = False) -> int:
     """The number of steps after which nothing new is learned, however much time is left."""
-    return MAX_EPOCHS * batches.steps_per_epoch
+    return (MAX_EPOCHS_FROM_BASE if has_base else MAX_EPOCHS) * batches.steps_per_epoch

@@ -22,13 +22,12 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from torch import Tensor
 
 from gru_complete.errors import ModelError, printable
-from gru_complete.model.delta import check_tensors
 from gru_complete.model.directory import ModelContents, load_model, read_extra_file, save_model
 from gru_complete.model.manifest import TextFacts
 from gru_complete.model.naming import model_argument
 from gru_complete.nn.language_model import export_weights, load_weights
 from gru_complete.storage import atomic, untrusted
-from gru_complete.storage.tensors import parse_safetensors
+from gru_complete.storage.tensors import check_tensors, parse_safetensors
 from gru_complete.text.tokenizer import Tokenizer
 from gru_complete.training.learner import Learner
 

@@ -8,6 +8,7 @@ import torch
 from gru_complete.arrays import TokenIds
 from gru_complete.ngrams.counts import NGrams
 from gru_complete.ngrams.mixture import MixingWeights, NGramMixture
+from gru_complete.ngrams.pair import NGramPair
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.text.xz import CONTEXT_BYTES
 from gru_complete.training.finishing import MEASURED_BYTES, REPORT_TOKENS
@@ -25,7 +26,7 @@ TRIED_TOKENS, TRIED_ROWS = 800, 16
 
 
 def estimate_closing_seconds(
-    corpus: TokenizedCorpus, counts: NGrams | None, hidden_size: int, device: torch.device
+    corpus: TokenizedCorpus, counts: NGrams | NGramPair | None, hidden_size: int, device: torch.device
 ) -> float:
     """Seconds that the work after the last step takes, besides counting, if nothing else runs.
 

@@ -1,4 +1,4 @@
-"""One writer of a model at a time: whoever trains or adapts ``NAME`` holds the lock of ``NAME.run`` meanwhile."""
+"""One writer of a model at a time: whoever trains ``NAME`` holds the lock of ``NAME.run`` meanwhile."""
 
 import os
 from collections.abc import Iterator

@@ -27,13 +27,18 @@ def explain(plan: Plan, *, num_bytes: int, num_tokens: int, vocab_size: int) -> 
         )
         steps_reason = f"as many as fit into {plan.budget_seconds:.0f} s; more than {MAX_EPOCHS} epochs teach nothing"
 
-    return [
+    from_nothing = [
         _line(
             f"vocabulary: {vocab_size - 257:,} pieces besides the single bytes",
             wished.tokenizer.vocab_size,
             f"about one for each 1.1 kB of the {megabytes}, from 256 to 4,096",
         ),
         _line(f"width: {model.hidden_size}", wished.model.hidden_size, width_reason),
+    ]
+    with_base = [f"vocabulary: {vocab_size - 257:,} pieces, and width: {model.hidden_size}, as the base has them"]
+    return [
+        *_explain_base(plan),
+        *(from_nothing if plan.base_sha256 is None else with_base),
         f"weights: {weights:,}, {tokens_read / weights:.1f} tokens read for each",
         _line(
             f"batch: {training.batch_size} rows of {training.seq_len} tokens",
@@ -63,6 +68,18 @@ def minutes_to_read_all(plan: Plan, num_tokens: int) -> float:
     other_seconds = training.minutes * 60 - plan.budget_seconds
     num_steps = num_tokens / (training.batch_size * training.seq_len)
     return (other_seconds + num_steps * plan.budget_seconds / plan.max_steps) / 60
+
+
+def _explain_base(plan: Plan) -> list[str]:
+    """What the training starts from, and why; nothing where there was no choice."""
+    base, wished = plan.config.training.base, plan.requested.training.base
+    if plan.base_bits is None or plan.counts_bits is None:
+        return [] if wished in ("auto", "none") else [f"base: {base}, as you set it"]
+    is_better = "less" if plan.base_sha256 is not None else "not enough less"
+    return [
+        f"base: {base}, since without having read it the built-in model needs {plan.base_bits:.2f} bits for a byte of "
+        f"the text, {is_better} than the {plan.counts_bits:.2f} of the text's own phrases"
+    ]
 
 
 def _explain_dropout(plan: Plan, *, epochs: float, num_bytes: int) -> list[str]:

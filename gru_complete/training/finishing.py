@@ -1,30 +1,29 @@
-"""From the last checkpoint to a model: the better weights, the n-gram mixture, what is measured, the directory."""
+"""From the last checkpoint to a model: the better weights, the n-gram mixture, what is measured."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from gru_complete.config import Config
 from gru_complete.errors import ModelError
-from gru_complete.model.directory import LoadedModel, ModelContents, save_model
-from gru_complete.model.manifest import NGRAMS, Manifest
-from gru_complete.ngrams.counts import NGrams
+from gru_complete.model.directory import LoadedModel
+from gru_complete.model.manifest import Manifest
+from gru_complete.ngrams.evidence import total_nats
 from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.nn.language_model import export_weights, load_weights
-from gru_complete.storage import atomic
 from gru_complete.text.shards import documents
 from gru_complete.text.xz import CONTEXT_BYTES, xz_bits_per_byte
+from gru_complete.training.base import Prepared
 from gru_complete.training.beginnings import first_tokens
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.learner import Learner
 from gru_complete.training.loop import TuningSplit
 from gru_complete.training.mixing import (
-    count_parts,
     fit_beginnings,
     fit_mixture,
     sample_beginnings,
+    with_tuning_split,
 )
 from gru_complete.training.pace import NO_LIMIT, Allowance
 from gru_complete.training.scoring import score_tokens
@@ -68,7 +67,7 @@ def fit_and_measure(
     config: Config,
     learner: Learner,
     corpus: TokenizedCorpus,
-    counts: NGrams | None,
+    prepared: Prepared,
     measure: Measure | None = None,
     *,
     allowance: Allowance = NO_LIMIT,
@@ -84,7 +83,7 @@ def fit_and_measure(
         config: with every automatic value filled in.
         learner: holds the network.
         corpus: the text.
-        counts: the n-gram counts of the training split; None if the network is to work alone.
+        prepared: the n-gram counts of the training split, and the base.
         measure: what else to measure.
         allowance: the time for all this. If there is too little, less is measured, and the counts may lack the tuning
             split.
@@ -94,11 +93,18 @@ def fit_and_measure(
         The mixture, None without counts, and the figures.
     """
     num_bytes = allowance.part_of(MEASURED_BYTES)
+    counts, base = prepared.counts, prepared.base
     if counts is None:
         return None, _measure_unseen(measure, num_bytes, learner, corpus, None)
     tuning = corpus.streams["tuning"]
     mixture, tried, static_nats = fit_mixture(
-        learner.model, counts, tuning, config.ngrams, device=learner.device, allowance=allowance
+        learner.model,
+        counts,
+        tuning,
+        config.ngrams,
+        device=learner.device,
+        allowance=allowance,
+        start=None if base is None or base.mixture is None else base.mixture.mixing,
     )
     bits = static_nats / np.log(2) / len(corpus.tokenizer.decode(tried.tolist()))
     metrics = {"tuning_bits_per_byte": bits} | _measure_unseen(measure, num_bytes, learner, corpus, mixture)
@@ -109,7 +115,7 @@ def fit_and_measure(
         mixture = mixture._replace(beginnings=beginnings)
     if not allowance.suffices_for(counting_seconds):
         return mixture, metrics
-    return mixture._replace(ngrams=count_parts(corpus, ("training", "tuning"), config.ngrams)), metrics
+    return mixture._replace(ngrams=with_tuning_split(counts, corpus, config.ngrams)), metrics
 
 
 def _measure_unseen(
@@ -157,46 +163,5 @@ def measure_held_out(
         scores = score_tokens(learner.model, documents(stream), mixture=mixture, adapted=adapted, device=learner.device)
         metrics[name] = scores.total_nats / np.log(2) / len(text)
     if mixture is not None:
-        metrics["ngrams_bits_per_byte"] = mixture.ngrams.total_nats(stream) / np.log(2) / len(text)
+        metrics["ngrams_bits_per_byte"] = total_nats(mixture.ngrams, stream) / np.log(2) / len(text)
     return metrics | {"xz_bits_per_byte": xz_bits_per_byte(context, text)}
-
-
-def write_model(
-    path: Path,
-    learner: Learner,
-    corpus: TokenizedCorpus,
-    mixture: NGramMixture | None,
-    *,
-    metrics: Mapping[str, float],
-    facts: Mapping[str, Any],
-    is_quantized: bool,
-) -> None:
-    """Write the model directory, replacing an old one whole.
-
-    Args:
-        path: the directory.
-        learner: holds the network.
-        corpus: has the tokenizer, and says what the text is like.
-        mixture: the n-gram mixture; None if the network is to work alone.
-        metrics: what was measured.
-        facts: what the manifest says about the training.
-        is_quantized: whether the weights are stored in eight bits.
-
-    Raises:
-        EnvironmentFailure: the disk or a permission refused.
-        ModelError: weights are not finite.
-    """
-    with atomic.replace_directory(path) as directory:
-        save_model(
-            directory,
-            ModelContents(
-                arch=learner.model.architecture,
-                weights=export_weights(learner.model),
-                tokenizer=corpus.tokenizer,
-                metrics=metrics,
-                training=facts,
-                text=corpus.text,
-                is_quantized=is_quantized,
-            ),
-            extra_files={} if mixture is None else {NGRAMS: mixture.to_bytes()},
-        )

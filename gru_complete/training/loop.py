@@ -171,6 +171,7 @@ class TrainingLoop:
 
     def _learning_rate(self, loop: LoopState, progress: float) -> float:
         training, max_steps = self.plan.config.training, self.plan.max_steps
+        assert training.learning_rate is not None  # the plan has filled it in
         position = loop.step + 1 if self.plan.budget_seconds is None else progress * max_steps
         return loop.rate_scale * learning_rate(
             position,

@@ -16,14 +16,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from gru_complete.arrays import TokenIds
 from gru_complete.config import NGramsConfig
+from gru_complete.model.directory import LoadedModel
 from gru_complete.model.run_dir import Part
 from gru_complete.ngrams.building import MAX_TOKENS, count_ngrams
 from gru_complete.ngrams.counts import NGrams
-from gru_complete.ngrams.evidence import EvidenceArrays
-from gru_complete.ngrams.mixture import MixingWeights, NGramMixture, evidence_features
+from gru_complete.ngrams.evidence import EvidenceArrays, evidence_features
+from gru_complete.ngrams.merging import merge_ngrams
+from gru_complete.ngrams.mixture import MixingWeights, NGramMixture
+from gru_complete.ngrams.pair import NGramPair
 from gru_complete.nn.language_model import LanguageModel
 from gru_complete.text.shards import documents
 from gru_complete.text.tokenizer import DOCUMENT_END
@@ -32,9 +36,12 @@ from gru_complete.training.pace import NO_LIMIT, Allowance
 from gru_complete.training.scoring import read_documents, score_tokens
 from gru_complete.training.tokenized_corpus import TokenizedCorpus
 
+MAX_BYTES = 9_500_000  # of the counts of a text that are kept, unless the user asks for another size
+MAX_BYTES_WITH_BASE = 5_000_000  # the same beside those of a base: all of the model then fits in 16 MB
 MAX_BASE_TOKENS = 1 << 25  # counted where phrases must stand in several documents: made once, and where RAM suffices
 MAX_SCORES = 1 << 25  # N * V: the fit holds this many twice in float16, 128 MB
 ITERATIONS = 20
+PAIR_ITERATIONS = 60  # each takes milliseconds
 PRIOR, PRIOR_TOKENS = 1e-4, 0.5  # pull towards the start, for weights of which the tuning split says little
 TRUSTED_TOKENS = 5_000  # so many tell whether the network helps, whatever was fitted on them
 FOLDS = 2  # of fewer tokens, on each of which mixing weights are tried that were fitted on the others
@@ -49,16 +56,19 @@ def automatic_bytes(num_bytes: int) -> int:
 
     With the network they then fit in 10 MB, or 25 MB with the largest one.
     """
-    return min(9_500_000, 1_000_000 + 11 * num_bytes // 5)
+    return min(MAX_BYTES, 1_000_000 + 11 * num_bytes // 5)
 
 
-def count_parts(corpus: TokenizedCorpus, parts: Sequence[Part], settings: NGramsConfig) -> NGrams:
+def count_parts(
+    corpus: TokenizedCorpus, parts: Sequence[Part], settings: NGramsConfig, *, most_bytes: int | None = None
+) -> NGrams:
     """Count the n-grams of some splits of a text.
 
     Args:
         corpus: the text.
         parts: which splits of it.
         settings: order and size.
+        most_bytes: of the counts on disk, unless the settings say it.
     """
     tokenizer = corpus.tokenizer
     has_digit = np.array([any(byte in b"0123456789" for byte in piece) for piece in tokenizer.pieces])
@@ -68,13 +78,92 @@ def count_parts(corpus: TokenizedCorpus, parts: Sequence[Part], settings: NGrams
         *(corpus.streams[part] for part in parts),
         vocab_size=tokenizer.vocab_size,
         order=settings.order,
-        max_bytes=settings.max_bytes or automatic_bytes(num_bytes),
+        max_bytes=settings.max_bytes or min(automatic_bytes(num_bytes), most_bytes or MAX_BYTES),
         digit_tokens=has_digit,
         min_documents=settings.min_documents,
         max_tokens=MAX_TOKENS if settings.min_documents == 1 else MAX_BASE_TOKENS,
     )
     return_freed_memory()
     return counts
+
+
+def count_training_split(
+    corpus: TokenizedCorpus, settings: NGramsConfig, base: LoadedModel | None
+) -> NGrams | NGramPair:
+    """Count the n-grams of the training split, beside those of the model that the training starts from.
+
+    If that started from a base itself, the n-grams of its own text go on to be counted with those of the new text.
+
+    Args:
+        corpus: the text.
+        settings: order and size.
+        base: the model to start from; None to start from nothing.
+    """
+    if base is None or base.mixture is None:
+        return count_parts(corpus, ("training",), settings)
+    own = count_parts(corpus, ("training",), settings, most_bytes=MAX_BYTES_WITH_BASE)
+    of_base = base.mixture.ngrams
+    if isinstance(of_base, NGramPair):
+        own = merge_ngrams(of_base.own, own, max_bytes=settings.max_bytes or MAX_BYTES_WITH_BASE)
+        of_base = of_base.base
+    return pair_with_base(own, of_base, corpus.streams["tuning"])
+
+
+def with_tuning_split(
+    counts: NGrams | NGramPair, corpus: TokenizedCorpus, settings: NGramsConfig
+) -> NGrams | NGramPair:
+    """The n-gram model of a training split with the tuning split taken in, once nothing is fitted on it any more.
+
+    Args:
+        counts: those of the training split, perhaps with a base.
+        corpus: the text.
+        settings: order and size.
+    """
+    if not isinstance(counts, NGramPair):
+        return count_parts(corpus, ("training", "tuning"), settings)
+    tuning = count_parts(corpus, ("tuning",), settings, most_bytes=MAX_BYTES_WITH_BASE)
+    max_bytes = settings.max_bytes or MAX_BYTES_WITH_BASE
+    return counts.with_own(merge_ngrams(counts.own, tuning, max_bytes=max_bytes))
+
+
+def pair_with_base(own: NGrams, base: NGrams, tuning: TokenIds) -> NGramPair:
+    """Put the n-gram model of a base beside that of a text.
+
+    The shares are those under which the tuning split is most likely.
+
+    Args:
+        own: the counts of the training split alone.
+        base: the n-gram model of the base, of the same vocabulary.
+        tuning: token ids of the tuning split, ``(N,)``.
+    """
+    scores = [(own.score_stream(document), base.score_stream(document)) for document in documents(tuning)]
+    features = torch.from_numpy(
+        np.concatenate(
+            [
+                np.concatenate(
+                    [evidence_features(mine.evidence, own.order), evidence_features(other.evidence, base.order)], axis=1
+                )
+                for mine, other in scores
+            ]
+        )
+    )
+    of_own, of_base = (
+        torch.from_numpy(np.log(np.concatenate([pair[which].probabilities for pair in scores]))) for which in (0, 1)
+    )
+    shares = torch.zeros(features.shape[1], requires_grad=True)
+    optimizer = torch.optim.LBFGS([shares], max_iter=PAIR_ITERATIONS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        score = features @ shares
+        logs = torch.stack([F.logsigmoid(score) + of_own, F.logsigmoid(-score) + of_base])
+        prior = (PRIOR + PRIOR_TOKENS / len(features)) * shares.square().sum()
+        total = prior - torch.logsumexp(logs, dim=0).mean()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    return NGramPair(own, base, shares.detach().numpy())
 
 
 class FittedMixture(NamedTuple):
@@ -93,12 +182,13 @@ class FittedMixture(NamedTuple):
 
 def fit_mixture(
     model: LanguageModel,
-    counts: NGrams,
+    counts: NGrams | NGramPair,
     tuning: TokenIds,
     settings: NGramsConfig,
     *,
     device: torch.device,
     allowance: Allowance = NO_LIMIT,
+    start: MixingWeights | None = None,
 ) -> FittedMixture:
     """Fit the mixing weights, and find out whether learning from the current document lowers the cost.
 
@@ -109,9 +199,10 @@ def fit_mixture(
         settings: whether to learn from the current document, if the user has decided that.
         device: where the model is.
         allowance: the time for it.
+        start: the mixing weights to begin with, if there are better ones than the usual.
     """
     max_scores = allowance.part_of(MAX_SCORES)
-    weights = fit_mixing_weights(model, counts, documents(tuning), device=device, max_scores=max_scores)
+    weights = fit_mixing_weights(model, counts, documents(tuning), device=device, max_scores=max_scores, start=start)
     mixture = NGramMixture(counts, weights, adapts=bool(settings.adapt))
     tried: TokenIds = np.asarray(tuning[: allowance.part_of(ONLINE_TRIAL_TOKENS)])
     sample = documents(tried)
@@ -151,11 +242,12 @@ class _Block:
 
 def fit_mixing_weights(
     model: LanguageModel,
-    ngrams: NGrams,
+    ngrams: NGrams | NGramPair,
     documents: Sequence[npt.NDArray[np.integer]],
     *,
     device: torch.device,
     max_scores: int = MAX_SCORES,
+    start: MixingWeights | None = None,
 ) -> MixingWeights:
     """Find the mixing weights under which the tuning split is most likely.
 
@@ -165,6 +257,8 @@ def fit_mixing_weights(
         documents: token streams of the tuning split; if they are too long, the beginnings of some are used.
         device: where the model is.
         max_scores: the most scores to use, tokens times vocabulary.
+        start: the mixing weights to begin with, to which the fit is drawn; those that suit most texts if omitted, or
+            if these are for another order.
 
     Returns:
         A minimum of the mean nats per token, found by L-BFGS (Liu and Nocedal 1989); or those of the counts alone, if
@@ -172,11 +266,13 @@ def fit_mixing_weights(
     """
     used = sample_beginnings(documents, max(1, max_scores // ngrams.vocab_size))
     blocks = list(_blocks(model, ngrams, used, device))
-    start = torch.from_numpy(MixingWeights.constant(START, ngrams.order).weights)
+    if start is None or start.order != ngrams.order or start.are_of_counts_alone:
+        start = MixingWeights.constant(START, ngrams.order)
+    drawn_to = torch.from_numpy(start.weights)
     num_tokens = sum(len(block.targets) for block in blocks)
-    if FOLDS <= num_tokens < TRUSTED_TOKENS and not _network_helps(blocks, start):
+    if FOLDS <= num_tokens < TRUSTED_TOKENS and not _network_helps(blocks, drawn_to):
         return MixingWeights.of_counts_alone(ngrams.order)
-    return _most_likely(blocks, start)
+    return _most_likely(blocks, drawn_to)
 
 
 def _network_helps(blocks: Sequence[_Block], start: Tensor) -> bool:
@@ -269,7 +365,7 @@ def sample_beginnings(documents: Sequence[npt.NDArray[np.integer]], max_tokens: 
 
 
 def _blocks(
-    model: LanguageModel, ngrams: NGrams, documents: Sequence[npt.NDArray[np.integer]], device: torch.device
+    model: LanguageModel, ngrams: NGrams | NGramPair, documents: Sequence[npt.NDArray[np.integer]], device: torch.device
 ) -> Iterator[_Block]:
     """Read the documents under both models, in blocks of ``BLOCK`` tokens."""
     for document in documents:

@@ -27,12 +27,23 @@ _PLANNED = (
     ("model", "hidden_size"),
     ("model", "dropout"),
     ("model", "weight_dropout"),
+    ("training", "base"),
+    ("training", "quantized"),
+    ("training", "learning_rate"),
     ("training", "batch_size"),
     ("training", "threads"),
     ("training", "precision"),
     ("training", "device"),
 )
 """The automatic settings, all of which a plan has filled in."""
+_FIXED_BY_BASE = (
+    ("model", "cell"),
+    ("model", "embedding_size"),
+    ("model", "hidden_size"),
+    ("model", "num_layers"),
+    ("ngrams", "order"),
+)
+"""The settings that a plan takes over from a base."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,9 @@ class Plan:
         environment: torch version, threads, device and processor; bits are promised only where these are equal.
         step_seconds: what a step took when the plan was made; 0 where no minutes count, and in plans of older versions.
         quiet_step_seconds: what it takes if nothing else runs, as far as is known; likewise.
+        base_sha256: identifies the model that the training starts from; None if it starts from nothing.
+        base_bits: what samples of the text cost under the built-in base, in bits per byte; None if it was not tried.
+        counts_bits: what they cost under the n-gram counts of the text, likewise.
         closing_seconds: what follows the last step takes if nothing else runs, as far as is known; likewise.
     """
 
@@ -66,6 +80,9 @@ class Plan:
     step_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     quiet_step_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     closing_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    base_sha256: str | None = None
+    base_bits: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    counts_bits: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
     @property
     def run_id(self) -> str:
@@ -105,6 +122,7 @@ def _check_filled_in(plan: Plan) -> None:
             wanted = requested[section][key]
             is_automatic = (section, key) in _PLANNED
             is_filled_in = is_automatic and (wanted in (None, "auto") or key == "threads")
+            is_filled_in |= plan.base_sha256 is not None and (section, key) in _FIXED_BY_BASE
             if (value != wanted and not is_filled_in) or (is_automatic and value in (None, "auto")):
                 raise ValueError
 

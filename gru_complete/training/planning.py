@@ -13,7 +13,9 @@ import torch
 from gru_complete.config import Config, ModelConfig, TrainingConfig
 from gru_complete.errors import ConfigError, ModelError
 from gru_complete.model.architecture import Architecture
+from gru_complete.model.home import BUILT_IN
 from gru_complete.ngrams.counts import NGrams
+from gru_complete.ngrams.pair import NGramPair
 from gru_complete.training import probe
 from gru_complete.training.automatic import (
     PROBED_WIDTH,
@@ -21,12 +23,14 @@ from gru_complete.training.automatic import (
     automatic_batch_size,
     automatic_dropout,
     automatic_hidden_size,
+    automatic_learning_rate,
     automatic_precision,
     automatic_vocab_size,
     automatic_weight_dropout,
     is_wide,
     max_useful_steps,
 )
+from gru_complete.training.base import AUTOMATIC, FROM_NOTHING, NO_BASE, Start, config_with_base
 from gru_complete.training.batches import Batches, paragraph_ends
 from gru_complete.training.closing_time import estimate_closing_seconds
 from gru_complete.training.pace import usual_reserve
@@ -71,6 +75,7 @@ class Situation:
         deadline: the ``time.monotonic()`` at which the command is to end.
         device: where training runs.
         max_threads: the most CPU threads to try.
+        has_base: whether the network starts from a base.
         probed: what is known already of the speed of networks.
     """
 
@@ -80,6 +85,7 @@ class Situation:
     deadline: float
     device: torch.device
     max_threads: int
+    has_base: bool = False
     probed: dict[Sizes, probe.Duration] = field(default_factory=dict)
 
     @property
@@ -123,7 +129,8 @@ class Situation:
 def make_plan(
     config: Config,
     corpus: TokenizedCorpus,
-    counts: NGrams | None,
+    counts: NGrams | NGramPair | None,
+    start: Start = FROM_NOTHING,
     *,
     started: float,
     counting_seconds: float,
@@ -135,6 +142,7 @@ def make_plan(
         config: as the user gave it.
         corpus: the text.
         counts: the n-gram counts of its training split; None if the network is to work alone.
+        start: what to start from.
         started: the ``time.monotonic()`` from which the minutes count.
         counting_seconds: what it takes to count the n-grams, if nothing else runs.
         device: where training runs.
@@ -143,11 +151,19 @@ def make_plan(
         ConfigError: the config asks for sizes beyond what a model may have.
         CorpusError: the text is too short for the batch.
     """
-    training = config.training
-    if training.precision == "auto":
-        training = training.model_copy(update={"precision": automatic_precision(device)})
+    requested, base = config, start.base
+    if base is not None:
+        config = config_with_base(config, base)
+    precision, rate = config.training.precision, config.training.learning_rate
+    settings = {
+        "precision": automatic_precision(device) if precision == "auto" else precision,
+        "learning_rate": rate or automatic_learning_rate(has_base=base is not None),
+        "base": _base_name(config.training.base, start),
+        "quantized": base is not None if config.training.quantized is None else config.training.quantized,
+    }
+    training = config.training.model_copy(update=settings)
     deadline = started + 60 * training.minutes
-    situation = Situation(config, training, corpus, deadline, device, torch.get_num_threads())
+    situation = Situation(config, training, corpus, deadline, device, torch.get_num_threads(), base is not None)
 
     hidden_size = choose_hidden_size(situation)
     sizes = choose_sizes(situation, hidden_size)
@@ -166,7 +182,7 @@ def make_plan(
         "training": training.model_copy(update=run_settings),
     }
     return Plan(
-        requested=config,
+        requested=requested,
         config=config.model_copy(update=filled_in),
         max_steps=max_steps,
         evaluate_every=max(1, math.ceil(max_steps / training.evaluations)),
@@ -176,7 +192,17 @@ def make_plan(
         step_seconds=speed.typical,
         quiet_step_seconds=speed.quiet,
         closing_seconds=closing_seconds,
+        base_sha256=None if base is None else base.fingerprint,
+        base_bits=None if start.choice is None else start.choice.base_bits,
+        counts_bits=None if start.choice is None else start.choice.counts_bits,
     )
+
+
+def _base_name(wanted: str, start: Start) -> str:
+    """What ``training.base`` stands for."""
+    if wanted != AUTOMATIC:
+        return wanted
+    return NO_BASE if start.base is None else BUILT_IN
 
 
 def choose_hidden_size(situation: Situation) -> int:
@@ -236,7 +262,7 @@ def choose_steps(situation: Situation, sizes: Sizes, reserve: float) -> Steps:
         return Steps(situation.training.steps, None)
     speed, seconds = _probe(situation, sizes), situation.seconds_left(reserve)
     num_steps = int(seconds / (speed.typical * EVALUATION_OVERHEAD))
-    return Steps(max(1, min(num_steps, max_useful_steps(batches))), seconds, speed)
+    return Steps(max(1, min(num_steps, max_useful_steps(batches, has_base=situation.has_base))), seconds, speed)
 
 
 def choose_dropout(model: ModelConfig, *, epochs: float, wide: bool) -> tuple[float, float]:

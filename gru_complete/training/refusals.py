@@ -61,23 +61,17 @@ def refuse_foreign_run_dir(run_dir: RunDir) -> None:
         refuse_foreign_directory(run_dir.path, marker=LOCK_FILE)
 
 
-def refuse_existing_model(model_path: Path, *, is_adapted: bool = False) -> None:
+def refuse_existing_model(model_path: Path) -> None:
     """Refuse to replace a model unless the user asked for it.
-
-    Args:
-        model_path: where a model is to be written.
-        is_adapted: whether that would be an adapted model; training says how to add text to the one that is there.
 
     Raises:
         UsageError: there is a model already.
     """
     if not os.path.lexists(atomic.visible_directory(model_path)):
         return
-    hint = "replace it with --replace, or give the new one another name with -m"
-    if not is_adapted:
-        name, new = (model_argument(path) for path in (model_path, model_path.with_name(f"{model_path.name}-2")))
-        hint = (
-            "to train anew on the text as it is now, add --replace; to add what is new: "
-            f"gru-complete adapt {name} NEW-TEXT -m {new}; or give the new model another name with -m"
-        )
+    name = model_argument(model_path)
+    hint = (
+        "to train anew on the text as it is now, add --replace; to add what is new: "
+        f"gru-complete train NEW-TEXT --base {name} -m {name} --replace; or give the new model another name with -m"
+    )
     raise UsageError(f"the model {printable(model_path)} already exists", hint=hint)

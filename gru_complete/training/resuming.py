@@ -42,15 +42,18 @@ def belongs_to_run(model_path: Path, plan: Plan) -> bool:
         return False
 
 
-def differences(plan: Plan, config: Config, corpus_sha256: str) -> Sequence[str]:
-    """What keeps an unfinished run from being resumed: the settings that differ, and the corpus if it does.
+def differences(plan: Plan, config: Config, corpus_sha256: str, base_sha256: str | None) -> Sequence[str]:
+    """What keeps an unfinished run from being resumed: the settings, the corpus and the base that differ.
 
     Args:
         plan: that of the unfinished run.
         config: the settings that are asked for now.
         corpus_sha256: identifies the text as it is now.
+        base_sha256: identifies the model to start from, likewise.
     """
     settings = _setting_differences(plan.requested, config)
+    if plan.base_sha256 != base_sha256 and plan.requested.training.base == config.training.base:
+        settings.append(f"the model '{printable(config.training.base)}' to start from")
     # With another setting of redact the text differs too; then the setting alone is named.
     if plan.corpus_sha256 != corpus_sha256 and plan.requested.data.redact == config.data.redact:
         return ["the corpus", *settings]

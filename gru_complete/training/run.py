@@ -7,7 +7,7 @@ it, and finally ``finished``.
 
 import importlib
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import KW_ONLY, dataclass
@@ -18,15 +18,18 @@ import torch
 
 from gru_complete.config import Config
 from gru_complete.errors import EnvironmentFailure, InterruptedRun, printable
+from gru_complete.model.directory import ModelContents, save_model
 from gru_complete.model.home import close_home, remember_last
+from gru_complete.model.manifest import NGRAMS
 from gru_complete.model.run_dir import RunDir
-from gru_complete.ngrams.counts import NGrams
+from gru_complete.ngrams.mixture import NGramMixture
 from gru_complete.nn import bfloat16, kernel
-from gru_complete.nn.language_model import LanguageModel
+from gru_complete.nn.language_model import LanguageModel, export_weights, load_weights
 from gru_complete.storage import atomic
 from gru_complete.text.secrets import SecretScanner
 from gru_complete.training import events, resuming
 from gru_complete.training.automatic import max_useful_steps
+from gru_complete.training.base import AUTOMATIC, Prepared, Start, automatic_start, base_record, load_base
 from gru_complete.training.batches import Batches, derived_seed, paragraph_ends
 from gru_complete.training.checkpoint import CheckpointStore, LoopState
 from gru_complete.training.device import choose_device, out_of_memory_hint, return_freed_memory
@@ -37,12 +40,11 @@ from gru_complete.training.finishing import (
     fit_and_measure,
     load_the_better,
     measure_held_out,
-    write_model,
 )
 from gru_complete.training.learner import Learner
 from gru_complete.training.loop import TrainingLoop, TuningSplit
 from gru_complete.training.metrics_log import MetricsLog
-from gru_complete.training.mixing import count_parts
+from gru_complete.training.mixing import count_training_split
 from gru_complete.training.pace import make_pace
 from gru_complete.training.plan import Plan, check_fits, describe_environment
 from gru_complete.training.planning import make_plan
@@ -100,7 +102,7 @@ class Session:
         run_dir: the run directory, locked.
         plan: what to do.
         corpus: the text.
-        counts: the n-gram counts of its training split; None if the network is to work alone.
+        prepared: what there is before the first step.
         loop: the training loop, with the network.
     """
 
@@ -108,7 +110,7 @@ class Session:
     run_dir: RunDir
     plan: Plan
     corpus: TokenizedCorpus
-    counts: NGrams | None
+    prepared: Prepared
     loop: TrainingLoop
 
 
@@ -168,16 +170,16 @@ def _run_locked(request: TrainingRequest, run_dir: RunDir, stop_signal: Callable
         refuse_existing_model(request.model_path)
 
     # 2. Read the text, and cut it into tokens unless the run has them.
-    plan = yield from _read_text(request, run_dir, plan, device)
+    plan, start = yield from _read_text(request, run_dir, plan, device)
     corpus = read_tokenized_corpus(run_dir)
 
     # 3. Count n-grams.
     counts = None
-    start = time.thread_time()  # which other processes do not use up
+    counting_started = time.thread_time()  # which other processes do not use up
     if config.ngrams.order:
         yield events.Working("counting phrases")
-        counts = count_parts(corpus, ("training",), config.ngrams)
-    counting_seconds = time.thread_time() - start
+        counts = count_training_split(corpus, config.ngrams, start.base)
+    counting_seconds = time.thread_time() - counting_started
 
     # 4. Plan the steps.
     if compiler := kernel.hanging_compiler():
@@ -188,7 +190,7 @@ def _run_locked(request: TrainingRequest, run_dir: RunDir, stop_signal: Callable
     if plan is None:
         yield events.Working("measuring the machine's speed")
         plan = make_plan(
-            config, corpus, counts, started=request.started, counting_seconds=counting_seconds, device=device
+            config, corpus, counts, start, started=request.started, counting_seconds=counting_seconds, device=device
         )
         return_freed_memory()
         atomic.write_file(run_dir.plan_path, plan.to_json())
@@ -196,7 +198,8 @@ def _run_locked(request: TrainingRequest, run_dir: RunDir, stop_signal: Callable
         yield events.Note(f"resumed in another environment ({', '.join(changes)}): the last bits may differ")
 
     # 5. Train, and write the model.
-    session, state, recurrent_state = yield from _set_up(request, run_dir, plan, corpus, counts, device, max_threads)
+    prepared = Prepared(start.base, counts)
+    session, state, recurrent_state = yield from _set_up(request, run_dir, plan, corpus, prepared, device, max_threads)
     log, begun = MetricsLog(run_dir.metrics_path), time.monotonic()
     for event in session.loop.run(state, recurrent_state, should_stop=lambda: stop_signal() is not None):
         yield from log.write(event)
@@ -231,42 +234,66 @@ def _getting_ready(device: torch.device, config: Config) -> Iterator[None]:
 
 def _read_text(
     request: TrainingRequest, run_dir: RunDir, plan: Plan | None, device: torch.device
-) -> Generator[Event, None, Plan | None]:
+) -> Generator[Event, None, tuple[Plan | None, Start]]:
     """Read the corpus; cut it into tokens in the run directory unless the plan there can be resumed.
 
-    The tokenizer is trained in another process; meanwhile this one gets ready for the steps.
+    The tokenizer is trained in another process, unless it is the base's; meanwhile this one gets ready for the steps.
+
+    Args:
+        request: what the user asked for.
+        run_dir: the run directory, locked.
+        plan: of the unfinished run there.
+        device: where training runs.
 
     Returns:
-        The plan to resume, None for a new one.
+        The plan to resume, None for a new one; and what to start from.
 
     Raises:
+        ModelError: the model to start from is missing or damaged.
+        ConfigError: a setting would make another network than that of the model to start from.
         UsageError: there is a plan that cannot be resumed, and it must not be replaced.
     """
-    data = request.config.data
+    data, base = request.config.data, load_base(request.config)
+    is_automatic = request.config.training.base == AUTOMATIC
     yield events.Working("reading the corpus")
     scanner = SecretScanner(redacts=data.redact)
     with spooled(
-        request.sources, run_dir.path, data, stdin=request.stdin, spare_bytes=CHECKPOINT_BYTES, scanner=scanner
+        request.sources,
+        run_dir.path,
+        data,
+        stdin=request.stdin,
+        spare_bytes=CHECKPOINT_BYTES,
+        scanner=scanner,
+        normal_form=None if base is None or is_automatic else base.manifest.normal_form,
     ) as (spool_path, spool):
         yield events.CorpusRead(spool.report)
         if (secrets := scanner.report()).found:
             yield events.SecretsFound(secrets)
         sha256 = spool.report.sha256
         if plan is not None:
-            differences = resuming.differences(plan, request.config, sha256)
+            if is_automatic and plan.base_sha256 is None:
+                base = None
+            fingerprint = None if base is None else base.fingerprint
+            differences = resuming.differences(plan, request.config, sha256, fingerprint)
             if not differences:
                 _get_ready(device, request.config)
-                return plan
+                return plan, Start(base)
             if not request.replace:
                 raise resuming.other_run_error(request.model_path, differences)
         resuming.clear(run_dir)
+        start = Start(base)
+        if is_automatic and base is not None:
+            start = automatic_start(base, spool_path, spool.report.num_bytes)
         if request.tokenized_dir is None:
+            tokenizer = None if start.base is None else start.base.tokenizer
             with _getting_ready(device, request.config):
-                yield from tokenize_corpus(run_dir, spool_path, spool, data, request.config.tokenizer)
+                yield from tokenize_corpus(
+                    run_dir, spool_path, spool, data, request.config.tokenizer, tokenizer=tokenizer
+                )
         else:
             _get_ready(device, request.config)
             copy_tokenized_corpus(request.tokenized_dir, run_dir, corpus_sha256=sha256)
-    return None
+    return None, start
 
 
 def _changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
@@ -278,7 +305,7 @@ def _set_up(
     run_dir: RunDir,
     plan: Plan,
     corpus: TokenizedCorpus,
-    counts: NGrams | None,
+    prepared: Prepared,
     device: torch.device,
     max_threads: int,
 ) -> Generator[Event, None, tuple[Session, LoopState, torch.Tensor | None]]:
@@ -295,6 +322,8 @@ def _set_up(
     torch.manual_seed(derived_seed(training.seed, "initial weights"))
     with out_of_memory_hint():
         model = LanguageModel(tokenizer.vocab_size, **plan.config.model.model_dump()).to(device)
+    if prepared.base is not None:
+        load_weights(model, prepared.base.weights)
     learner = Learner(model, training, device)
     if training.precision == "bfloat16" and not bfloat16.is_available(device):
         yield events.Note("this machine cannot compute in bfloat16: training is in float32")
@@ -317,12 +346,13 @@ def _set_up(
         }
 
     state, recurrent_state, notes = store.load_newest(learner)
-    pace = make_pace(plan, loop=state, max_steps=max_useful_steps(batches), max_threads=max_threads, started=started)
+    max_steps = max_useful_steps(batches, has_base=prepared.base is not None)
+    pace = make_pace(plan, loop=state, max_steps=max_steps, max_threads=max_threads, started=started)
     yield from map(events.Note, notes)
     num_parameters = model.architecture.num_parameters
     yield events.Planned(plan, num_parameters, tokenizer.vocab_size, len(stream), header.num_bytes, state.step)
     loop = TrainingLoop(plan, pace, learner, batches, tuning, store, facts)
-    return Session(request, run_dir, plan, corpus, counts, loop), state, recurrent_state
+    return Session(request, run_dir, plan, corpus, prepared, loop), state, recurrent_state
 
 
 def _finish(session: Session, times: SessionTimes, stop_signal: Callable[[], int | None]) -> Iterator[Event]:
@@ -345,23 +375,14 @@ def _finish(session: Session, times: SessionTimes, stop_signal: Callable[[], int
         plan.config,
         loop.learner,
         corpus,
-        session.counts,
+        session.prepared,
         request.measure,
         allowance=allowance,
         counting_seconds=times.counting_seconds,
     )
     held_out = measure_held_out(corpus, loop.learner, mixture, allowance=allowance)
     metrics = {"tuning_bits_per_byte": tuning_bits} | metrics | held_out
-    facts = {**loop.facts(last), "finished": True}
-    write_model(
-        request.model_path,
-        loop.learner,
-        corpus,
-        mixture,
-        metrics=metrics,
-        facts=facts,
-        is_quantized=plan.config.training.quantized,
-    )
+    _write_model(session, mixture, metrics, {**loop.facts(last), "finished": True})
     atomic.write_file(session.run_dir.finished_path, b"")
     if request.is_remembered:
         try:
@@ -383,21 +404,37 @@ def _finish(session: Session, times: SessionTimes, stop_signal: Callable[[], int
     )
 
 
+def _write_model(
+    session: Session, mixture: NGramMixture | None, metrics: Mapping[str, float], facts: Mapping[str, Any]
+) -> None:
+    """Write the model directory, replacing an old one whole.
+
+    Raises:
+        EnvironmentFailure: the disk or a permission refused.
+        ModelError: weights are not finite.
+    """
+    network, corpus, base = session.loop.learner.model, session.corpus, session.prepared.base
+    contents = ModelContents(
+        arch=network.architecture,
+        weights=export_weights(network),
+        tokenizer=corpus.tokenizer,
+        metrics=metrics,
+        training=facts,
+        text=corpus.text,
+        is_quantized=bool(session.plan.config.training.quantized),
+        base=None if base is None else base_record(base),
+    )
+    with atomic.replace_directory(session.request.model_path) as directory:
+        save_model(directory, contents, extra_files={} if mixture is None else {NGRAMS: mixture.to_bytes()})
+
+
 def _interrupted(session: Session, last: LoopState, tuning_bits: float, signal_number: int) -> InterruptedRun:
     """The end of a session that was stopped: a usable model, unless a finished one is to be replaced by this run."""
     request, plan, loop = session.request, session.plan, session.loop
     message = f"interrupted at step {last.step} of {last.max_steps}; saved"
     if not request.model_path.exists() or resuming.belongs_to_run(request.model_path, plan):
-        mixture, metrics = fit_and_measure(plan.config, loop.learner, session.corpus, session.counts)
+        mixture, metrics = fit_and_measure(plan.config, loop.learner, session.corpus, session.prepared)
         metrics = {"tuning_bits_per_byte": tuning_bits} | metrics
-        write_model(
-            request.model_path,
-            loop.learner,
-            session.corpus,
-            mixture,
-            metrics=metrics,
-            facts=loop.facts(last),
-            is_quantized=plan.config.training.quantized,
-        )
+        _write_model(session, mixture, metrics, loop.facts(last))
         message += f", and {printable(request.model_path)} can be used"
     return InterruptedRun(message, signal_number=signal_number, hint="run the same command again to resume")

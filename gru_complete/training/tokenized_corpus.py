@@ -105,7 +105,13 @@ def spooled(
 
 
 def tokenize_corpus(
-    run_dir: RunDir, spool_path: Path, spool: corpus.Spool, data: DataConfig, settings: TokenizerConfig
+    run_dir: RunDir,
+    spool_path: Path,
+    spool: corpus.Spool,
+    data: DataConfig,
+    settings: TokenizerConfig,
+    *,
+    tokenizer: Tokenizer | None = None,
 ) -> Iterator[Event]:
     """Split the spooled text, train the tokenizer on the training split and write the token streams.
 
@@ -116,7 +122,8 @@ def tokenize_corpus(
         spool_path: the text.
         spool: its report and its documents.
         data: how to split it.
-        settings: of the tokenizer.
+        settings: of the tokenizer that is trained.
+        tokenizer: is taken instead of training one.
 
     Yields:
         Events: the stages of the work.
@@ -127,13 +134,14 @@ def tokenize_corpus(
     """
     for share in growing_shares(data.tuning, rest=data.held_out):
         split = splitting.split(spool_path, spool, data.model_copy(update={"tuning": share}))
-        yield Working("training the tokenizer")
-        num_bytes = sum(end - start for start, end in split.training)
-        vocab_size = settings.vocab_size or automatic_vocab_size(num_bytes)
         read_sample = partial(sample_blocks, spool_path, split.training, max_bytes=settings.sample_bytes)
-        model_bytes = train_tokenizer(read_sample(), vocab_size=vocab_size)
-        tokenizer = Tokenizer(model_bytes)
-        atomic.write_file(run_dir.tokenizer_path, model_bytes)
+        cutter = tokenizer
+        if cutter is None:
+            yield Working("training the tokenizer")
+            num_bytes = sum(end - start for start, end in split.training)
+            vocab_size = settings.vocab_size or automatic_vocab_size(num_bytes)
+            cutter = Tokenizer(train_tokenizer(read_sample(), vocab_size=vocab_size))
+        atomic.write_file(run_dir.tokenizer_path, cutter.model_bytes)
 
         yield Working("cutting the text into tokens")
         parts: dict[Part, list[Range]] = {
@@ -146,7 +154,7 @@ def tokenize_corpus(
             if ranges:
                 documents: Iterable[Iterable[bytes]] = (corpus.read_blocks(spool_path, *place) for place in ranges)
                 path = run_dir.part_path(part)
-                headers[part] = write_shard(path, documents, tokenizer, corpus_sha256=spool.report.sha256)
+                headers[part] = write_shard(path, documents, cutter, corpus_sha256=spool.report.sha256)
         if headers["tuning"].num_tokens >= MIN_TOKENS:
             break
     is_capped = 2 * headers["tuning"].num_bytes > data.max_tuning_bytes

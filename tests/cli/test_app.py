@@ -25,7 +25,7 @@ def test_every_command_has_help(run, command):
 
 def test_the_commands_are_those_that_users_know():
     assert [" ".join(command) for command in ALL_COMMANDS] == [
-        *("train", "complete", "prime", "eval", "inspect", "check", "adapt", "recall", "compare", "models"),
+        *("train", "complete", "prime", "eval", "inspect", "check", "recall", "compare", "models"),
         *("models list", "models show", "models remove"),
     ]
 
@@ -118,7 +118,7 @@ def test_complete_loads_neither_torch_nor_pydantic(trained_model):
 NOT_FOR_A_COMPLETION = {
     *(
         f"gru_complete.cli.{name}"
-        for name in ("adapt", "evaluate", "inspect", "interactive", "models", "prime", "signals", "train")
+        for name in ("evaluate", "inspect", "interactive", "models", "prime", "signals", "train")
     ),
     *(f"gru_complete.runtime.{name}" for name in ("batch", "logprobs", "offers", "repeats", "search", "session")),
     *(f"gru_complete.runtime.{name}" for name in ("state", "wordbreaks", "words")),

@@ -81,7 +81,7 @@ def test_help_fits_its_terminal_up_to_a_readable_width(help_of, columns):
 
 def test_usage_has_no_braces(help_of):
     assert help_of("train").startswith("Usage: gru-complete train [OPTIONS] CORPUS...\n")
-    assert help_of("adapt").startswith("Usage: gru-complete adapt [OPTIONS] MODEL FILE...\n")
+    assert help_of("prime").startswith("Usage: gru-complete prime [OPTIONS] FILE...\n")
 
 
 def test_the_program_alone_prints_its_help_without_an_error(run):

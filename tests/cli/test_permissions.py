@@ -43,13 +43,13 @@ def test_a_state_is_for_its_owner_alone(run, trained_model, tmp_path, corpus_pat
 
 
 @pytest.mark.slow
-def test_training_priming_adapting_and_removing_leave_nothing_that_others_can_read(run, tmp_path, no_umask):
+def test_training_priming_and_removing_leave_nothing_that_others_can_read(run, tmp_path, no_umask):
     (tmp_path / "corpus.txt").write_text(small_text())
     (tmp_path / "more.txt").write_text(small_text(seed=1).replace("cat", "ox"))
     home = tmp_path / "home"
     assert run("train", tmp_path / "corpus.txt", "-m", "tiny", *SETTINGS)[0] == 0
     assert run("prime", tmp_path / "more.txt", "-m", "tiny", "--state-out", home / "state")[0] == 0
-    assert run("adapt", "tiny", tmp_path / "more.txt", "-m", "new", "--epochs", "1")[0] in (0, 1)
+    assert run("train", tmp_path / "more.txt", "--base", "tiny", "-m", "new", *SETTINGS)[0] == 0
     assert open_to_others(home) == []
     assert run("models", "remove", "tiny", "--run")[0] == 0
     assert open_to_others(home) == []

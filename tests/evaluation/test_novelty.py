@@ -68,6 +68,15 @@ def test_generated_text_is_compared_with_human_text_at_the_same_places(trained_m
     assert "generated_without_counts" not in alone.to_json()
 
 
+def test_what_the_base_has_in_common_with_the_text_is_told_apart(trained_model):
+    model = load_model(trained_model)
+    stream, _ = read_held_out(model)
+    report = evaluate_novelty(model, stream, base=model._replace(mixture=None), num_texts=3, num_tokens=80)
+    assert report.generated_by_base == report.generated_by_network
+    record = report.to_json()
+    assert record["generated_by_base"] == record["generated_without_counts"] != record["generated"]
+
+
 def test_text_from_the_corpus_is_found_completely(trained_model):
     model = load_model(trained_model)
     stream = np.fromfile(trained_model.with_name("tiny.run") / "training.tokens", "<u2")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from gru_complete.api import train
 from gru_complete.errors import ModelError, UsageError
 from gru_complete.evaluation.canaries import Canary
 from gru_complete.evaluation.planting import (
@@ -91,11 +92,17 @@ def test_the_training_is_that_of_the_model_but_for_the_canaries(model, tmp_path)
     assert b"".join(line for line in lines if line not in own) == decode_training_text(known)
 
 
-def test_an_adapted_model_is_refused_and_its_base_named(model):
-    other = model._replace(manifest=model.manifest._replace(base=Base("holmes", "0" * 64)))
-    with pytest.raises(UsageError, match="was adapted") as caught:
+def test_the_repeated_training_starts_from_the_same_base(trained_model, corpus_path, tmp_path):
+    config = {"training.steps": 3, "training.batch_size": 4, "training.seq_len": 16}
+    known = load_model(train(corpus_path, model=tmp_path / "new", base=trained_model, settings=config).path)
+    directory = tmp_path / "canaries"
+    directory.mkdir()
+    *_, planted = train_with_canaries(find_training(known, device="cpu"), directory)
+    assert planted.model.manifest.base == known.manifest.base
+    other = known._replace(manifest=known.manifest._replace(base=Base("tiny", "0" * 64)))
+    with pytest.raises(UsageError, match="has been replaced") as caught:
         find_training(other, device="cpu")
-    assert caught.value.hint == "use the model that it was adapted from, 'holmes'"
+    assert "-m" in caught.value.hint
 
 
 @pytest.mark.parametrize("steps", ["abc", None, -5, 0, 2.5, True])

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gru_complete.model.directory import load_model, save_delta
-from gru_complete.storage import atomic
 from gru_complete.text.tokenizer import Tokenizer
 from gru_complete.text.tokenizer_training import train_tokenizer
-from tests.model.models import random_delta, random_mixture, save_random_model
+from tests.model.models import random_mixture, save_random_model
 
 
 @pytest.fixture(scope="session")
@@ -38,16 +36,6 @@ def with_ngrams(tmp_path, tokenizer) -> Path:
     mixture = random_mixture(tokenizer.vocab_size)
     save_random_model(tmp_path / "model", tokenizer, extra_files={"ngrams.safetensors": mixture.to_bytes()})
     return tmp_path / "model"
-
-
-@pytest.fixture
-def adapted(saved) -> Path:
-    """A tiny model that adapts ``saved``, beside it."""
-    base = load_model(saved)
-    with atomic.replace_directory(saved.with_name("adapted")) as directory:
-        delta = random_delta(base.manifest.arch)
-        save_delta(directory, base=base, delta=delta, metrics={"gain": 0.1}, training={"finished": True})
-    return saved.with_name("adapted")
 
 
 @pytest.fixture

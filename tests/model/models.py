@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from gru_complete.model.architecture import Architecture
-from gru_complete.model.delta import pack_delta
-from gru_complete.model.directory import ModelContents, save_model
-from gru_complete.model.manifest import TextFacts
+from gru_complete.model.directory import ModelContents, load_model, save_model
+from gru_complete.model.manifest import Base, TextFacts
 from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.mixture import NUM_OUTPUTS, NUM_SLOPES, MixingWeights, NGramMixture
+from gru_complete.ngrams.pair import NGramPair
 from gru_complete.storage import atomic
 from gru_complete.storage.untrusted import sha256_hex
 from gru_complete.text.tokenizer import Tokenizer
@@ -42,6 +42,26 @@ def save_random_model(path: Path, tokenizer: Tokenizer, **changes) -> None:
         save_model(directory, ModelContents(arch=arch, tokenizer=tokenizer, **{**parts, **changes}), extra_files)
 
 
+def save_with_base(path: Path, base_path: Path) -> None:
+    """Save a model as if its training had started from another one: with two n-gram models, and in eight bits."""
+    base = load_model(base_path)
+    assert base.mixture is not None
+    ngrams = base.mixture.ngrams
+    shares = np.zeros(2 * (ngrams.order + NUM_SLOPES), np.float32)
+    mixture = base.mixture._replace(ngrams=NGramPair(ngrams, ngrams, shares))
+    contents = ModelContents(
+        base.manifest.arch,
+        base.weights,
+        base.tokenizer,
+        metrics={},
+        training={"finished": True},
+        is_quantized=True,
+        base=Base("model", base.fingerprint),
+    )
+    with atomic.replace_directory(path) as directory:
+        save_model(directory, contents, {"ngrams.safetensors": mixture.to_bytes()})
+
+
 def edit_manifest(path: Path, edit) -> None:
     manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     manifest = edit(manifest) or manifest
@@ -61,10 +81,6 @@ def random_mixture(vocab_size: int, *, seed: int = 0, adapts: bool = True) -> NG
     ngrams = count_ngrams(np.concatenate(([0], rng.integers(0, vocab_size, 500), [0])), vocab_size=vocab_size, order=3)
     weights = rng.standard_normal((ngrams.order + NUM_SLOPES, NUM_OUTPUTS)).astype(np.float32)
     return NGramMixture(ngrams, MixingWeights(weights), adapts)
-
-
-def random_delta(arch: Architecture) -> dict[str, np.ndarray]:
-    return pack_delta(random_weights(arch), random_weights(arch, seed=1))
 
 
 def constant_weights(tokenizer, number):

@@ -15,10 +15,18 @@ from tests.model.models import edit_manifest
        ["", ".", "..", "../model", "/tmp/model", "a/b", "a\\b", "C:model", ".hidden", "-m", "model.run", "mo\0del", 7]),
      {"name": "model", "fingerprint": "0" * 64, "path": "/"}],
 )  # fmt: skip
-def test_a_base_is_named_by_a_plain_name_and_a_fingerprint(adapted, base):
-    edit_manifest(adapted, lambda manifest: {**manifest, "base": base})
+def test_a_base_is_named_by_a_plain_name_and_a_fingerprint(saved, base):
+    edit_manifest(saved, lambda manifest: {**manifest, "base": base})
     with pytest.raises(ModelError, match="base"):
-        load_model(adapted)
+        load_model(saved)
+
+
+def test_what_an_older_version_wrote_in_place_of_weights_says_how_to_learn_it_again(saved):
+    base, files = {"name": "mail", "fingerprint": "0" * 64}, {"delta.safetensors": {"bytes": 3, "sha256": "0" * 64}}
+    edit_manifest(saved, lambda manifest: {**manifest, "base": base, "files": files})
+    with pytest.raises(ModelError, match="older version") as caught:
+        load_model(saved)
+    assert "train TEXT --base mail" in caught.value.hint
 
 
 @pytest.mark.parametrize("bit", [0, 5])

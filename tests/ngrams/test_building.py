@@ -87,7 +87,7 @@ def test_an_order_out_of_range_is_refused():
 
 def stored_ngrams(ngrams):
     """All n-grams of two or more tokens that are stored, as tuples."""
-    levels = ngrams._trie.levels
+    levels = ngrams.trie.levels
     paths = [(token,) for token in levels[0].tokens.tolist()]
     stored = []
     for shorter, level in zip(levels[:-1], levels[1:], strict=True):

@@ -8,7 +8,7 @@ import pytest
 from gru_complete.ngrams import counts
 from gru_complete.ngrams.building import count_ngrams
 from gru_complete.ngrams.counts import NGrams
-from gru_complete.ngrams.evidence import CUT_OFF
+from gru_complete.ngrams.evidence import CUT_OFF, total_nats
 from gru_complete.ngrams.trie import MAX_ORDER
 from tests.ngrams.streams import V, random_stream
 
@@ -145,7 +145,7 @@ def test_a_stream_scored_in_blocks_gives_what_it_gives_at_once(monkeypatch):
 def test_total_nats_do_not_depend_on_the_chunks(chunk_len):
     ngrams, stream = count_ngrams(random_stream(16, 1000), vocab_size=V), random_stream(18, 200)
     expected = -np.log(ngrams.score_stream(stream).probabilities.astype(np.float64)).sum()
-    assert ngrams.total_nats(stream, chunk_len=chunk_len) == pytest.approx(expected, rel=1e-6)
+    assert total_nats(ngrams, stream, chunk_len=chunk_len) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_model_too_small_for_any_context_still_scores_a_stream():
@@ -209,7 +209,7 @@ def test_at_a_beginning_followers_are_counted_by_their_occurrences(seed):
             if 0 in context:
                 continue
             node = after(ngrams, *context)[length - 1]
-            found = ngrams._trie.occurrences_after(length - 1, node)
+            found = ngrams.trie.occurrences_after(length - 1, node)
             for (token, number), counted in zip(sorted(followers.items()), found.tolist(), strict=True):
                 if number < 128:  # more are stored in steps
                     assert counted == number, (context, token)

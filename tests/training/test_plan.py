@@ -23,6 +23,7 @@ def test_a_plan_comes_back_from_its_file(raw, trained_model):
 
 
 SPEEDS = {"step_seconds", "quiet_step_seconds", "closing_seconds"}
+OF_BASES = {"base_bits", "counts_bits"}
 
 
 @pytest.mark.parametrize("value", OTHER_TYPES, ids=lambda value: repr(value)[:12])
@@ -31,6 +32,8 @@ def test_a_field_of_another_type_or_out_of_range_is_refused(raw, value):
     fitting = {
         "budget_seconds": (None, 0.5, 1e308),
         **dict.fromkeys(SPEEDS, seconds),
+        **dict.fromkeys(OF_BASES, (None, *seconds)),
+        "base_sha256": (None, "1"),
         "environment": ({},),
         "corpus_sha256": ("1",),
     }
@@ -43,7 +46,7 @@ def test_a_field_of_another_type_or_out_of_range_is_refused(raw, value):
 
 
 def test_a_field_that_is_missing_or_unknown_is_refused(raw):
-    for key in set(raw) - SPEEDS:  # which plans of older versions lack
+    for key in set(raw) - SPEEDS - OF_BASES - {"base_sha256"}:  # which plans of older versions lack
         with pytest.raises(ModelError, match=r"plan\.json cannot be used"):
             Plan.from_json({name: value for name, value in raw.items() if name != key})
     with pytest.raises(ModelError, match=r"plan\.json cannot be used"):

@@ -32,13 +32,10 @@ def test_a_text_that_has_a_model_gets_the_command_that_adds_what_is_new(tmp_path
         with pytest.raises(UsageError, match="already exists") as caught:
             refuse_existing_model(path)
         command = shlex.split(caught.value.hint.partition("what is new: ")[2].partition("; or")[0])
-        program, verb, model, text, option, new = command
-        assert (program, verb, text, option) == ("gru-complete", "adapt", "NEW-TEXT", "-m")
-        assert resolve_model_path(model).absolute() == path.absolute()
-        assert resolve_model_path(new).absolute() == path.with_name(f"{name}-2").absolute()
-        with pytest.raises(UsageError, match="already exists") as caught:
-            refuse_existing_model(path, is_adapted=True)
-        assert "gru-complete adapt" not in caught.value.hint
+        assert command[:4] == ["gru-complete", "train", "NEW-TEXT", "--base"]
+        assert (command[5], command[7]) == ("-m", "--replace")
+        for model in (command[4], command[6]):
+            assert resolve_model_path(model).absolute() == path.absolute()
         path.rmdir()
 
 
