@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gru_complete.training import events
 
 LITTLE_READ, ENOUGH_READ = 300_000, 5_000_000  # bytes, each as often as the network reads it
+MUCH_TEXT = 200_000  # bytes: more than a base alone says about a style
 SAMPLE_EVERY_EVALUATIONS = 5
 SAMPLE_TOKENS = 30
 SPEED_SMOOTHING = 0.95
@@ -204,7 +205,10 @@ def describe_plan(planned: "events.Planned") -> Iterator[str]:
     if epochs < 1 and planned.plan.budget_seconds is not None:
         minutes = minutes_to_read_all(planned.plan, planned.num_training_tokens)
         yield f"reads: {epochs:.1%} of the text; at least --minutes {math.ceil(minutes)} for all of it"
-    yield f"expect: {expected_quality(planned.num_training_bytes, epochs)}"
+    has_base = planned.plan.base_sha256 is not None
+    if has_base:
+        yield f"base: {printable(training.base)}; --base none starts from nothing"
+    yield f"expect: {expected_quality(planned.num_training_bytes, epochs, has_base=has_base)}"
     if ngrams.order:
         yield (
             f"n-grams: the model stores phrases of up to {ngrams.order} tokens verbatim; "
@@ -251,14 +255,19 @@ def describe_secrets(report: "SecretsReport") -> Iterator[str]:
     yield f"hint: with --redact the model learns [{next(iter(report.found))}] and the like instead"
 
 
-def expected_quality(num_bytes: int, epochs: float) -> str:
+def expected_quality(num_bytes: int, epochs: float, *, has_base: bool = False) -> str:
     """What a model is good for, in words.
 
     Args:
         num_bytes: of the training split.
         epochs: how often the network reads it.
+        has_base: whether the network has read another text before.
     """
     bytes_read = epochs * num_bytes
+    if has_base and num_bytes < MUCH_TEXT:
+        return "the sentences of the base with words and phrases of the text; with 200 kB or more, its style"
+    if has_base:
+        return "fluent sentences in the style of the text"
     if bytes_read < LITTLE_READ:
         return "phrases of the text: the network reads too little to add much; give it more minutes"
     if num_bytes < 50_000:

@@ -77,3 +77,10 @@ def test_it_cannot_be_removed(run, built_in):
     assert code == 4
     assert "no model named 'english'" in err
     assert load_model(built_in)
+
+
+def test_train_says_what_it_starts_from(run, trained_model, corpus_path):
+    code, _, err = run("train", corpus_path, "-m", "new", "--base", trained_model, "--steps", "3", "--explain")
+    assert code == 0
+    assert f"base: {trained_model}; --base none starts from nothing" in err
+    assert f"base: {trained_model}, as you set it" in err

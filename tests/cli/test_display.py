@@ -131,4 +131,5 @@ def test_the_corpus_report_says_what_stands_out():
 def test_more_text_and_more_reading_are_promised_more():
     assert len({expected_quality(size, epochs=10) for size in (31_000, 100_000, 1_000_000)}) == 3
     assert len({expected_quality(1_000_000, epochs=epochs) for epochs in (0.1, 1, 5)}) == 3
+    assert len({expected_quality(size, epochs=3, has_base=True) for size in (31_000, 100_000, 1_000_000)}) == 2
     assert expected_quality(10_000, 0.01) == expected_quality(100_000_000, 0.001)
