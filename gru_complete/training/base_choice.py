@@ -20,6 +20,7 @@ from gru_complete.training.scoring import score_tokens
 SAMPLES = 16
 SCORED_BYTES = 1_000  # of each sample, or an eighth of it
 COUNTED_BYTES = 60_000  # of each sample, after those that are scored
+SCORED_TOKENS, COUNTED_TOKENS = 400, 20_000  # at most: text in another script has a token for each byte
 MAX_RATIO = 1.0  # measured: docs/base.md
 
 
@@ -54,8 +55,8 @@ def choose_base(base: LoadedModel, spool_path: Path, num_bytes: int) -> BaseChoi
         next_start = min(start + every, num_bytes)
         end = min(start + min(SCORED_BYTES, -(-every // 8)), next_start)
         rest = min(end + COUNTED_BYTES, next_start)
-        scored.append(_read_tokens(spool_path, start, end, base.tokenizer))
-        counted.append(_read_tokens(spool_path, end, rest, base.tokenizer))
+        scored.append(_read_tokens(spool_path, start, end, base.tokenizer)[:SCORED_TOKENS])
+        counted.append(_read_tokens(spool_path, end, rest, base.tokenizer)[:COUNTED_TOKENS])
     num_scored = max(1, sum(len(base.tokenizer.decode(tokens.tolist())) for tokens in scored))
     counts = count_ngrams(*counted, vocab_size=base.tokenizer.vocab_size)
     network = LanguageModel(**base.manifest.arch._asdict())
