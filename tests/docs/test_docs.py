@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "data/README.md", *sorted(ROOT.glob("docs/*.md"))]
 BLOCKS = [block for path in DOCUMENTS for block in read_blocks(path)]
 DEMO_WEIGHTS = (ROOT / "tests/docs/demo_weights.sha256").read_text().split()
+UNTRAINED = 'gru-complete complete "She opened the door and"'
 TRAIN_DEMO = "gru-complete train data/watson.txt -m build/demo/watson -c configs/demo.yaml"
 SAMPLE = "python -m gru_complete.sample_world corpus build/demo/fresh.txt --bytes 100000 --seed 99"  # as `make demo`
 TRAIN_MAIL = "gru-complete train ~/mail/sent -m mail --minutes 10"
@@ -68,7 +69,7 @@ def workplace(tmp_path_factory):
     (directory / "build" / "demo").mkdir(parents=True)
     write_files_of_a_reader(directory)
     printed = {}
-    for command in (TRAIN_DEMO, SAMPLE, TRAIN_MAIL):
+    for command in (UNTRAINED, TRAIN_DEMO, SAMPLE, TRAIN_MAIL):
         # The documentation is written with float32, which more machines compute alike.
         float32 = " --set training.precision=float32" if command == TRAIN_DEMO else ""
         code, printed[command] = run(command + float32, directory, environment)
