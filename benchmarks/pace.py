@@ -74,8 +74,9 @@ def busy_processes() -> Iterator[BusyProcesses]:
 
 
 def train(text: Path, directory: Path, arguments: Sequence[str], load: Load, seconds: float) -> dict[str, Any]:
-    """Train beside a load; returns what `train --json` printed, and the seconds on the clock."""
-    command = [*GRU_COMPLETE, "train", str(text), "-m", str(directory / "model"), "--replace", "--quiet", "--json"]
+    """Train from nothing beside a load; returns what `train --json` printed, and the seconds on the clock."""
+    options = ["-m", str(directory / "model"), "--base", "none", "--replace", "--quiet", "--json"]
+    command = [*GRU_COMPLETE, "train", str(text), *options]
     with busy_processes() as busy:
         busy.set_number(load.before)
         start = time.perf_counter()
